@@ -1,0 +1,109 @@
+"""Registries of named things: a new aligner, learner or metric is one file and one decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class UnknownNameError(KeyError, ValueError):
+    """A name that no one registered. Both a ``KeyError`` and a ``ValueError``, with a readable message."""
+
+    def __str__(self) -> str:
+        """Return the message as it is (``KeyError`` would show it in quotation marks)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class Registry(Generic[T]):
+    """Map names to objects of one kind, and answer an unknown name with the near miss and the list.
+
+    Parameters
+    ----------
+    kind
+        What is registered, in the singular: used in messages (``"aligner"``).
+
+    Examples
+    --------
+    >>> shapes: Registry[type] = Registry("shape")
+    >>> @shapes.register("circle")
+    ... class Circle: ...
+    >>> shapes.names()
+    ('circle',)
+    >>> shapes.get("circel")
+    Traceback (most recent call last):
+        ...
+    scgroove._registry.UnknownNameError: unknown shape 'circel'. Did you mean 'circle'? Available: 'circle'.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that files an object under ``name`` and hands it back unchanged.
+
+        Raises
+        ------
+        ValueError
+            If ``name`` is already taken by another object.
+        """
+
+        def add(item: T) -> T:
+            if name in self._items and self._items[name] is not item:
+                raise ValueError(
+                    f"the {self.kind} name {name!r} is already taken by {self._items[name]!r}; "
+                    f"register {item!r} under another name."
+                )
+            self._items[name] = item
+            return item
+
+        return add
+
+    def get(self, name: str) -> T:
+        """Return what stands under ``name``.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such name. It is a ``ValueError`` and a ``KeyError``.
+        """
+        try:
+            return self._items[name]
+        except (KeyError, TypeError):
+            raise UnknownNameError(self._unknown(name)) from None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the registered names in alphabetical order."""
+        return tuple(sorted(self._items))
+
+    def _unknown(self, name: object) -> str:
+        near = near_miss(name, self._items)
+        hint = f" Did you mean {near!r}?" if near is not None else ""
+        listed = ", ".join(repr(known) for known in self.names()) or "none"
+        return f"unknown {self.kind} {name!r}.{hint} Available: {listed}."
+
+    def __contains__(self, name: object) -> bool:
+        """Whether ``name`` is registered."""
+        return name in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names in alphabetical order."""
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        """Return the number of registered names."""
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        """Return the kind and the names."""
+        return f"Registry({self.kind!r}: {', '.join(self.names())})"
+
+
+def near_miss(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name most like ``name`` regardless of case, or None if nothing is similar."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    matches = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[matches[0]] if matches else None

@@ -1,0 +1,114 @@
+"""Simulations as MuData."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from scgroove.simulations import Scenario, from_scenario, weakly_paired
+
+SMALL = {"n_cells_per_label": 8, "n_features": (9, 7), "n_latent": 3, "n_private": 2}
+
+
+def test_layout() -> None:
+    mdata = weakly_paired(4, seed=1, **SMALL)
+    assert list(mdata.mod) == ["rna", "protein"]
+    assert mdata["rna"].shape == (32, 9)
+    assert mdata["protein"].shape == (32, 7)
+    for adata in mdata.mod.values():
+        assert adata.obs["label"].cat.categories.tolist() == ["g00", "g01", "g02", "g03"]
+        assert adata.obsm["state"].shape == adata.obsm["latent"].shape == (32, 3)
+        assert adata.X.dtype == np.float32
+        assert (adata.obs["pair_id"].astype(str) == adata.obs_names).all()
+        assert adata.obs_names.is_unique
+        assert adata.var_names.is_unique
+
+
+def test_partners_are_found_by_name_and_not_by_position() -> None:
+    mdata = weakly_paired(4, seed=1, **SMALL)
+    rna, protein = mdata["rna"], mdata["protein"]
+    assert not (rna.obs_names == protein.obs_names).all()
+    partner = protein.obs_names.get_indexer(rna.obs_names)
+    np.testing.assert_array_equal(rna.obsm["state"], protein.obsm["state"][partner])
+    assert (rna.obs["label"].to_numpy() == protein.obs["label"].to_numpy()[partner]).all()
+
+
+def test_disjoint_cells_have_names_of_their_own_and_no_pairs() -> None:
+    mdata = weakly_paired(4, co_assayed=False, **SMALL)
+    assert mdata.n_obs == 64
+    assert mdata["rna"].obs_names.str.startswith("rna_").all()
+    assert mdata["protein"].obs_names.str.startswith("protein_").all()
+    assert "pair_id" not in mdata["rna"].obs
+
+
+def test_unlabelled_and_exclusive_cells() -> None:
+    mdata = weakly_paired(5, exclusive_labels=1, unlabeled_fraction=0.25, **SMALL)
+    for name, exclusive in (("rna", "g03"), ("protein", "g04")):
+        obs = mdata[name].obs
+        assert obs["label"].isna().mean() == 0.25
+        assert obs["true_label"].notna().all()
+        assert set(obs["true_label"]) == {"g00", "g01", "g02", exclusive}
+        seen = obs["label"].notna()
+        assert (obs["label"][seen].astype(str) == obs["true_label"][seen].astype(str)).all()
+        assert (obs["pair_id"].isna() == (obs["true_label"] == exclusive)).all()
+
+
+@pytest.mark.parametrize("counts", [(), ("rna",), ("rna", "protein")])
+def test_survives_h5mu(tmp_path: Path, counts: tuple[str, ...]) -> None:
+    mdata = weakly_paired(
+        5, counts=counts, exclusive_labels={"rna": 1}, unlabeled_fraction=0.2, seed=5, **SMALL
+    )
+    mdata.write(tmp_path / "sim.h5mu")
+    back = mudata.read_h5mu(tmp_path / "sim.h5mu")
+    truth, again = mdata.uns["simulation"], back.uns["simulation"]
+    assert set(truth) == set(again)
+    for key, value in truth.items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(again[key]))
+    for name, adata in mdata.mod.items():
+        pd.testing.assert_frame_equal(
+            adata.obs, back[name].obs, check_index_type=False, check_categorical=False
+        )
+        np.testing.assert_array_equal(_dense(adata.X), _dense(back[name].X))
+        np.testing.assert_array_equal(adata.obsm["state"], back[name].obsm["state"])
+        assert sp.issparse(back[name].X) == (name in counts)
+
+
+def _dense(x: object) -> np.ndarray:
+    return x.toarray() if sp.issparse(x) else np.asarray(x)
+
+
+def test_truth_is_written() -> None:
+    mdata = weakly_paired(4, rho=0.5, seed=7, **SMALL)
+    truth = mdata.uns["simulation"]
+    assert truth["rho"] == 0.5
+    assert truth["seed"] == 7
+    assert truth["shared_effect"].shape == (4, 3)
+    rna = mdata["rna"]
+    codes = rna.obs["true_label"].cat.codes.to_numpy()
+    shift = np.sqrt(0.5) * truth["shared_effect"] + np.sqrt(0.5) * truth["effect_rna"]
+    np.testing.assert_allclose(rna.obsm["latent"], rna.obsm["state"] + truth["effect"] * shift[codes])
+
+
+def test_many_modalities_and_many_labels() -> None:
+    mdata = weakly_paired(
+        101, 1, modalities=("a", "b", "c"), n_features=(3, 4, 5), n_latent=2, n_private=0, counts=("b",)
+    )
+    assert [m.n_vars for m in mdata.mod.values()] == [3, 4, 5]
+    assert mdata["a"].obs["label"].cat.categories[[0, 100]].tolist() == ["g000", "g100"]
+
+
+def test_from_scenario_is_weakly_paired() -> None:
+    one = from_scenario(Scenario(n_labels=4, **SMALL), seed=2)
+    two = weakly_paired(4, seed=2, **SMALL)
+    for name in one.mod:
+        np.testing.assert_array_equal(one[name].X, two[name].X)
+
+
+def test_wrong_arguments_teach() -> None:
+    with pytest.raises(ValueError, match=r"rho must be between 0 .* found 2"):
+        weakly_paired(rho=2)
