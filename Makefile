@@ -99,7 +99,7 @@ lint: $(STAMP_DEV) ## ruff, mypy and the import contracts
 	$(VENV_DEV)/bin/ruff check .
 	$(VENV_DEV)/bin/ruff format --check .
 	$(VENV_DEV)/bin/mypy
-	$(VENV_DEV)/bin/lint-imports
+	$(VENV_DEV)/bin/lint-imports --no-logo
 
 docs: $(STAMP_DEV) ## build the documentation; any warning is an error
 	$(VENV_DEV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
