@@ -182,8 +182,8 @@ def view(inputs: Float64Array, n_features: int, kind: str, rng: np.random.Genera
 
 def standardise(x: Float64Array) -> Float64Array:
     """Return ``x`` with columns of zero mean and unit variance (over n); a constant one becomes zero."""
-    centred = x - x.mean(axis=0)
-    scale = centred.std(axis=0)
+    centred: Float64Array = x - x.mean(axis=0)
+    scale: Float64Array = centred.std(axis=0)
     scale[scale == 0] = 1.0
     return centred / scale
 

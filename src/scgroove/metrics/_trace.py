@@ -1,0 +1,111 @@
+"""Probability that a coupling gives to the true match."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.metrics._candidates import METRICS, PlanLike, candidates, check_partner, shape
+from scgroove.metrics._foscttm_coupling import own_mass
+
+
+@METRICS.register("trace")
+def trace(plan: PlanLike, partner: npt.ArrayLike | None = None) -> float:
+    """Return the mean probability that the coupling gives to the true match; 1 is perfect.
+
+    ``mean_i T_i,p(i) / sum_j T_ij`` over source cells with a known match and some mass.
+
+    Parameters
+    ----------
+    plan
+        Coupling (n_source, n_target): dense, scipy sparse or in blocks.
+    partner
+        (n_source,) target row that truly matches each source row, -1 for none; None: row i matches row i.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If shapes or partners do not fit, or no cell with a known match has mass.
+
+    References
+    ----------
+    Specification, section 5; Xi et al. 2024, arXiv 2404.01595, section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> trace(np.array([[3.0, 1.0], [0.0, 2.0]]))
+    0.875
+    """
+    probability, rows = _probabilities(plan, check_partner(partner, *shape(plan)))
+    return float(probability[rows].mean())
+
+
+@METRICS.register("trace_over_chance")
+def trace_over_chance(
+    plan: PlanLike,
+    partner: npt.ArrayLike | None = None,
+    *,
+    labels_x: Labels | None = None,
+    labels_y: Labels | None = None,
+    within_label: bool | None = None,
+) -> float:
+    """Return :func:`trace` over what the uniform coupling of the candidates has; 1 is chance.
+
+    Chance is ``mean_i 1 / n_i`` over the same cells, n_i the number of candidates of cell i: the target
+    cells of its label, or all.
+
+    Parameters
+    ----------
+    plan, partner
+        As in :func:`trace`.
+    labels_x, labels_y
+        Label of each cell; None and NaN mean unlabelled.
+    within_label
+        Candidates are the cells of the same label, else all. Default: True if labels are given. Cells without
+        a label, or with a true match of another label, are left out.
+
+    Returns
+    -------
+    float
+        At least 0; the number of candidates if perfect.
+
+    Raises
+    ------
+    ValueError
+        If shapes, labels or partners do not fit, or no cell with a known match has mass.
+
+    References
+    ----------
+    Specification, section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> trace_over_chance(np.ones((4, 4))), trace_over_chance(np.eye(4))
+    (1.0, 4.0)
+    """
+    partner = check_partner(partner, *shape(plan))
+    pool = candidates(*shape(plan), labels_x, labels_y, within_label)
+    known = np.full(partner.shape, -1, dtype=np.intp)
+    rows = pool.with_candidate_partner(partner)
+    known[rows] = partner[rows]
+    probability, rows = _probabilities(plan, known)
+    return float(probability[rows].mean() / np.mean(1.0 / pool.counts_of_x()[rows]))
+
+
+def _probabilities(plan: PlanLike, partner: IntArray) -> tuple[Float64Array, IntArray]:
+    own, mass, _ = own_mass(plan, partner)
+    rows = np.flatnonzero((partner >= 0) & (mass > 0))
+    if rows.size == 0:
+        raise ValueError(
+            "no cell can be scored: none of the source cells with a known match (within its candidates) has "
+            "mass in the coupling. Are its rows the source cells, and does it belong to these modalities?"
+        )
+    return np.divide(own, mass, out=np.zeros_like(own), where=mass > 0), rows
