@@ -55,4 +55,8 @@ html_theme_options = {
     "show_toc_level": 2,
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
+    "navbar_start": [],
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],
 }
