@@ -1,0 +1,58 @@
+"""Every MuData key that scgroove reads or writes, and what it holds.
+
+Per-modality keys live in ``mdata.mod[modality]``; the others at the level of the MuData.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LATENT: Final = "X_groove"
+"""``mod[m].obsm``: latent coordinates, float32 (n_m, n_latent). Written by :func:`scgroove.tl.embed`."""
+
+
+def umap(use_rep: str = LATENT) -> str:
+    """``mod[m].obsm``: joint UMAP of a shared representation, float32 (n_m, 2)."""
+    return f"{use_rep}_umap"
+
+
+def coupling(source: str, target: str) -> str:
+    """``mdata.obsp``: coupling, CSR (n_obs, n_obs), source rows and target columns.
+
+    The same key of ``mdata.uns`` holds its evidence.
+    """
+    return f"coupling_{source}_{target}"
+
+
+def imputed(target: str) -> str:
+    """``mod[source].obsm``: imputed values of ``target``, float32 (n_source, d_target).
+
+    The same key of ``mod[source].uns`` holds the feature names and how the values were made.
+    """
+    return f"imputed_{target}"
+
+
+def extrapolated(key: str) -> str:
+    """``mod[source].obs``: bool, True where a cell had no row in the coupling and was extrapolated."""
+    return f"{key}_extrapolated"
+
+
+def matching(source: str, target: str) -> str:
+    """``mdata.uns``: matching scores against the truth. Written by :func:`scgroove.tl.score_matching`."""
+    return f"matching_{source}_{target}"
+
+
+SIMULATION: Final = "simulation"
+"""``mdata.uns``: parameters and truth of a simulation."""
+
+STATE: Final = "state"
+"""``mod[m].obsm``: simulated cell state c, float (n_m, n_latent), shared truth (specification, section 6)."""
+
+TRUE_LATENT: Final = "latent"
+"""``mod[m].obsm``: simulated latent u = state + perturbation effects, float (n_m, n_latent)."""
+
+LABEL: Final = "label"
+"""``mod[m].obs``: default name of the label column in simulations."""
+
+PAIR: Final = "pair_id"
+"""``mod[m].obs``: default name of the column that holds the true pairing, where it is known."""

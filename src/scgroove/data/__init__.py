@@ -1,0 +1,26 @@
+"""The only place that knows how a MuData is laid out."""
+
+from ._checks import DataProfile, check_modalities, profile
+from ._datamodule import GroupDataSplitter
+from ._fields import ModalityField, SharedLabelField
+from ._labels import encode_labels, label_keys, label_table, labels_of
+from ._manager import ModalityManager
+from ._pairing import pair_ids
+from ._sampler import GroupSampler, MultiModalDataset
+
+__all__ = [
+    "DataProfile",
+    "GroupDataSplitter",
+    "GroupSampler",
+    "ModalityField",
+    "ModalityManager",
+    "MultiModalDataset",
+    "SharedLabelField",
+    "check_modalities",
+    "encode_labels",
+    "label_keys",
+    "label_table",
+    "labels_of",
+    "pair_ids",
+    "profile",
+]

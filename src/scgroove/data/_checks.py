@@ -1,0 +1,222 @@
+"""What the measurements of a modality look like, and whether a model can use them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from anndata import AnnData
+from mudata import MuData
+from numpy.typing import NDArray
+
+BLOCK_BYTES = 64 * 2**20  # what one block of rows may take when dense
+
+
+@dataclass(frozen=True)
+class DataProfile:
+    """Summary of a data matrix, read once in blocks of rows.
+
+    Attributes
+    ----------
+    n_obs, n_vars
+        Shape.
+    minimum, maximum
+        Range of the values.
+    integer
+        All values are whole numbers.
+    zeros
+        Share of zeros.
+    median_library
+        Median over cells of the sum of the values.
+    """
+
+    n_obs: int
+    n_vars: int
+    minimum: float
+    maximum: float
+    integer: bool
+    zeros: float
+    median_library: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, to be kept in a registry."""
+        return asdict(self)
+
+    def choose_likelihood(self) -> tuple[str, str]:
+        """Likelihood that fits the data, and the reason in words."""
+        if self.integer and self.minimum >= 0 and self.maximum <= 1:
+            return "bernoulli", "all values are 0 or 1"
+        if self.integer and self.minimum >= 0:
+            return "nb", f"all values are whole numbers from {self.minimum:g} to {self.maximum:g} (counts)"
+        kind = "there are negative values" if self.minimum < 0 else "there are fractional values"
+        return "normal", f"{kind} (range {self.minimum:.3g} to {self.maximum:.3g})"
+
+    def problem_with(self, likelihood: str) -> str | None:
+        """Why the data cannot have this likelihood, or None."""
+        if likelihood == "normal":
+            return None
+        if self.minimum < 0:
+            return f"negative values (minimum {self.minimum:.4g})"
+        if not self.integer:
+            return "values that are not whole numbers"
+        if likelihood == "bernoulli" and self.maximum > 1:
+            return f"values above 1 (maximum {self.maximum:.4g})"
+        return None
+
+
+def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
+    """The modalities to use, in the order asked for.
+
+    Raises
+    ------
+    TypeError
+        ``mdata`` is not a MuData.
+    KeyError
+        A modality does not exist.
+    ValueError
+        There are fewer than two.
+    """
+    if not isinstance(mdata, MuData):
+        raise TypeError(
+            f"Expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
+            'mdata = mudata.MuData({"rna": adata_rna, "protein": adata_protein}).'
+        )
+    known = list(mdata.mod)
+    chosen = (
+        known if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
+    )
+    for m in chosen:
+        if m not in known:
+            near = get_close_matches(str(m), known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise KeyError(f"Unknown modality '{m}'. mdata has {known}.{hint}")
+    if len(set(chosen)) < 2:
+        raise ValueError(
+            f"Expected at least two modalities, found {chosen}. mdata has {known}; "
+            "GROOVE links modalities, so name two or more of them in modalities=[...]."
+        )
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"modalities={chosen} names a modality twice.")
+    return chosen
+
+
+def matrix(adata: AnnData, layer: str | None) -> Any:
+    """X or a layer, as it is stored."""
+    return adata.X if layer is None else adata.layers[layer]
+
+
+def row_blocks(x: Any) -> Iterator[tuple[slice, Any]]:
+    """Blocks of rows, in memory: sparse stays sparse. Works for backed and dask arrays too."""
+    step = max(1, BLOCK_BYTES // (4 * max(1, x.shape[1])))
+    if sp.issparse(x):
+        step = max(step, 4096)
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, min(start + step, x.shape[0]))
+        block = x[rows]
+        if hasattr(block, "compute"):
+            block = block.compute()
+        yield rows, block if sp.issparse(block) else np.asarray(block)
+
+
+def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProfile:
+    """Read a modality once and check what every model needs.
+
+    Parameters
+    ----------
+    adata
+        The modality; in memory, backed, sparse or dense.
+    modality
+        Its name, for messages.
+    layer
+        Layer to read; X if None.
+
+    Raises
+    ------
+    KeyError
+        The layer does not exist.
+    ValueError
+        The modality is empty, has duplicated obs names, NaN, infinite values or cells without any value.
+    TypeError
+        The matrix is missing or not numeric.
+    """
+    where = f"mdata['{modality}']" + (".X" if layer is None else f".layers['{layer}']")
+    _check_shape(adata, modality, layer, where)
+    x = matrix(adata, layer)
+    low, high, integer, stored, zero_rows = math.inf, -math.inf, True, 0, []
+    library = np.empty(adata.n_obs)
+    for rows, block in row_blocks(x):
+        values = block.data if sp.issparse(block) else block
+        if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+            raise TypeError(f"{where} holds {values.dtype} values, expected numbers.")
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+        _check_finite(block, values, rows, adata, where)
+        integer = integer and bool((values == np.round(values)).all())
+        stored += int(np.count_nonzero(values))
+        nonzero = np.asarray((block != 0).sum(axis=1)).ravel()
+        zero_rows += (np.flatnonzero(nonzero == 0) + rows.start).tolist()
+        library[rows] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+    zeros = 1 - stored / (adata.n_obs * adata.n_vars)
+    if zeros > 0:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if zero_rows:
+        raise ValueError(
+            f"{where} has {len(zero_rows)} cell(s) in which every value is zero, the first is "
+            f"'{adata.obs_names[zero_rows[0]]}'. They hold nothing to learn from and have no library size. "
+            f"Remove them: keep = np.asarray(abs({where}).sum(axis=1)).ravel() > 0; "
+            f"mdata.mod['{modality}'] = mdata['{modality}'][keep].copy() before building the MuData, or "
+            "scanpy.pp.filter_cells(adata, min_counts=1) on the modality."
+        )
+    return DataProfile(
+        n_obs=adata.n_obs,
+        n_vars=adata.n_vars,
+        minimum=low,
+        maximum=high,
+        integer=integer,
+        zeros=zeros,
+        median_library=float(np.median(library)),
+    )
+
+
+def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -> None:
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise ValueError(
+            f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A filter may have "
+            "removed everything; leave the modality out with modalities=[...] or check the filter."
+        )
+    if not adata.obs_names.is_unique:
+        name = adata.obs_names[adata.obs_names.duplicated()][0]
+        raise ValueError(
+            f"mdata['{modality}'].obs_names are not unique: '{name}' stands for more than one cell. "
+            f"Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best before building the MuData."
+        )
+    if layer is not None and layer not in adata.layers:
+        known = [k for k in adata.layers if k is not None]
+        raise KeyError(
+            f"Layer '{layer}' not found in mdata['{modality}'].layers, which has {known}. "
+            f"layers={{'{modality}': None}} uses X."
+        )
+    if layer is None and adata.X is None:
+        raise TypeError(f"{where} is empty (None). Name a layer: layers={{'{modality}': 'counts'}}.")
+
+
+def _check_finite(block: Any, values: NDArray[Any], rows: slice, adata: AnnData, where: str) -> None:
+    if np.issubdtype(values.dtype, np.integer) or values.dtype == bool or np.isfinite(values).all():
+        return
+    n_nan, n_inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    coo = sp.coo_matrix(block) if sp.issparse(block) else None
+    bad = (
+        np.flatnonzero(~np.isfinite(coo.data))[0] if coo is not None else np.argwhere(~np.isfinite(block))[0]
+    )
+    row, column = (coo.row[bad], coo.col[bad]) if coo is not None else bad
+    raise ValueError(
+        f"{where} holds {n_nan} NaN and {n_inf} infinite value(s) among the first {rows.stop} cells, the first in "
+        f"cell '{adata.obs_names[rows.start + row]}', feature '{adata.var_names[column]}'. Expected finite numbers. "
+        "Likely a division by zero or the logarithm of zero in preprocessing, or missing measurements: impute "
+        "them, or drop those cells or features."
+    )

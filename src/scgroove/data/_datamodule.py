@@ -1,0 +1,191 @@
+"""Training and validation cells of all modalities, and the loaders over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS, settings
+from torch.utils.data import DataLoader
+
+from ._manager import ModalityManager
+from ._pairing import PairIds
+from ._sampler import GroupSampler, MultiModalDataset, Rows
+
+
+class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
+    """Label-stratified split of every modality, and label-balanced loaders.
+
+    A unit that was measured in several modalities falls into the same part in all of them.
+
+    Parameters
+    ----------
+    managers
+        The view of each modality.
+    train_size
+        Share of the cells of each label to train on; at least one cell of each label is.
+    validation_size
+        Share to validate on; the rest of the cells by default.
+    n_labels_per_batch, n_cells_per_label, free_fraction
+        See :class:`GroupSampler`.
+    pairs
+        Identifier of the unit behind each cell (:func:`scgroove.data.pair_ids`).
+    external_indexing
+        Rows to use instead of a random split: modality -> [train, validation, test].
+    seed
+        Random state of the split and of the batches.
+    **data_loader_kwargs
+        Of :class:`torch.utils.data.DataLoader`.
+
+    Raises
+    ------
+    ValueError
+        A share is out of range, or rows of ``external_indexing`` are.
+    """
+
+    def __init__(
+        self,
+        managers: Mapping[str, ModalityManager],
+        train_size: float = 0.9,
+        validation_size: float | None = None,
+        *,
+        n_labels_per_batch: int = 8,
+        n_cells_per_label: int = 32,
+        free_fraction: float = 0.25,
+        pairs: PairIds | None = None,
+        external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
+        seed: int = 0,
+        **data_loader_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        validation_size = 1 - train_size if validation_size is None else validation_size
+        if not (0 < train_size <= 1 and 0 <= validation_size <= 1 - train_size + 1e-9):
+            raise ValueError(
+                f"Expected 0 < train_size <= 1 and train_size + validation_size <= 1, found train_size={train_size}, "
+                f"validation_size={validation_size}."
+            )
+        if n_labels_per_batch < 1 or n_cells_per_label < 1 or not 0 <= free_fraction < 1:
+            raise ValueError(
+                "Expected n_labels_per_batch >= 1, n_cells_per_label >= 1 and 0 <= free_fraction < 1, found "
+                f"{n_labels_per_batch}, {n_cells_per_label} and {free_fraction}."
+            )
+        self.managers, self.seed = managers, seed
+        self.shape = {"n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
+        self.free_fraction = free_fraction
+        data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
+        data_loader_kwargs.setdefault("persistent_workers", settings.dl_persistent_workers)
+        self.data_loader_kwargs = data_loader_kwargs
+        self.labels = shared_codes(
+            {m: v.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel() for m, v in managers.items()}
+        )
+        parts = (
+            _random_split(self.labels, pairs, train_size, validation_size, seed)
+            if external_indexing is None
+            else _given_split(self.labels, external_indexing)
+        )
+        self.train_idx, self.val_idx, self.test_idx = parts
+        self.n_train = sum(map(len, self.train_idx.values()))  # read by scvi's TrainRunner
+        self.n_val = sum(map(len, self.val_idx.values()))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Loader over the training cells."""
+        return self._loader(self.train_idx, shuffle=True, **self.shape)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Loader over the validation cells, the same batches at every epoch; empty if there are too few."""
+        sizes = [
+            np.bincount(labels[rows][labels[rows] >= 0], minlength=1)
+            for labels, rows in ((self.labels[m], r) for m, r in self.val_idx.items())
+        ]
+        try:
+            # few validation cells: repeating them to fill a batch would only cost time
+            n_cells = max(1, min(self.shape["n_cells"], int(max(s.max() for s in sizes))))
+            return self._loader(self.val_idx, shuffle=False, n_labels=self.shape["n_labels"], n_cells=n_cells)
+        except ValueError:  # no shared label among the validation cells
+            return []
+
+    def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:
+        dataset = MultiModalDataset(self.managers, self.labels)
+        sampler = GroupSampler(
+            dataset, self.labels, rows, free_fraction=self.free_fraction, seed=self.seed, **kwargs
+        )
+        return DataLoader(dataset, sampler=sampler, batch_size=None, **self.data_loader_kwargs)
+
+
+def shared_codes(codes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
+    """Label codes with -1 in place of the labels that only one modality has."""
+    unique = [c for m in codes for c in np.unique(codes[m]).tolist() if c >= 0]
+    values, counts = np.unique(unique, return_counts=True) if unique else (np.array([]), np.array([]))
+    shared = values[counts > 1]
+    return {m: np.where(np.isin(c, shared), c, -1).astype(np.int64) for m, c in codes.items()}
+
+
+def _random_split(
+    labels: Mapping[str, NDArray[np.int64]],
+    pairs: PairIds | None,
+    train_size: float,
+    validation_size: float,
+    seed: int,
+) -> tuple[Rows, Rows, Rows]:
+    cells = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "modality": m,
+                    "bit": 2**i,
+                    "row": np.arange(len(c)),
+                    "label": c,
+                    "unit": _units(m, len(c), pairs),
+                }
+            )
+            for i, (m, c) in enumerate(labels.items())
+        ],
+        ignore_index=True,
+    )
+    # a stratum: the units of one label that were measured in the same modalities
+    units = cells.groupby("unit", sort=False).agg(label=("label", "max"), where=("bit", "sum"))
+    rng = np.random.default_rng(seed)
+    part = pd.Series(2, index=units.index)
+    for _, stratum in units.groupby(["label", "where"], sort=True):
+        order = stratum.index.to_numpy()[rng.permutation(len(stratum))]
+        n_train = max(1, round(train_size * len(order)))
+        part[order[:n_train]] = 0
+        part[order[n_train : n_train + round(validation_size * len(order))]] = 1
+    cells["part"] = part.loc[cells["unit"]].to_numpy()
+    return tuple(  # type: ignore[return-value]
+        {m: cells["row"][(cells["modality"] == m) & (cells["part"] == p)].to_numpy(np.int64) for m in labels}
+        for p in range(3)
+    )
+
+
+def _units(modality: str, n: int, pairs: PairIds | None) -> list[str]:
+    own = [f"{modality}\n{i}" for i in range(n)]
+    if pairs is None:
+        return own
+    return [name if unit is None else f"\n{unit}" for name, unit in zip(own, pairs[modality], strict=True)]
+
+
+def _given_split(
+    labels: Mapping[str, NDArray[np.int64]], given: Mapping[str, Sequence[NDArray[np.int64]]]
+) -> tuple[Rows, Rows, Rows]:
+    parts: tuple[Rows, Rows, Rows] = ({}, {}, {})
+    if set(given) != set(labels):
+        raise ValueError(
+            f"external_indexing names {sorted(given)}, expected rows for each of {sorted(labels)}."
+        )
+    for m, pieces in given.items():
+        rows = [np.asarray(p, dtype=np.int64) for p in pieces]
+        joined = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        if len(rows) not in (1, 2, 3) or len(np.unique(joined)) < len(joined):
+            raise ValueError(
+                f"external_indexing['{m}'] must hold one to three disjoint arrays: train, validation, test."
+            )
+        if len(joined) and (joined.min() < 0 or joined.max() >= len(labels[m])):
+            raise ValueError(f"external_indexing['{m}'] has rows outside 0 to {len(labels[m]) - 1}.")
+        for part, i in zip(parts, range(3), strict=True):
+            part[m] = np.sort(rows[i]) if i < len(rows) else np.empty(0, np.int64)
+    return parts

@@ -1,0 +1,180 @@
+"""scvi-tools fields for a MuData whose modalities were measured on different cells.
+
+The stock fields either give every modality its own label codes or put labels on the union of all cells, where
+the cells of other modalities have none. Here labels have one vocabulary, and a modality that is absent from
+new data keeps the state it had in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
+
+from ._labels import encode_labels, labels_of
+
+State = dict[str, Any]
+VOCABULARY = CategoricalObsField.CATEGORICAL_MAPPING_KEY
+
+
+def field_key(kind: str, modality: str) -> str:
+    """Registry key of a field. It carries the modality, so that other models' columns stay theirs."""
+    return f"{kind}_{modality}"
+
+
+class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
+    """A field of one modality. Transferred to data without that modality, it keeps the source state.
+
+    Parameters
+    ----------
+    adata_field
+        The AnnData field to apply to the modality.
+    mod_key
+        The modality.
+    """
+
+    def __init__(self, adata_field: Any, mod_key: str) -> None:
+        super().__init__(mod_key=mod_key, mod_required=True)
+        self._adata_field = adata_field
+        self._preregister = None  # the default is a lambda, which other processes cannot unpickle
+
+    def preregister(self, mdata: MuData) -> None:
+        """Nothing to do."""
+
+    def absent(self, mdata: MuData) -> bool:
+        """Whether the data lack this modality, or have no cell of it."""
+        return self.mod_key not in mdata.mod or mdata.mod[self.mod_key].n_obs == 0
+
+    def transfer_field(self, state_registry: State, mdata_target: MuData, **kwargs: Any) -> State:
+        """Register new data with the state of the training data."""
+        if self.absent(mdata_target):
+            return deepcopy(state_registry)
+        self.check_target(state_registry, self.get_modality(mdata_target))
+        return super().transfer_field(state_registry, mdata_target, **kwargs)  # type: ignore[no-any-return]
+
+    def check_target(self, state_registry: State, adata: AnnData) -> None:
+        """Raise an error that teaches where new data do not fit."""
+
+
+class FeatureField(ModalityField):
+    """The data matrix of a modality. Features are compared by name: scvi-tools compares only their number."""
+
+    def __init__(self, mod_key: str, layer: str | None, profile: Mapping[str, Any] | None) -> None:
+        super().__init__(
+            LayerField(field_key(REGISTRY_KEYS.X_KEY, mod_key), layer, is_count_data=False), mod_key
+        )
+        self.profile = profile
+
+    def register_field(self, mdata: MuData) -> State:
+        """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
+        return {**super().register_field(mdata), "profile": dict(self.profile or {})}
+
+    def transfer_field(self, state_registry: State, mdata_target: MuData, **kwargs: Any) -> State:
+        """Register new data; the profile stays that of the training data."""
+        state = super().transfer_field(state_registry, mdata_target, **kwargs)
+        return {**state, "profile": deepcopy(state_registry["profile"])}
+
+    def check_target(self, state_registry: State, adata: AnnData) -> None:
+        """Compare the feature names."""
+        expected = np.asarray(state_registry[LayerField.COLUMN_NAMES_KEY], dtype=str)
+        found = np.asarray(adata.var_names, dtype=str)
+        if np.array_equal(expected, found):
+            return
+        m = self.mod_key
+        missing, extra = np.setdiff1d(expected, found), np.setdiff1d(found, expected)
+        cause = (
+            "The names are the same, in another order"
+            if not len(missing) and not len(extra)
+            else f"{len(missing)} missing (such as {missing[:3].tolist()}), {len(extra)} unknown (such as "
+            f"{extra[:3].tolist()})"
+        )
+        names = f"model.get_var_names()['{m}']"
+        fix = (
+            f"adata = adata[:, {names}].copy() puts the features of the modality in order"
+            if not len(missing)
+            else "measure or impute the missing features, or train a model on the features that both have; "
+            f"the model's are {names}"
+        )
+        raise ValueError(
+            f"The var_names of modality '{m}' differ from those the model was trained on: expected "
+            f"{len(expected)} features, found {len(found)}. {cause}. To repair: {fix}."
+        )
+
+
+class BatchField(ModalityField):
+    """The batch covariate of a modality; new data may only hold batches that were seen in training."""
+
+    def __init__(self, mod_key: str, batch_key: str | None) -> None:
+        super().__init__(CategoricalObsField(field_key(REGISTRY_KEYS.BATCH_KEY, mod_key), batch_key), mod_key)
+        self.batch_key = batch_key
+
+    def check_target(self, state_registry: State, adata: AnnData) -> None:
+        """Compare the batch categories."""
+        if self.batch_key is None:
+            return
+        known = [str(c) for c in state_registry[VOCABULARY]]
+        if self.batch_key not in adata.obs:
+            raise KeyError(
+                f"Batch column '{self.batch_key}' not found in modality '{self.mod_key}'. The model was trained with "
+                f"the batches {known}: add the column with the batch of each cell."
+            )
+        new = sorted(set(adata.obs[self.batch_key].astype(str)) - set(known))
+        if new:
+            raise ValueError(
+                f"Modality '{self.mod_key}' has batches the model has never seen in '{self.batch_key}': {new}. It was "
+                f"trained on {known}. Assign these cells the most similar known batch, or train on all batches."
+            )
+
+
+class SharedLabelField(ModalityField):
+    """Labels of one modality, coded in one vocabulary for all modalities; -1 where there is none.
+
+    New data may lack labels altogether, and may bring new ones, which are appended to the vocabulary.
+
+    Parameters
+    ----------
+    mod_key
+        The modality.
+    obs_keys
+        Label column of every modality of the model: the vocabulary is their union.
+    unlabeled_category
+        The value that means "not known", besides missing values.
+    """
+
+    def __init__(self, mod_key: str, obs_keys: Mapping[str, str], unlabeled_category: str | None) -> None:
+        field = CategoricalObsField(field_key(REGISTRY_KEYS.LABELS_KEY, mod_key), obs_keys[mod_key])
+        super().__init__(field, mod_key)
+        self.obs_keys, self.unlabeled_category = dict(obs_keys), unlabeled_category
+
+    def absent(self, mdata: MuData) -> bool:
+        """Whether the data lack this modality or its label column."""
+        return super().absent(mdata) or self.obs_keys[self.mod_key] not in mdata.mod[self.mod_key].obs
+
+    def register_field(self, mdata: MuData) -> State:
+        """Build the vocabulary, and write this modality's codes into its ``obs``."""
+        return self._encode(mdata, [])
+
+    def transfer_field(self, state_registry: State, mdata_target: MuData, **kwargs: Any) -> State:
+        """Code new data in the known vocabulary, new labels appended."""
+        if self.absent(mdata_target):
+            return deepcopy(state_registry)
+        return self._encode(mdata_target, [str(c) for c in state_registry[VOCABULARY]])
+
+    def _encode(self, mdata: MuData, known: Sequence[str]) -> State:
+        seen: set[str] = set()
+        for m, key in self.obs_keys.items():
+            if m in mdata.mod and key in mdata.mod[m].obs:
+                seen.update(
+                    x for x in labels_of(mdata.mod[m].obs, key, self.unlabeled_category) if x is not None
+                )
+        vocabulary = [*known, *sorted(seen - set(known))]
+        obs, key = mdata.mod[self.mod_key].obs, self.obs_keys[self.mod_key]
+        obs[self.attr_key] = encode_labels(labels_of(obs, key, self.unlabeled_category), vocabulary)
+        # object arrays: a registry saved with pandas extension arrays does not open under an older pandas
+        return {VOCABULARY: np.asarray(vocabulary, dtype=object), CategoricalObsField.ORIGINAL_ATTR_KEY: key}

@@ -1,0 +1,92 @@
+"""One modality of a registered MuData, as the loaders of scvi-tools expect it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import rich.pretty  # noqa: F401  (scvi-tools 1.4.2 uses it without importing it)
+from anndata.abc import CSCDataset, CSRDataset
+from scipy.sparse import issparse
+from scvi.data import AnnDataManager, AnnTorchDataset
+from torch.utils.data import Dataset, Subset
+
+FIELDS, LOCATION = "field_registries", "data_registry"
+SUPPORTED = (np.ndarray, pd.DataFrame, h5py.Dataset, CSRDataset, CSCDataset)
+
+
+class ModalityManager(AnnDataManager):  # type: ignore[misc]
+    """Read-only view of one modality of a MuData-level manager, with the standard keys X, batch and labels.
+
+    Parameters
+    ----------
+    parent
+        The registered manager of the MuData.
+    modality
+        The modality to show.
+    """
+
+    def __init__(self, parent: AnnDataManager, modality: str) -> None:
+        super().__init__()
+        self.parent, self.modality, self.adata = parent, modality, parent.adata.mod[modality]
+        present = {
+            f.registry_key for f in parent.fields if f.mod_key == modality and not f.absent(parent.adata)
+        }
+        # the one private name of scvi-tools that scgroove sets: there is no public way to make a view
+        self._registry = {k: v for k, v in parent.registry.items() if k != FIELDS}
+        self._registry[FIELDS] = {
+            key.removesuffix(f"_{modality}"): {
+                **state,
+                LOCATION: {k: v for k, v in state[LOCATION].items() if k != "mod_key"},
+            }
+            for key, state in parent.registry[FIELDS].items()
+            if key in present
+        }
+
+    def create_torch_dataset(
+        self,
+        indices: Sequence[int] | None = None,
+        data_and_attributes: Any = None,
+        load_sparse_tensor: bool = False,
+    ) -> Dataset[Any]:
+        """Dataset over the cells of the modality."""
+        dataset = ModalityDataset(self, data_and_attributes, load_sparse_tensor)
+        return dataset if indices is None else Subset(dataset, indices)
+
+    def register_fields(self, *args: Any, **kwargs: Any) -> None:
+        """Not for a view."""
+        raise NotImplementedError("This is a view of one modality; register the MuData instead.")
+
+    def validate(self) -> None:
+        """Validate the registration of the MuData."""
+        self.parent.validate()
+
+
+class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
+    """Rows of one modality: dense per batch only, in the order asked for also when backed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for key, value in self.data.items():
+            if not (isinstance(value, SUPPORTED) or issparse(value) or hasattr(value, "compute")):
+                raise TypeError(
+                    f"'{key}' is a {type(value).__name__}, expected a NumPy array, a SciPy sparse matrix, a dask array, "
+                    "or a backed .h5mu/.h5ad. Load it into memory first: adata = adata.to_memory()."
+                )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # spawned workers get the arrays only: a MuData cannot be pickled
+        adata = self.adata_manager.adata
+        small = SimpleNamespace(isbacked=adata.isbacked, shape=adata.shape)
+        return {**self.__dict__, "adata_manager": SimpleNamespace(adata=small)}
+
+    def __getitem__(self, rows: Any) -> dict[str, np.ndarray[Any, Any]]:
+        inverse = None
+        if self.adata_manager.adata.isbacked and not isinstance(rows, int | slice):
+            rows, inverse = np.unique(np.asarray(rows), return_inverse=True)  # HDF5: increasing, no repeats
+        got = {k: v.toarray() if issparse(v) else v for k, v in super().__getitem__(rows).items()}
+        return got if inverse is None else {k: v[inverse] for k, v in got.items()}

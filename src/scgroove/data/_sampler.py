@@ -1,0 +1,155 @@
+"""Label-balanced batches from several modalities at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from torch.utils.data import Dataset, DistributedSampler
+
+from ._manager import ModalityManager
+
+Rows = dict[str, NDArray[np.int64]]
+
+
+class MultiModalDataset(Dataset[Any]):
+    """Cells of all modalities: ``dataset[{modality: rows}] -> {modality: {key: array}}``.
+
+    Parameters
+    ----------
+    managers
+        The view of each modality.
+    labels
+        Label codes to hand out instead of the registered ones, shape (n_m,) each: -1 where a cell takes no part
+        in the contrastive loss.
+    """
+
+    def __init__(
+        self, managers: Mapping[str, ModalityManager], labels: Mapping[str, NDArray[np.int64]]
+    ) -> None:
+        keys = [REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY]
+        self.data = {m: v.create_torch_dataset(data_and_attributes=keys) for m, v in managers.items()}
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return max(len(d) for d in self.data.values())  # type: ignore[arg-type]
+
+    def __getitem__(self, index: Rows) -> dict[str, dict[str, Any]]:
+        return {
+            m: {**self.data[m][rows], REGISTRY_KEYS.LABELS_KEY: self.labels[m][rows]}
+            for m, rows in index.items()
+            if len(rows)
+        }
+
+
+class _Queue:
+    """Hands out every element once, in random order, before any returns."""
+
+    def __init__(self, elements: NDArray[Any], rng: np.random.Generator) -> None:
+        self.elements, self.rng, self.left = elements, rng, elements[:0]
+
+    def take(self, n: int) -> NDArray[Any]:
+        while len(self.left) < n:
+            self.left = np.concatenate([self.left, self.rng.permutation(self.elements)])
+        taken, self.left = self.left[:n], self.left[n:]
+        return taken
+
+
+class GroupSampler(DistributedSampler[Any]):
+    """Each step: P labels, K cells of each from every modality that has it, and some label-free cells.
+
+    Labels weigh the same whatever their abundance. Cells are handed out once before any returns, so that a
+    label with more than K cells gives different ones at every step, and one with fewer gives some twice. Cells
+    without a shared label (exclusive or unlabelled) fill a fixed share of each batch: they take part in
+    reconstruction and back-translation only.
+
+    It is a ``DistributedSampler`` so that Lightning sets its epoch and leaves it alone under DDP; every rank
+    draws its own cells.
+
+    Parameters
+    ----------
+    dataset
+        The cells.
+    labels
+        Codes of the shared labels by modality, shape (n_m,); -1: no shared label.
+    rows
+        Cells to draw from, by modality.
+    n_labels, n_cells
+        P and K.
+    free_fraction
+        Share of the label-free cells in a batch, where a modality has any.
+    shuffle
+        Different batches at every epoch; the same ones otherwise (validation).
+    seed
+        Random state.
+
+    Raises
+    ------
+    ValueError
+        No label is in two modalities.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        labels: Mapping[str, NDArray[np.int64]],
+        rows: Mapping[str, NDArray[np.int64]],
+        *,
+        n_labels: int = 8,
+        n_cells: int = 32,
+        free_fraction: float = 0.25,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank = torch.distributed.get_rank() if distributed else 0
+        world = torch.distributed.get_world_size() if distributed else 1
+        super().__init__(dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)
+        seen = Counter(c for m, r in rows.items() for c in np.unique(labels[m][r]).tolist() if c >= 0)
+        self.shared = np.array(sorted(c for c, n in seen.items() if n > 1), dtype=np.int64)
+        if not len(self.shared):
+            raise ValueError(
+                "No label is left in two modalities of this split. Use a larger train_size, or set labels up that "
+                "have at least two cells in each modality."
+            )
+        self.pools = {
+            (m, c): r[labels[m][r] == c]
+            for m, r in rows.items()
+            for c in self.shared.tolist()
+            if (labels[m][r] == c).any()
+        }
+        self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
+        self.modalities = list(rows)
+        self.p, self.k = min(n_labels, len(self.shared)), n_cells
+        n_free = ceil(free_fraction / (1 - free_fraction) * self.p * self.k)
+        self.n_free = {m: n_free if len(f) else 0 for m, f in self.free.items()}
+        largest = max(len(r) - len(self.free[m]) for m, r in rows.items())
+        self.n_batches = ceil(largest / (self.p * self.k * world))
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[Rows]:
+        rng = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0, self.rank))
+        queues = {key: _Queue(rows, rng) for key, rows in self.pools.items()}
+        free = {m: _Queue(rows, rng) for m, rows in self.free.items() if self.n_free[m]}
+        order: list[int] = []
+        for _ in range(self.n_batches):
+            while len(order) < self.p:  # every label once before any returns, none twice in a batch
+                order += [c for c in rng.permutation(self.shared).tolist() if c not in order]
+            batch, order = order[: self.p], order[self.p :]
+            yield {m: self._draw(m, batch, queues, free) for m in self.modalities}
+
+    def _draw(
+        self, m: str, batch: list[int], queues: dict[tuple[str, int], _Queue], free: dict[str, _Queue]
+    ) -> NDArray[np.int64]:
+        parts = [queues[m, c].take(self.k) for c in batch if (m, c) in queues]
+        if m in free:
+            parts.append(free[m].take(self.n_free[m]))
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

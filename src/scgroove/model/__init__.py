@@ -1,0 +1,5 @@
+"""Models with the scvi-tools interface."""
+
+from ._groove import GROOVE
+
+__all__ = ["GROOVE"]

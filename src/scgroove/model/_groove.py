@@ -1,0 +1,817 @@
+"""GROOVE as an scvi-tools model over modalities measured on different cells."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import permutations
+from typing import Any, Literal
+
+import mudata
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from mudata import MuData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS, settings
+from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
+from scvi.dataloaders import AnnDataLoader
+from scvi.model.base import BaseModelClass
+from scvi.train import TrainRunner
+from scvi.utils import setup_anndata_dsp
+
+from ..data import (
+    GroupDataSplitter,
+    ModalityManager,
+    label_keys,
+    labels_of,
+    pair_ids,
+)
+from ..data._checks import DataProfile
+from ..data._fields import VOCABULARY, BatchField, FeatureField, SharedLabelField, field_key
+from ..data._labels import label_table
+from ..data._manager import FIELDS
+from ..losses import negative_log_likelihood, similarity
+from ..losses._groupclip import Positives, Similarity
+from ..module import LIKELIHOODS, GROOVEModule
+from ..module._encoders import EncoderKind
+from ..train import GROOVETrainingPlan
+from ._setup import (
+    check_names,
+    check_setup,
+    modalities_in_use,
+    per_modality,
+    restored_on_error,
+    say_what_was_found,
+)
+from ._statistics import fit_input_statistics
+
+logger = logging.getLogger(__name__)
+
+X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
+TARGET_STEPS = 3000
+"""Optimisation steps that the default number of epochs aims at."""
+
+
+class GROOVE(BaseModelClass):  # type: ignore[misc]
+    r"""One latent space for modalities measured on different cells, linked only by a label.
+
+    One encoder and one decoder for each modality are trained together on three terms: the group-level
+    contrastive loss GroupCLIP, which brings cells with the same label together across modalities;
+    reconstruction; and on-the-fly back-translation, which asks that a cell translated to another modality and
+    back is the cell it was.
+
+    Parameters
+    ----------
+    adata
+        MuData registered with :meth:`setup_mudata`.
+    registry
+        Registry of a saved model, to load it without data.
+    n_latent
+        Dimension of the latent space.
+    encoder
+        ``"linear"`` or ``"mlp"``.
+    hidden
+        Widths of the hidden layers of the decoders, and of the encoders if ``encoder="mlp"``.
+    dropout_encoder
+        Dropout: after each hidden layer of an MLP encoder, on the input of a linear one.
+    dropout_decoder
+        Dropout after each hidden layer of the decoders.
+    likelihood
+        ``"normal"``, ``"nb"``, ``"poisson"``, ``"bernoulli"``; one for all modalities or one for each.
+        ``"auto"`` looks at the data: zeros and ones are ``bernoulli``, other non-negative whole numbers
+        ``nb``, anything else ``normal``; :attr:`likelihood_reasons` says what it saw.
+    encode_batch
+        Give the batch covariate to the encoders too, not only to the decoders.
+    temperature, learn_temperature
+        Temperature of GroupCLIP, fixed or optimised with the networks.
+    similarity
+        ``"cosine"``, ``"dot"`` or ``"euclidean"``.
+    positives
+        ``"inside"`` the logarithm (the paper) or ``"outside"`` (ablation).
+    seed
+        Random state of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        An option is out of range, or a modality cannot have the likelihood asked for.
+
+    Examples
+    --------
+    >>> import scgroove as sg
+    >>> mdata = sg.simulations.weakly_paired()
+    >>> sg.model.GROOVE.setup_mudata(mdata, "label")
+    >>> model = sg.model.GROOVE(mdata)
+    >>> model.train()
+    >>> sg.tl.embed(mdata, model)
+
+    References
+    ----------
+    Gorla et al. 2026, arXiv 2602.04021.
+    """
+
+    _module_cls = GROOVEModule
+    _data_splitter_cls = GroupDataSplitter
+    _training_plan_cls = GROOVETrainingPlan
+    _train_runner_cls = TrainRunner
+
+    def __init__(
+        self,
+        adata: MuData | None = None,
+        registry: dict[str, Any] | None = None,
+        n_latent: int = 16,
+        *,
+        encoder: EncoderKind = "linear",
+        hidden: Sequence[int] = (128, 128),
+        dropout_encoder: float = 0.0,
+        dropout_decoder: float = 0.0,
+        likelihood: str | Mapping[str, str] = "auto",
+        encode_batch: bool = False,
+        temperature: float = 0.3,
+        learn_temperature: bool = False,
+        similarity: Similarity = "cosine",
+        positives: Positives = "inside",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(adata, registry)
+        hidden = _check_architecture(n_latent, hidden, dropout_encoder, dropout_decoder)
+        # resolved, so that the saved arguments do not depend on the data they are loaded with
+        likelihood, self.likelihood_reasons_ = self._resolve_likelihood(likelihood)
+        self.likelihood = likelihood
+        with _seeded(seed):
+            self.module = self._module_cls(
+                {m: len(self._state(X, m)["column_names"]) for m in self.modalities},
+                likelihood,
+                {m: self._batch_proportions(m) for m in self.modalities},
+                n_latent=n_latent,
+                encoder=encoder,
+                hidden=hidden,
+                dropout_encoder=dropout_encoder,
+                dropout_decoder=dropout_decoder,
+                encode_batch=encode_batch,
+                temperature=temperature,
+                learn_temperature=learn_temperature,
+                kind=similarity,
+                positives=positives,
+            )
+        self.similarity = similarity
+        self._model_summary_string = self._summary(n_latent, encoder, hidden, temperature)
+        self.init_params_ = self._get_init_params(locals())
+
+    # -- setting up --------------------------------------------------------------------------------------------
+
+    @classmethod
+    @setup_anndata_dsp.dedent
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        label_key: str | Mapping[str, str] = "label",
+        *,
+        modalities: Sequence[str] | None = None,
+        layers: Mapping[str, str | None] | None = None,
+        batch_key: str | Mapping[str, str | None] | None = None,
+        unlabeled_category: str | None = None,
+        paired: bool | str = "auto",
+        min_cells_per_label: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        """Register a MuData whose modalities were measured on different, partly the same, or the same cells.
+
+        Labels are read in each modality and coded in one vocabulary. Cells with a missing label are unlabelled:
+        they take part in reconstruction and back-translation only, as do cells of exclusive labels.
+
+        Parameters
+        ----------
+        mdata
+            The data. Sparse and backed matrices stay as they are.
+        label_key
+            Column of each modality's ``obs`` with the label (such as the perturbation); one name for all
+            modalities or ``{modality: name}``.
+        modalities
+            The modalities to use; all by default.
+        layers
+            Layer to use, ``{modality: layer}``; X where not given.
+        batch_key
+            Column of ``obs`` with the batch; one name for all modalities or ``{modality: name}``.
+        unlabeled_category
+            A value of the label column that means "not known".
+        paired
+            Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs`` column
+            that identifies the measured unit. Known pairs are kept together in the validation split, and serve
+            as truth for evaluation; training never uses them. ``"auto"`` does not believe names that look like a
+            default numbering or whose labels disagree, and says so.
+        min_cells_per_label
+            Fewest cells that a shared label must have in each modality.
+
+        Raises
+        ------
+        KeyError
+            A modality, label column, batch column or layer does not exist.
+        ValueError
+            No label is shared, a label has too few cells, all labels of a modality are missing, a modality is
+            empty, has duplicated obs names, NaN or infinite values, or cells without any value.
+            ``mdata`` is left as it was.
+
+        Notes
+        -----
+        Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``, and in each
+        modality ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``.
+        """
+        # resolved before they are recorded: they are replayed on load, perhaps on fewer modalities. A dict, as
+        # scvi-tools' own models keep it
+        modalities = {m: m for m in modalities_in_use(mdata, modalities, kwargs)}  # type: ignore[assignment]
+        setup_method_args = cls._get_setup_method_args(**locals())
+        names = list(modalities)  # type: ignore[arg-type]
+        layers, batches = dict(layers or {}), per_modality(batch_key, names)
+        if kwargs:  # load and transfer: the registry that comes along knows the rest
+            keys = label_key if isinstance(label_key, Mapping) else dict.fromkeys(names, label_key)
+            profiles: dict[str, DataProfile] = {}
+            check_names(mdata, names)
+        else:
+            keys = label_keys(mdata, label_key, names)
+            profiles = check_setup(
+                mdata, names, keys, layers, batches, unlabeled_category, min_cells_per_label
+            )
+            ids = pair_ids(
+                mdata,
+                names,
+                paired,
+                {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names},
+            )
+            say_what_was_found(mdata, keys, names, unlabeled_category, ids is not None)
+        fields = []
+        for m in names:
+            seen = profiles[m].as_dict() if m in profiles else None
+            fields += [
+                FeatureField(m, layers.get(m), seen),
+                BatchField(m, batches.get(m)),
+                SharedLabelField(m, keys, unlabeled_category),
+            ]
+        checks = AnnDataManagerValidationCheck(check_fully_paired_mudata=False)
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args, validation_checks=checks)
+        with restored_on_error(mdata):
+            manager.register_fields(mdata, **kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> None:
+        """Not for one modality: use :meth:`setup_mudata`."""
+        raise NotImplementedError(
+            "GROOVE links two or more modalities. Put them in a MuData and call "
+            'GROOVE.setup_mudata(mudata.MuData({"rna": adata_rna, "protein": adata_protein}), label_key="label").'
+        )
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of the model, in order."""
+        return list(self.registry["setup_args"]["modalities"])
+
+    @property
+    def likelihood_reasons(self) -> dict[str, str]:
+        """For each modality, why it has its likelihood."""
+        return dict(self.likelihood_reasons_)
+
+    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, NDArray[Any]]:  # type: ignore[override]
+        """Feature names of each modality of the model, also when no data are attached."""
+        return {m: np.asarray(self._state(X, m)["column_names"], dtype=str) for m in self.modalities}
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        train_size: float = 0.9,
+        validation_size: float | None = None,
+        n_labels_per_batch: int = 8,
+        n_cells_per_label: int = 32,
+        early_stopping: bool = False,
+        seed: int = 0,
+        plan_kwargs: Mapping[str, Any] | None = None,
+        datasplitter_kwargs: Mapping[str, Any] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train the model.
+
+        Parameters
+        ----------
+        max_epochs
+            Epochs; an epoch sees about as many labelled cells as the largest modality has. By default enough
+            for some 3,000 steps: between 10 and 150 epochs.
+        accelerator, devices
+            Where to train, see :class:`lightning.pytorch.Trainer`.
+        train_size, validation_size
+            Shares of the cells of each label; the rest of the cells validates by default. Cells measured in
+            several modalities fall into the same part in all of them.
+        n_labels_per_batch, n_cells_per_label
+            A step draws this many shared labels, and this many cells of each from every modality that has it.
+        early_stopping
+            Stop when ``early_stopping_monitor`` (by default ``"validation_loss"``) no longer improves.
+        seed
+            Random state of the split, the batches and dropout. The global state is left alone.
+        plan_kwargs
+            Of :class:`scgroove.train.GROOVETrainingPlan`: weights, warm-up, learning rate and schedule.
+        datasplitter_kwargs
+            Of :class:`scgroove.data.GroupDataSplitter`: ``free_fraction``, ``external_indexing`` and arguments
+            of the loader such as ``num_workers``.
+        **trainer_kwargs
+            Of :class:`scvi.train.Trainer`, for instance ``callbacks``, ``gradient_clip_val``, ``precision``,
+            ``check_val_every_n_epoch``, ``enable_progress_bar``, ``enable_checkpointing``.
+
+        Raises
+        ------
+        ValueError
+            The attached data lack a modality, or an option is out of range.
+        RuntimeError
+            The loss became NaN or infinite.
+        """
+        managers = self._training_managers()
+        splitter = self._data_splitter_cls(
+            managers,
+            train_size,
+            validation_size,
+            n_labels_per_batch=n_labels_per_batch,
+            n_cells_per_label=n_cells_per_label,
+            pairs=self._pairs(),
+            seed=seed,
+            **(datasplitter_kwargs or {}),
+        )
+        if early_stopping and splitter.n_val == 0:
+            raise ValueError(
+                f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
+                "Use train_size=0.9, or early_stopping=False."
+            )
+        plan = self._training_plan_cls(self.module, **(plan_kwargs or {}))
+        if not self.is_trained_:  # a second call goes on from the first: its inputs must mean the same
+            self._fit_statistics(managers, splitter.train_idx)
+        if max_epochs is None:
+            max_epochs = _default_epochs(splitter)
+        trainer_kwargs.setdefault("early_stopping_monitor", "validation_loss")
+        if splitter.n_val:
+            trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
+        trainer_kwargs["callbacks"] = list(
+            trainer_kwargs.get("callbacks", [])
+        )  # scvi's Trainer appends to it
+        with _seeded(seed):
+            runner = self._train_runner_cls(
+                self,
+                training_plan=plan,
+                data_splitter=splitter,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                early_stopping=early_stopping,
+                **trainer_kwargs,
+            )
+            runner()
+
+    # -- results -----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def get_latent_representation(
+        self,
+        mdata: MuData | AnnData | None = None,
+        modality: str | None = None,
+        *,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+        normalize: bool | None = None,
+    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+        """Latent coordinates of cells, in the order of the modality's cells.
+
+        Parameters
+        ----------
+        mdata
+            The model's own data if None; else a MuData with some or all of the modalities, or an AnnData of
+            ``modality``. Labels are not needed.
+        modality
+            The modality to encode; all that the data have if None.
+        indices
+            Rows of ``modality`` to encode, in this order.
+        batch_size
+            Cells at a time.
+        normalize
+            Scale each cell to length one, so that Euclidean neighbours are cosine neighbours. By default where
+            the model's similarity is the cosine: the length of a latent vector is then not compared in training.
+
+        Returns
+        -------
+        Float32 array of shape (n, n_latent), or such an array for each modality if ``modality`` is None.
+
+        Raises
+        ------
+        ValueError
+            ``indices`` without ``modality``, or new data that do not fit the model.
+        KeyError
+            The model or the data have no such modality.
+        """
+        if modality is None:
+            if indices is not None:
+                raise ValueError("indices are rows of one modality: name it, modality='...'.")
+            return {
+                m: self.get_latent_representation(mdata, m, batch_size=batch_size, normalize=normalize)  # type: ignore[misc]
+                for m in self._present(mdata)
+            }
+        normalize = self.similarity == "cosine" if normalize is None else normalize
+
+        def latent(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+            z: torch.Tensor = self.module.inference({modality: tensors})["z"][modality]
+            return torch.nn.functional.normalize(z, dim=1) if normalize else z
+
+        return np.concatenate(list(self._map(latent, mdata, modality, indices, batch_size)))
+
+    @torch.inference_mode()
+    def translate(
+        self,
+        source: str,
+        target: str,
+        mdata: MuData | AnnData | None = None,
+        *,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+        library_size: float | Literal["median"] = "median",
+        target_batch: str | None = None,
+        return_dataframe: bool = False,
+    ) -> NDArray[np.float32] | pd.DataFrame:
+        r"""Expected measurements in ``target`` of cells measured in ``source``: :math:`E[p_t(x | d_t(e_s(x)))]`.
+
+        Works for any cells of ``source``: of labels never seen in ``target``, and without a label.
+
+        Parameters
+        ----------
+        source, target
+            Modality of the cells, and modality to predict; equal ones reconstruct.
+        mdata
+            The model's own data if None; else a MuData that has ``source``, or an AnnData of ``source``.
+        indices
+            Rows of ``source`` to translate, in this order.
+        batch_size
+            Cells at a time.
+        library_size
+            Total counts of the predicted cells where the target is counts; the median of its training cells by
+            default.
+        target_batch
+            Predict as if measured in this batch of the target. By default the mean over its batches, weighted
+            by their cells.
+        return_dataframe
+            Return a DataFrame with cell and feature names.
+
+        Returns
+        -------
+        Float32 array of shape (n, d_target) in the units of the target, or a DataFrame.
+
+        Raises
+        ------
+        KeyError
+            An unknown modality or batch.
+        ValueError
+            New data that do not fit the model.
+        """
+        self._check_modality(target)
+        codes = self._batch_codes(target, target_batch)
+        library = (
+            None if library_size == "median" else torch.full((1, 1), float(library_size), device=self.device)
+        )
+
+        def expected(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+            z: torch.Tensor = self.module.inference({source: tensors})["z"][source]
+            means = (
+                share
+                * self.module.expected(target, z, z.new_full((len(z),), code, dtype=torch.long), library)
+                for code, share in codes
+            )
+            return sum(means, start=z.new_zeros(()))
+
+        values = np.concatenate(list(self._map(expected, mdata, source, indices, batch_size)))
+        if not return_dataframe:
+            return values
+        names = self._manager_of(mdata, source).adata.obs_names
+        return pd.DataFrame(
+            values, index=names if indices is None else names[indices], columns=self.get_var_names()[target]
+        )
+
+    @torch.inference_mode()
+    def get_reconstruction_error(
+        self,
+        mdata: MuData | AnnData | None = None,
+        modality: str | None = None,
+        *,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> dict[str, float]:
+        """Mean negative log-likelihood per cell and feature of each modality; lower is better.
+
+        Parameters
+        ----------
+        mdata, modality, indices, batch_size
+            As in :meth:`get_latent_representation`.
+
+        Returns
+        -------
+        Modality -> nats per feature and cell.
+        """
+        chosen = self._present(mdata) if modality is None else [modality]
+        if indices is not None and modality is None:
+            raise ValueError("indices are rows of one modality: name it, modality='...'.")
+        errors = {}
+        for m in chosen:
+
+            def error(tensors: dict[str, torch.Tensor], m: str = m) -> torch.Tensor:
+                _, px = self.module({m: tensors}, compute_loss=False)
+                return negative_log_likelihood(px["px"][m], tensors[X].to(self.device))
+
+            errors[m] = float(np.concatenate(list(self._map(error, mdata, m, indices, batch_size))).mean())
+        return errors
+
+    def get_cross_modal_label_accuracy(
+        self, mdata: MuData | None = None, *, n_neighbors: int = 15, batch_size: int | None = None
+    ) -> pd.DataFrame:
+        """How well labels are found across modalities: each cell votes with its nearest cells of another modality.
+
+        Only shared labels take part; votes are weighted so that abundant labels do not win by number.
+
+        Parameters
+        ----------
+        mdata
+            The model's own data if None; else a MuData with labels in two modalities or more.
+        n_neighbors
+            Nearest cells of the other modality that vote.
+        batch_size
+            Cells at a time.
+
+        Returns
+        -------
+        DataFrame with one row for each ordered pair of modalities: ``source``, ``target``, ``accuracy``,
+        ``balanced_accuracy`` (mean over labels), ``chance`` (of the balanced accuracy: one over the number of
+        labels), ``n_labels``, ``n_cells``.
+
+        Raises
+        ------
+        ValueError
+            No two modalities of the data share a label.
+        """
+        latent = self.get_latent_representation(mdata, batch_size=batch_size)
+        assert isinstance(latent, dict)
+        codes = {m: self._manager_of(mdata, m).get_from_registry(LABELS).ravel() for m in latent}
+        rows = []
+        for source, target in permutations(latent, 2):
+            shared = np.intersect1d(codes[source], codes[target])
+            shared = shared[shared >= 0]
+            if len(shared):
+                keep = {m: np.isin(codes[m], shared) for m in (source, target)}
+                truth = codes[source][keep[source]]
+                found = self._vote(
+                    latent[source][keep[source]],
+                    latent[target][keep[target]],
+                    codes[target][keep[target]],
+                    n_neighbors,
+                )
+                hit = found == truth
+                rows.append(
+                    {
+                        "source": source,
+                        "target": target,
+                        "accuracy": float(hit.mean()),
+                        "balanced_accuracy": float(np.mean([hit[truth == c].mean() for c in shared])),
+                        "chance": 1 / len(shared),
+                        "n_labels": len(shared),
+                        "n_cells": len(truth),
+                    }
+                )
+        if not rows:
+            raise ValueError(f"No two of the modalities {list(latent)} of these data share a label.")
+        return pd.DataFrame(rows)
+
+    def _vote(
+        self, x: NDArray[np.float32], y: NDArray[np.float32], codes: NDArray[np.int64], n_neighbors: int
+    ) -> NDArray[np.int64]:
+        labels, code, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        weights = torch.as_tensor(1.0 / counts, dtype=torch.float32)
+        code_t, y_t = torch.as_tensor(code), torch.as_tensor(y)
+        k = min(n_neighbors, len(y))
+        found = []
+        for start in range(0, len(x), 1024):
+            block = torch.as_tensor(x[start : start + 1024])
+            nearest = code_t[similarity(block, y_t, self.similarity).topk(k, dim=1).indices]
+            votes = torch.zeros(len(block), len(labels)).scatter_add_(1, nearest, weights[nearest])
+            found.append(labels[votes.argmax(dim=1).numpy()])
+        return np.concatenate(found)
+
+    def get_label_table(self) -> pd.DataFrame:
+        """Cells of each label in each modality, see :func:`scgroove.data.label_table`."""
+        args = self.registry["setup_args"]
+        if self.adata is None:
+            raise ValueError("The model was loaded without data. Attach them: GROOVE.load(path, mdata).")
+        return label_table(
+            self.adata,
+            args["label_key"],
+            modalities=self._present(None),
+            unlabeled_category=args["unlabeled_category"],
+        )
+
+    def __repr__(self) -> str:
+        """Summary in plain text (scvi-tools' own prints, and returns an empty string)."""
+        return f"{self._model_summary_string}\nTrained: {'yes' if self.is_trained_ else 'no'}"
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _state(self, kind: str, modality: str) -> dict[str, Any]:
+        return self.registry[FIELDS][field_key(kind, modality)]["state_registry"]  # type: ignore[no-any-return]
+
+    def _summary(self, n_latent: int, encoder: str, hidden: Sequence[int], temperature: float) -> str:
+        lines = [
+            f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {tuple(hidden)}, "
+            f"similarity {self.similarity}, temperature {temperature:g}"
+        ]
+        n_labels = len(self._state(LABELS, self.modalities[0])[VOCABULARY])
+        for m in self.modalities:
+            stats, reason = self._state(X, m)["profile"], self.likelihood_reasons_[m]
+            lines.append(
+                f"  {m}: {stats.get('n_obs', '?')} cells x {len(self._state(X, m)['column_names'])} features, "
+                f"{self.likelihood[m]} ({reason}), {len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
+            )
+        return "\n".join([*lines, f"  {n_labels} labels over all modalities"])
+
+    def _resolve_likelihood(self, asked: str | Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
+        if unknown := set(wanted) - set(self.modalities):
+            raise ValueError(f"likelihood names {sorted(unknown)}, but the modalities are {self.modalities}.")
+        chosen, reasons = {}, {}
+        for m in self.modalities:
+            name, data = wanted.get(m, "auto"), DataProfile(**self._state(X, m)["profile"])
+            chosen[m], reasons[m] = (
+                data.choose_likelihood() if name == "auto" else (name, "chosen by the user")
+            )
+            if chosen[m] not in LIKELIHOODS:
+                raise ValueError(
+                    f"Unknown likelihood '{name}' for '{m}'. Expected 'auto' or one of {list(LIKELIHOODS)}."
+                )
+            if problem := data.problem_with(chosen[m]):
+                raise ValueError(
+                    f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. If it holds raw "
+                    f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={{'{m}': 'counts'}}); if it is "
+                    f"normalised or logged, use likelihood={{'{m}': 'normal'}} or 'auto'."
+                )
+            if name == "auto":
+                logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])
+        return chosen, reasons
+
+    def _batch_proportions(self, modality: str) -> list[float]:
+        n_batch = len(self._state(BATCH, modality)[VOCABULARY])
+        if self.adata is None or modality not in self._present(None):
+            return [1 / n_batch] * n_batch  # overwritten by the saved state
+        codes = self._manager_of(None, modality).get_from_registry(BATCH).ravel().astype(int)
+        counts = np.bincount(codes, minlength=n_batch)
+        return (counts / counts.sum()).tolist()  # type: ignore[no-any-return]
+
+    def _batch_codes(self, modality: str, batch: str | None) -> list[tuple[int, float]]:
+        shares = self.module.batch_proportions_of(modality).tolist()
+        if batch is None:
+            return [(code, share) for code, share in enumerate(shares) if share > 0]
+        known = [str(c) for c in self._state(BATCH, modality)[VOCABULARY]]
+        if batch not in known:
+            raise KeyError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
+        return [(known.index(batch), 1.0)]
+
+    def _present(self, data: MuData | AnnData | None) -> list[str]:
+        """Modalities of the model that the data have."""
+        data = self.adata if data is None else data
+        if data is None:
+            raise ValueError(
+                "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
+            )
+        if isinstance(data, AnnData):
+            raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
+        present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
+        if not present:
+            raise KeyError(
+                f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
+            )
+        return present
+
+    def _check_modality(self, modality: str) -> None:
+        if modality not in self.modalities:
+            raise KeyError(f"Unknown modality '{modality}'. The model has {self.modalities}.")
+
+    def _manager_of(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
+        self._check_modality(modality)
+        if isinstance(data, AnnData) and self.adata is not None and data is self.adata.mod.get(modality):
+            data = None
+        if isinstance(data, AnnData):
+            data = _wrap(data, modality)
+            if self.adata_manager is not None:
+                # transient: scvi-tools would keep every query alive in its class-level store
+                return ModalityManager(self.adata_manager.transfer_fields(data), modality)
+        if modality not in self._present(data):
+            raise KeyError(
+                f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
+            )
+        if self.adata_manager is None:
+            manager = AnnDataManager(**self._manager_parts())
+            manager.register_fields(data, source_registry=self.registry)
+            return ModalityManager(manager, modality)
+        return ModalityManager(
+            self.get_anndata_manager(self._validate_anndata(data), required=True), modality
+        )
+
+    def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
+        data = self.adata if adata is None else adata
+        with restored_on_error(data):
+            return super()._validate_anndata(adata, copy_if_view)
+
+    def _map(
+        self,
+        function: Any,
+        data: MuData | AnnData | None,
+        modality: str,
+        indices: Sequence[int] | None,
+        batch_size: int | None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Apply a function of tensors to the cells of a modality, block by block."""
+        self._check_if_trained(
+            warn=False, message="The model is not trained yet: call model.train() before asking for results."
+        )
+        manager = self._manager_of(data, modality)
+        loader = AnnDataLoader(
+            manager,
+            indices=_rows(indices, manager.adata.n_obs, modality),
+            batch_size=batch_size or settings.batch_size,
+            data_and_attributes=[X, BATCH],
+        )
+        self.module.eval()
+        for tensors in loader:
+            yield function(tensors).float().cpu().numpy()
+
+    def _training_managers(self) -> dict[str, ModalityManager]:
+        present = self._present(None)
+        if missing := [m for m in self.modalities if m not in present]:
+            raise ValueError(
+                f"Training needs all modalities {self.modalities}; the attached data lack {missing}. Load the model on "
+                "data that have them, GROOVE.load(path, mdata), or train a new model."
+            )
+        return {m: self._manager_of(None, m) for m in self.modalities}
+
+    def _pairs(self) -> dict[str, NDArray[Any]] | None:
+        args = self.registry["setup_args"]
+        keys = label_keys(self.adata, args["label_key"], self.modalities)
+        labels = {
+            m: labels_of(self.adata.mod[m].obs, keys[m], args["unlabeled_category"]) for m in self.modalities
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
+            return pair_ids(self.adata, self.modalities, args["paired"], labels)
+
+    def _fit_statistics(
+        self, managers: Mapping[str, ModalityManager], rows: Mapping[str, NDArray[np.int64]]
+    ) -> None:
+        for m, manager in managers.items():
+            fit_input_statistics(self.module, m, manager, rows[m])
+
+
+def _check_architecture(n_latent: int, hidden: Sequence[int], *dropout: float) -> tuple[int, ...]:
+    hidden = tuple(int(h) for h in hidden)
+    if n_latent < 1 or any(h < 1 for h in hidden):
+        raise ValueError(
+            f"Expected n_latent >= 1 and positive widths, found n_latent={n_latent}, hidden={hidden}."
+        )
+    if any(not 0 <= d < 1 for d in dropout):
+        raise ValueError(f"Dropout rates lie in [0, 1), found {dropout}.")
+    return hidden
+
+
+def _default_epochs(splitter: GroupDataSplitter) -> int:
+    steps = len(splitter.train_dataloader())
+    return min(150, max(10, math.ceil(TARGET_STEPS / steps)))
+
+
+def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.int64] | None:
+    if indices is None:
+        return None
+    rows = np.asarray(indices)
+    rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
+    if not len(rows) or rows.min() < 0 or rows.max() >= n:
+        raise ValueError(
+            f"indices must name rows 0 to {n - 1} of modality '{modality}'; found {len(rows)} of them"
+            + (f", from {rows.min()} to {rows.max()}." if len(rows) else ".")
+        )
+    return rows
+
+
+def _wrap(adata: AnnData, modality: str) -> MuData:
+    with mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext():
+        return MuData({modality: adata.copy() if adata.is_view else adata})
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """A torch random state of our own; the global one is as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

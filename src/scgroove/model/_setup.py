@@ -1,0 +1,157 @@
+"""What :meth:`scgroove.model.GROOVE.setup_mudata` checks and says before it registers anything."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+from mudata import MuData
+from numpy.typing import NDArray
+
+from ..data import check_modalities, labels_of, profile
+from ..data._checks import DataProfile
+from ..data._labels import label_table
+
+logger = logging.getLogger(__name__)
+
+
+def check_setup(
+    mdata: MuData,
+    modalities: list[str],
+    keys: Mapping[str, str],
+    layers: Mapping[str, str | None],
+    batches: Mapping[str, str | None],
+    unlabeled_category: str | None,
+    min_cells: int,
+) -> dict[str, DataProfile]:
+    """Everything that can be wrong with the data, before anything is written to them."""
+    if unknown := [m for m in layers if m not in modalities]:
+        raise KeyError(f"layers names {unknown}, but the modalities in use are {modalities}.")
+    for m, key in batches.items():
+        if key is not None and key not in mdata.mod[m].obs:
+            columns = [str(c) for c in mdata.mod[m].obs.columns]
+            raise KeyError(
+                f"Batch column '{key}' not found in mdata['{m}'].obs; its columns are {columns}. "
+                f"batch_key={{'{m}': None}} leaves this modality without a batch."
+            )
+        if key is not None and mdata.mod[m].obs[key].isna().any():
+            raise ValueError(
+                f"mdata['{m}'].obs['{key}'] has missing batches. Give these cells a batch of their own: "
+                f"mdata['{m}'].obs['{key}'] = mdata['{m}'].obs['{key}'].astype(object).fillna('unknown')."
+            )
+    profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in modalities}
+    labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in modalities}
+    _check_labels(labels, keys, unlabeled_category, min_cells)
+    return profiles
+
+
+def _check_labels(
+    labels: Mapping[str, NDArray[Any]],
+    keys: Mapping[str, str],
+    unlabeled_category: str | None,
+    min_cells: int,
+) -> None:
+    counts = {m: pd.Series(v, dtype=object).value_counts() for m, v in labels.items()}  # drops missing ones
+    for m, n in counts.items():
+        if n.empty:
+            raise ValueError(
+                f"All {len(labels[m])} labels of modality '{m}' are missing (column '{keys[m]}', "
+                f"unlabeled_category={unlabeled_category!r}). Labels are all that links the modalities: fill the "
+                f"column, name another one with label_key={{'{m}': ...}}, or leave the modality out."
+            )
+    table = pd.DataFrame(counts).fillna(0)
+    shared = table[(table > 0).sum(axis=1) > 1]
+    if shared.empty:
+        some = {m: sorted(n.index)[:5] for m, n in counts.items()}
+        raise ValueError(
+            f"No label is shared by two modalities. Labels found, the first of each: {some}. Labels are compared as "
+            "text: are they spelled alike (case, guide numbers, synonyms of genes)? Rename them, or name the right "
+            f"columns with label_key={dict(keys)}."
+        )
+    few = shared[((shared > 0) & (shared < min_cells)).any(axis=1)]
+    if len(few):
+        shown = {label: {m: int(n) for m, n in row.items()} for label, row in few.head(5).iterrows()}
+        raise ValueError(
+            f"{len(few)} shared label(s) have fewer than {min_cells} cells in a modality: {shown}. A label with one "
+            "cell cannot be seen in training and validation both, and says little of its perturbation. Remove these "
+            "cells, set their label to missing (they then help reconstruction only), or accept them with "
+            f"min_cells_per_label={int(few.to_numpy()[few.to_numpy() > 0].min())}."
+        )
+
+
+def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapping[str, Any]) -> list[str]:
+    if unknown := set(transfer) - {"source_registry", "extend_categories", "allow_missing_labels"}:
+        raise TypeError(
+            f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, modalities, layers, "
+            "batch_key, unlabeled_category, paired, min_cells_per_label."
+        )
+    if "source_registry" in transfer and asked is not None:
+        return list(asked)  # of the model; new data may have some of them only
+    return check_modalities(mdata, asked)
+
+
+def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
+    for m in modalities:
+        if m in mdata.mod and not mdata.mod[m].obs_names.is_unique:
+            raise ValueError(
+                f"mdata['{m}'].obs_names are not unique. Call mdata['{m}'].obs_names_make_unique() and mdata.update()."
+            )
+
+
+def say_what_was_found(
+    mdata: MuData,
+    keys: Mapping[str, str],
+    modalities: list[str],
+    unlabeled_category: str | None,
+    paired: bool,
+) -> None:
+    table = label_table(mdata, keys, modalities=modalities, unlabeled_category=unlabeled_category)
+    n = table["status"].value_counts()
+    exclusive = table[table["status"] == "exclusive"]
+    logger.info(
+        "%d shared labels, %d exclusive (%s). %s",
+        n.get("shared", 0),
+        n.get("exclusive", 0),
+        ", ".join(f"{int((exclusive[m] > 0).sum())} only in {m}" for m in modalities),
+        "Cells with equal names are the same cells: kept together in the validation split, never used as pairs in "
+        "training."
+        if paired
+        else "No cells are taken as measured twice.",
+    )
+    unlabelled = table[table["status"] == "unlabelled"]
+    if len(unlabelled):
+        shown = ", ".join(f"{unlabelled[m].iloc[0]} in '{m}'" for m in modalities if unlabelled[m].iloc[0])
+        warnings.warn(
+            f"Cells without a label: {shown}. They are treated as unlabelled: they take part in reconstruction and "
+            "back-translation, not in the contrastive loss.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def per_modality(
+    value: str | Mapping[str, str | None] | None, modalities: Sequence[str]
+) -> dict[str, str | None]:
+    if isinstance(value, Mapping):
+        if unknown := [m for m in value if m not in modalities]:
+            raise KeyError(f"batch_key names {unknown}, but the modalities in use are {list(modalities)}.")
+        return {m: value.get(m) for m in modalities}
+    return dict.fromkeys(modalities, value)
+
+
+@contextmanager
+def restored_on_error(mdata: MuData) -> Iterator[None]:
+    """Undo what a failed registration wrote."""
+    obs = {m: (a, a.obs.copy(deep=False)) for m, a in mdata.mod.items()}
+    uns = dict(mdata.uns)
+    try:
+        yield
+    except BaseException:
+        for adata, before in obs.values():
+            adata.obs = before
+        mdata.uns = uns
+        raise

@@ -1,0 +1,123 @@
+"""From the shared latent space to the distribution of the measurements of one modality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, NegativeBinomial, Normal, Poisson
+
+from ._encoders import mlp
+
+MIN_LOG_SIGMA: Final = -3.0  # a constant feature would otherwise drive the likelihood to infinity
+
+
+class Likelihood(NamedTuple):
+    """How a decoder's output becomes a distribution, and what the data must look like."""
+
+    counts: bool
+    """Library sizes matter: the mean is multiplied by the cell's, the encoder sees normalised values."""
+    build: Callable[[Decoder, Tensor, Tensor], Distribution]
+    average_cell: Callable[[Tensor, Tensor], Tensor]
+    """Where the decoder starts, from the mean of the encoder's input and the mean of the data."""
+    dispersed: bool
+    """There is a dispersion of each feature to learn."""
+
+
+def _normal(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    sigma = decoder.log_dispersion.clamp_min(MIN_LOG_SIGMA).exp()
+    mean = decoder.location + decoder.scale * h
+    return Normal(mean, (decoder.scale * sigma).expand_as(mean), validate_args=False)
+
+
+def _negative_binomial(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    log_mean = (decoder.location + h).log_softmax(dim=1) + library.log()
+    log_theta = decoder.log_dispersion.clamp(-8.0, 8.0)
+    return NegativeBinomial(
+        total_count=log_theta.exp().expand_as(log_mean), logits=log_mean - log_theta, validate_args=False
+    )
+
+
+def _poisson(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    log_mean = (decoder.location + h).log_softmax(dim=1) + library.log()
+    return Poisson(log_mean.exp().clamp_min(1e-8), validate_args=False)
+
+
+def _bernoulli(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    return Bernoulli(logits=decoder.location + h, validate_args=False)
+
+
+def _log_proportions(center: Tensor, mean: Tensor) -> Tensor:
+    seen = mean[mean > 0]
+    share = mean.clamp_min(0.1 * float(seen.min()) if len(seen) else 1.0)
+    return (share / share.sum()).log()
+
+
+LIKELIHOODS: Final[dict[str, Likelihood]] = {
+    "normal": Likelihood(False, _normal, lambda center, mean: center, True),
+    "nb": Likelihood(True, _negative_binomial, _log_proportions, True),
+    "poisson": Likelihood(True, _poisson, _log_proportions, False),
+    "bernoulli": Likelihood(False, _bernoulli, lambda center, mean: mean.clamp(0.01, 0.99).logit(), False),
+}
+
+
+class Decoder(nn.Module):
+    """Decoder of one modality: latent coordinates and batch to :math:`p_m(x | z)`.
+
+    The network predicts deviations from ``location``, which starts at the average cell: the mean
+    (``normal``), the log-proportions (``nb``, ``poisson``), the logits (``bernoulli``).
+
+    Parameters
+    ----------
+    n_latent, n_features
+        k and d.
+    likelihood
+        Key of :data:`LIKELIHOODS`.
+    hidden, dropout
+        Widths of the hidden layers and dropout after each of them.
+    n_batch
+        Number of batch categories, given as one-hot inputs.
+    """
+
+    location: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        n_latent: int,
+        n_features: int,
+        *,
+        likelihood: str,
+        hidden: Sequence[int],
+        dropout: float,
+        n_batch: int,
+    ) -> None:
+        super().__init__()
+        self.likelihood = LIKELIHOODS[likelihood]
+        self.n_batch = n_batch
+        self.net = mlp(n_latent + (n_batch if n_batch > 1 else 0), hidden, n_features, dropout)
+        self.log_dispersion = nn.Parameter(torch.zeros(n_features), requires_grad=self.likelihood.dispersed)
+        self.register_buffer("location", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def forward(self, z: Tensor, batch: Tensor, library: Tensor) -> Distribution:
+        """Distribution of the measurements.
+
+        Parameters
+        ----------
+        z
+            Latent coordinates, shape (n, k).
+        batch
+            Batch weights (one-hot), shape (n, n_batch).
+        library
+            Library sizes, shape (n, 1); ignored where the likelihood has none.
+
+        Returns
+        -------
+        Distribution of batch shape (n, d), in the units of the data, float32 also under autocast.
+        """
+        h = self.net(torch.cat([z, batch], dim=1) if self.n_batch > 1 else z)
+        with torch.autocast(device_type=h.device.type, enabled=False):
+            return self.likelihood.build(self, h.float(), library.float())

@@ -1,0 +1,300 @@
+"""The GROOVE module: encoders and decoders of all modalities around one latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import permutations
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..losses import GroupCLIPLoss, back_translation, negative_log_likelihood, similarity
+from ..losses._groupclip import Positives, Similarity
+from ._decoders import LIKELIHOODS, Decoder
+from ._encoders import Encoder, EncoderKind
+
+X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
+Tensors = Mapping[str, Mapping[str, Tensor]]
+"""A batch: modality -> registry key -> tensor. Modalities differ in their number of cells."""
+
+
+class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
+    """Encoders, decoders and the objective of GROOVE.
+
+    Parameters
+    ----------
+    n_features
+        Number of features of each modality; its order is the order of the modalities.
+    likelihood
+        Likelihood of each modality, keys of :data:`scgroove.module.LIKELIHOODS`.
+    batch_proportions
+        For each modality, the share of its cells in each batch category (length: number of categories).
+    n_latent
+        Dimension k of the latent space.
+    encoder
+        ``"linear"`` or ``"mlp"``.
+    hidden
+        Widths of the hidden layers of encoders (``"mlp"``) and decoders.
+    dropout_encoder, dropout_decoder
+        Dropout rates.
+    encode_batch
+        Give the batch to the encoders too, not only to the decoders.
+    temperature, learn_temperature, kind, positives
+        Of :class:`scgroove.losses.GroupCLIPLoss`.
+    """
+
+    def __init__(
+        self,
+        n_features: Mapping[str, int],
+        likelihood: Mapping[str, str],
+        batch_proportions: Mapping[str, Sequence[float]],
+        *,
+        n_latent: int,
+        encoder: EncoderKind,
+        hidden: Sequence[int],
+        dropout_encoder: float,
+        dropout_decoder: float,
+        encode_batch: bool,
+        temperature: float,
+        learn_temperature: bool,
+        kind: Similarity,
+        positives: Positives,
+    ) -> None:
+        super().__init__()
+        self.modalities = list(n_features)
+        self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()  # by position: names may hold a "."
+        for m, d in n_features.items():
+            n_batch = len(batch_proportions[m])
+            self.register_buffer(
+                f"batch_proportions_{len(self.encoders)}",
+                torch.tensor(batch_proportions[m], dtype=torch.float),
+            )
+            self.encoders.append(
+                Encoder(
+                    d,
+                    n_latent,
+                    kind=encoder,
+                    hidden=hidden,
+                    dropout=dropout_encoder,
+                    n_batch=n_batch if encode_batch and n_batch > 1 else 0,
+                    counts=LIKELIHOODS[likelihood[m]].counts,
+                )
+            )
+            self.decoders.append(
+                Decoder(
+                    n_latent,
+                    d,
+                    likelihood=likelihood[m],
+                    hidden=hidden,
+                    dropout=dropout_decoder,
+                    n_batch=n_batch,
+                )
+            )
+        self.group_clip = GroupCLIPLoss(
+            temperature, learn_temperature=learn_temperature, kind=kind, positives=positives
+        )
+
+    def encoder_of(self, modality: str) -> Encoder:
+        """Encoder of a modality."""
+        return self.encoders[self.modalities.index(modality)]  # type: ignore[return-value]
+
+    def decoder_of(self, modality: str) -> Decoder:
+        """Decoder of a modality."""
+        return self.decoders[self.modalities.index(modality)]  # type: ignore[return-value]
+
+    def batch_proportions_of(self, modality: str) -> Tensor:
+        """Share of the cells of a modality in each batch category, shape (n_batch,)."""
+        return getattr(self, f"batch_proportions_{self.modalities.index(modality)}")  # type: ignore[no-any-return]
+
+    # -- the scvi-tools chain: inference, generative, loss ------------------------------------------------
+
+    def _get_inference_input(self, tensors: Tensors, **kwargs: Any) -> dict[str, Any]:
+        return {"tensors": tensors}
+
+    @auto_move_data  # type: ignore[untyped-decorator]
+    def inference(self, tensors: Tensors) -> dict[str, dict[str, Tensor]]:
+        """Encode every modality of a batch: ``{"z": {modality: (n_m, k)}}``."""
+        return {"z": {m: self.encode(m, t[X], self._one_hot(m, t)) for m, t in tensors.items() if len(t[X])}}
+
+    def _get_generative_input(
+        self, tensors: Tensors, inference_outputs: dict[str, dict[str, Tensor]], **kwargs: Any
+    ) -> dict[str, Any]:
+        return {"tensors": tensors, "z": inference_outputs["z"]}
+
+    @auto_move_data  # type: ignore[untyped-decorator]
+    def generative(self, tensors: Tensors, z: Mapping[str, Tensor]) -> dict[str, dict[str, Distribution]]:
+        """Decode every modality from its own latent: ``{"px": {modality: distribution}}``."""
+        return {
+            "px": {
+                m: self.decoder_of(m)(zm, self._one_hot(m, tensors[m]), _library(tensors[m][X]))
+                for m, zm in z.items()
+            }
+        }
+
+    def loss(
+        self,
+        tensors: Tensors,
+        inference_outputs: dict[str, dict[str, Tensor]],
+        generative_outputs: dict[str, dict[str, Distribution]],
+        *,
+        reconstruction_weight: float = 1.0,
+        groupclip_weight: float = 1.0,
+        backtranslation_weight: float = 1.0,
+    ) -> LossOutput:
+        r"""The objective, :math:`w_{rec} L_{rec} + w_{gc} L_{gc} + w_{bt} L_{bt}`.
+
+        A term of weight zero adds nothing to the graph; back-translation is then not computed at all.
+
+        References
+        ----------
+        Gorla et al. 2026, arXiv 2602.04021, equations 3, 5 and 6.
+        """
+        z, px = inference_outputs["z"], generative_outputs["px"]
+        rec = {m: negative_log_likelihood(px[m], tensors[m][X]) for m in z}
+        labels = {m: tensors[m][LABELS].long().flatten() for m in z}
+        groupclip = self.group_clip(z, labels)
+        zero = groupclip.new_zeros(())
+        backtranslation = self.back_translation(tensors, z) if backtranslation_weight else zero
+        total = zero
+        if reconstruction_weight:
+            total = total + reconstruction_weight * torch.stack([r.mean() for r in rec.values()]).sum()
+        if groupclip_weight:
+            total = total + groupclip_weight * groupclip
+        if backtranslation_weight:
+            total = total + backtranslation_weight * backtranslation
+        return LossOutput(
+            loss=total,
+            reconstruction_loss=torch.cat(list(rec.values())),
+            extra_metrics={
+                "groupclip": groupclip.detach(),
+                "backtranslation": backtranslation.detach(),
+                "label_accuracy": self.label_accuracy(z, labels),
+                **{
+                    f"reconstruction_{m}": rec[m].detach().mean()
+                    if m in rec
+                    else zero.new_full((), torch.nan)
+                    for m in self.modalities
+                },
+            },
+        )
+
+    # -- pieces ---------------------------------------------------------------------------------------------
+
+    def encode(self, modality: str, x: Tensor, batch: Tensor) -> Tensor:
+        """Latent coordinates (n, k) of values (n, d) with batch weights (n, n_batch)."""
+        return self.encoder_of(modality)(x, batch)  # type: ignore[no-any-return]
+
+    def expected(self, modality: str, z: Tensor, batch: Tensor, library: Tensor | None = None) -> Tensor:
+        """Expected measurements E[p_m(x | z)], shape (n, d).
+
+        Parameters
+        ----------
+        modality
+            The modality to decode to.
+        z
+            Latent coordinates, shape (n, k).
+        batch
+            Batch codes, shape (n,).
+        library
+            Library sizes, shape (n, 1) or (1, 1); the training cells' median if None.
+        """
+        if library is None:
+            library = self.encoder_of(modality).transform.median_library
+        one_hot = F.one_hot(batch, len(self.batch_proportions_of(modality))).to(z.dtype)
+        return self.decoder_of(modality)(z, one_hot, library.expand(len(z), 1)).mean  # type: ignore[no-any-return]
+
+    def back_translation(self, tensors: Tensors, z: Mapping[str, Tensor]) -> Tensor:
+        """Sum over modalities of the mean back-translation loss through the other modalities.
+
+        The targets are all other modalities of the model, whether or not this batch has cells of them.
+        """
+        with _evaluating(self), torch.no_grad():
+            # without dropout, training and evaluation mode are the same function: use what is known
+            clean = {
+                m: z[m].detach() if not _is_random(self.encoder_of(m)) else self._encode_batch(m, tensors[m])
+                for m in z
+            }
+        total = next(iter(z.values())).new_zeros(())
+        for source in z:
+            terms = [
+                self._back_translate(source, m, tensors[source], clean[source]) for m in self._others(source)
+            ]
+            total = total + torch.stack(terms).mean()
+        return total
+
+    def _back_translate(
+        self, source: str, target: str, tensors: Mapping[str, Tensor], clean: Tensor
+    ) -> Tensor:
+        x, weights = tensors[X], self._one_hot(source, tensors)
+        share = self.batch_proportions_of(target)
+        # a pseudo-cell belongs to no batch: draw one, rather than average the decoder over all of them
+        codes = (
+            torch.multinomial(share, len(x), replacement=True)
+            if len(share) > 1
+            else x.new_zeros(len(x)).long()
+        )
+
+        def generate() -> Tensor:
+            with _evaluating(self):
+                return self.expected(target, clean, codes)
+
+        def reconstruct(pseudo: Tensor) -> Distribution:
+            z = self.encode(target, pseudo, F.one_hot(codes, len(share)).to(x.dtype))
+            return self.decoder_of(source)(z, weights, _library(x))  # type: ignore[no-any-return]
+
+        return back_translation(x, generate, reconstruct).mean()
+
+    def _encode_batch(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        return self.encode(modality, tensors[X], self._one_hot(modality, tensors))
+
+    def _others(self, modality: str) -> list[str]:
+        return [m for m in self.modalities if m != modality]
+
+    def _one_hot(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        codes, n_batch = tensors[BATCH].long().flatten(), len(self.batch_proportions_of(modality))
+        return F.one_hot(codes, n_batch).to(tensors[X].dtype)
+
+    @torch.no_grad()
+    def label_accuracy(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+        """Share of the labelled cells of a batch whose nearest labelled cell of another modality has their label.
+
+        Mean over ordered pairs of modalities; NaN where no pair has labelled cells.
+        """
+        hits = []
+        for source, target in permutations(z, 2):
+            rows, columns = labels[source] >= 0, labels[target] >= 0
+            if rows.any() and columns.any():
+                nearest = similarity(z[source][rows], z[target][columns], self.group_clip.kind).argmax(dim=1)
+                hits.append((labels[target][columns][nearest] == labels[source][rows]).float().mean())
+        return torch.stack(hits).mean() if hits else torch.full((), torch.nan)
+
+    def sample(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Not available: GROOVE is an autoencoder, its latent has no prior to sample from."""
+        raise NotImplementedError(
+            "GROOVE has no prior to sample from; see GROOVE.translate for expected values."
+        )
+
+
+def _library(x: Tensor) -> Tensor:
+    return x.sum(dim=1, keepdim=True).clamp_min(1e-8)
+
+
+def _is_random(module: nn.Module) -> bool:
+    return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and back to where it was."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
