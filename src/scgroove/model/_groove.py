@@ -69,8 +69,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     ----------
     adata
         MuData registered with :meth:`setup_mudata`.
-    registry
-        Registry of a saved model, to load it without data.
     n_latent
         Dimension of the latent space.
     encoder
@@ -95,6 +93,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         ``"inside"`` the logarithm (the paper) or ``"outside"`` (ablation).
     seed
         Random state of the initial weights.
+    registry
+        Registry of a saved model, to load it without data (:meth:`load` passes it).
 
     Raises
     ------
@@ -123,7 +123,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     def __init__(
         self,
         adata: MuData | None = None,
-        registry: dict[str, Any] | None = None,
         n_latent: int = 16,
         *,
         encoder: EncoderKind = "linear",
@@ -137,6 +136,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         similarity: Similarity = "cosine",
         positives: Positives = "inside",
         seed: int = 0,
+        registry: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(adata, registry)
         hidden = _check_architecture(n_latent, hidden, dropout_encoder, dropout_decoder)
@@ -160,7 +160,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 positives=positives,
             )
         self.similarity = similarity
-        self._model_summary_string = self._summary(n_latent, encoder, hidden, temperature)
+        self._model_summary_string = (
+            f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {hidden}, similarity {similarity}, "
+            f"temperature {temperature:g}"
+        )
         self.init_params_ = self._get_init_params(locals())
 
     # -- setting up --------------------------------------------------------------------------------------------
@@ -359,6 +362,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         trainer_kwargs["callbacks"] = list(
             trainer_kwargs.get("callbacks", [])
         )  # scvi's Trainer appends to it
+        self.module.train()  # results leave it in evaluation mode
         with _seeded(seed):
             runner = self._train_runner_cls(
                 self,
@@ -618,26 +622,23 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         """Summary in plain text (scvi-tools' own prints, and returns an empty string)."""
-        return f"{self._model_summary_string}\nTrained: {'yes' if self.is_trained_ else 'no'}"
+        lines = [self._model_summary_string]
+        for m in self.modalities:
+            state = self._state(X, m)
+            lines.append(
+                f"  {m}: {state['profile']['n_obs']} cells x {len(state['column_names'])} features, "
+                f"{self.likelihood[m]} ({self.likelihood_reasons[m]}), "
+                f"{len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
+            )
+        n_labels = len(self._state(LABELS, self.modalities[0])[VOCABULARY])
+        return "\n".join(
+            [*lines, f"  {n_labels} labels over all modalities", f"Trained: {'yes' if self.is_trained_ else 'no'}"]
+        )
 
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _state(self, kind: str, modality: str) -> dict[str, Any]:
         return self.registry[FIELDS][field_key(kind, modality)]["state_registry"]  # type: ignore[no-any-return]
-
-    def _summary(self, n_latent: int, encoder: str, hidden: Sequence[int], temperature: float) -> str:
-        lines = [
-            f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {tuple(hidden)}, "
-            f"similarity {self.similarity}, temperature {temperature:g}"
-        ]
-        n_labels = len(self._state(LABELS, self.modalities[0])[VOCABULARY])
-        for m in self.modalities:
-            stats, reason = self._state(X, m)["profile"], self.likelihood_reasons_[m]
-            lines.append(
-                f"  {m}: {stats.get('n_obs', '?')} cells x {len(self._state(X, m)['column_names'])} features, "
-                f"{self.likelihood[m]} ({reason}), {len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
-            )
-        return "\n".join([*lines, f"  {n_labels} labels over all modalities"])
 
     def _resolve_likelihood(self, asked: str | Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
@@ -713,10 +714,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             raise KeyError(
                 f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
             )
-        if self.adata_manager is None:
-            manager = AnnDataManager(**self._manager_parts())
-            manager.register_fields(data, source_registry=self.registry)
-            return ModalityManager(manager, modality)
         return ModalityManager(
             self.get_anndata_manager(self._validate_anndata(data), required=True), modality
         )
@@ -744,6 +741,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             indices=_rows(indices, manager.adata.n_obs, modality),
             batch_size=batch_size or settings.batch_size,
             data_and_attributes=[X, BATCH],
+            generator=torch.Generator(),  # a loader draws a seed, by default from the global state
         )
         self.module.eval()
         for tensors in loader:

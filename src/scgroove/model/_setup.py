@@ -91,7 +91,13 @@ def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapp
         )
     if "source_registry" in transfer and asked is not None:
         return list(asked)  # of the model; new data may have some of them only
-    return check_modalities(mdata, asked)
+    chosen = check_modalities(mdata, asked)
+    if dotted := [m for m in chosen if "." in m]:
+        raise ValueError(
+            f"Modality names may not contain a dot (the registry of scvi-tools cannot hold them), found {dotted}. "
+            f"Rename: mdata = mudata.MuData({{'{dotted[0].replace('.', '_')}': mdata['{dotted[0]}'], ...}})."
+        )
+    return chosen
 
 
 def check_names(mdata: MuData, modalities: Sequence[str]) -> None:

@@ -1,0 +1,445 @@
+"""GROOVE: training, results, new data, saving."""
+
+import subprocess
+import sys
+
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import scvi
+import torch
+
+from scgroove.model import GROOVE
+
+FAST = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "n_cells_per_label": 8}
+
+
+def fit(mdata, train=None, **kwargs):
+    GROOVE.setup_mudata(mdata, "label", batch_key={"rna": "lane"})
+    model = GROOVE(mdata, 4, hidden=(16,), **kwargs)
+    model.train(**{**FAST, **(train or {})})
+    return model
+
+
+@pytest.fixture(scope="module")
+def factory(make_mdata):
+    return lambda seed=0: make_mdata("disjoint", seed)
+
+
+@pytest.fixture(scope="module")
+def trained(factory):
+    return fit(factory())
+
+
+# -- training --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["disjoint", "overlap", "paired", "permuted"])
+def test_every_pairing(make_mdata, kind):
+    mdata = make_mdata(kind)
+    model = fit(mdata)
+    latent = model.get_latent_representation()
+    assert {m: z.shape for m, z in latent.items()} == {m: (mdata[m].n_obs, 4) for m in mdata.mod}
+    assert all(z.dtype == np.float32 for z in latent.values())
+    assert isinstance(mdata["rna"].X, sp.csr_matrix)
+    if kind in ("paired", "permuted"):
+        held_out = {m: set(mdata[m].obs_names[model.validation_indices[m]]) for m in mdata.mod}
+        assert held_out["rna"] == held_out["img"]
+
+
+def test_history_names_every_term(trained):
+    terms = ["groupclip", "backtranslation", "label_accuracy", "reconstruction_rna", "reconstruction_img"]
+    names = ["train_loss", "validation_loss", *(f"{t}_{s}" for t in terms for s in ("train", "validation"))]
+    for name in [*names, "backtranslation_weight"]:
+        values = trained.history[name].to_numpy(float)
+        assert len(values) == 3, name
+        assert np.isfinite(values).all(), name
+
+
+def test_loss_is_the_weighted_sum_of_its_terms(factory):
+    weights = {"reconstruction_weight": 0.5, "groupclip_weight": 2.0, "backtranslation_weight": 0.25}
+    h = fit(factory(), {"plan_kwargs": {**weights, "backtranslation_warmup": 0.0}}).history
+    for s in ("train", "validation"):
+        last = {t: float(h[f"{t}_{s}"].iloc[-1, 0]) for t in ("groupclip", "backtranslation")}
+        rec = sum(float(h[f"reconstruction_{m}_{s}"].iloc[-1, 0]) for m in ("rna", "img"))
+        expected = 0.5 * rec + 2.0 * last["groupclip"] + 0.25 * last["backtranslation"]
+        assert float(h[f"{s}_loss"].iloc[-1, 0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_lowers_every_term(factory):
+    model = fit(factory(), {"max_epochs": 30})
+    for t in ("groupclip", "reconstruction_rna", "reconstruction_img"):
+        values = model.history[f"{t}_train"].to_numpy(float).ravel()
+        assert values[-1] < values[0], t
+    accuracy = model.get_cross_modal_label_accuracy()
+    assert set(zip(accuracy["source"], accuracy["target"], strict=True)) == {("rna", "img"), ("img", "rna")}
+    assert (accuracy["balanced_accuracy"] > 0.6).all()
+    assert accuracy["chance"].tolist() == [0.25, 0.25]
+
+
+def test_without_groupclip_labels_are_not_found_across_modalities(factory):
+    model = fit(factory(), {"max_epochs": 30, "plan_kwargs": {"groupclip_weight": 0.0}})
+    assert (model.get_cross_modal_label_accuracy()["balanced_accuracy"] < 0.6).all()
+
+
+def test_warmup_rises_linearly_to_the_weight(factory):
+    model = fit(factory(), {"max_epochs": 10, "plan_kwargs": {"backtranslation_weight": 2.0, "backtranslation_warmup": 0.5}})
+    weight = model.history["backtranslation_weight"].to_numpy(float).ravel()
+    assert weight[4] == pytest.approx(2.0, rel=0.15)
+    assert weight[1] == pytest.approx(weight[4] * 2 / 5, rel=0.05)
+    assert (weight[5:] == 2.0).all()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant", "plateau"])
+def test_schedules(factory, schedule):
+    model = fit(factory(), {"plan_kwargs": {"lr_schedule": schedule}})
+    assert len(model.history["train_loss"]) == 3
+
+
+def test_early_stopping_and_checkpoint(factory, tmp_path):
+    mdata = factory()
+    GROOVE.setup_mudata(mdata, "label")
+    model = GROOVE(mdata, 4, hidden=(16,))
+    checkpoint = scvi.train.SaveCheckpoint(dirpath=str(tmp_path / "c"), monitor="validation_loss", load_best_on_end=True)
+    model.train(
+        **{**FAST, "max_epochs": 60},
+        early_stopping=True,
+        early_stopping_patience=2,
+        early_stopping_min_delta=0.5,
+        callbacks=[checkpoint],
+        gradient_clip_val=1.0,
+    )
+    assert len(model.history["validation_loss"]) < 60
+    again = GROOVE.load(checkpoint.best_model_path, adata=factory(), accelerator="cpu")
+    np.testing.assert_allclose(again.get_latent_representation()["img"], model.get_latent_representation()["img"], atol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "bernoulli"])
+@pytest.mark.parametrize("encoder", ["linear", "mlp"])
+def test_likelihoods_and_encoders(factory, likelihood, encoder):
+    mdata = factory()
+    if likelihood == "bernoulli":
+        mdata["rna"].X = (mdata["rna"].X > 1).astype(np.float32)
+    model = fit(mdata, likelihood={"rna": likelihood}, encoder=encoder, dropout_encoder=0.1)
+    expected = model.translate("img", "rna")
+    assert expected.shape == (150, 30)
+    assert np.isfinite(expected).all()
+    if likelihood == "bernoulli":
+        assert 0 <= expected.min() <= expected.max() <= 1
+    if likelihood in ("nb", "poisson"):
+        library = np.median(np.asarray(mdata["rna"].X[model.train_indices["rna"]].sum(axis=1)))
+        np.testing.assert_allclose(expected.sum(axis=1), library, rtol=1e-4)
+        np.testing.assert_allclose(model.translate("img", "rna", library_size=50.0).sum(axis=1), 50.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("option", [{"learn_temperature": True}, {"similarity": "euclidean"}, {"positives": "outside"}, {"encode_batch": True}])
+def test_options_train(factory, option):
+    model = fit(factory(), **option)
+    assert np.isfinite(model.get_latent_representation()["rna"]).all()
+
+
+def test_batches_change_what_is_decoded(factory):
+    model = fit(factory(), {"max_epochs": 10})
+    by_batch = [model.translate("img", "rna", target_batch=b) for b in ("l0", "l1")]
+    assert np.abs(by_batch[0] - by_batch[1]).max() > 1e-4
+    share = model.module.batch_proportions_of("rna").numpy()
+    np.testing.assert_allclose(model.translate("img", "rna"), share[0] * by_batch[0] + share[1] * by_batch[1], rtol=1e-4)
+    with pytest.raises(KeyError, match=r"Unknown batch 'l9' of 'rna'. Expected one of \['l0', 'l1'\]"):
+        model.translate("img", "rna", target_batch="l9")
+
+
+def test_three_modalities(factory):
+    mdata = factory()
+    third = factory(seed=5)["img"]
+    third.obs_names = [f"t{i}" for i in range(third.n_obs)]
+    third.var_names = [f"t{i}" for i in range(third.n_vars)]
+    mdata = md.MuData({**mdata.mod, "morph-2": third})
+    model = fit(mdata)
+    assert set(model.get_latent_representation()) == {"rna", "img", "morph-2"}
+    assert model.translate("morph-2", "rna").shape == (150, 30)
+    assert len(model.get_cross_modal_label_accuracy()) == 6
+
+
+def test_workers_and_bf16(factory):
+    model = fit(factory(), {"datasplitter_kwargs": {"num_workers": 1, "multiprocessing_context": "spawn"}, "precision": "bf16-mixed"})
+    assert np.isfinite(model.history["train_loss"].to_numpy(float)).all()
+
+
+def test_external_split(factory):
+    mdata = factory()
+    rows = {m: [np.arange(0, mdata[m].n_obs, 2), np.arange(1, mdata[m].n_obs, 2)] for m in mdata.mod}
+    model = fit(mdata, {"datasplitter_kwargs": {"external_indexing": rows}})
+    assert (model.validation_indices["img"] == rows["img"][1]).all()
+    with pytest.raises(ValueError, match="one to three disjoint arrays"):
+        model.train(**FAST, datasplitter_kwargs={"external_indexing": {m: [[0, 0]] for m in mdata.mod}})
+
+
+def test_training_goes_on(factory):
+    model = fit(factory())
+    center = model.module.encoder_of("img").transform.center.clone()
+    model.train(**FAST, seed=3)
+    assert len(model.history["train_loss"]) == 6
+    assert torch.equal(center, model.module.encoder_of("img").transform.center)
+
+
+# -- reproducibility -------------------------------------------------------------------------------------------
+
+
+def test_same_seed_same_bits_and_no_global_state(factory):
+    results = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        np.random.seed(noise)  # noqa: NPY002  (the global state must not matter)
+        before = torch.random.get_rng_state()
+        results.append(fit(factory(), dropout_encoder=0.2).get_latent_representation())
+        assert torch.equal(before, torch.random.get_rng_state())
+    for m in results[0]:
+        assert results[0][m].tobytes() == results[1][m].tobytes()
+    other = fit(factory(), {"seed": 1}, dropout_encoder=0.2).get_latent_representation()
+    assert np.abs(other["rna"] - results[0]["rna"]).max() > 1e-4
+
+
+# -- results ---------------------------------------------------------------------------------------------------
+
+
+def test_latent_has_length_one_under_the_cosine(trained):
+    z = trained.get_latent_representation()["rna"]
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1.0, atol=1e-5)
+    raw = trained.get_latent_representation(modality="rna", normalize=False)
+    np.testing.assert_allclose(raw / np.linalg.norm(raw, axis=1, keepdims=True), z, atol=1e-5)
+
+
+def test_indices_and_batch_size_do_not_matter(trained):
+    z = trained.get_latent_representation(modality="rna")
+    rows = np.random.default_rng(0).permutation(200)[:17]
+    np.testing.assert_allclose(trained.get_latent_representation(modality="rna", indices=rows), z[rows], atol=1e-6)
+    np.testing.assert_allclose(trained.get_latent_representation(modality="rna", batch_size=7), z, atol=1e-6)
+    mask = np.zeros(200, dtype=bool)
+    mask[rows] = True
+    np.testing.assert_allclose(trained.get_latent_representation(modality="rna", indices=mask), z[mask], atol=1e-6)
+    with pytest.raises(ValueError, match="indices must name rows 0 to 199 of modality 'rna'"):
+        trained.get_latent_representation(modality="rna", indices=[200])
+    with pytest.raises(ValueError, match="indices are rows of one modality"):
+        trained.get_latent_representation(indices=[0])
+
+
+def test_translate_frame(trained):
+    frame = trained.translate("rna", "img", indices=[3, 1], return_dataframe=True)
+    assert frame.index.tolist() == ["r3", "r1"]
+    assert frame.columns.tolist() == [f"i_f{j}" for j in range(8)]
+    np.testing.assert_allclose(frame.to_numpy(), trained.translate("rna", "img")[[3, 1]], atol=1e-5)
+
+
+def test_reconstruction_error_is_the_likelihood(trained):
+    errors = trained.get_reconstruction_error()
+    assert set(errors) == {"rna", "img"}
+    x = torch.as_tensor(trained.adata["img"].X)
+    z = torch.as_tensor(trained.get_latent_representation(modality="img", normalize=False))
+    with torch.no_grad():
+        px = trained.module.decoder_of("img")(z, torch.ones(len(z), 1), torch.ones(len(z), 1))
+    by_hand = -torch.distributions.Normal(px.mean, px.stddev).log_prob(x).mean()
+    assert errors["img"] == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_repr_and_label_table(trained):
+    text = repr(trained)
+    assert "GROOVE model: n_latent 4, encoder linear" in text
+    assert "rna: 200 cells x 30 features, nb (all values are whole numbers" in text
+    assert "2 batch(es)" in text
+    assert "Trained: yes" in text
+    assert trained.get_label_table().loc["E", "status"] == "exclusive"
+
+
+def test_untrained_model_says_so(factory):
+    mdata = factory()
+    GROOVE.setup_mudata(mdata, "label")
+    model = GROOVE(mdata)
+    assert "Trained: no" in repr(model)
+    with pytest.raises(RuntimeError, match=r"not trained yet: call model.train\(\)"):
+        model.get_latent_representation()
+
+
+# -- new data --------------------------------------------------------------------------------------------------
+
+
+def test_new_cells_of_one_modality(trained, factory):
+    new = factory(seed=11)
+    z = trained.get_latent_representation(new["rna"].copy(), "rna")
+    unknown = new["rna"].copy()
+    unknown.obs["label"] = "never seen"
+    np.testing.assert_allclose(trained.get_latent_representation(unknown, "rna"), z, atol=1e-6)
+    del unknown.obs["label"]
+    np.testing.assert_allclose(trained.get_latent_representation(unknown, "rna"), z, atol=1e-6)
+    alone = md.MuData({"rna": unknown})
+    assert list(trained.get_latent_representation(alone)) == ["rna"]
+    np.testing.assert_allclose(trained.get_latent_representation(alone)["rna"], z, atol=1e-6)
+    np.testing.assert_allclose(trained.get_latent_representation(unknown[10:30], "rna"), z[10:30], atol=1e-6)
+    assert trained.translate("rna", "img", unknown).shape == (200, 8)
+    stores = GROOVE._per_instance_manager_store[trained.id]
+    before = len(stores)
+    trained.get_latent_representation(unknown, "rna")
+    assert len(stores) == before  # a query is not kept alive
+
+
+def test_subset_of_the_data(trained):
+    rows = np.r_[0:50, 200:240]
+    latent = trained.get_latent_representation(trained.adata[rows])
+    np.testing.assert_allclose(latent["rna"], trained.get_latent_representation()["rna"][:50], atol=1e-6)
+    assert len(latent["img"]) == 40
+    assert list(trained.get_latent_representation(trained.adata[:50])) == ["rna"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a[:, ::-1].copy(), "The names are the same, in another order.*adata = adata"),
+        (lambda a: a[:, :20].copy(), r"expected 30 features, found 20. 10 missing \(such as \['r_f20'"),
+    ],
+)
+def test_other_features(trained, factory, change, message):
+    query = change(factory(seed=3)["rna"])
+    columns = list(query.obs)
+    with pytest.raises(ValueError, match=f"var_names of modality 'rna' differ.*{message}"):
+        trained.get_latent_representation(query, "rna")
+    assert list(query.obs) == columns
+
+
+def test_unknown_batch_and_modality(trained, factory):
+    query = factory(seed=3)
+    query["rna"].obs["lane"] = "l9"
+    columns = {m: list(query[m].obs) for m in query.mod}
+    with pytest.raises(ValueError, match=r"batches the model has never seen in 'lane': \['l9'\]"):
+        trained.get_latent_representation(query)
+    assert {m: list(query[m].obs) for m in query.mod} == columns
+    del query["rna"].obs["lane"]
+    with pytest.raises(KeyError, match="Batch column 'lane' not found"):
+        trained.get_latent_representation(query["rna"], "rna")
+    with pytest.raises(KeyError, match=r"Unknown modality 'atac'. The model has \['rna', 'img'\]"):
+        trained.translate("rna", "atac")
+    with pytest.raises(ValueError, match="An AnnData needs its modality"):
+        trained.get_latent_representation(query["rna"])
+    with pytest.raises(KeyError, match="no cells of modality 'img'"):
+        trained.get_latent_representation(md.MuData({"rna": factory()["rna"]}), "img")
+
+
+# -- saving ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("save_anndata", [True, False])
+def test_round_trip(trained, factory, tmp_path, save_anndata):
+    trained.save(tmp_path / "m", save_anndata=save_anndata)
+    GROOVE.view_setup_args(tmp_path / "m")
+    model = GROOVE.load(tmp_path / "m", adata=None if save_anndata else factory(), accelerator="cpu")
+    assert model.likelihood == trained.likelihood
+    assert repr(model) == repr(trained)
+    for m, z in trained.get_latent_representation().items():
+        np.testing.assert_allclose(model.get_latent_representation(modality=m), z, atol=1e-6)
+    model.train(**FAST)
+
+
+def test_new_process_and_one_modality(trained, factory, tmp_path):
+    trained.save(tmp_path / "m")
+    query = factory(seed=9)["rna"]
+    query.write(tmp_path / "q.h5ad")
+    script = (
+        "import sys, anndata, numpy as np; from scgroove.model import GROOVE\n"
+        "m = GROOVE.load(sys.argv[1] + '/m', adata=False, accelerator='cpu')\n"
+        "q = anndata.read_h5ad(sys.argv[1] + '/q.h5ad')\n"
+        "np.savez(sys.argv[1] + '/r.npz', z=m.get_latent_representation(q, 'rna'), x=m.translate('rna', 'img', q))\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, timeout=300)
+    with np.load(tmp_path / "r.npz") as found:
+        np.testing.assert_allclose(found["z"], trained.get_latent_representation(query, "rna"), atol=1e-6)
+        np.testing.assert_allclose(found["x"], trained.translate("rna", "img", query), atol=1e-5)
+
+
+def test_load_without_data(trained, tmp_path, factory):
+    trained.save(tmp_path / "m")
+    model = GROOVE.load(tmp_path / "m", adata=False, accelerator="cpu")
+    assert repr(model) == repr(trained)
+    with pytest.raises(ValueError, match="loaded without data"):
+        model.get_latent_representation()
+    model.save(tmp_path / "again")
+    again = GROOVE.load(tmp_path / "again", adata=factory(seed=4), accelerator="cpu")
+    np.testing.assert_allclose(
+        again.get_latent_representation()["img"], trained.get_latent_representation(factory(seed=4))["img"], atol=1e-6
+    )
+
+
+def test_load_on_new_labels_and_fewer_modalities(trained, tmp_path, factory):
+    trained.save(tmp_path / "m")
+    new = factory(seed=7)
+    new["rna"].obs["label"] = ["NEW" if v == "A" else str(v) for v in new["rna"].obs["label"]]
+    model = GROOVE.load(tmp_path / "m", adata=new, accelerator="cpu")
+    known = [str(c) for c in trained._state("labels", "rna")["categorical_mapping"]]
+    assert [str(c) for c in model._state("labels", "rna")["categorical_mapping"]] == [*known, "NEW"]
+    alone = GROOVE.load(tmp_path / "m", adata=md.MuData({"rna": factory(seed=7)["rna"]}), accelerator="cpu")
+    assert list(alone.get_latent_representation()) == ["rna"]
+    with pytest.raises(ValueError, match=r"Training needs all modalities .* the attached data lack \['img'\]"):
+        alone.train(**FAST)
+
+
+def test_load_on_other_features(trained, tmp_path, factory):
+    trained.save(tmp_path / "m")
+    other = factory()
+    mods = {"rna": other["rna"], "img": other["img"][:, ::-1].copy()}
+    data = md.MuData(mods)
+    columns = {m: list(data[m].obs) for m in mods}
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="var_names of modality 'img' differ"):
+        GROOVE.load(tmp_path / "m", adata=data, accelerator="cpu")
+    assert {m: list(data[m].obs) for m in mods} == columns
+
+
+def test_h5mu_and_backed(factory, tmp_path):
+    memory = factory()
+    model = fit(memory)
+    factory().write(tmp_path / "d.h5mu")
+    loaded = md.read(tmp_path / "d.h5mu")
+    np.testing.assert_allclose(fit(loaded).get_latent_representation()["rna"], model.get_latent_representation()["rna"], atol=1e-6)
+    backed = md.read(tmp_path / "d.h5mu", backed="r")
+    found = fit(backed)
+    for m, z in model.get_latent_representation().items():
+        np.testing.assert_allclose(found.get_latent_representation(modality=m), z, atol=1e-5)
+
+
+# -- errors of train -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "message"),
+    [
+        ({"train_size": 1.5}, ValueError, "Expected 0 < train_size <= 1"),
+        ({"n_labels_per_batch": 0}, ValueError, "Expected n_labels_per_batch >= 1"),
+        ({"train_size": 1.0, "early_stopping": True}, ValueError, "early_stopping=True needs validation cells"),
+        ({"plan_kwargs": {"lr_schedule": "linear"}}, ValueError, "Unknown lr_schedule 'linear'"),
+        ({"plan_kwargs": {"groupclip_weight": -1.0}}, ValueError, "Weights must not be negative"),
+        ({"plan_kwargs": {"backtranslation_warmup": 7}}, ValueError, "share of the training steps"),
+        ({"plan_kwargs": {"kl_weight": 1.0}}, TypeError, "kl_weight"),
+        ({"plan_kwargs": {"lr": 1e30}, "max_epochs": 5}, RuntimeError, "loss became .* Lower the learning rate"),
+    ],
+)
+def test_errors(factory, train, error, message):
+    with pytest.raises(error, match=message):
+        fit(factory(), train)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"temperature": -1.0}, "temperature must be positive"),
+        ({"encoder": "conv"}, "Unknown encoder 'conv'"),
+        ({"dropout_encoder": 1.0}, r"Dropout rates lie in \[0, 1\)"),
+    ],
+)
+def test_errors_of_the_constructor(factory, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        fit(factory(), **kwargs)
+
+
+def test_accuracy_needs_shared_labels(trained, factory):
+    mdata = factory()
+    mdata["img"].obs["label"] = pd.Categorical(["x"] * 150)
+    with pytest.raises(ValueError, match="No two of the modalities .* share a label"):
+        trained.get_cross_modal_label_accuracy(mdata)

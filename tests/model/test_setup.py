@@ -1,0 +1,266 @@
+"""GROOVE.setup_mudata: what it registers, and what it refuses, leaving the data as they were."""
+
+import warnings
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import scvi
+
+from scgroove.data import ModalityManager
+from scgroove.model import GROOVE
+
+
+def snapshot(mdata):
+    """Everything of a MuData that a failed call could have touched."""
+    return {
+        "uns": sorted(map(str, mdata.uns)),
+        **{
+            m: (
+                a.obs.to_csv(),
+                [str(k) for k in a.uns],
+                sorted(a.obsm),
+                a.X.toarray().tobytes() if sp.issparse(a.X) else np.asarray(a.X).tobytes(),
+            )
+            for m, a in mdata.mod.items()
+        },
+    }
+
+
+def states(model_or_manager, kind):
+    registry = model_or_manager.registry["field_registries"]
+    return {k: v["state_registry"] for k, v in registry.items() if k.startswith(kind)}
+
+
+@pytest.mark.parametrize("kind", ["disjoint", "overlap", "paired", "permuted"])
+def test_codes_are_equal_across_modalities(make_mdata, kind):
+    mdata = make_mdata(kind)
+    GROOVE.setup_mudata(mdata, "label")
+    model = GROOVE(mdata)
+    vocabularies = [list(s["categorical_mapping"]) for s in states(model, "labels_").values()]
+    assert vocabularies[0] == vocabularies[1] == sorted({x for m in mdata.mod for x in mdata[m].obs["label"]})
+    for m in mdata.mod:
+        codes = mdata[m].obs[f"_scvi_labels_{m}"].to_numpy()
+        assert (np.asarray(vocabularies[0])[codes] == mdata[m].obs["label"].astype(str)).all()
+    assert isinstance(mdata["rna"].X, sp.csr_matrix)
+
+
+def test_categories_in_another_order(make_mdata):
+    one, other = make_mdata(), make_mdata()
+    for m in other.mod:
+        column = other[m].obs["label"]
+        other[m].obs["label"] = column.cat.reorder_categories(list(column.cat.categories)[::-1])
+    for mdata in (one, other):
+        GROOVE.setup_mudata(mdata, "label")
+    for m in one.mod:
+        assert (one[m].obs[f"_scvi_labels_{m}"].to_numpy() == other[m].obs[f"_scvi_labels_{m}"].to_numpy()).all()
+
+
+def test_one_label_column_for_each_modality_layers_and_batches(make_mdata):
+    mdata = make_mdata()
+    mdata["img"].obs = mdata["img"].obs.rename(columns={"label": "drug"})
+    mdata["rna"].layers["counts"] = mdata["rna"].X.copy()
+    mdata["rna"].X = np.log1p(mdata["rna"].X.toarray())
+    GROOVE.setup_mudata(
+        mdata, {"rna": "label", "img": "drug"}, layers={"rna": "counts"}, batch_key={"rna": "lane"}
+    )
+    model = GROOVE(mdata)
+    assert model.likelihood == {"rna": "nb", "img": "normal"}
+    assert "whole numbers" in model.likelihood_reasons["rna"]
+    assert [len(s["categorical_mapping"]) for s in states(model, "batch_").values()] == [2, 1]
+    view = ModalityManager(model.adata_manager, "rna")
+    assert set(view.data_registry) == {"X", "batch", "labels"}
+    assert isinstance(view.get_from_registry("X"), sp.csr_matrix)
+    model.view_anndata_setup()
+
+
+def test_chosen_modalities_only(make_mdata):
+    mdata = make_mdata()
+    third = ad.AnnData(np.full((5, 2), np.nan))
+    third.obs_names = [f"t{i}" for i in range(5)]
+    mdata = md.MuData({**mdata.mod, "other": third})
+    GROOVE.setup_mudata(mdata, "label", modalities=["img", "rna"])
+    assert GROOVE(mdata).modalities == ["img", "rna"]
+
+
+def test_missing_labels_are_unlabelled_and_said(make_mdata):
+    mdata = make_mdata()
+    mdata["rna"].obs["label"] = mdata["rna"].obs["label"].where(np.arange(200) % 4 > 0)
+    with pytest.warns(UserWarning, match="Cells without a label: 50 in 'rna'. They are treated as unlabelled"):
+        GROOVE.setup_mudata(mdata, "label")
+    assert (mdata["rna"].obs["_scvi_labels_rna"] == -1).sum() == 50
+    named = make_mdata()
+    with pytest.warns(UserWarning, match="40 in 'rna', 30 in 'img'"):
+        GROOVE.setup_mudata(named, "label", unlabeled_category="ctrl")
+    assert (named["img"].obs["_scvi_labels_img"] == -1).sum() == 30
+
+
+def test_equal_default_names_are_not_pairs_in_silence(make_mdata):
+    mdata = make_mdata()
+    mods = {m: mdata[m].copy() for m in mdata.mod}
+    for a in mods.values():
+        a.obs_names = [str(i) for i in range(a.n_obs)]
+    with pytest.warns(UserWarning, match="default numbering"):
+        GROOVE.setup_mudata(md.MuData(mods), "label")
+
+
+def test_other_models_do_not_interfere(make_mdata):
+    mdata = make_mdata()
+    GROOVE.setup_mudata(mdata, "label", batch_key="lane")
+    model = GROOVE(mdata)
+    before = ModalityManager(model.adata_manager, "rna").get_from_registry("batch").copy()
+    mdata["rna"].obs["swapped"] = pd.Categorical(np.where(mdata["rna"].obs["lane"] == "l0", "z", "a"))
+    scvi.model.SCVI.setup_anndata(mdata["rna"], batch_key="swapped")
+    model._validate_anndata(None)
+    assert (ModalityManager(model.adata_manager, "rna").get_from_registry("batch") == before).all()
+
+
+# -- bad input: an error that teaches, and data as they were ---------------------------------------------------
+
+
+def drop_label(mdata):
+    del mdata["img"].obs["label"]
+
+
+def no_shared(mdata):
+    mdata["img"].obs["label"] = ["x_" + str(v) for v in mdata["img"].obs["label"]]
+
+
+def one_cell(mdata):
+    labels = mdata["img"].obs["label"].astype(object).to_numpy()
+    labels[labels == "A"] = "B"
+    labels[0] = "A"
+    mdata["img"].obs["label"] = labels
+
+
+def all_missing(mdata):
+    mdata["img"].obs["label"] = None
+
+
+def put(modality, value):
+    def change(mdata):
+        x = mdata[modality].X
+        if sp.issparse(x):
+            x.data[5] = value
+        else:
+            x[3, 1] = value
+
+    return change
+
+
+def zero_cell(mdata):
+    x = mdata["rna"].X.tolil()
+    x[7] = 0
+    mdata["rna"].X = x.tocsr()
+
+
+def duplicated(mdata):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mdata["rna"].obs_names = ["twice", "twice", *mdata["rna"].obs_names[2:]]
+
+
+def missing_batch(mdata):
+    lane = mdata["rna"].obs["lane"].astype(object)
+    lane.iloc[0] = None
+    mdata["rna"].obs["lane"] = lane
+
+
+BAD = {
+    "label key missing in one modality": (drop_label, {}, KeyError, r"Label column 'label' not found in mdata\['img'\]"),
+    "no shared label": (no_shared, {}, ValueError, "No label is shared by two modalities. Labels found"),
+    "a label with one cell": (one_cell, {}, ValueError, r"fewer than 2 cells in a modality: \{'A'.*min_cells_per_label=1"),
+    "all labels missing": (all_missing, {}, ValueError, "All 150 labels of modality 'img' are missing"),
+    "NaN": (put("img", np.nan), {}, ValueError, r"holds 1 NaN and 0 infinite value.* cell 'i3', feature 'i_f1'"),
+    "inf in sparse": (put("rna", np.inf), {}, ValueError, "holds 0 NaN and 1 infinite value"),
+    "all-zero cell": (zero_cell, {}, ValueError, r"has 1 cell\(s\) in which every value is zero, the first is 'r7'"),
+    "duplicated obs names": (duplicated, {}, ValueError, "obs_names are not unique: 'twice'.*obs_names_make_unique"),
+    "unknown modality": (None, {"modalities": ["rna", "imgs"]}, KeyError, "Unknown modality 'imgs'.*Did you mean 'img'"),
+    "one modality": (None, {"modalities": ["rna"]}, ValueError, "Expected at least two modalities"),
+    "unknown layer": (None, {"layers": {"rna": "counts"}}, KeyError, "Layer 'counts' not found"),
+    "layer of no modality": (None, {"layers": {"rn": None}}, KeyError, "layers names"),
+    "unknown batch": (None, {"batch_key": "plate"}, KeyError, r"Batch column 'plate' not found in mdata\['rna'\]"),
+    "batch of no modality": (None, {"batch_key": {"x": "lane"}}, KeyError, "batch_key names"),
+    "missing batch": (missing_batch, {"batch_key": "lane"}, ValueError, "has missing batches"),
+    "typo": (None, {"label": "label"}, TypeError, "unexpected arguments.*Expected label_key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(make_mdata, case):
+    change, kwargs, error, message = BAD[case]
+    mdata = make_mdata()
+    if change:
+        change(mdata)
+    before = snapshot(mdata)
+    with pytest.raises(error, match=message), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        GROOVE.setup_mudata(mdata, **kwargs)
+    assert snapshot(mdata) == before
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (150, 0)])
+def test_empty_modality(make_mdata, shape):
+    img = make_mdata()["img"][: shape[0], : shape[1]].copy()
+    mdata = md.MuData({"rna": make_mdata()["rna"], "img": img})
+    with pytest.raises(ValueError, match=f"Modality 'img' is empty: {shape[0]} cells x {shape[1]} features"):
+        GROOVE.setup_mudata(mdata, "label")
+
+
+def test_dotted_name(make_mdata):
+    mods = make_mdata().mod
+    with pytest.raises(ValueError, match=r"may not contain a dot .* found \['a.b'\]"):
+        GROOVE.setup_mudata(md.MuData({"rna": mods["rna"], "a.b": mods["img"]}), "label")
+
+
+def test_not_a_mudata(make_mdata):
+    with pytest.raises(TypeError, match="Expected a MuData, found AnnData"):
+        GROOVE.setup_mudata(make_mdata()["rna"], "label")
+    with pytest.raises(NotImplementedError, match=r"GROOVE.setup_mudata\(mudata.MuData"):
+        GROOVE.setup_anndata(make_mdata()["rna"])
+
+
+def test_one_cell_labels_when_asked_for(make_mdata):
+    mdata = make_mdata()
+    one_cell(mdata)
+    GROOVE.setup_mudata(mdata, "label", min_cells_per_label=1)
+    assert "A" in list(states(GROOVE(mdata), "labels_")["labels_rna"]["categorical_mapping"])
+
+
+def test_failure_inside_registration_is_undone(make_mdata, monkeypatch):
+    mdata = make_mdata()
+    before = snapshot(mdata)
+    monkeypatch.setattr(scvi.data.AnnDataManager, "_assign_uuid", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        GROOVE.setup_mudata(mdata, "label")
+    assert snapshot(mdata) == before
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        ({"img": "nb"}, r"Modality 'img' has negative values \(minimum .*layers=\{'img': 'counts'\}"),
+        ({"img": "gamma"}, "Unknown likelihood 'gamma' for 'img'"),
+        ({"image": "nb"}, r"likelihood names \['image'\]"),
+        ({"rna": "bernoulli"}, "has values above 1"),
+    ],
+)
+def test_likelihood_that_does_not_fit(make_mdata, likelihood, message):
+    mdata = make_mdata()
+    GROOVE.setup_mudata(mdata, "label")
+    before = snapshot(mdata)
+    with pytest.raises(ValueError, match=message):
+        GROOVE(mdata, likelihood=likelihood)
+    assert snapshot(mdata) == before
+
+
+def test_fractions_are_not_counts(make_mdata):
+    mdata = make_mdata()
+    mdata["rna"].X = (mdata["rna"].X * 0.5).tocsr()
+    GROOVE.setup_mudata(mdata, "label")
+    with pytest.raises(ValueError, match="values that are not whole numbers, which the likelihood 'poisson' cannot have"):
+        GROOVE(mdata, likelihood={"rna": "poisson"})
+    assert GROOVE(mdata).likelihood["rna"] == "normal"
