@@ -34,7 +34,10 @@ def test_table(make_mdata):
 
 def test_keys(make_mdata):
     mdata = make_mdata()
-    assert label_keys(mdata, {"rna": "label", "img": "lane"}, ["rna", "img"]) == {"rna": "label", "img": "lane"}
+    assert label_keys(mdata, {"rna": "label", "img": "lane"}, ["rna", "img"]) == {
+        "rna": "label",
+        "img": "lane",
+    }
     with pytest.raises(KeyError, match=r"'labels' not found in mdata\['rna'\].obs.*Did you mean 'label'\?"):
         label_keys(mdata, "labels", ["rna", "img"])
     with pytest.raises(ValueError, match="expected one column for each of"):

@@ -35,7 +35,9 @@ def test_equal_names_with_equal_labels(make_mdata):
 def test_default_numbering_is_not_believed():
     mods = {m: ad.AnnData(np.ones((4, 2), dtype=np.float32)) for m in MODS}
     mdata = md.MuData(mods)
-    with pytest.warns(UserWarning, match="4 obs names are equal between modalities, but .* default numbering"):
+    with pytest.warns(
+        UserWarning, match="4 obs names are equal between modalities, but .* default numbering"
+    ):
         assert pair_ids(mdata, MODS, "auto") is None
     assert pair_ids(mdata, MODS, True)["rna"].tolist() == ["0", "1", "2", "3"]
 

@@ -32,6 +32,12 @@ def test_each_step_holds_k_cells_of_each_of_p_labels():
         assert all((n == 5).all() for _, n in found.values())
 
 
+@pytest.mark.parametrize(("n_labels", "shape"), [(3, (3, 22)), (8, (8, 8)), (20, (8, 8))])
+def test_default_shape_holds_all_labels_if_each_can_have_eight_cells(n_labels, shape):
+    s = sampler({m: np.arange(200) % n_labels for m in "ab"}, batch_size=64)
+    assert (s.p, s.k) == shape
+
+
 def test_every_label_and_cell_comes_before_any_returns():
     labels = {"a": np.repeat(np.arange(4), 10), "b": np.repeat(np.arange(4), 10)}
     batches = list(sampler(labels, n_labels=2, n_cells=5))
@@ -50,7 +56,9 @@ def test_free_cells_fill_their_share():
     batch = next(iter(sampler(labels, n_labels=2, n_cells=6, free_fraction=0.25)))
     assert (labels["a"][batch["a"]] == -1).sum() == 4
     assert len(batch["b"]) == 12
-    assert all((labels["a"][b["a"]] >= 0).all() for b in sampler(labels, n_labels=2, n_cells=6, free_fraction=0.0))
+    assert all(
+        (labels["a"][b["a"]] >= 0).all() for b in sampler(labels, n_labels=2, n_cells=6, free_fraction=0.0)
+    )
 
 
 def test_label_of_two_among_three_modalities():
@@ -100,7 +108,10 @@ def test_split_is_a_stratified_partition(seed, train):
 
 def test_pairs_stay_together():
     labels = {"a": np.arange(40) % 2, "b": np.arange(30) % 2}
-    pairs = {"a": np.array([f"c{i}" for i in range(40)], object), "b": np.array([f"c{i}" for i in range(30)], object)}
+    pairs = {
+        "a": np.array([f"c{i}" for i in range(40)], object),
+        "b": np.array([f"c{i}" for i in range(30)], object),
+    }
     train, validation, _ = _random_split(labels, pairs, 0.7, 0.3, 0)
     assert set(train["b"]) == {i for i in train["a"] if i < 30}
     assert set(validation["b"]) == {i for i in validation["a"] if i < 30}

@@ -87,7 +87,9 @@ def test_one_cell_a_label_is_clip(kind):
     order = torch.as_tensor(rng.permutation(6))
     z, labels = {"a": x, "b": y[order]}, {"a": torch.arange(6), "b": order}
     expected = clip_loss(x, y, temperature=0.2, kind=kind)
-    assert float(group_clip_loss(z, labels, temperature=0.2, kind=kind)) == pytest.approx(float(expected), abs=1e-9)
+    assert float(group_clip_loss(z, labels, temperature=0.2, kind=kind)) == pytest.approx(
+        float(expected), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("positives", ["inside", "outside"])
@@ -109,7 +111,11 @@ def test_gradcheck(kind, positives):
 
     def loss(tau, *embeddings):
         return group_clip_loss(
-            dict(zip(z, embeddings, strict=True)), tensors(labels), temperature=tau, kind=kind, positives=positives
+            dict(zip(z, embeddings, strict=True)),
+            tensors(labels),
+            temperature=tau,
+            kind=kind,
+            positives=positives,
         )
 
     assert torch.autograd.gradcheck(loss, (tau, *inputs))
@@ -121,7 +127,9 @@ def test_unlabelled_cells_change_nothing():
     with_more = {m: np.concatenate([v, np.full((4, v.shape[1]), 3.0)]) for m, v in z.items()}
     unlabelled = {m: np.concatenate([v, np.full(4, -1)]) for m, v in labels.items()}
     before = group_clip_loss(tensors(z), tensors(labels))
-    assert float(group_clip_loss(tensors(with_more), tensors(unlabelled))) == pytest.approx(float(before), abs=1e-12)
+    assert float(group_clip_loss(tensors(with_more), tensors(unlabelled))) == pytest.approx(
+        float(before), abs=1e-12
+    )
 
 
 def test_no_positive_anywhere_is_zero_with_a_graph():

@@ -85,7 +85,10 @@ def test_without_groupclip_labels_are_not_found_across_modalities(factory):
 
 
 def test_warmup_rises_linearly_to_the_weight(factory):
-    model = fit(factory(), {"max_epochs": 10, "plan_kwargs": {"backtranslation_weight": 2.0, "backtranslation_warmup": 0.5}})
+    model = fit(
+        factory(),
+        {"max_epochs": 10, "plan_kwargs": {"backtranslation_weight": 2.0, "backtranslation_warmup": 0.5}},
+    )
     weight = model.history["backtranslation_weight"].to_numpy(float).ravel()
     assert weight[4] == pytest.approx(2.0, rel=0.15)
     assert weight[1] == pytest.approx(weight[4] * 2 / 5, rel=0.05)
@@ -102,7 +105,9 @@ def test_early_stopping_and_checkpoint(factory, tmp_path):
     mdata = factory()
     GROOVE.setup_mudata(mdata, "label")
     model = GROOVE(mdata, 4, hidden=(16,))
-    checkpoint = scvi.train.SaveCheckpoint(dirpath=str(tmp_path / "c"), monitor="validation_loss", load_best_on_end=True)
+    checkpoint = scvi.train.SaveCheckpoint(
+        dirpath=str(tmp_path / "c"), monitor="validation_loss", load_best_on_end=True
+    )
     model.train(
         **{**FAST, "max_epochs": 60},
         early_stopping=True,
@@ -113,7 +118,9 @@ def test_early_stopping_and_checkpoint(factory, tmp_path):
     )
     assert len(model.history["validation_loss"]) < 60
     again = GROOVE.load(checkpoint.best_model_path, adata=factory(), accelerator="cpu")
-    np.testing.assert_allclose(again.get_latent_representation()["img"], model.get_latent_representation()["img"], atol=1e-6)
+    np.testing.assert_allclose(
+        again.get_latent_representation()["img"], model.get_latent_representation()["img"], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "bernoulli"])
@@ -131,10 +138,20 @@ def test_likelihoods_and_encoders(factory, likelihood, encoder):
     if likelihood in ("nb", "poisson"):
         library = np.median(np.asarray(mdata["rna"].X[model.train_indices["rna"]].sum(axis=1)))
         np.testing.assert_allclose(expected.sum(axis=1), library, rtol=1e-4)
-        np.testing.assert_allclose(model.translate("img", "rna", library_size=50.0).sum(axis=1), 50.0, rtol=1e-4)
+        np.testing.assert_allclose(
+            model.translate("img", "rna", library_size=50.0).sum(axis=1), 50.0, rtol=1e-4
+        )
 
 
-@pytest.mark.parametrize("option", [{"learn_temperature": True}, {"similarity": "euclidean"}, {"positives": "outside"}, {"encode_batch": True}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"learn_temperature": True},
+        {"similarity": "euclidean"},
+        {"positives": "outside"},
+        {"encode_batch": True},
+    ],
+)
 def test_options_train(factory, option):
     model = fit(factory(), **option)
     assert np.isfinite(model.get_latent_representation()["rna"]).all()
@@ -145,7 +162,9 @@ def test_batches_change_what_is_decoded(factory):
     by_batch = [model.translate("img", "rna", target_batch=b) for b in ("l0", "l1")]
     assert np.abs(by_batch[0] - by_batch[1]).max() > 1e-4
     share = model.module.batch_proportions_of("rna").numpy()
-    np.testing.assert_allclose(model.translate("img", "rna"), share[0] * by_batch[0] + share[1] * by_batch[1], rtol=1e-4)
+    np.testing.assert_allclose(
+        model.translate("img", "rna"), share[0] * by_batch[0] + share[1] * by_batch[1], rtol=1e-4
+    )
     with pytest.raises(KeyError, match=r"Unknown batch 'l9' of 'rna'. Expected one of \['l0', 'l1'\]"):
         model.translate("img", "rna", target_batch="l9")
 
@@ -163,7 +182,13 @@ def test_three_modalities(factory):
 
 
 def test_workers_and_bf16(factory):
-    model = fit(factory(), {"datasplitter_kwargs": {"num_workers": 1, "multiprocessing_context": "spawn"}, "precision": "bf16-mixed"})
+    model = fit(
+        factory(),
+        {
+            "datasplitter_kwargs": {"num_workers": 1, "multiprocessing_context": "spawn"},
+            "precision": "bf16-mixed",
+        },
+    )
     assert np.isfinite(model.history["train_loss"].to_numpy(float)).all()
 
 
@@ -214,11 +239,15 @@ def test_latent_has_length_one_under_the_cosine(trained):
 def test_indices_and_batch_size_do_not_matter(trained):
     z = trained.get_latent_representation(modality="rna")
     rows = np.random.default_rng(0).permutation(200)[:17]
-    np.testing.assert_allclose(trained.get_latent_representation(modality="rna", indices=rows), z[rows], atol=1e-6)
+    np.testing.assert_allclose(
+        trained.get_latent_representation(modality="rna", indices=rows), z[rows], atol=1e-6
+    )
     np.testing.assert_allclose(trained.get_latent_representation(modality="rna", batch_size=7), z, atol=1e-6)
     mask = np.zeros(200, dtype=bool)
     mask[rows] = True
-    np.testing.assert_allclose(trained.get_latent_representation(modality="rna", indices=mask), z[mask], atol=1e-6)
+    np.testing.assert_allclose(
+        trained.get_latent_representation(modality="rna", indices=mask), z[mask], atol=1e-6
+    )
     with pytest.raises(ValueError, match="indices must name rows 0 to 199 of modality 'rna'"):
         trained.get_latent_representation(modality="rna", indices=[200])
     with pytest.raises(ValueError, match="indices are rows of one modality"):
@@ -349,7 +378,9 @@ def test_new_process_and_one_modality(trained, factory, tmp_path):
         "q = anndata.read_h5ad(sys.argv[1] + '/q.h5ad')\n"
         "np.savez(sys.argv[1] + '/r.npz', z=m.get_latent_representation(q, 'rna'), x=m.translate('rna', 'img', q))\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, timeout=300
+    )
     with np.load(tmp_path / "r.npz") as found:
         np.testing.assert_allclose(found["z"], trained.get_latent_representation(query, "rna"), atol=1e-6)
         np.testing.assert_allclose(found["x"], trained.translate("rna", "img", query), atol=1e-5)
@@ -364,7 +395,9 @@ def test_load_without_data(trained, tmp_path, factory):
     model.save(tmp_path / "again")
     again = GROOVE.load(tmp_path / "again", adata=factory(seed=4), accelerator="cpu")
     np.testing.assert_allclose(
-        again.get_latent_representation()["img"], trained.get_latent_representation(factory(seed=4))["img"], atol=1e-6
+        again.get_latent_representation()["img"],
+        trained.get_latent_representation(factory(seed=4))["img"],
+        atol=1e-6,
     )
 
 
@@ -377,7 +410,9 @@ def test_load_on_new_labels_and_fewer_modalities(trained, tmp_path, factory):
     assert [str(c) for c in model._state("labels", "rna")["categorical_mapping"]] == [*known, "NEW"]
     alone = GROOVE.load(tmp_path / "m", adata=md.MuData({"rna": factory(seed=7)["rna"]}), accelerator="cpu")
     assert list(alone.get_latent_representation()) == ["rna"]
-    with pytest.raises(ValueError, match=r"Training needs all modalities .* the attached data lack \['img'\]"):
+    with pytest.raises(
+        ValueError, match=r"Training needs all modalities .* the attached data lack \['img'\]"
+    ):
         alone.train(**FAST)
 
 
@@ -397,7 +432,9 @@ def test_h5mu_and_backed(factory, tmp_path):
     model = fit(memory)
     factory().write(tmp_path / "d.h5mu")
     loaded = md.read(tmp_path / "d.h5mu")
-    np.testing.assert_allclose(fit(loaded).get_latent_representation()["rna"], model.get_latent_representation()["rna"], atol=1e-6)
+    np.testing.assert_allclose(
+        fit(loaded).get_latent_representation()["rna"], model.get_latent_representation()["rna"], atol=1e-6
+    )
     backed = md.read(tmp_path / "d.h5mu", backed="r")
     found = fit(backed)
     for m, z in model.get_latent_representation().items():
@@ -411,13 +448,21 @@ def test_h5mu_and_backed(factory, tmp_path):
     ("train", "error", "message"),
     [
         ({"train_size": 1.5}, ValueError, "Expected 0 < train_size <= 1"),
-        ({"n_labels_per_batch": 0}, ValueError, "Expected n_labels_per_batch >= 1"),
-        ({"train_size": 1.0, "early_stopping": True}, ValueError, "early_stopping=True needs validation cells"),
+        ({"n_labels_per_batch": 0}, ValueError, "Expected positive sizes and 0 <= free_fraction < 1"),
+        (
+            {"train_size": 1.0, "early_stopping": True},
+            ValueError,
+            "early_stopping=True needs validation cells",
+        ),
         ({"plan_kwargs": {"lr_schedule": "linear"}}, ValueError, "Unknown lr_schedule 'linear'"),
         ({"plan_kwargs": {"groupclip_weight": -1.0}}, ValueError, "Weights must not be negative"),
         ({"plan_kwargs": {"backtranslation_warmup": 7}}, ValueError, "share of the training steps"),
         ({"plan_kwargs": {"kl_weight": 1.0}}, TypeError, "kl_weight"),
-        ({"plan_kwargs": {"lr": 1e30}, "max_epochs": 5}, RuntimeError, "loss became .* Lower the learning rate"),
+        (
+            {"plan_kwargs": {"lr": 1e30}, "max_epochs": 5},
+            RuntimeError,
+            "loss became .* Lower the learning rate",
+        ),
     ],
 )
 def test_errors(factory, train, error, message):

@@ -56,7 +56,9 @@ def test_categories_in_another_order(make_mdata):
     for mdata in (one, other):
         GROOVE.setup_mudata(mdata, "label")
     for m in one.mod:
-        assert (one[m].obs[f"_scvi_labels_{m}"].to_numpy() == other[m].obs[f"_scvi_labels_{m}"].to_numpy()).all()
+        assert (
+            one[m].obs[f"_scvi_labels_{m}"].to_numpy() == other[m].obs[f"_scvi_labels_{m}"].to_numpy()
+        ).all()
 
 
 def test_one_label_column_for_each_modality_layers_and_batches(make_mdata):
@@ -89,7 +91,9 @@ def test_chosen_modalities_only(make_mdata):
 def test_missing_labels_are_unlabelled_and_said(make_mdata):
     mdata = make_mdata()
     mdata["rna"].obs["label"] = mdata["rna"].obs["label"].where(np.arange(200) % 4 > 0)
-    with pytest.warns(UserWarning, match="Cells without a label: 50 in 'rna'. They are treated as unlabelled"):
+    with pytest.warns(
+        UserWarning, match="Cells without a label: 50 in 'rna'. They are treated as unlabelled"
+    ):
         GROOVE.setup_mudata(mdata, "label")
     assert (mdata["rna"].obs["_scvi_labels_rna"] == -1).sum() == 50
     named = make_mdata()
@@ -261,6 +265,8 @@ def test_fractions_are_not_counts(make_mdata):
     mdata = make_mdata()
     mdata["rna"].X = (mdata["rna"].X * 0.5).tocsr()
     GROOVE.setup_mudata(mdata, "label")
-    with pytest.raises(ValueError, match="values that are not whole numbers, which the likelihood 'poisson' cannot have"):
+    with pytest.raises(
+        ValueError, match="values that are not whole numbers, which the likelihood 'poisson' cannot have"
+    ):
         GROOVE(mdata, likelihood={"rna": "poisson"})
     assert GROOVE(mdata).likelihood["rna"] == "normal"

@@ -24,7 +24,9 @@ OPTIONS = {
 
 def module(n_batch=1, **kwargs):
     share = [1 / n_batch] * n_batch
-    return GROOVEModule({"a": 5, "b": 4}, {"a": "normal", "b": "nb"}, {"a": [1.0], "b": share}, **{**OPTIONS, **kwargs})
+    return GROOVEModule(
+        {"a": 5, "b": 4}, {"a": "normal", "b": "nb"}, {"a": [1.0], "b": share}, **{**OPTIONS, **kwargs}
+    )
 
 
 def batch(n=12, seed=0, n_batch=1):
@@ -72,7 +74,9 @@ def test_log_probabilities_agree_with_scipy(likelihood):
     share = np.exp(location + h) / np.exp(location + h).sum(1, keepdims=True)
     theta = np.exp(dispersion)
     expected = {
-        "normal": lambda: stats.norm(location + decoder.scale.numpy() * h, decoder.scale.numpy() * theta).logpdf(x),
+        "normal": lambda: stats.norm(
+            location + decoder.scale.numpy() * h, decoder.scale.numpy() * theta
+        ).logpdf(x),
         "nb": lambda: stats.nbinom(theta, theta / (theta + 20 * share)).logpmf(x),
         "poisson": lambda: stats.poisson(20 * share).logpmf(x),
         "bernoulli": lambda: stats.bernoulli(1 / (1 + np.exp(-location - h))).logpmf(x),
@@ -109,13 +113,18 @@ def test_batch_reaches_the_encoder_only_when_asked_for():
 def test_objective_is_the_three_equations():
     torch.manual_seed(1)
     net, tensors = module().eval(), batch()
-    out = net(tensors, loss_kwargs={"reconstruction_weight": 2.0, "groupclip_weight": 3.0, "backtranslation_weight": 5.0})[2]
+    out = net(
+        tensors,
+        loss_kwargs={"reconstruction_weight": 2.0, "groupclip_weight": 3.0, "backtranslation_weight": 5.0},
+    )[2]
     a, b = tensors["a"]["X"], tensors["b"]["X"]
     one = {m: torch.ones(len(t["X"]), 1) for m, t in tensors.items()}
     library = {m: t["X"].sum(1, keepdim=True) for m, t in tensors.items()}
     (ea, eb), (da, db) = net.encoders, net.decoders
     za, zb = ea(a, one["a"]), eb(b, one["b"])
-    rec = -da(za, one["a"], library["a"]).log_prob(a).mean() - db(zb, one["b"], library["b"]).log_prob(b).mean()
+    rec = (
+        -da(za, one["a"], library["a"]).log_prob(a).mean() - db(zb, one["b"], library["b"]).log_prob(b).mean()
+    )
     median = eb.transform.median_library
     pseudo_b = db(za, one["a"], median.expand(len(a), 1)).mean.detach()
     pseudo_a = da(zb, one["b"], library["b"]).mean.detach()
@@ -160,7 +169,10 @@ def test_modality_without_cells_in_a_batch():
 
 def test_label_accuracy_by_hand():
     net = module()
-    z = {"a": torch.tensor([[1.0, 0, 0], [0, 1, 0]]), "b": torch.tensor([[1.0, 0.1, 0], [0.1, 1, 0], [0, 0, 1]])}
+    z = {
+        "a": torch.tensor([[1.0, 0, 0], [0, 1, 0]]),
+        "b": torch.tensor([[1.0, 0.1, 0], [0.1, 1, 0], [0, 0, 1]]),
+    }
     labels = {"a": torch.tensor([0, 1]), "b": torch.tensor([0, 0, -1])}
     # a -> b: the first is right, the second finds a 0; b -> a: the first is right, the second finds a 1
     assert net.label_accuracy(z, labels).item() == pytest.approx(0.5)

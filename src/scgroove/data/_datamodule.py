@@ -30,7 +30,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         Share of the cells of each label to train on; at least one cell of each label is.
     validation_size
         Share to validate on; the rest of the cells by default.
-    n_labels_per_batch, n_cells_per_label, free_fraction
+    batch_size, n_labels_per_batch, n_cells_per_label, free_fraction
         See :class:`GroupSampler`.
     pairs
         Identifier of the unit behind each cell (:func:`scgroove.data.pair_ids`).
@@ -53,8 +53,9 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         train_size: float = 0.9,
         validation_size: float | None = None,
         *,
-        n_labels_per_batch: int = 8,
-        n_cells_per_label: int = 32,
+        batch_size: int = 256,
+        n_labels_per_batch: int | None = None,
+        n_cells_per_label: int | None = None,
         free_fraction: float = 0.25,
         pairs: PairIds | None = None,
         external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
@@ -68,13 +69,17 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
                 f"Expected 0 < train_size <= 1 and train_size + validation_size <= 1, found train_size={train_size}, "
                 f"validation_size={validation_size}."
             )
-        if n_labels_per_batch < 1 or n_cells_per_label < 1 or not 0 <= free_fraction < 1:
+        sizes = {
+            "batch_size": batch_size,
+            "n_labels_per_batch": n_labels_per_batch,
+            "n_cells_per_label": n_cells_per_label,
+        }
+        if any(n is not None and n < 1 for n in sizes.values()) or not 0 <= free_fraction < 1:
             raise ValueError(
-                "Expected n_labels_per_batch >= 1, n_cells_per_label >= 1 and 0 <= free_fraction < 1, found "
-                f"{n_labels_per_batch}, {n_cells_per_label} and {free_fraction}."
+                f"Expected positive sizes and 0 <= free_fraction < 1, found {sizes} and {free_fraction}."
             )
         self.managers, self.seed = managers, seed
-        self.shape = {"n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
+        self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
         self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
         data_loader_kwargs.setdefault("persistent_workers", settings.dl_persistent_workers)
@@ -97,16 +102,15 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Loader over the validation cells, the same batches at every epoch; empty if there are too few."""
-        sizes = [
-            np.bincount(labels[rows][labels[rows] >= 0], minlength=1)
-            for labels, rows in ((self.labels[m], r) for m, r in self.val_idx.items())
-        ]
+        labelled = [self.labels[m][rows] for m, rows in self.val_idx.items()]
+        most = max((int(np.bincount(c[c >= 0]).max()) for c in labelled if (c >= 0).any()), default=0)
         try:
-            # few validation cells: repeating them to fill a batch would only cost time
-            n_cells = max(1, min(self.shape["n_cells"], int(max(s.max() for s in sizes))))
-            return self._loader(self.val_idx, shuffle=False, n_labels=self.shape["n_labels"], n_cells=n_cells)
+            loader = self._loader(self.val_idx, shuffle=False, **self.shape)
         except ValueError:  # no shared label among the validation cells
             return []
+        # few validation cells: repeating them to fill a batch would only cost time
+        loader.sampler.k = min(loader.sampler.k, most)  # type: ignore[attr-defined]
+        return loader
 
     def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:
         dataset = MultiModalDataset(self.managers, self.labels)

@@ -80,8 +80,11 @@ class GroupSampler(DistributedSampler[Any]):
         Codes of the shared labels by modality, shape (n_m,); -1: no shared label.
     rows
         Cells to draw from, by modality.
+    batch_size
+        Labelled cells of each modality in a step, about: P x K.
     n_labels, n_cells
-        P and K.
+        P and K. By default all shared labels, as long as each can have 8 cells: every label is then a negative
+        of every other at every step.
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
@@ -101,8 +104,9 @@ class GroupSampler(DistributedSampler[Any]):
         labels: Mapping[str, NDArray[np.int64]],
         rows: Mapping[str, NDArray[np.int64]],
         *,
-        n_labels: int = 8,
-        n_cells: int = 32,
+        batch_size: int = 256,
+        n_labels: int | None = None,
+        n_cells: int | None = None,
         free_fraction: float = 0.25,
         shuffle: bool = True,
         seed: int = 0,
@@ -126,7 +130,8 @@ class GroupSampler(DistributedSampler[Any]):
         }
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
-        self.p, self.k = min(n_labels, len(self.shared)), n_cells
+        self.p = min(len(self.shared), max(1, batch_size // 8) if n_labels is None else n_labels)
+        self.k = ceil(batch_size / self.p) if n_cells is None else n_cells
         n_free = ceil(free_fraction / (1 - free_fraction) * self.p * self.k)
         self.n_free = {m: n_free if len(f) else 0 for m, f in self.free.items()}
         largest = max(len(r) - len(self.free[m]) for m, r in rows.items())

@@ -293,8 +293,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         devices: int | list[int] | str = "auto",
         train_size: float = 0.9,
         validation_size: float | None = None,
-        n_labels_per_batch: int = 8,
-        n_cells_per_label: int = 32,
+        batch_size: int = 256,
+        n_labels_per_batch: int | None = None,
+        n_cells_per_label: int | None = None,
         early_stopping: bool = False,
         seed: int = 0,
         plan_kwargs: Mapping[str, Any] | None = None,
@@ -313,8 +314,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         train_size, validation_size
             Shares of the cells of each label; the rest of the cells validates by default. Cells measured in
             several modalities fall into the same part in all of them.
+        batch_size
+            Labelled cells of each modality in a step.
         n_labels_per_batch, n_cells_per_label
-            A step draws this many shared labels, and this many cells of each from every modality that has it.
+            A step draws this many shared labels, and this many cells of each from every modality that has it. By
+            default all shared labels, as long as the batch has 8 cells for each.
         early_stopping
             Stop when ``early_stopping_monitor`` (by default ``"validation_loss"``) no longer improves.
         seed
@@ -340,6 +344,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             managers,
             train_size,
             validation_size,
+            batch_size=batch_size,
             n_labels_per_batch=n_labels_per_batch,
             n_cells_per_label=n_cells_per_label,
             pairs=self._pairs(),
@@ -632,7 +637,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             )
         n_labels = len(self._state(LABELS, self.modalities[0])[VOCABULARY])
         return "\n".join(
-            [*lines, f"  {n_labels} labels over all modalities", f"Trained: {'yes' if self.is_trained_ else 'no'}"]
+            [
+                *lines,
+                f"  {n_labels} labels over all modalities",
+                f"Trained: {'yes' if self.is_trained_ else 'no'}",
+            ]
         )
 
     # -- inside ------------------------------------------------------------------------------------------------

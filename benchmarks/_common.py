@@ -1,0 +1,72 @@
+"""What the benchmark scripts share: learners to compare, and the score."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mudata import MuData
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import scgroove as sg
+
+Latent = dict[str, np.ndarray]
+
+
+def quiet() -> None:
+    """One thread, so that seeds give the same bits; no chatter."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+
+
+def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Latent:
+    """Train GROOVE on all cells and encode them."""
+    sg.model.GROOVE.setup_mudata(mdata, "label")
+    net = sg.model.GROOVE(mdata, seed=seed, **model)
+    options = {"train_size": 1.0, "accelerator": "cpu", "enable_progress_bar": False, "logger": None, **(train or {})}
+    net.train(seed=seed, **options)
+    return net.get_latent_representation()
+
+
+def without(term: str, **model: Any) -> Callable[[MuData, int], Latent]:
+    """GROOVE with the weight of one term set to zero."""
+    return lambda mdata, seed: groove(mdata, seed, {"plan_kwargs": {f"{term}_weight": 0.0}}, **model)
+
+
+def inputs(mdata: MuData) -> Latent:
+    """Features as the baselines see them: counts normalised to the median library and logged, then standardised."""
+    found = {}
+    for m, adata in mdata.mod.items():
+        x = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
+        x = x.astype(np.float64)
+        if (x == np.round(x)).all() and x.min() >= 0 and x.max() > 1:
+            library = x.sum(axis=1, keepdims=True)
+            x = np.log1p(x / library * np.median(library))
+        found[m] = StandardScaler().fit_transform(x)
+    return found
+
+
+def logistic_logits(mdata: MuData, seed: int, c: float = 0.1) -> Latent:
+    """Propensity logits: one logistic regression a modality on the label, standardised logits in-sample."""
+    found = {}
+    for m, x in inputs(mdata).items():
+        label = mdata[m].obs["label"].astype(str)
+        fit = LogisticRegression(C=c, max_iter=2000).fit(x, label)
+        found[m] = StandardScaler().fit_transform(fit.decision_function(x))
+    return found
+
+
+def within_label_foscttm(mdata: MuData, latent: Latent) -> float:
+    """Mean within-label FOSCTTM of a co-assayed MuData; partners are found by name."""
+    a, b = latent
+    partner = mdata[b].obs_names.get_indexer(mdata[a].obs_names)
+    labels = {m: mdata[m].obs["label"].astype(str).to_numpy() for m in (a, b)}
+    return float(
+        sg.metrics.foscttm(latent[a], latent[b], partner, labels_x=labels[a], labels_y=labels[b], within_label=True)
+    )
