@@ -127,7 +127,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         *,
         encoder: EncoderKind = "linear",
         hidden: Sequence[int] = (128, 128),
-        dropout_encoder: float = 0.0,
+        dropout_encoder: float = 0.2,
         dropout_decoder: float = 0.0,
         likelihood: str | Mapping[str, str] = "auto",
         encode_batch: bool = False,

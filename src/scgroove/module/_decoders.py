@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import torch
+from scvi.distributions import NegativeBinomial
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, NegativeBinomial, Normal, Poisson
+from torch.distributions import Bernoulli, Distribution, Normal, Poisson
 
 from ._encoders import mlp
 
+MAX_LOG_THETA: Final = 8.0  # beyond, the negative binomial is a Poisson
 MIN_LOG_SIGMA: Final = -3.0  # a constant feature would otherwise drive the likelihood to infinity
 
 
@@ -33,11 +35,10 @@ def _normal(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
 
 
 def _negative_binomial(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
-    log_mean = (decoder.location + h).log_softmax(dim=1) + library.log()
-    log_theta = decoder.log_dispersion.clamp(-8.0, 8.0)
-    return NegativeBinomial(
-        total_count=log_theta.exp().expand_as(log_mean), logits=log_mean - log_theta, validate_args=False
-    )
+    mean = ((decoder.location + h).log_softmax(dim=1) + library.log()).exp()
+    # scvi's, not torch's: its terms in theta alone cost d, not n x d
+    theta = decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp()
+    return NegativeBinomial(mu=mean, theta=theta, validate_args=False)
 
 
 def _poisson(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
