@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class UnknownNameError(KeyError, ValueError):
-    """A name that no one registered. Both a ``KeyError`` and a ``ValueError``, with a readable message."""
+    """A name that is not known. Both a ``KeyError`` and a ``ValueError``, with a readable message."""
 
     def __str__(self) -> str:
         """Return the message as it is (``KeyError`` would show it in quotation marks)."""

@@ -17,6 +17,9 @@ from scgroove._types import Float64Array, IntArray, Labels, Plan, Scalar
 THRESHOLD: Final = 1e-3
 """Largest share of the mass of a row that storing a coupling as a sparse matrix may drop."""
 
+BLOCK_VALUES: Final = 2**22
+"""Values computed at a time when a coupling is applied (32 MB of float64)."""
+
 NO_LABEL: Final = "(unlabelled)"
 """Name under which unlabelled cells stand in a table of labels."""
 
@@ -309,14 +312,19 @@ def _check_rows(name: str, values: Any, expected: int, side: str) -> None:
 def _average(
     parts: Iterator[tuple[IntArray, IntArray, Plan]], values: Any, n: int, dtype: npt.DTypeLike
 ) -> Float64Array:
+    """Return the means of ``values`` weighted by rows of the plans, some rows at a time."""
     values = values.tocsr() if sp.issparse(values) else np.asarray(values)
     out = np.full((n, values.shape[1]), np.nan, dtype=dtype)
+    step = max(1, BLOCK_VALUES // max(1, values.shape[1]))
     for rows, columns, plan in parts:
         mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
-        product = plan @ values[columns]
-        dense = product.toarray() if sp.issparse(product) else np.asarray(product)
-        kept = mass > 0
-        out[rows[kept]] = dense[kept] / mass[kept, None]
+        kept = np.flatnonzero(mass > 0)
+        mine, plan = values[columns], plan if isinstance(plan, np.ndarray) else sp.csr_matrix(plan)
+        for start in range(0, kept.size, step):
+            block = kept[start : start + step]
+            product = plan[block] @ mine
+            dense = product.toarray() if sp.issparse(product) else np.asarray(product)
+            out[rows[block]] = dense / mass[block, None]
     return out
 
 
@@ -332,6 +340,8 @@ def _drop(plan: Plan, threshold: float) -> tuple[sp.coo_matrix, int, float]:
         entries = sp.coo_matrix(plan)
         stays = (entries.data > 0) & (entries.data >= floor[entries.row])
         row, column, data = entries.row[stays], entries.col[stays], entries.data[stays]
+    if data.size == n_stored:
+        return sp.coo_matrix((data, (row, column)), shape=plan.shape), 0, 0.0
     left = np.bincount(row, data, minlength=mass.size)
     scale = np.divide(mass, left, out=np.ones_like(mass), where=left > 0)
     kept = sp.coo_matrix((data * scale[row], (row, column)), shape=plan.shape)

@@ -213,6 +213,8 @@ class LinearAligner(ABC):
 class EntropicOT(LinearAligner):
     """Entropic optimal transport: ``min <C, T> - eps H(T)`` subject to the marginals.
 
+    H(T) = -sum_ij T_ij (log T_ij - 1).
+
     With labels, every label is a problem of its own. Uniform masses inside a problem.
 
     Parameters
@@ -276,7 +278,7 @@ class EntropicOT(LinearAligner):
         transport_cost = float(np.vdot(cost, plan))
         # cost is no longer needed: reuse its memory for T log T
         np.log(plan, out=cost, where=plan > 0)
-        negative_entropy = float(np.vdot(plan, cost))
+        negative_entropy = float(np.vdot(plan, cost)) - float(plan.sum())
         return Solved(
             plan=plan,
             iterations=result.iterations,

@@ -71,6 +71,35 @@ def barycentric_foscttm(
     >>> barycentric_foscttm(np.eye(3), [[0.0], [1.0], [3.0]])
     0.0
     """
+    return mean_of_directions(
+        [
+            barycentric_foscttm_per_cell(
+                plan,
+                y,
+                partner,
+                labels_x=labels_x,
+                labels_y=labels_y,
+                within_label=within_label,
+                block_size=block_size,
+            )
+        ]
+    )
+
+
+def barycentric_foscttm_per_cell(
+    plan: PlanLike,
+    y: npt.ArrayLike,
+    partner: npt.ArrayLike | None = None,
+    *,
+    labels_x: Labels | None = None,
+    labels_y: Labels | None = None,
+    within_label: bool | None = None,
+    block_size: int | None = None,
+) -> Float64Array:
+    """Return :func:`barycentric_foscttm` of each source cell, float64 (n_source,); NaN where it is left out.
+
+    Parameters and errors are those of :func:`barycentric_foscttm`.
+    """
     y = np.asarray(y, dtype=np.float64)
     if y.ndim != 2 or y.shape[0] != plan.shape[1] or not np.isfinite(y).all():
         raise ValueError(
@@ -88,7 +117,7 @@ def barycentric_foscttm(
         targets = np.flatnonzero(pool.codes_y == code)
         match = np.searchsorted(targets, partner[mine])
         out[mine] = share_closer(projected[mine], y[targets], match, block_size)
-    return mean_of_directions([out])
+    return out
 
 
 def barycentric_projection(plan: PlanLike, y: Float64Array) -> Float64Array:

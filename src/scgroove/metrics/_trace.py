@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._types import Float64Array, IntArray, Labels
+from scgroove._types import BoolArray, Float64Array, Labels
 from scgroove.metrics._candidates import METRICS, PlanLike, candidates, check_partner, shape
 from scgroove.metrics._foscttm_coupling import own_mass
 
@@ -43,8 +43,8 @@ def trace(plan: PlanLike, partner: npt.ArrayLike | None = None) -> float:
     >>> trace(np.array([[3.0, 1.0], [0.0, 2.0]]))
     0.875
     """
-    probability, rows = _probabilities(plan, check_partner(partner, *shape(plan)))
-    return float(probability[rows].mean())
+    probability, _ = trace_per_cell(plan, partner)
+    return float(probability[_scored(probability)].mean())
 
 
 @METRICS.register("trace_over_chance")
@@ -91,21 +91,47 @@ def trace_over_chance(
     >>> trace_over_chance(np.ones((4, 4))), trace_over_chance(np.eye(4))
     (1.0, 4.0)
     """
+    probability, chance = trace_per_cell(
+        plan, partner, labels_x=labels_x, labels_y=labels_y, within_label=within_label
+    )
+    scored = _scored(probability)
+    return float(probability[scored].mean() / chance[scored].mean())
+
+
+def trace_per_cell(
+    plan: PlanLike,
+    partner: npt.ArrayLike | None = None,
+    *,
+    labels_x: Labels | None = None,
+    labels_y: Labels | None = None,
+    within_label: bool | None = None,
+) -> tuple[Float64Array, Float64Array]:
+    """Return the probability of the true match of each source cell, and what it is by chance.
+
+    Parameters are those of :func:`trace_over_chance`.
+
+    Returns
+    -------
+    tuple of ndarray
+        ``T_i,p(i) / sum_j T_ij`` and ``1 / n_i``, float64 (n_source,); NaN where a cell has no mass, no known match, or
+        a match that is no candidate.
+    """
     partner = check_partner(partner, *shape(plan))
     pool = candidates(*shape(plan), labels_x, labels_y, within_label)
-    known = np.full(partner.shape, -1, dtype=np.intp)
-    rows = pool.with_candidate_partner(partner)
-    known[rows] = partner[rows]
-    probability, rows = _probabilities(plan, known)
-    return float(probability[rows].mean() / np.mean(1.0 / pool.counts_of_x()[rows]))
-
-
-def _probabilities(plan: PlanLike, partner: IntArray) -> tuple[Float64Array, IntArray]:
     own, mass, _ = own_mass(plan, partner)
-    rows = np.flatnonzero((partner >= 0) & (mass > 0))
-    if rows.size == 0:
+    rows = pool.with_candidate_partner(partner)
+    rows = rows[mass[rows] > 0]
+    probability, chance = np.full(own.size, np.nan), np.full(own.size, np.nan)
+    probability[rows] = own[rows] / mass[rows]
+    chance[rows] = 1.0 / pool.counts_of_x()[rows]
+    return probability, chance
+
+
+def _scored(probability: Float64Array) -> BoolArray:
+    scored: BoolArray = ~np.isnan(probability)
+    if not scored.any():
         raise ValueError(
             "no cell can be scored: none of the source cells with a known match (within its candidates) has "
             "mass in the coupling. Are its rows the source cells, and does it belong to these modalities?"
         )
-    return np.divide(own, mass, out=np.zeros_like(own), where=mass > 0), rows
+    return scored

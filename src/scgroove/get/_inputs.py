@@ -1,0 +1,183 @@
+"""Reading a MuData for the verbs: every check comes before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+from scgroove import _keys
+from scgroove._registry import UnknownNameError, near_miss
+from scgroove._types import FloatArray, Labels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+PerModality: TypeAlias = str | Mapping[str, str]
+"""One name for all modalities, or one for each."""
+
+RAW: str = "X"
+"""Name of the measured values themselves as a representation."""
+
+
+def check_pair(mdata: MuData, source: str, target: str) -> None:
+    """Refuse anything but a MuData with both modalities, different ones with cells.
+
+    Raises
+    ------
+    TypeError
+        If it is no MuData.
+    UnknownNameError
+        If a modality is unknown (a ``KeyError`` and a ``ValueError``).
+    ValueError
+        If source and target are the same, or one has no cells.
+    """
+    check_modality(mdata, source, "source")
+    check_modality(mdata, target, "target")
+    if source == target:
+        raise ValueError(
+            f"source and target are both {source!r}; a coupling goes from one modality to another of "
+            f"{list(mdata.mod)}."
+        )
+
+
+def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
+    """Return a modality that must exist and have cells; errors as for :func:`check_pair`."""
+    if not hasattr(mdata, "mod"):
+        raise TypeError(
+            f"expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
+            'mdata = mudata.MuData({"rna": adata_rna, "protein": adata_protein}).'
+        )
+    known = list(mdata.mod)
+    if name not in known:
+        near = near_miss(name, known)
+        hint = f" Did you mean {near!r}?" if near is not None else ""
+        raise UnknownNameError(f"{role}={name!r}: mdata has no such modality, only {known}.{hint}")
+    if mdata.mod[name].n_obs == 0:
+        raise ValueError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
+    return mdata.mod[name]
+
+
+def name_of(given: PerModality, modality: str, argument: str) -> str:
+    """Return the name for one modality.
+
+    Raises
+    ------
+    ValueError
+        If the mapping misses the modality.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    if modality not in given:
+        raise ValueError(
+            f"{argument} names {list(given)}, but not {modality!r}. Pass one name for all modalities, or one for "
+            f"each: {argument}={ {**given, modality: '...'} }."
+        )
+    return given[modality]
+
+
+def labels_of_pair(
+    mdata: MuData, source: str, target: str, label_key: PerModality, unlabeled_category: str | None
+) -> tuple[Labels, Labels]:
+    """Return the labels of source and target cells, None where missing.
+
+    Raises
+    ------
+    KeyError
+        If a modality has no such column.
+    """
+    from scgroove.data import label_keys, labels_of
+
+    pair = (source, target)
+    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in pair}, pair)
+    found = [labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in pair]
+    return found[0], found[1]
+
+
+def representations(
+    mdata: MuData, source: str, target: str, use_rep: PerModality
+) -> tuple[FloatArray, FloatArray]:
+    """Return the representations of source and target cells, of one width and finite.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, is no matrix, holds NaN, or the widths differ; the message says which call makes it.
+    """
+    x, y = (representation(mdata, m, name_of(use_rep, m, "use_rep")) for m in (source, target))
+    if x.shape[1] != y.shape[1]:
+        keys = {m: name_of(use_rep, m, "use_rep") for m in (source, target)}
+        raise ValueError(
+            f"the representations do not lie in one space: {keys[source]!r} has {x.shape[1]} dimensions in {source!r}, "
+            f"{keys[target]!r} has {y.shape[1]} in {target!r}. Use a representation that the modalities share, such as "
+            f"the one that scgroove.tl.embed(mdata, model) writes: use_rep={_keys.LATENT!r}."
+        )
+    return x, y
+
+
+def representation(mdata: MuData, modality: str, key: str) -> FloatArray:
+    """Return ``obsm[key]`` of a modality, or ``X`` for ``"X"``, as a finite dense matrix."""
+    adata = mdata.mod[modality]
+    if key == RAW:
+        values = to_memory(adata.X)
+    elif key in adata.obsm:
+        values = adata.obsm[key]
+    else:
+        raise ValueError(_no_representation(adata, modality, key))
+    array = np.asarray(values.toarray() if sp.issparse(values) else values)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
+        raise ValueError(
+            f"{key!r} of {modality!r} must be a numeric matrix (cells, dimensions); found {array.dtype} of shape "
+            f"{array.shape}."
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{key!r} of {modality!r} holds NaN or infinite values in {int(bad.sum())} of {bad.size} cells, first in "
+            f"{adata.obs_names[int(bad.argmax())]!r}. If a model wrote it, its training diverged: train it again with "
+            f"a lower learning rate. Otherwise leave those cells out."
+        )
+    return array
+
+
+def _no_representation(adata: AnnData, modality: str, key: str) -> str:
+    near = near_miss(key, list(adata.obsm))
+    hint = f" Did you mean use_rep={near!r}?" if near is not None else ""
+    added = "" if key == _keys.LATENT else f", key_added={key!r}"
+    return (
+        f"no {key!r} in mdata.mod[{modality!r}].obsm, which has {list(adata.obsm)}.{hint} Make it with "
+        f"scgroove.tl.embed(mdata, model{added}), or name another with use_rep=."
+    )
+
+
+def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
+    """Return X or a layer in memory; sparse stays sparse.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+    """
+    if layer is None:
+        return to_memory(adata.X)
+    known = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+    if layer not in known:
+        near = near_miss(layer, known)
+        hint = f" Did you mean {near!r}?" if near is not None else ""
+        raise ValueError(
+            f"layer={layer!r}: no such layer in mdata.mod[{modality!r}].layers, which has {known}.{hint} "
+            f"Leave layer out to use X."
+        )
+    return to_memory(adata.layers[layer])
+
+
+def to_memory(values: Any) -> Any:
+    """Return an array or scipy sparse matrix from one that may lie on disk."""
+    if hasattr(values, "to_memory"):
+        return values.to_memory()
+    if hasattr(values, "compute"):
+        return values.compute()
+    return values if sp.issparse(values) else np.asarray(values)

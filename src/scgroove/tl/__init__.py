@@ -1,0 +1,9 @@
+"""Verbs: each reads keys of a MuData, computes, and writes the keys that its docstring lists."""
+
+from scgroove.tl._align import align
+from scgroove.tl._embed import embed
+from scgroove.tl._impute import impute
+from scgroove.tl._score import score_matching
+from scgroove.tl._umap import umap
+
+__all__ = ["align", "embed", "impute", "score_matching", "umap"]

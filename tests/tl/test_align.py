@@ -1,0 +1,290 @@
+"""tl.align: what it writes, for which data, and what it refuses without leaving a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import scgroove as sg
+from scgroove.aligners import ConvergenceWarning, EntropicOT, ExactOT, TooLargeError
+
+Screen = Callable[..., mudata.MuData]
+
+
+def _matrix(mdata: mudata.MuData, **options: Any) -> np.ndarray:
+    return sg.get.coupling(mdata, "rna", "protein", **options).to_sparse(0).toarray()
+
+
+@pytest.mark.parametrize("method", ["eot", "emd"])
+def test_writes_what_the_aligner_makes(screen: Screen, method: str) -> None:
+    mdata = screen()
+    assert sg.tl.align(mdata, "rna", "protein", method=method, threshold=0) is None
+    rna, protein = mdata["rna"], mdata["protein"]
+    aligner = {"eot": EntropicOT, "emd": ExactOT}[method]()
+    expected = aligner.align(
+        rna.obsm["X_groove"], protein.obsm["X_groove"], rna.obs["label"], protein.obs["label"]
+    )
+    np.testing.assert_allclose(_matrix(mdata), expected.to_sparse(0, np.float64).toarray(), rtol=1e-6)
+    stored = mdata.obsp["coupling_rna_protein"]
+    assert isinstance(stored, sp.csr_matrix)
+    assert stored.dtype == np.float32
+    assert stored.shape == (mdata.n_obs, mdata.n_obs)
+    evidence = mdata.uns["coupling_rna_protein"]
+    assert evidence["method"] == method
+    assert evidence["converged"]
+    assert evidence["objective"] == pytest.approx(expected.evidence["objective"])
+    assert (evidence["source"], evidence["target"]) == ("rna", "protein")
+    assert evidence["label_key_source"] == evidence["label_key_target"] == "label"
+
+
+def test_rows_are_source_cells_by_name(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.align(mdata, "rna", "protein", method="emd")
+    union = pd.DataFrame(mdata.obsp["coupling_rna_protein"].toarray(), mdata.obs_names, mdata.obs_names)
+    by_name = union.loc[mdata["rna"].obs_names, mdata["protein"].obs_names].to_numpy()
+    np.testing.assert_array_equal(by_name, _matrix(mdata))
+
+
+@pytest.mark.parametrize("kind", ["co-assayed", "partly", "disjoint"])
+def test_same_partly_the_same_and_different_cells(screen: Screen, kind: str) -> None:
+    mdata = screen(co_assayed=kind != "disjoint")
+    if kind == "partly":
+        mdata = mudata.MuData({"rna": mdata["rna"][:30].copy(), "protein": mdata["protein"][15:].copy()})
+    sg.tl.align(mdata, "rna", "protein")
+    coupling = sg.get.coupling(mdata, "rna", "protein")
+    assert coupling.shape == (mdata["rna"].n_obs, mdata["protein"].n_obs)
+    assert coupling.mass == pytest.approx(1, rel=1e-5)
+    mass = coupling.label_mass(mdata["rna"].obs["label"], mdata["protein"].obs["label"]).to_numpy()
+    assert np.trace(mass) == pytest.approx(1, rel=1e-5)
+
+
+def test_the_pairing_is_not_used(screen: Screen) -> None:
+    mdata = screen()
+    renamed = mudata.MuData({m: a.copy() for m, a in mdata.mod.items()})
+    renamed["protein"].obs_names = [f"p{i}" for i in range(48)]
+    renamed.update()
+    for data in (mdata, renamed):
+        sg.tl.align(data, "rna", "protein")
+    np.testing.assert_array_equal(_matrix(mdata), _matrix(renamed))
+
+
+def test_equal_default_names_are_no_pairs(screen: Screen) -> None:
+    mdata = screen(co_assayed=False)
+    for adata in mdata.mod.values():
+        adata.obs_names = [str(i) for i in range(adata.n_obs)]
+    numbered = mudata.MuData(dict(mdata.mod))
+    assert numbered.n_obs == 48
+    sg.tl.align(numbered, "rna", "protein")
+    plain = screen(co_assayed=False)
+    sg.tl.align(plain, "rna", "protein")
+    np.testing.assert_array_equal(_matrix(numbered), _matrix(plain))
+
+
+def test_category_order_other_columns_and_other_modalities_play_no_part(screen: Screen) -> None:
+    plain, other = screen(), screen()
+    labels = other["protein"].obs["label"]
+    other["protein"].obs["perturbation"] = labels.cat.reorder_categories(labels.cat.categories[::-1])
+    del other["protein"].obs["label"]
+    third = other["rna"].copy()
+    third.obs_names = [f"x{i}" for i in range(48)]
+    third.var_names = [f"atac_{i}" for i in range(9)]
+    wider = mudata.MuData({"atac": third, "rna": other["rna"], "protein": other["protein"]})
+    sg.tl.align(plain, "rna", "protein")
+    keys = {"rna": "label", "protein": "perturbation", "atac": "label"}
+    sg.tl.align(wider, "rna", "protein", label_key=keys)
+    np.testing.assert_array_equal(_matrix(plain), _matrix(wider))
+    assert wider.uns["coupling_rna_protein"]["label_key_target"] == "perturbation"
+
+
+def test_cells_without_a_shared_label_take_no_part_and_are_counted(screen: Screen) -> None:
+    mdata = screen(n_labels=5, exclusive_labels=1, unlabeled_fraction=0.25)
+    sg.tl.align(mdata, "rna", "protein")
+    evidence = mdata.uns["coupling_rna_protein"]
+    assert evidence["labels"].tolist() == ["g00", "g01", "g02"]
+    assert evidence["labels_only_source"].tolist() == ["g03"]
+    assert evidence["labels_only_target"].tolist() == ["g04"]
+    assert evidence["n_source_unlabelled"] == evidence["n_target_unlabelled"] == 12
+    mass = sg.get.coupling(mdata, "rna", "protein").row_mass()
+    assert ((mass > 0) == mdata["rna"].obs["label"].isin(["g00", "g01", "g02"])).all()
+
+
+def test_a_category_may_stand_for_no_label(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.align(mdata, "rna", "protein", unlabeled_category="g02")
+    evidence = mdata.uns["coupling_rna_protein"]
+    assert evidence["labels"].tolist() == ["g00", "g01", "g03"]
+    assert evidence["n_source_unlabelled"] == 12
+
+
+def test_unlabelled_alignment_needs_no_labels(screen: Screen) -> None:
+    mdata = screen(unlabeled_fraction=0.5)
+    for adata in mdata.mod.values():
+        del adata.obs["label"]
+    sg.tl.align(mdata, "rna", "protein", labelled=False, label_key=None, method="emd")
+    coupling = sg.get.coupling(mdata, "rna", "protein")
+    np.testing.assert_allclose(coupling.row_mass(), 1 / 48, rtol=1e-5)
+    assert not mdata.uns["coupling_rna_protein"]["labelled"]
+    assert mdata.uns["coupling_rna_protein"]["labels"].tolist() == [""]
+
+
+def test_options_key_added_and_threshold(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.align(
+        mdata, "rna", "protein", key_added="sharp", epsilon=0.01, cost="cosine", label_weights="equal"
+    )
+    sg.tl.align(mdata, "rna", "protein", key_added="wide", epsilon=1.0, threshold=0.2)
+    assert list(mdata.obsp) == ["sharp", "wide"]
+    sharp, wide = mdata.uns["sharp"], mdata.uns["wide"]
+    assert (sharp["epsilon"], sharp["cost"], sharp["label_weights"]) == (0.01, "cosine", "equal")
+    assert wide["threshold"] == 0.2
+    assert 0 < wide["mass_dropped"] < 0.2
+    assert wide["n_dropped"] > 0
+    np.testing.assert_allclose(sg.get.coupling(mdata, "rna", "protein", "wide").row_mass(), 1 / 48, rtol=1e-4)
+    entropy = [
+        np.nanmean(sg.get.coupling(mdata, "rna", "protein", key).row_entropy()) for key in ("sharp", "wide")
+    ]
+    assert entropy[0] < entropy[1]
+
+
+def test_measured_values_and_names_for_each_modality_as_representation(screen: Screen) -> None:
+    mdata = screen(n_features=(7, 7), counts=("rna", "protein"))
+    sg.tl.align(mdata, "rna", "protein", use_rep="X")
+    mdata["protein"].obsm["other"] = pd.DataFrame(
+        mdata["protein"].X.toarray(), index=mdata["protein"].obs_names
+    )
+    sg.tl.align(mdata, "rna", "protein", use_rep={"rna": "X", "protein": "other"}, key_added="again")
+    np.testing.assert_array_equal(_matrix(mdata), _matrix(mdata, key="again"))
+
+
+def test_survives_h5mu(screen: Screen, tmp_path: Path) -> None:
+    mdata = screen(n_labels=5, exclusive_labels={"rna": 1}, unlabeled_fraction=0.1)
+    for method in ("eot", "emd"):
+        sg.tl.align(mdata, "rna", "protein", method=method, key_added=method)
+    mdata.write(tmp_path / "aligned.h5mu")
+    back = mudata.read_h5mu(tmp_path / "aligned.h5mu")
+    for key in ("eot", "emd"):
+        np.testing.assert_array_equal(_matrix(mdata, key=key), _matrix(back, key=key))
+        evidence, again = mdata.uns[key], back.uns[key]
+        assert set(evidence) == set(again)
+        for name, value in evidence.items():
+            np.testing.assert_array_equal(np.asarray(value), np.asarray(again[name]), err_msg=name)
+
+
+def test_a_subset_keeps_its_part_of_the_coupling(screen: Screen) -> None:
+    mdata = screen(co_assayed=False)
+    sg.tl.align(mdata, "rna", "protein")
+    rows, columns = np.arange(0, 48, 2), np.arange(10, 48)
+    names = [*mdata["rna"].obs_names[rows], *mdata["protein"].obs_names[columns]]
+    part = mdata[names].copy()
+    np.testing.assert_array_equal(_matrix(part), _matrix(mdata)[np.ix_(rows, columns)])
+
+
+def test_a_bad_coupling_warns(screen: Screen) -> None:
+    mdata = screen()
+    mdata["protein"].obsm["X_groove"] = np.random.default_rng(0).normal(size=(48, 3))
+    with pytest.warns(ConvergenceWarning, match="'eot' did not converge for 4 of 4 blocks"):
+        sg.tl.align(mdata, "rna", "protein", epsilon=1e-3, max_iter=2)
+    assert not mdata.uns["coupling_rna_protein"]["converged"]
+
+
+def test_same_call_same_bytes(screen: Screen) -> None:
+    first, second = screen(), screen()
+    for mdata in (first, second):
+        sg.tl.align(mdata, "rna", "protein")
+    assert _matrix(first).tobytes() == _matrix(second).tobytes()
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+def _nan(mdata: mudata.MuData) -> None:
+    mdata["protein"].obsm["X_groove"][5, 0] = np.nan
+
+
+def _narrow(mdata: mudata.MuData) -> None:
+    mdata["protein"].obsm["X_groove"] = mdata["protein"].obsm["X_groove"][:, :2]
+
+
+def _no_rep(mdata: mudata.MuData) -> None:
+    del mdata["protein"].obsm["X_groove"]
+
+
+def _no_label(mdata: mudata.MuData) -> None:
+    del mdata["protein"].obs["label"]
+
+
+def _nothing_shared(mdata: mudata.MuData) -> None:
+    mdata["protein"].obs["label"] = "other"
+
+
+def _all_missing(mdata: mudata.MuData) -> None:
+    mdata["protein"].obs["label"] = pd.Series(np.nan, index=mdata["protein"].obs_names, dtype=object)
+
+
+def _stale(mdata: mudata.MuData) -> None:
+    mdata["protein"].obs_names = [f"new{i}" for i in range(48)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "kind", "message"),
+    [
+        (None, {"target": "proteni"}, ValueError, r"target='proteni': mdata has no such modality, only \['rna', 'protein'\]\. Did you mean 'protein'\?"),
+        (None, {"source": "atac"}, KeyError, r"source='atac': mdata has no such modality"),
+        (None, {"target": "rna"}, ValueError, r"source and target are both 'rna'"),
+        (_no_label, {}, KeyError, r"Label column 'label' not found in mdata\['protein'\]\.obs"),
+        (None, {"label_key": {"rna": "label"}}, ValueError, r"label_key names \['rna'\], but not 'protein'\."),
+        (None, {"label_key": None}, ValueError, r"labelled=True keeps mass within labels, so it needs label_key"),
+        (_nothing_shared, {}, ValueError, r"no label is shared, .* source has 'g00', 'g01', 'g02', 'g03', target has 'other'\. Are the labels spelled alike"),
+        (_all_missing, {}, ValueError, r"no label is shared, .* target has no labelled cell"),
+        (_no_rep, {}, ValueError, r"no 'X_groove' in mdata\.mod\['protein'\]\.obsm, .* scgroove\.tl\.embed\(mdata, model\), or name another"),
+        (None, {"use_rep": "X_grove"}, ValueError, r"Did you mean use_rep='X_groove'\? .*embed\(mdata, model, key_added='X_grove'\)"),
+        (None, {"use_rep": {"rna": "X_groove"}}, ValueError, r"use_rep names \['rna'\], but not 'protein'"),
+        (_nan, {}, ValueError, r"'X_groove' of 'protein' holds NaN or infinite values in 1 of 48 cells, first in 'cell"),
+        (_narrow, {}, ValueError, r"'X_groove' has 3 dimensions in 'rna', 'X_groove' has 2 in 'protein'"),
+        (None, {"use_rep": "X"}, ValueError, r"'X' has 9 dimensions in 'rna', 'X' has 7 in 'protein'.*use_rep='X_groove'"),
+        (_stale, {}, ValueError, r"mdata does not know the cells that mdata\.mod\['protein'\] has now.*Call mdata\.update\(\)"),
+        (None, {"method": "eott"}, ValueError, r"unknown aligner 'eott'\. Did you mean 'eot'\?"),
+        (None, {"epsilom": 1}, TypeError, r"method 'eot' has no option 'epsilom'\. Did you mean 'epsilon'\? Its options: cost"),
+        (None, {"method": "emd", "epsilon": 1}, TypeError, r"method 'emd' has no option 'epsilon'"),
+        (None, {"epsilon": -1}, ValueError, r"epsilon must be positive"),
+        (None, {"threshold": 2}, ValueError, r"threshold is a share of the mass of a row"),
+        (None, {"max_memory_gb": 1e-7}, TooLargeError, r"'eot' would need about .* max_memory_gb=1e-07: the largest label"),
+    ],
+)  # fmt: skip
+def test_refuses_and_leaves_everything_as_it_was(
+    screen: Screen,
+    state: Callable[[mudata.MuData], dict[str, Any]],
+    spoil: Callable[[mudata.MuData], None] | None,
+    options: dict[str, Any],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    mdata = screen()
+    if spoil is not None:
+        spoil(mdata)
+    before = state(mdata)
+    arguments = {"source": "rna", "target": "protein", **options}
+    with pytest.raises(kind, match=message):
+        sg.tl.align(mdata, **arguments)
+    np.testing.assert_equal(state(mdata), before)
+
+
+def test_something_that_is_no_mudata_is_refused(screen: Screen) -> None:
+    with pytest.raises(
+        TypeError, match=r"expected a MuData, found AnnData\. Put the modalities together first"
+    ):
+        sg.tl.align(screen()["rna"], "rna", "protein")
+
+
+def test_a_modality_without_cells_is_refused(screen: Screen) -> None:
+    mdata = screen()
+    empty = mudata.MuData({"rna": mdata["rna"], "protein": mdata["protein"][:0].copy()})
+    with pytest.raises(ValueError, match=r"target='protein': mdata\.mod\['protein'\] has no cells"):
+        sg.tl.align(empty, "rna", "protein")
