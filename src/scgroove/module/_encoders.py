@@ -16,7 +16,9 @@ def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float) -> nn.Sequ
     """Linear, LayerNorm, ReLU, dropout for every hidden width; then a linear layer. No batch statistics."""
     layers: list[nn.Module] = []
     for width in hidden:
-        layers += [nn.Linear(n_in, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(n_in, width), nn.LayerNorm(width), nn.ReLU()]
+        if dropout:  # at rate zero it would still cost a pass
+            layers.append(nn.Dropout(dropout))
         n_in = width
     return nn.Sequential(*layers, nn.Linear(n_in, n_out))
 
@@ -93,7 +95,7 @@ class Encoder(nn.Module):
             raise ValueError(f"Unknown encoder {kind!r}. Expected one of {get_args(EncoderKind)}.")
         self.n_batch = n_batch
         self.transform = InputTransform(n_features, counts=counts)
-        self.drop_input = nn.Dropout(dropout if kind == "linear" else 0.0)
+        self.drop_input = nn.Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
         self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout)
 
     def forward(self, x: Tensor, batch: Tensor) -> Tensor:
