@@ -253,7 +253,7 @@ def test_memory_is_refused_before_it_is_taken() -> None:
     assert tracemalloc.get_traced_memory()[1] < 1e7
     tracemalloc.stop()
     assert str(caught.value) == (
-        "method 'eot' would need about 28.8 GB, more than max_memory_gb=2: the unlabelled problem has "
+        "method 'eot' would need about 48.0 GB, more than max_memory_gb=2: the unlabelled problem has "
         "40000 x 30000 pairs of cells. To go on, align within labels (labelled=True), align a sample of the cells, "
         "or raise max_memory_gb if the machine has the memory."
     )
@@ -272,7 +272,7 @@ def test_memory_stays_within_the_estimate() -> None:
     EntropicOT().align(x, y, *labels)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < (8 * 2 + 16) * 400 * 350 + 2e6
+    assert peak < (24 * 2 + 16) * 400 * 350 + 1e6
 
 
 # --------------------------------------------------------------------------------------------------- bad input

@@ -260,16 +260,20 @@ class Coupling:
         """
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}.")
-        pieces, n_dropped, lost = [], 0, 0.0
-        for rows, columns, plan in self.parts():
-            kept, dropped, mass = _drop(plan, threshold)
-            pieces.append((rows[kept.row], columns[kept.col], kept.data.astype(dtype)))
-            n_dropped, lost = n_dropped + dropped, lost + mass
-        i, j, values = (
-            np.concatenate([np.empty(0, dtype=kind), *(piece[k] for piece in pieces)])
-            for k, kind in enumerate((np.intp, np.intp, np.dtype(dtype)))
-        )
-        matrix = sp.csr_matrix((values, (i, j)), shape=self.shape)
+        indptr = np.zeros(self.shape[0] + 1, dtype=np.int64)
+        n_dropped, lost = 0, 0.0
+        for piece in self._stored(threshold):
+            indptr[piece.rows + 1] = piece.counts
+            n_dropped, lost = n_dropped + piece.n_dropped, lost + piece.mass_dropped
+        np.cumsum(indptr, out=indptr)
+        indices, data = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=dtype)
+        for piece in self._stored(threshold):
+            ends = np.cumsum(piece.counts)
+            place = np.repeat(indptr[piece.rows] - (ends - piece.counts), piece.counts)
+            place += np.arange(place.size)
+            indices[place], data[place] = piece.columns, piece.values
+        matrix = sp.csr_matrix((data, indices, indptr), shape=self.shape)
+        matrix.sort_indices()
         total = self.mass
         report: dict[str, Scalar] = {
             "threshold": float(threshold),
@@ -277,6 +281,13 @@ class Coupling:
             "mass_dropped": max(0.0, lost / total) if total > 0 else 0.0,
         }
         return matrix, report
+
+    def _stored(self, threshold: float) -> Iterator[_Piece]:
+        """Yield the entries that stay, some rows of a block at a time."""
+        for rows, columns, plan in self.parts():
+            step = max(1, BLOCK_VALUES // max(1, columns.size))
+            for start in range(0, rows.size, step):
+                yield _keep(rows[start : start + step], columns, plan[start : start + step], threshold)
 
     def __repr__(self) -> str:
         """Return shape, blocks and, where known, the method and how well it converged."""
@@ -328,21 +339,34 @@ def _average(
     return out
 
 
-def _drop(plan: Plan, threshold: float) -> tuple[sp.coo_matrix, int, float]:
-    """Return the entries that stay, scaled to the old row masses; how many others there were; their mass."""
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Entries of some rows, ordered by row: where they stand, how many each row has, and what was dropped."""
+
+    rows: IntArray
+    counts: IntArray
+    columns: IntArray
+    values: Float64Array
+    n_dropped: int
+    mass_dropped: float
+
+
+def _keep(rows: IntArray, columns: IntArray, plan: Plan, threshold: float) -> _Piece:
+    """Keep the entries that hold their share of the row, scaled so that the row keeps its mass."""
     mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
     floor = threshold * mass / max(1, plan.shape[1])
     n_stored = int(np.count_nonzero(_values(plan)))
     if isinstance(plan, np.ndarray):
         row, column = np.nonzero((plan > 0) & (plan >= floor[:, None]))
-        data = plan[row, column]
+        values = plan[row, column]
     else:
-        entries = sp.coo_matrix(plan)
+        entries = sp.csr_matrix(plan).tocoo()
         stays = (entries.data > 0) & (entries.data >= floor[entries.row])
-        row, column, data = entries.row[stays], entries.col[stays], entries.data[stays]
-    if data.size == n_stored:
-        return sp.coo_matrix((data, (row, column)), shape=plan.shape), 0, 0.0
-    left = np.bincount(row, data, minlength=mass.size)
+        row, column, values = entries.row[stays], entries.col[stays], entries.data[stays]
+    counts = np.bincount(row, minlength=rows.size).astype(np.intp)
+    if values.size == n_stored:
+        return _Piece(rows, counts, columns[column], values, 0, 0.0)
+    left = np.bincount(row, values, minlength=rows.size)
     scale = np.divide(mass, left, out=np.ones_like(mass), where=left > 0)
-    kept = sp.coo_matrix((data * scale[row], (row, column)), shape=plan.shape)
-    return kept, n_stored - data.size, float(mass.sum() - left.sum())
+    lost = float(mass.sum() - left.sum())
+    return _Piece(rows, counts, columns[column], values * scale[row], n_stored - values.size, lost)

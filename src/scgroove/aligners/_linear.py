@@ -142,7 +142,10 @@ class LinearAligner(ABC):
         return None
 
     def estimate_memory(self, parts: Partition) -> float:
-        """Return the largest memory needed at a time, in GB: all plans, and the work on the largest block."""
+        """Return the largest memory needed at a time, in GB.
+
+        The work on the largest block; and all plans, with their sparse form and a copy of it if nothing can be dropped.
+        """
         pairs = [block.n_pairs for block in parts.blocks]
         return (self.kept_bytes_per_pair * sum(pairs) + self.bytes_per_pair * max(pairs)) / 1e9
 
@@ -245,7 +248,7 @@ class EntropicOT(LinearAligner):
 
     name: ClassVar[str] = "eot"
     bytes_per_pair: ClassVar[int] = 16
-    kept_bytes_per_pair: ClassVar[int] = 8
+    kept_bytes_per_pair: ClassVar[int] = 24
 
     epsilon: float = 0.05
     epsilon_scale: EpsilonScale = "mean"

@@ -37,5 +37,13 @@ def union_rows(mdata: MuData, modality: str) -> IntArray:
 
 def spread(matrix: sp.csr_matrix, rows: IntArray, columns: IntArray, n_obs: int) -> sp.csr_matrix:
     """Place a matrix (n_source, n_target) into (n_obs, n_obs)."""
-    entries = matrix.tocoo()
-    return sp.csr_matrix((entries.data, (rows[entries.row], columns[entries.col])), shape=(n_obs, n_obs))
+    order = np.argsort(rows)
+    matrix = matrix[order]
+    indptr = np.zeros(n_obs + 1, dtype=np.int64)
+    indptr[rows[order] + 1] = np.diff(matrix.indptr)
+    np.cumsum(indptr, out=indptr)
+    placed = sp.csr_matrix(
+        (matrix.data, columns.astype(np.int32)[matrix.indices], indptr), shape=(n_obs, n_obs)
+    )
+    placed.sort_indices()
+    return placed

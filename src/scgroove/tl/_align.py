@@ -112,8 +112,9 @@ def align(
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     coupling = aligner.align(x, y, *labels)
     matrix, dropped = coupling.sparsify(threshold)
-    evidence = {
-        **coupling.evidence,
+    evidence = dict(coupling.evidence)
+    del coupling  # a large one is not to stand in memory beside what is stored of it
+    evidence |= {
         **dropped,
         "source": source,
         "target": target,
