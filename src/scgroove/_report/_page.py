@@ -1,0 +1,520 @@
+"""The report as one HTML file: pictures inside, no script, nothing from the network."""
+
+from __future__ import annotations
+
+import base64
+import math
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scgroove._report._reading import notes, read_link
+from scgroove._report._results import Results
+
+TAGS = {"good": "Good.", "caution": "Careful.", "problem": "Problem."}
+PACKAGES = ("scgroove", "scvi-tools", "torch", "anndata", "mudata", "numpy", "POT")
+FILES = {
+    "report.html": "this page",
+    "aligned.h5mu": "the data with the shared space, the picture, the coupling and the imputed values",
+    "model/": "the trained model",
+    "labels.csv": "cells of each label in each modality",
+    "imputation.csv": "correlation of imputed and measured values, feature by feature",
+    "scores.csv": "matching and imputation against the truth",
+    "figures/": "the pictures of this page as PNG",
+}
+MOST_FEATURES = 24
+SOLVERS = {"eot": "entropic optimal transport", "emd": "exact optimal transport"}
+
+Table = dict[str, Any]
+
+
+def render(results: Results, images: Mapping[str, Path], *, command: str) -> str:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    results
+        What the run found.
+    images
+        PNG files of the figures ``training``, ``latent``, ``confusion`` (where there is one), ``coupling`` and
+        ``imputation``.
+    command
+        How the run was started.
+
+    Returns
+    -------
+    str
+        A complete HTML page.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("scgroove._report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    encoded = {name: base64.b64encode(path.read_bytes()).decode() for name, path in images.items()}
+    page = environment.get_template("report.html.j2")
+    return page.render(**_context(results), figures=encoded, command=command)
+
+
+def _context(results: Results) -> dict[str, Any]:
+    asked = results.settings
+    return {
+        "source": asked.source,
+        "target": asked.target,
+        "modalities": list(asked.modalities),
+        "data_name": results.data_name,
+        "versions": _versions(),
+        "date": datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
+        "sections": _sections(results),
+        "tags": TAGS,
+        "notes": notes(results),
+        "link": read_link(results.accuracy, results.held_out, asked.source, asked.target),
+        "story": _story(results),
+        "data_table": _data_table(results),
+        **_label_context(results),
+        "accuracy_table": _accuracy_table(results),
+        **_alignment_context(results),
+        **_imputation_context(results),
+        **_score_context(results),
+        "warnings": results.warnings,
+        "other_warnings": results.other_warnings,
+        "n_warnings": _count(len(results.warnings), "warning was", "warnings were")
+        if results.warnings
+        else "",
+        "files": [
+            (name, meaning) for name, meaning in FILES.items() if name != "scores.csv" or _has_truth(results)
+        ],
+        "snippet": _snippet(results),
+        "made_table": _made_table(results),
+    }
+
+
+def _has_truth(results: Results) -> bool:
+    return results.scores is not None
+
+
+def _sections(results: Results) -> list[tuple[str, str]]:
+    every = {
+        "short": "In short",
+        "done": "What was done",
+        "data": "Data",
+        "labels": "Labels",
+        "training": "Training",
+        "space": "Shared space",
+        "alignment": "Matching",
+        "imputation": "Imputation",
+        "scores": "Truth",
+        "warnings": "Warnings",
+        "files": "Files",
+        "made": "Provenance",
+    }
+    return [(anchor, title) for anchor, title in every.items() if anchor != "scores" or _has_truth(results)]
+
+
+# -- sentences ---------------------------------------------------------------------------------------------------
+
+
+def _story(results: Results) -> list[str]:
+    """Tell the run in plain sentences with its own numbers."""
+    asked, mdata = results.settings, results.mdata
+    cells = _and(f"{mdata.mod[m].n_obs:,} {m} cells" for m in asked.modalities)
+    shared = _count(int((results.labels["status"] == "shared").sum()), "label was", "labels were")
+    epochs = len(results.model.history["train_loss"])
+    within = "within each label only" if asked.labelled else "over all cells, whatever their label"
+    solver = SOLVERS.get(asked.method, asked.method)
+    how = {
+        "decoder": "the model's decoder read them from the place of the cell in the shared space",
+        "barycentric": f"each is the weighted mean of the {asked.target} cells that the {asked.source} cell is matched to",
+    }.get(asked.impute, asked.impute)
+    return [
+        f"{cells} were given. They need share no features and no cells: what links them is the label, and "
+        f"{shared} found in two modalities or more.",
+        f"A model with one encoder and one decoder for each modality was trained for {epochs} epochs. It places "
+        "cells of all modalities into one space, so that cells with the same label lie together and every cell can "
+        "be read back. Cells without a label, or with a label that only one modality has, helped to learn how "
+        "cells are read, not where labels lie.",
+        f"Each {asked.source} cell was then matched to {asked.target} cells by {solver}, {within}.",
+        f"Last, {asked.target} values were imputed for all {mdata.mod[asked.source].n_obs:,} {asked.source} cells: {how}.",
+    ]
+
+
+def _label_context(results: Results) -> dict[str, Any]:
+    asked, table = results.settings, results.labels
+    modalities = [m for m in asked.modalities if m in table.columns]
+    counts = table[modalities]
+    rows = [
+        {
+            "label": str(label),
+            "counts": [int(n) for n in counts.loc[label]],
+            "kind": table.loc[label, "status"],
+            "status": _status(table.loc[label, "status"], counts.loc[label]),
+        }
+        for label in table.index
+    ]
+    return {"label_rows": rows, "label_story": _label_story(table, counts), "modalities": modalities}
+
+
+def _status(status: str, counts: pd.Series) -> str:
+    if status != "exclusive":
+        return str(status)
+    return "only in " + _and(str(m) for m in counts.index[counts > 0])
+
+
+def _label_story(table: pd.DataFrame, counts: pd.DataFrame) -> str:
+    shared = table.index[table["status"] == "shared"]
+    exclusive = table[table["status"] == "exclusive"]
+    parts = [f"{_count(len(shared), 'label is', 'labels are')} shared: {_some(shared)}."]
+    for modality in counts.columns:
+        mine = exclusive.index[(counts.loc[exclusive.index] > 0)[modality]]
+        if len(mine):
+            parts.append(f"{_count(len(mine), 'label is', 'labels are')} only in {modality}: {_some(mine)}.")
+    unlabelled = counts[table["status"] == "unlabelled"].sum()
+    if int(unlabelled.sum()):
+        parts.append(
+            "Without a label: " + _and(f"{int(n):,} {m} cells" for m, n in unlabelled.items() if n) + "."
+        )
+    else:
+        parts.append("Every cell has a label.")
+    return " ".join(parts)
+
+
+def _alignment_context(results: Results) -> dict[str, Any]:
+    asked, evidence = results.settings, results.evidence
+    if asked.labelled:
+        story = (
+            f"The coupling is a table that says how much of each {asked.source} cell corresponds to each "
+            f"{asked.target} cell. It was allowed between cells of the same label only; cells of labels that one "
+            "of the two does not have take no part."
+        )
+        caption = (
+            "Since mass may not cross labels, the diagonal is 1 by construction: this picture shows that the "
+            "constraint holds. Whether the link is real is told by the table above."
+        )
+    else:
+        story = (
+            f"The coupling is a table that says how much of each {asked.source} cell corresponds to each "
+            f"{asked.target} cell. It was made without looking at labels, so that they can judge it."
+        )
+        caption = (
+            "Mass on the diagonal went to cells of the right label. The coupling did not see the labels, so this "
+            "is evidence; but the model that made the space did see them."
+        )
+    return {
+        "confusion_caption": _confusion_caption(results),
+        "alignment_story": story,
+        "coupling_caption": caption,
+        "evidence_table": _evidence_table(evidence),
+    }
+
+
+def _confusion_caption(results: Results) -> str:
+    """Say how to read the picture, and which labels stand out in it."""
+    if results.recovered is None:
+        return ""
+    chance = 1 / len(results.recovered)
+    best = results.recovered.sort_values(ascending=False, kind="stable")
+    # Twice the standard error of a share, and a quarter more than chance.
+    doubt = 2 * math.sqrt(chance * (1 - chance) / results.sample_size)
+    found = best[best > chance + max(doubt, chance / 4)]
+    named = ", ".join(f"{label} ({share:.0%})" for label, share in found.head(6).items())
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    clear = (
+        f"Found clearly more often than by chance: {named}{more}."
+        if named
+        else "No label is found clearly more often."
+    )
+    return (
+        f"The matching done over with {results.sample}, this time without looking at labels: where does the mass of "
+        f"each {results.settings.source} label go? On the diagonal it goes to the right label; were the link missing, "
+        f"every share would be {chance:.0%}. Labels that trade mass look alike to the model. {clear}"
+    )
+
+
+def _imputation_context(results: Results) -> dict[str, Any]:
+    asked, table, truth = results.settings, results.agreement, _has_truth(results)
+    r = table["r"].dropna()
+    of = f"{len(table):,} {asked.target} features"
+    if not len(r):
+        story = (
+            f"{of} were imputed. No correlation can be given: it needs three shared labels or known pairs."
+        )
+    elif truth:
+        story = (
+            f"For {int(table['n'].iloc[0]):,} {asked.source} cells the true {asked.target} values are known, and "
+            f"were hidden. Over {of}, the median correlation of imputed and true values is {r.median():.2f} (from "
+            f"{r.min():.2f} to {r.max():.2f})."
+        )
+    else:
+        story = (
+            f"The true {asked.target} values of the {asked.source} cells are not known. What can be compared is "
+            f"the mean of each shared label: over {of}, the median correlation across "
+            f"{int(table['n'].iloc[0])} labels is {r.median():.2f} (from {r.min():.2f} to {r.max():.2f})."
+        )
+    story += _never_seen(results)
+    points = (
+        "one cell whose true value is known" if truth else "one label, bars are standard errors of the mean"
+    )
+    caption = f"Each point is {points}; on the grey line, imputed and measured are equal. " + (
+        ""
+        if truth
+        else "The model has seen these labels: agreement is needed, and proves little about single cells."
+    )
+    shown = table.sort_values("r", ascending=False, na_position="last", kind="stable")
+    if len(shown) > MOST_FEATURES:
+        shown = pd.concat([shown.head(MOST_FEATURES // 2), shown.tail(MOST_FEATURES // 2)])
+    titles = {"r": "r", "n": "cells" if truth else "labels", "label_mean_r": "r of the label mean"}
+    return {
+        "imputation_story": story,
+        "imputation_caption": caption,
+        "agreement_table": _frame_table(shown, titles, index="feature") if len(r) else None,
+        "agreement_more": len(table) if len(table) > MOST_FEATURES else None,
+    }
+
+
+def _never_seen(results: Results) -> str:
+    """How many source cells have no label that the target has."""
+    asked, table = results.settings, results.labels
+    alone = int(table.loc[(table[asked.target] == 0) | (table["status"] == "unlabelled"), asked.source].sum())
+    if not alone:
+        return ""
+    return (
+        f" {_count(alone, 'cell has', 'cells have')} no label, or one that was never measured in {asked.target}: "
+        f"what is imputed for them rests on their {asked.source} values alone."
+    )
+
+
+def _score_context(results: Results) -> dict[str, Any]:
+    if results.scores is None:
+        return {"scores_table": None, "score_story": ""}
+    story = (
+        "Some cells were measured in both modalities. Which ones they are was hidden from the training and from "
+        "the matching, and is used here only to score them."
+    )
+    titles = {"metric": "score", "value": "value", "chance": "chance", "n": "cells"}
+    named = results.scores.assign(metric=[_score_name(str(name)) for name in results.scores["metric"]])
+    return {"scores_table": _frame_table(named, titles), "score_story": story}
+
+
+def _score_name(metric: str) -> str:
+    """``coupling_foscttm_within_label`` as a reader wants it."""
+    kinds = {
+        "coupling_foscttm": "FOSCTTM of the coupling",
+        "barycentric_foscttm": "barycentric FOSCTTM",
+        "foscttm": "FOSCTTM of the shared space",
+        "trace_over_chance": "trace over chance",
+        "trace": "trace",
+    }
+    scopes = {"_within_label": ", within label", "_global": ", among all cells"}
+    kind = next((kind for kind in kinds if metric.startswith(kind)), metric)
+    rest = metric.removeprefix(kind)
+    return kinds.get(kind, kind) + scopes.get(rest, rest.replace("_", " "))
+
+
+# -- tables ------------------------------------------------------------------------------------------------------
+
+
+def _data_table(results: Results) -> Table:
+    asked, model = results.settings, results.model
+    unlabelled = results.labels[results.labels["status"] == "unlabelled"]
+    rows = []
+    for m in asked.modalities:
+        adata = results.mdata.mod[m]
+        role = {asked.source: "source", asked.target: "target"}.get(m, "trained on")
+        missing = int(unlabelled[m].sum()) if m in unlabelled else 0
+        rows.append(
+            [m, role, f"{adata.n_obs:,}", f"{adata.n_vars:,}", f"{missing:,}", asked.layers.get(m, "X"),
+             model.likelihood[m], model.likelihood_reasons[m]]
+        )  # fmt: skip
+    columns = ["modality", "role", "cells", "features", "unlabelled", "values in", "likelihood", "because"]
+    return _table(columns, rows, numbers={"cells", "features", "unlabelled"})
+
+
+def _accuracy_table(results: Results) -> Table:
+    rows = []
+    kinds = (("kept out of training", results.held_out), ("all", results.accuracy))
+    for kind, table in kinds:
+        if table is None:
+            continue
+        rows += [
+            [f"{row.source} → {row.target}", kind, f"{row.n_cells:,}", f"{row.n_labels}",
+             f"{row.balanced_accuracy:.1%}", f"{row.chance:.1%}", f"{row.accuracy:.1%}"]
+            for row in table.itertuples()
+        ]  # fmt: skip
+    columns = [
+        "direction",
+        "cells",
+        "number",
+        "labels",
+        "right, labels equal",
+        "by chance",
+        "right, cells equal",
+    ]
+    return _table(columns, rows, numbers=set(columns[2:]))
+
+
+_EVIDENCE = {
+    "method": "method",
+    "labelled": "within labels only",
+    "converged": "converged",
+    "row_error": "error of the source marginal (L1, of a mass of 1)",
+    "column_error": "error of the target marginal (L1, of a mass of 1)",
+    "epsilon": "epsilon, relative to the mean cost",
+    "epsilon_absolute": "epsilon, absolute",
+    "iterations": "iterations",
+    "transport_cost": "mean cost of a match",
+    "objective": "objective",
+    "mass_dropped": "mass dropped by storing it sparse",
+    "seconds": "seconds",
+}
+
+
+def _evidence_table(evidence: Mapping[str, Any]) -> Table:
+    rows = [[title, _range(evidence[key])] for key, title in _EVIDENCE.items() if key in evidence]
+    if "method" in evidence and rows:
+        rows[0][1] = SOLVERS.get(str(evidence["method"]), str(evidence["method"]))
+    sides = [
+        f"{int(evidence[f'n_{side}_used']):,} of {int(evidence[f'n_{side}']):,} {side} cells"
+        for side in ("source", "target")
+        if f"n_{side}_used" in evidence and f"n_{side}" in evidence
+    ]
+    if sides:
+        rows.insert(2, ["cells that take part", _and(sides)])
+    return _table(["evidence", "value"], rows)
+
+
+def _range(value: Any) -> str:
+    """One value, or the smallest and largest of one a label."""
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.size:
+        if not np.issubdtype(value.dtype, np.number):
+            return ", ".join(map(str, value))
+        low, high = _value(value.min()), _value(value.max())
+        return low if low == high else f"{low} to {high} (by label)"
+    return _value(value.item() if isinstance(value, np.generic) else value)
+
+
+def _made_table(results: Results) -> Table:
+    versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
+    steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in results.seconds.items())
+    peak = peak_memory_gb()
+    asked = results.settings
+    rows = [
+        ["random seed", str(asked.seed)],
+        ["run time", f"{duration(sum(results.seconds.values()))} ({steps})"],
+        ["peak memory", "not known on this system" if peak is None else f"{peak:.1f} GB"],
+        ["trained on", str(getattr(results.model, "device", "cpu"))],
+        ["versions", f"Python {platform.python_version()}, {versions}"],
+        ["system", f"{platform.system()} {platform.machine()}"],
+    ]
+    return _table(["", ""], rows)
+
+
+def _frame_table(frame: pd.DataFrame, titles: Mapping[str, str], index: str | None = None) -> Table:
+    """Columns of a data frame that have a title."""
+    shown = [name for name in titles if name in frame.columns]
+    numbers = {titles[name] for name in shown if pd.api.types.is_numeric_dtype(frame[name])}
+    rows = [
+        ([str(name)] if index else []) + [_value(row[column]) for column in shown]
+        for name, row in frame.iterrows()
+    ]
+    return _table(([index] if index else []) + [titles[name] for name in shown], rows, numbers=numbers)
+
+
+def _table(columns: Sequence[str], rows: list[list[str]], numbers: Iterable[str] = ()) -> Table:
+    right = set(numbers)
+    return {"columns": [{"title": title, "number": title in right} for title in columns], "rows": rows}
+
+
+def _value(value: Any) -> str:
+    """A number or a name as a reader wants it."""
+    if isinstance(value, bool) or type(value).__name__ in {"bool", "bool_"}:
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    if math.isnan(number):
+        return "–"
+    if number.is_integer() and abs(number) < 1e15:
+        return f"{int(number):,}"
+    return f"{number:.3f}" if 1e-3 <= abs(number) < 1e4 else f"{number:.2e}"
+
+
+# -- provenance --------------------------------------------------------------------------------------------------
+
+
+def _snippet(results: Results) -> str:
+    asked = results.settings
+    return "\n".join(
+        [
+            "import mudata",
+            "import scgroove as sg",
+            "",
+            'mdata = mudata.read_h5mu("aligned.h5mu")',
+            f'mdata["{asked.source}"].obsm["X_groove"]   # shared space, one row a cell',
+            f'sg.get.imputed(mdata, "{asked.source}", "{asked.target}")   # a table: cells x {asked.target} features',
+            f'coupling = sg.get.coupling(mdata, "{asked.source}", "{asked.target}")',
+            "",
+            'model = sg.model.GROOVE.load("model", mdata)   # for new cells, or to go on training',
+            f'sg.pl.imputed_vs_measured(mdata, "{asked.source}", "{asked.target}")',
+        ]
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed" if name != "scgroove" else _own_version()
+    return found
+
+
+def _own_version() -> str:
+    import scgroove
+
+    return str(getattr(scgroove, "__version__", "unknown"))
+
+
+def peak_memory_gb() -> float | None:
+    """Most memory that this process held at once; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def _and(items: Iterable[str]) -> str:
+    *first, last = list(items) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _some(labels: Iterable[Any], limit: int = 30) -> str:
+    names = [str(label) for label in labels]
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

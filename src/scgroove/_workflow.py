@@ -1,0 +1,407 @@
+"""From a MuData to a folder of results: the steps that ``scgroove demo`` and ``scgroove run`` share.
+
+Each step is one public call, in the order a notebook would have them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from scgroove import _keys
+from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+FIGURES = ("training", "latent", "coupling", "imputation")
+SAMPLE = 2000
+"""Cells of each modality, at most, that are matched once more without labels."""
+
+FEWEST = 10
+"""Cells of each label and modality that such a sample needs to be taken from those kept out of training."""
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class Progress(Protocol):
+    """What the steps tell while they go."""
+
+    def step(self, name: str, title: str) -> None:
+        """Start a step."""
+
+    def advance(self, done: int, total: int, note: str) -> None:
+        """Go on within the step."""
+
+
+def analyse(
+    mdata: MuData,
+    settings: Settings,
+    *,
+    data_name: str,
+    progress: Progress,
+    spent: Mapping[str, float] | None = None,
+) -> Results:
+    """Set up, train, embed, lay out, align, impute and score.
+
+    Parameters
+    ----------
+    mdata
+        The data. Everything that the steps make is written into it.
+    settings
+        What is asked for.
+    data_name
+        What the report calls the data.
+    progress
+        Is told of each step.
+    spent
+        Seconds of the steps before.
+
+    Returns
+    -------
+    Results
+        With the warnings that were raised on the way.
+    """
+    results = Results(mdata, settings, data_name, seconds=dict(spent or {}))
+    steps: dict[str, tuple[str, Callable[..., None]]] = {
+        "set up": ("Checking the data", _set_up),
+        "train": ("Training", _train),
+        "embed": ("Embedding all cells, and testing the link", _embed),
+        "picture": ("Laying cells out in two dimensions", _lay_out),
+        "align": (f"Coupling {settings.source} to {settings.target}", _align),
+        "impute": (f"Imputing {settings.target} for {settings.source} cells", _impute),
+        "score": ("Comparing with what is known", _score),
+    }
+    with _collected(results):
+        for name, (title, function) in steps.items():
+            progress.step(name, title)
+            start = time.perf_counter()
+            function(results, progress)
+            results.seconds[name] = time.perf_counter() - start
+    return results
+
+
+def write(results: Results, folder: Path, *, command: str, progress: Progress) -> list[str]:
+    """Write data, model, tables, figures and report into an existing folder.
+
+    Returns
+    -------
+    list of str
+        Names of what was written, relative to ``folder``.
+    """
+    progress.step("figures", "Drawing")
+    start = time.perf_counter()
+    (folder / "figures").mkdir()
+    with _collected(results):
+        images = _draw(results, folder / "figures")
+    results.seconds["figures"] = time.perf_counter() - start
+    progress.step("write", "Writing")
+    start = time.perf_counter()
+    with _collected(results):
+        names = _write_data(results, folder)
+    results.seconds["write"] = time.perf_counter() - start
+    (folder / "report.html").write_text(render(results, images, command=command), encoding="utf-8")
+    return ["report.html", *names, "figures"]
+
+
+# -- the steps ---------------------------------------------------------------------------------------------------
+
+
+def _set_up(results: Results, progress: Progress) -> None:
+    from scgroove.model import GROOVE
+
+    asked = results.settings
+    GROOVE.setup_mudata(
+        results.mdata,
+        asked.label_key,
+        modalities=list(asked.modalities),
+        layers=dict(asked.layers) or None,
+        batch_key=asked.batch_key,
+        unlabeled_category=asked.unlabeled_category,
+        paired=_pairing(results.mdata, asked.source, asked.target, asked.pair_key),
+    )
+    options: dict[str, Any] = {"n_latent": asked.n_latent, "encoder": asked.encoder}
+    results.model = GROOVE(
+        results.mdata,
+        likelihood={m: asked.likelihood.get(m, "auto") for m in asked.modalities},
+        seed=asked.seed,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    results.labels = results.model.get_label_table()
+
+
+def _train(results: Results, progress: Progress) -> None:
+    asked = results.settings
+    try:
+        results.model.train(
+            asked.epochs,
+            accelerator=asked.accelerator,
+            seed=asked.seed,
+            enable_progress_bar=False,
+            callbacks=[_epoch_callback(progress)],
+        )
+    except SystemExit:  # Lightning's way to stop after Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def _epoch_callback(progress: Progress) -> Any:
+    from lightning.pytorch import Callback
+
+    class Epochs(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            # The training loss rises while back-translation is phased in; that of validation does not.
+            loss = trainer.callback_metrics.get("validation_loss")
+            note = "" if loss is None else f"validation loss {float(loss):.3f}"
+            progress.advance(trainer.current_epoch + 1, int(trainer.max_epochs), note)
+
+    return Epochs()
+
+
+def _embed(results: Results, progress: Progress) -> None:
+    from scgroove import tl
+
+    tl.embed(results.mdata, results.model)
+    results.accuracy = results.model.get_cross_modal_label_accuracy()
+    results.held_out = _held_out_accuracy(results)
+
+
+def _held_out_accuracy(results: Results) -> pd.DataFrame | None:
+    """Test the cells that training kept out, among all cells of the other modality."""
+    from mudata import MuData
+
+    kept: Mapping[str, Any] | None = getattr(results.model, "validation_indices", None)
+    asked = results.settings
+    if not kept or not len(kept.get(asked.source, ())) or not len(kept.get(asked.target, ())):
+        return None
+    rows = []
+    for source, target in ((asked.source, asked.target), (asked.target, asked.source)):
+        held_out = results.mdata.mod[source][np.sort(np.asarray(kept[source]))].copy()
+        tested = MuData({source: held_out, target: results.mdata.mod[target].copy()})
+        table = results.model.get_cross_modal_label_accuracy(tested)
+        rows.append(table[(table["source"] == source) & (table["target"] == target)])
+    return pd.concat(rows, ignore_index=True)
+
+
+def _lay_out(results: Results, progress: Progress) -> None:
+    from scgroove import tl
+
+    tl.umap(results.mdata, modalities=list(results.settings.modalities), seed=results.settings.seed)
+
+
+def _align(results: Results, progress: Progress) -> None:
+    from scgroove import tl
+
+    asked = results.settings
+    tl.align(
+        results.mdata,
+        asked.source,
+        asked.target,
+        label_key=asked.label_key,
+        unlabeled_category=asked.unlabeled_category,
+        method=asked.method,
+        labelled=asked.labelled,
+    )
+    results.evidence = dict(results.mdata.uns[_keys.coupling(asked.source, asked.target)])
+
+
+def _impute(results: Results, progress: Progress) -> None:
+    from scgroove import tl
+
+    asked = results.settings
+    tl.impute(
+        results.mdata,
+        asked.source,
+        asked.target,
+        method=asked.impute,  # type: ignore[arg-type]  # one of the two, checked where it is read
+        model=results.model if asked.impute == "decoder" else None,
+        layer=asked.layers.get(asked.target) if asked.impute == "barycentric" else None,
+    )
+
+
+def _score(results: Results, progress: Progress) -> None:
+    from scgroove import get, tl
+
+    asked = results.settings
+    pairs = known_pairs(results.mdata, asked.source, asked.target, asked.pair_key)
+    imputed = get.imputed(results.mdata, asked.source, asked.target)
+    target = results.mdata.mod[asked.target]
+    measured = target.layers[asked.layers[asked.target]] if asked.target in asked.layers else target.X
+    labels = {m: _labels(results, m) for m in (asked.source, asked.target)}
+    if pairs is None:
+        results.agreement = label_agreement(imputed, measured, labels[asked.source], labels[asked.target])
+        return
+    results.agreement = cell_agreement(imputed, measured, *pairs, labels[asked.target])
+    results.scores = tl.score_matching(
+        results.mdata,
+        asked.source,
+        asked.target,
+        label_key=asked.label_key,
+        pair_key=asked.pair_key,
+        unlabeled_category=asked.unlabeled_category,
+    )
+
+
+def _labels(results: Results, modality: str) -> Any:
+    from scgroove.data import labels_of
+
+    key = results.settings.label_key
+    column = key if isinstance(key, str) else key[modality]
+    return labels_of(results.mdata.mod[modality].obs, column, results.settings.unlabeled_category)
+
+
+def known_pairs(
+    mdata: MuData, source: str, target: str, pair_key: str | None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+    """Rows of source and target that are the same cell; None where nothing is known."""
+    from scgroove.data import pair_ids
+
+    ids = pair_ids(mdata, [source, target], paired=_pairing(mdata, source, target, pair_key))
+    if ids is None:
+        return None
+    place = {name: j for j, name in enumerate(ids[target]) if name is not None}
+    rows = [(i, place[name]) for i, name in enumerate(ids[source]) if name in place]
+    if not rows:
+        return None
+    matched = np.array(rows, dtype=np.intp)
+    return matched[:, 0], matched[:, 1]
+
+
+def _pairing(mdata: MuData, source: str, target: str, pair_key: str | None) -> str:
+    """Column that tells which cells are the same, or "auto": equal names of cells."""
+    if pair_key is not None:
+        return pair_key
+    both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
+    return _keys.PAIR if both else "auto"
+
+
+# -- what is written ---------------------------------------------------------------------------------------------
+
+
+def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
+    """Match a sample without labels, with as many cells of each label, and draw where mass goes.
+
+    The masses of the labels are then equal, so that a coupling with all mass on the right labels exists, and
+    chance is one over the number of labels.
+    """
+    from mudata import MuData
+
+    from scgroove import get, pl, tl
+
+    asked = results.settings
+    rows = _sampled(results)
+    if rows is None:
+        return {}
+    sides = (asked.source, asked.target)
+    sample = MuData({m: results.mdata.mod[m][rows[m]].copy() for m in sides})
+    tl.align(sample, *sides, method=asked.method, labelled=False, label_key=asked.label_key)
+    mass = get.coupling(sample, *sides).label_mass(*(_labels(results, m)[rows[m]] for m in sides))
+    results.recovered = pd.Series(np.diag(mass) / mass.sum(axis=1), index=mass.index)
+    file = folder / "confusion.png"
+    pl.coupling_label_mass(sample, *sides, label_key=asked.label_key, save=file, show=False)
+    return {"confusion": file}
+
+
+def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
+    """Rows with equal numbers of shared labels, kept out of training if that gives enough."""
+    asked = results.settings
+    labels = {m: _labels(results, m) for m in (asked.source, asked.target)}
+    shared = sorted({la for la in labels[asked.source] if la is not None} & set(labels[asked.target]))
+    if len(shared) < 2:
+        return None
+    rng = np.random.default_rng(asked.seed)
+    kept = getattr(results.model, "validation_indices", None) or {}
+    pools = {m: {la: np.flatnonzero(labels[m] == la) for la in shared} for m in labels}
+    held_out = {m: {la: np.intersect1d(r, kept.get(m, [])) for la, r in pools[m].items()} for m in pools}
+    enough = min(len(r) for of in held_out.values() for r in of.values()) >= FEWEST
+    pools = held_out if enough else pools
+    fewest = {la: min(len(of[la]) for of in pools.values()) for la in shared}
+    used = [la for la in shared if fewest[la] >= FEWEST]
+    used = used if len(used) > 1 else shared
+    size = min(SAMPLE // len(used), *(fewest[la] for la in used))
+    kind = "cells kept out of training" if enough else "cells"
+    results.sample, results.sample_size = f"{size:,} {kind} of each of {len(used)} labels", size
+    return {
+        m: np.sort(np.concatenate([rng.permutation(of[la])[:size] for la in used])).astype(np.intp)
+        for m, of in pools.items()
+    }
+
+
+def _draw(results: Results, folder: Path) -> dict[str, Path]:
+    """Draw every figure into a folder."""
+    import matplotlib.pyplot as plt
+
+    from scgroove import pl
+
+    asked, mdata = results.settings, results.mdata
+    files = {name: folder / f"{name}.png" for name in FIGURES}
+    data: Any = {"label_key": asked.label_key, "unlabeled_category": asked.unlabeled_category, "show": False}
+    pl.training_history(results.model, save=files["training"], show=False)
+    pl.latent(mdata, modalities=list(asked.modalities), save=files["latent"], **data)
+    pl.coupling_label_mass(mdata, asked.source, asked.target, save=files["coupling"], **data)
+    pl.imputed_vs_measured(
+        mdata,
+        asked.source,
+        asked.target,
+        by="labels" if results.scores is None else "cells",
+        pair_key=asked.pair_key,
+        layer=asked.layers.get(asked.target),
+        save=files["imputation"],
+        **data,
+    )
+    files.update(_draw_confusion(results, folder))
+    plt.close("all")
+    return files
+
+
+def _write_data(results: Results, folder: Path) -> list[str]:
+    results.labels.to_csv(folder / "labels.csv")
+    results.agreement.to_csv(folder / "imputation.csv", index_label="feature")
+    names = ["aligned.h5mu", "model", "labels.csv", "imputation.csv"]
+    if results.scores is not None:
+        results.scores.to_csv(folder / "scores.csv", index=False)
+        names.append("scores.csv")
+    results.model.save(str(folder / "model"), overwrite=True)
+    results.mdata.write_h5mu(folder / "aligned.h5mu", compression="gzip")
+    return names
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------
+
+
+class _Records(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(level=logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _collected(results: Results) -> Iterator[None]:
+    """Keep the warnings raised inside, each once: ours apart from those of other packages."""
+    records, logger = _Records(), logging.getLogger("scgroove")
+    logger.addHandler(records)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            yield
+    finally:
+        logger.removeHandler(records)
+    ours = [str(w.message) for w in caught if _is_ours(w)] + records.messages
+    others = [f"{w.category.__name__}: {w.message}" for w in caught if not _is_ours(w)]
+    results.warnings = list(dict.fromkeys([*results.warnings, *ours]))
+    results.other_warnings = list(dict.fromkeys([*results.other_warnings, *others]))
+
+
+def _is_ours(warning: warnings.WarningMessage) -> bool:
+    from_here = str(warning.filename).startswith(_PACKAGE)
+    return from_here and not issubclass(warning.category, DeprecationWarning | FutureWarning | RuntimeWarning)

@@ -1,0 +1,120 @@
+"""What all figures share: axes to draw on, type sizes, and what to do with the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+AxesLike: TypeAlias = "Axes | Sequence[Axes]"
+Plotted: TypeAlias = "Figure | list[Axes] | None"
+
+_STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Return the settings of our figures, for the time of drawing only."""
+    from matplotlib import rc_context
+
+    return rc_context(_STYLE)
+
+
+def panel_grid(
+    n_panels: int,
+    ax: AxesLike | None,
+    *,
+    figsize: tuple[float, float],
+    ncols: int,
+    what: str,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with ``n_panels`` axes in rows of ``ncols``, or the axes the caller gave.
+
+    Raises
+    ------
+    ValueError
+        If the caller gave another number of axes than there are panels.
+    """
+    if ax is not None:
+        axes = _as_list(ax)
+        if len(axes) != n_panels:
+            raise ValueError(
+                f"The figure has {n_panels} panel(s) ({what}), but ax holds {len(axes)} axes. "
+                f"Give as many, such as those of plt.subplots(1, {n_panels}), or leave ax out."
+            )
+        figure = axes[0].figure
+        root: Any = figure
+        return root, axes
+    import matplotlib.pyplot as plt
+
+    nrows = -(-n_panels // ncols)
+    fig, grid = plt.subplots(
+        nrows, min(ncols, n_panels), figsize=figsize, squeeze=False, layout="constrained"
+    )
+    flat = list(grid.ravel())
+    for spare in flat[n_panels:]:
+        spare.remove()
+    return fig, flat[:n_panels]
+
+
+def finish(
+    fig: Figure,
+    axes: list[Axes],
+    *,
+    show: bool | None,
+    save: str | Path | None,
+    return_fig: bool,
+) -> Plotted:
+    """Save and show as asked; return the figure, or the axes when nothing was shown."""
+    if save is not None:
+        fig.savefig(save, bbox_inches="tight")
+    if show or (show is None and save is None and not return_fig and _is_interactive()):
+        import matplotlib.pyplot as plt
+
+        plt.show()
+        return fig if return_fig else None
+    return fig if return_fig else axes
+
+
+def _as_list(ax: AxesLike) -> list[Axes]:
+    from matplotlib.axes import Axes
+
+    if isinstance(ax, Axes):
+        return [ax]
+    flat: list[Axes] = []
+    for item in ax:
+        flat.extend(_as_list(item))
+    return flat
+
+
+def _is_interactive() -> bool:
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    return bool(plt.isinteractive()) and matplotlib.get_backend().lower() not in {"agg", "pdf", "svg", "ps"}
+
+
+def shorten(text: str, length: int = 24) -> str:
+    """Cut a long text in the middle, so that both ends can still be told apart."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) * 2 // 3
+    return f"{text[:head]}…{text[-(length - 1 - head) :]}"

@@ -1,0 +1,136 @@
+"""Mass of a coupling, label by label."""
+
+from itertools import pairwise
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from mudata import MuData
+
+from scgroove import tl
+from scgroove.pl import coupling_label_mass
+
+mpl.use("Agg")
+
+
+def space(rna_labels, protein_labels, spread=0.2, seed=0):
+    """Cells that lie near the place of their label in a shared space."""
+    rng = np.random.default_rng(seed)
+    places = {label: rng.normal(0, 3, 4) for label in sorted({*rna_labels, *protein_labels} - {None})}
+    parts = {}
+    for name, labels in (("rna", rna_labels), ("protein", protein_labels)):
+        z = np.stack([places.get(label, np.zeros(4)) for label in labels])
+        adata = AnnData(np.zeros((len(labels), 1), np.float32))
+        adata.obs_names = [f"{name}{i}" for i in range(len(labels))]
+        adata.var_names = [f"{name}_f"]
+        adata.obs["label"] = pd.Categorical(labels)
+        adata.obsm["X_groove"] = (z + rng.normal(0, spread, z.shape)).astype(np.float32)
+        parts[name] = adata
+    return MuData(parts)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def heatmap(ax):
+    return np.asarray(ax.get_images()[0].get_array())
+
+
+def ticks(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+def test_a_labelled_coupling_is_the_identity_by_construction():
+    mdata = space(["a", "b", "x"] * 6, ["a", "b", "y"] * 4)
+    tl.align(mdata, "rna", "protein")
+    (ax,) = coupling_label_mass(mdata, "rna", "protein")
+    np.testing.assert_allclose(heatmap(ax), np.eye(2), atol=1e-6)
+    assert ticks(ax.xaxis) == ticks(ax.yaxis) == ["a", "b"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("label in protein", "label in rna")
+    title = ax.get_title(loc="left")
+    assert "coupling rna → protein" in title
+    assert "the diagonal is by construction" in title
+    assert "labels without mass are left out: 1 of rna, 1 of protein" in title
+    assert [text.get_text() for text in ax.texts] == ["1.00", "", "", "1.00"]
+
+
+def test_a_coupling_without_labels_is_evidence():
+    mdata = space(["a", "b", "x", None] * 6, ["b", "a", "y"] * 8)
+    tl.align(mdata, "rna", "protein", labelled=False)
+    (ax,) = coupling_label_mass(mdata, "rna", "protein")
+    assert ticks(ax.yaxis) == ["a", "b", "x", "(unlabelled)"]
+    assert ticks(ax.xaxis) == ["a", "b", "y"], "labels of both first and in the same order"
+    np.testing.assert_allclose(heatmap(ax).sum(axis=1), 1, atol=1e-6)
+    assert heatmap(ax)[0].argmax() == 0
+    assert heatmap(ax)[1].argmax() == 1
+    assert "mass on the diagonal is evidence" in ax.get_title(loc="left")
+
+
+def test_shares_of_all_mass():
+    mdata = space(["a", "b"] * 6, ["a", "b"] * 4)
+    tl.align(mdata, "rna", "protein", key_added="mine")
+    (ax,) = coupling_label_mass(mdata, "rna", "protein", coupling_key="mine", normalize="none")
+    np.testing.assert_allclose(heatmap(ax), np.eye(2) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "numbers"), [(12, 144), (13, 0)])
+def test_numbers_where_labels_are_few(n, numbers):
+    labels = [f"g{i}" for i in range(n)] * 2
+    mdata = space(labels, labels)
+    tl.align(mdata, "rna", "protein")
+    (ax,) = coupling_label_mass(mdata, "rna", "protein")
+    assert len(ax.texts) == numbers
+    (ax,) = coupling_label_mass(mdata, "rna", "protein", numbers=not numbers)
+    assert len(ax.texts) == (0 if numbers else n * n)
+
+
+def test_many_long_labels_do_not_overlap():
+    labels = [f"knock-out of gene number {i}" for i in range(100)]
+    mdata = space(labels, labels)
+    tl.align(mdata, "rna", "protein")
+    fig = coupling_label_mass(mdata, "rna", "protein", return_fig=True)
+    fig.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in fig.axes[0].get_yticklabels()]
+    assert len(boxes) == 50
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_a_label_that_means_none():
+    mdata = space(["a", "b", "?"] * 4, ["a", "b", "?"] * 4)
+    tl.align(mdata, "rna", "protein", labelled=False)
+    (ax,) = coupling_label_mass(mdata, "rna", "protein", unlabeled_category="?")
+    assert ticks(ax.xaxis) == ["a", "b", "(unlabelled)"]
+
+
+def test_saved_file_and_axes_of_the_caller(tmp_path):
+    mdata = space(["a", "b"] * 4, ["a", "b"] * 4)
+    tl.align(mdata, "rna", "protein")
+    fig, ax = plt.subplots()
+    assert coupling_label_mass(mdata, "rna", "protein", ax=ax, save=tmp_path / "mass.png") == [ax]
+    assert plt.imread(tmp_path / "mass.png").std() > 0.05
+    assert coupling_label_mass(mdata, "rna", "protein", ax=plt.subplots()[1], return_fig=True) is not fig
+
+
+def test_errors_teach():
+    mdata = space(["a", "b"] * 4, ["a", "b"] * 4)
+    with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"):
+        coupling_label_mass(mdata, "rna", "protein")
+    with pytest.raises(ValueError, match=r"no modality 'prot'; .*Did you mean 'protein'"):
+        coupling_label_mass(mdata, "rna", "prot")
+    with pytest.raises(ValueError, match="normalize is 'column'; expected 'row' or 'none'"):
+        coupling_label_mass(mdata, "rna", "protein", normalize="column")
+    tl.align(mdata, "rna", "protein")
+    with pytest.raises(ValueError, match="no column 'gene'"):
+        coupling_label_mass(mdata, "rna", "protein", label_key="gene")
+    mdata.obsp["coupling_rna_protein"] = mdata.obsp["coupling_rna_protein"] * 0
+    with pytest.raises(
+        ValueError, match=r"no mass between labelled cells.*tl\.align\(mdata, 'rna', 'protein', label_key"
+    ):
+        coupling_label_mass(mdata, "rna", "protein")

@@ -1,0 +1,55 @@
+"""Correlation of imputed and measured values."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scgroove._report import cell_agreement, label_agreement
+from scgroove._report._agreement import correlation
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_correlation_is_that_of_numpy(seed, n, d):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, d)), rng.normal(size=(n, d))
+    expected = [np.corrcoef(x[:, k], y[:, k])[0, 1] for k in range(d)]
+    np.testing.assert_allclose(correlation(x, y), expected, atol=1e-10)
+
+
+def test_correlation_is_not_defined_without_spread_or_with_two_rows():
+    assert np.isnan(correlation(np.ones((5, 1)), np.arange(5.0)[:, None])).all()
+    assert np.isnan(correlation(np.eye(2), np.eye(2))).all()
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_label_means_are_compared(form):
+    source_labels = np.array(["a", "a", "b", "c", None, "only source"], dtype=object)
+    target_labels = np.array(["c", "b", "a", "a", "only target", None], dtype=object)
+    imputed = pd.DataFrame({"f": [1.0, 3.0, 5.0, 1.0, 99.0, 99.0], "g": [0.0, 0.0, 1.0, 2.0, 99.0, 99.0]})
+    measured = form(np.array([[2.0, -2.0], [9.0, -1.0], [3.0, 0.5], [5.0, -0.5], [77.0, 77.0], [77.0, 77.0]]))
+    table = label_agreement(imputed, measured, source_labels, target_labels)
+    # means of a, b, c: imputed f 2, 5, 1 and measured 4, 9, 2; imputed g 0, 1, 2 and measured 0, -1, -2
+    assert table.loc["f", "r"] == pytest.approx(np.corrcoef([2, 5, 1], [4, 9, 2])[0, 1])
+    assert table.loc["g", "r"] == pytest.approx(-1.0)
+    assert table["n"].tolist() == [3, 3]
+
+
+def test_known_cells_are_compared_and_the_label_mean_stands_beside():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(60, 3))
+    labels = np.repeat(["a", "b", None], 20).astype(object)
+    truth[:20] += 5
+    order = rng.permutation(60)
+    imputed = pd.DataFrame(truth + rng.normal(size=(60, 3)), columns=["f", "g", "h"])
+    table = cell_agreement(imputed, truth[order], np.arange(60), np.argsort(order), labels[order])
+    means = np.stack([truth[labels == label].mean(0) for label in ("a", "b")])
+    predicted = means[np.repeat([0, 1], 20)]
+    for k, name in enumerate("fgh"):
+        assert table.loc[name, "r"] == pytest.approx(np.corrcoef(truth[:, k], imputed[name])[0, 1])
+        expected = np.corrcoef(truth[:40, k], predicted[:, k])[0, 1]
+        assert table.loc[name, "label_mean_r"] == pytest.approx(expected)
+    assert (table["n"] == 60).all()
