@@ -29,7 +29,13 @@ def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **m
     """Train GROOVE on all cells and encode them."""
     sg.model.GROOVE.setup_mudata(mdata, "label")
     net = sg.model.GROOVE(mdata, seed=seed, **model)
-    options = {"train_size": 1.0, "accelerator": "cpu", "enable_progress_bar": False, "logger": None, **(train or {})}
+    options = {
+        "train_size": 1.0,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "logger": None,
+        **(train or {}),
+    }
     net.train(seed=seed, **options)
     return net.get_latent_representation()
 
@@ -68,5 +74,7 @@ def within_label_foscttm(mdata: MuData, latent: Latent) -> float:
     partner = mdata[b].obs_names.get_indexer(mdata[a].obs_names)
     labels = {m: mdata[m].obs["label"].astype(str).to_numpy() for m in (a, b)}
     return float(
-        sg.metrics.foscttm(latent[a], latent[b], partner, labels_x=labels[a], labels_y=labels[b], within_label=True)
+        sg.metrics.foscttm(
+            latent[a], latent[b], partner, labels_x=labels[a], labels_y=labels[b], within_label=True
+        )
     )

@@ -13,6 +13,7 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import scanpy as sc
+
 from _common import groove, logistic_logits, quiet, within_label_foscttm, without
 
 LEARNERS = {

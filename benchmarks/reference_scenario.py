@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 import pandas as pd
-from _common import groove, logistic_logits, quiet, within_label_foscttm, without
 from scipy import stats
 
 import scgroove as sg
+from _common import groove, logistic_logits, quiet, within_label_foscttm, without
 
 LEARNERS = {
     "logistic regression, logits": logistic_logits,
@@ -23,8 +23,9 @@ LEARNERS = {
     "GROOVE without back-translation": without("backtranslation"),
     "GROOVE without reconstruction": without("reconstruction"),
     "GROOVE, tau 0.1": lambda d, s: groove(d, s, temperature=0.1),
+    "GROOVE, tau 0.2": lambda d, s: groove(d, s, temperature=0.2),
     "GROOVE, tau 0.5": lambda d, s: groove(d, s, temperature=0.5),
-    "GROOVE, linear encoders, no dropout": lambda d, s: groove(d, s, encoder="linear", dropout_encoder=0.0),
+    "GROOVE, no dropout": lambda d, s: groove(d, s, dropout_encoder=0.0),
     "GROOVE, MLP encoders, dropout 0.3": lambda d, s: groove(d, s, encoder="mlp", dropout_encoder=0.3),
     "GROOVE, MLP, dropout 0.3, without back-translation": without(
         "backtranslation", encoder="mlp", dropout_encoder=0.3

@@ -1,5 +1,6 @@
 """GROOVE.setup_mudata: what it registers, and what it refuses, leaving the data as they were."""
 
+import logging
 import warnings
 
 import anndata as ad
@@ -122,6 +123,33 @@ def test_other_models_do_not_interfere(make_mdata):
     assert (ModalityManager(model.adata_manager, "rna").get_from_registry("batch") == before).all()
 
 
+def test_columns_first_is_slow_and_said(make_mdata):
+    mdata = make_mdata()
+    mdata["rna"].X = mdata["rna"].X.tocsc()
+    with pytest.warns(
+        UserWarning, match=r"mdata\['rna'\].X is stored by columns .* = mdata\['rna'\].X.tocsr\(\)"
+    ):
+        GROOVE.setup_mudata(mdata, "label")
+
+
+def test_what_was_found_is_said(make_mdata):
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("scvi").addHandler(handler)
+    try:
+        mdata = make_mdata("paired")
+        GROOVE.setup_mudata(mdata, "label")
+        GROOVE(mdata)
+    finally:
+        logging.getLogger("scvi").removeHandler(handler)
+    text = "\n".join(said)
+    assert "5 shared labels, 0 exclusive" in text
+    assert "Cells with equal names are the same cells" in text
+    assert "Likelihood of 'rna': nb, because all values are whole numbers" in text
+    assert "Likelihood of 'img': normal, because there are negative values" in text
+
+
 # -- bad input: an error that teaches, and data as they were ---------------------------------------------------
 
 
@@ -200,8 +228,7 @@ def test_bad_input(make_mdata, case):
     if change:
         change(mdata)
     before = snapshot(mdata)
-    with pytest.raises(error, match=message), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.raises(error, match=message):
         GROOVE.setup_mudata(mdata, **kwargs)
     assert snapshot(mdata) == before
 

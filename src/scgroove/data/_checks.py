@@ -14,6 +14,8 @@ from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .._registry import UnknownNameError
+
 BLOCK_BYTES = 64 * 2**20  # what one block of rows may take when dense
 
 
@@ -94,7 +96,7 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
         if m not in known:
             near = get_close_matches(str(m), known, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise KeyError(f"Unknown modality '{m}'. mdata has {known}.{hint}")
+            raise UnknownNameError(f"Unknown modality '{m}'. mdata has {known}.{hint}")
     if len(set(chosen)) < 2:
         raise ValueError(
             f"Expected at least two modalities, found {chosen}. mdata has {known}; "
@@ -197,7 +199,7 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
         )
     if layer is not None and layer not in adata.layers:
         known = [k for k in adata.layers if k is not None]
-        raise KeyError(
+        raise UnknownNameError(
             f"Layer '{layer}' not found in mdata['{modality}'].layers, which has {known}. "
             f"layers={{'{modality}': None}} uses X."
         )

@@ -17,6 +17,7 @@ from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
 
+from .._registry import UnknownNameError
 from ._labels import encode_labels, labels_of
 
 State = dict[str, Any]
@@ -120,7 +121,7 @@ class BatchField(ModalityField):
             return
         known = [str(c) for c in state_registry[VOCABULARY]]
         if self.batch_key not in adata.obs:
-            raise KeyError(
+            raise UnknownNameError(
                 f"Batch column '{self.batch_key}' not found in modality '{self.mod_key}'. The model was trained with "
                 f"the batches {known}: add the column with the batch of each cell."
             )

@@ -12,6 +12,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from .._labels import as_objects, label_name
+from .._registry import UnknownNameError
 
 UNLABELLED = "(unlabelled)"
 
@@ -52,7 +53,7 @@ def label_keys(
         if key not in columns:
             near = get_close_matches(str(key), columns, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise KeyError(
+            raise UnknownNameError(
                 f"Label column '{key}' not found in mdata['{m}'].obs; its columns are {columns}.{hint} "
                 f"Labels are looked up in each modality (not in mdata.obs): "
                 f"label_key={ {n: keys[n] if n != m else near[0] if near else '...' for n in keys} } "

@@ -11,6 +11,8 @@ import numpy as np
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .._registry import UnknownNameError
+
 PairIds = dict[str, NDArray[Any]]
 
 
@@ -80,7 +82,7 @@ def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
     for m in modalities:
         obs = mdata.mod[m].obs
         if column not in obs:
-            raise KeyError(
+            raise UnknownNameError(
                 f"paired='{column}': no such column in mdata['{m}'].obs, which has {list(map(str, obs.columns))}. "
                 'Expected a column of pair identifiers, or paired=True, False or "auto".'
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
 
+from .._registry import UnknownNameError
 from ..data import (
     GroupDataSplitter,
     ModalityManager,
@@ -43,14 +43,13 @@ from ..train import GROOVETrainingPlan
 from ._setup import (
     check_names,
     check_setup,
+    logger,
     modalities_in_use,
     per_modality,
     restored_on_error,
     say_what_was_found,
 )
 from ._statistics import fit_input_statistics
-
-logger = logging.getLogger(__name__)
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 TARGET_STEPS = 3000
@@ -687,7 +686,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             return [(code, share) for code, share in enumerate(shares) if share > 0]
         known = [str(c) for c in self._state(BATCH, modality)[VOCABULARY]]
         if batch not in known:
-            raise KeyError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
+            raise UnknownNameError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
         return [(known.index(batch), 1.0)]
 
     def _present(self, data: MuData | AnnData | None) -> list[str]:
@@ -701,14 +700,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
         present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
         if not present:
-            raise KeyError(
+            raise UnknownNameError(
                 f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
             )
         return present
 
     def _check_modality(self, modality: str) -> None:
         if modality not in self.modalities:
-            raise KeyError(f"Unknown modality '{modality}'. The model has {self.modalities}.")
+            raise UnknownNameError(f"Unknown modality '{modality}'. The model has {self.modalities}.")
 
     def _manager_of(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
         self._check_modality(modality)
@@ -720,7 +719,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 # transient: scvi-tools would keep every query alive in its class-level store
                 return ModalityManager(self.adata_manager.transfer_fields(data), modality)
         if modality not in self._present(data):
-            raise KeyError(
+            raise UnknownNameError(
                 f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
             )
         return ModalityManager(

@@ -9,14 +9,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
+import scipy.sparse as sp
+from anndata.abc import CSCDataset
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .._registry import UnknownNameError
 from ..data import check_modalities, labels_of, profile
-from ..data._checks import DataProfile
+from ..data._checks import DataProfile, matrix
 from ..data._labels import label_table
 
-logger = logging.getLogger(__name__)
+# a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models
+logger = logging.getLogger("scvi.scgroove")
 
 
 def check_setup(
@@ -30,11 +34,11 @@ def check_setup(
 ) -> dict[str, DataProfile]:
     """Everything that can be wrong with the data, before anything is written to them."""
     if unknown := [m for m in layers if m not in modalities]:
-        raise KeyError(f"layers names {unknown}, but the modalities in use are {modalities}.")
+        raise UnknownNameError(f"layers names {unknown}, but the modalities in use are {modalities}.")
     for m, key in batches.items():
         if key is not None and key not in mdata.mod[m].obs:
             columns = [str(c) for c in mdata.mod[m].obs.columns]
-            raise KeyError(
+            raise UnknownNameError(
                 f"Batch column '{key}' not found in mdata['{m}'].obs; its columns are {columns}. "
                 f"batch_key={{'{m}': None}} leaves this modality without a batch."
             )
@@ -44,9 +48,23 @@ def check_setup(
                 f"mdata['{m}'].obs['{key}'] = mdata['{m}'].obs['{key}'].astype(object).fillna('unknown')."
             )
     profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in modalities}
+    for m in modalities:
+        _warn_of_columns(mdata, m, layers.get(m))
     labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in modalities}
     _check_labels(labels, keys, unlabeled_category, min_cells)
     return profiles
+
+
+def _warn_of_columns(mdata: MuData, modality: str, layer: str | None) -> None:
+    x = matrix(mdata.mod[modality], layer)
+    if isinstance(x, CSCDataset) or (sp.issparse(x) and x.format == "csc"):
+        where = f"mdata['{modality}']" + (".X" if layer is None else f".layers['{layer}']")
+        warnings.warn(
+            f"{where} is stored by columns (CSC), so that each batch of cells must read all of it: training may be ten "
+            f"times slower. Convert it once: {where} = {where}.tocsr().",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_labels(
@@ -144,7 +162,9 @@ def per_modality(
 ) -> dict[str, str | None]:
     if isinstance(value, Mapping):
         if unknown := [m for m in value if m not in modalities]:
-            raise KeyError(f"batch_key names {unknown}, but the modalities in use are {list(modalities)}.")
+            raise UnknownNameError(
+                f"batch_key names {unknown}, but the modalities in use are {list(modalities)}."
+            )
         return {m: value.get(m) for m in modalities}
     return dict.fromkeys(modalities, value)
 

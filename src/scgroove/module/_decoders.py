@@ -38,7 +38,8 @@ def _negative_binomial(decoder: Decoder, h: Tensor, library: Tensor) -> Distribu
     mean = ((decoder.location + h).log_softmax(dim=1) + library.log()).exp()
     # scvi's, not torch's: its terms in theta alone cost d, not n x d
     theta = decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp()
-    return NegativeBinomial(mu=mean, theta=theta, validate_args=False)
+    distribution: Distribution = NegativeBinomial(mu=mean, theta=theta, validate_args=False)
+    return distribution
 
 
 def _poisson(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
