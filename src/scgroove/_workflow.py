@@ -26,6 +26,8 @@ FIGURES = ("training", "latent", "coupling", "imputation")
 SAMPLE = 2000
 """Cells of each modality, at most, that are matched once more without labels."""
 
+NEIGHBORS = 15
+
 FEWEST = 10
 """Cells of each label and modality that such a sample needs to be taken from those kept out of training."""
 
@@ -171,6 +173,21 @@ def _embed(results: Results, progress: Progress) -> None:
     tl.embed(results.mdata, results.model)
     results.accuracy = results.model.get_cross_modal_label_accuracy()
     results.held_out = _held_out_accuracy(results)
+    results.mixing = _mixing(results)
+
+
+def _mixing(results: Results) -> float | None:
+    """Share of the nearest neighbours of a cell that are of the other modality."""
+    from sklearn.neighbors import NearestNeighbors
+
+    rows = _sampled(results)
+    if rows is None:
+        return None
+    x = np.concatenate([results.mdata.mod[m].obsm[_keys.LATENT][r] for m, r in rows.items()])
+    of = np.repeat(np.arange(len(rows)), [len(r) for r in rows.values()])
+    n_neighbors = min(NEIGHBORS, len(x) - 1)
+    found = NearestNeighbors(n_neighbors=n_neighbors).fit(x).kneighbors(return_distance=False)
+    return float((of[found] != of[:, None]).mean())
 
 
 def _held_out_accuracy(results: Results) -> pd.DataFrame | None:
@@ -393,6 +410,8 @@ def _collected(results: Results) -> Iterator[None]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
+            for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", hidden)  # as Python does by default
             yield
     finally:
         logger.removeHandler(records)

@@ -421,9 +421,8 @@ def _settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
             _check_column("--pair-key", mdata, modality, asked["pair_key"])
     layers = _assignments("--layer", asked["layer"], modalities)
     for modality, layer in layers.items():
-        _check_choice(
-            f"--layer {modality}=", layer, mdata.mod[modality].layers, of=f" in the layers of {modality!r}"
-        )
+        names = [name for name in mdata.mod[modality].layers if name is not None]  # anndata 0.13: X is None
+        _check_choice(f"--layer {modality}=", layer, names, of=f" in the layers of {modality!r}")
     likelihood = _assignments("--likelihood", asked["likelihood"], modalities)
     for modality, name in likelihood.items():
         _check_choice(f"--likelihood {modality}=", name, ["auto", "normal", "nb", "poisson", "bernoulli"])
@@ -698,7 +697,12 @@ class _Display:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Draw without a window, and keep libraries from writing between the bars."""
+    """Draw without a window, keep libraries from writing between the bars, and share the machine.
+
+    The threads of PyTorch otherwise wait for one another by spinning: on a machine that others use too, training
+    a small model then takes ten times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import matplotlib
 
     matplotlib.use("Agg")

@@ -36,6 +36,9 @@ def test_label_means_are_compared(form):
     assert table.loc["f", "r"] == pytest.approx(np.corrcoef([2, 5, 1], [4, 9, 2])[0, 1])
     assert table.loc["g", "r"] == pytest.approx(-1.0)
     assert table["n"].tolist() == [3, 3]
+    assert table.loc["f", ["measured", "imputed"]].tolist() == pytest.approx([5.0, 8 / 3])
+    spread = np.std([2.0, 9.0, 3.0, 5.0])
+    assert table.loc["f", "shift"] == pytest.approx((8 / 3 - 5.0) / spread)
 
 
 def test_known_cells_are_compared_and_the_label_mean_stands_beside():
@@ -53,3 +56,5 @@ def test_known_cells_are_compared_and_the_label_mean_stands_beside():
         expected = np.corrcoef(truth[:40, k], predicted[:, k])[0, 1]
         assert table.loc[name, "label_mean_r"] == pytest.approx(expected)
     assert (table["n"] == 60).all()
+    shift = (imputed.mean() - truth.mean(0)) / truth.std(0)
+    np.testing.assert_allclose(table["shift"], shift)

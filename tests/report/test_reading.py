@@ -55,6 +55,31 @@ def test_one_shared_label_says_nothing():
     assert "With a single shared label, nothing can be said" in note.text
 
 
+def test_modalities_that_lie_apart():
+    (note,) = reading.read_mixing(0.02)
+    assert note.level == "caution"
+    assert "2% of the nearest neighbours of a cell are of the other modality (50% if they mixed)" in note.text
+    assert "--impute barycentric" in note.text
+    assert reading.read_mixing(0.3) == reading.read_mixing(None) == []
+
+
+def test_levels_that_are_off():
+    table = pd.DataFrame(
+        {
+            "r": 0.9,
+            "n": 7,
+            "measured": [40.0, 10.0, 5.0],
+            "imputed": [80.0, 11.0, 1.0],
+            "shift": [2.0, 0.1, -3.0],
+        },
+        index=["PDL1", "CD86", "CD366"],
+    )
+    (note,) = reading.read_levels(table)
+    assert "2 of 3 imputed features" in note.text
+    assert "CD366 (1, measured 5), PDL1 (80, measured 40)" in note.text
+    assert reading.read_levels(table.iloc[[1]]) == reading.read_levels(None) == []
+
+
 def test_a_coupling_that_did_not_converge():
     assert reading.read_coupling({"converged": True, "row_error": 1e-9, "column_error": 1e-7}) == []
     (note,) = reading.read_coupling({"converged": False, "row_error": 0.0, "column_error": 0.013})

@@ -34,21 +34,21 @@ def label_agreement(
     Returns
     -------
     DataFrame
-        Indexed by feature: ``r`` (Pearson; NaN with fewer than three shared labels) and ``n``, the number of
-        labels.
+        Indexed by feature: ``r`` (Pearson; NaN with fewer than three shared labels); ``n``, the number of labels;
+        ``measured`` and ``imputed``, the means; and ``shift``, how far the second lies above the first, in standard
+        deviations of the measured cells.
     """
     names, (source, target) = encode(source_labels, target_labels)
     shared = np.intersect1d(source[source >= 0], target[target >= 0])
     means_of_source = _means(source, shared, len(names))
     means_of_target = _means(target, shared, len(names))
-    parts = [
-        correlation(
-            means_of_target @ _dense(measured[:, block]),
-            means_of_source @ imputed.iloc[:, block].to_numpy(float),
-        )
-        for block in _blocks(imputed.shape[1])
-    ]
-    return pd.DataFrame({"r": np.concatenate(parts), "n": len(shared)}, index=imputed.columns)
+    cells = np.flatnonzero(np.isin(target, shared))
+    parts = []
+    for block in _blocks(imputed.shape[1]):
+        values = _dense(measured[:, block])
+        x, y = means_of_target @ values, means_of_source @ imputed.iloc[:, block].to_numpy(float)
+        parts.append(_compare(x, y, values[cells]))
+    return _table(parts, len(shared), imputed.columns)
 
 
 def cell_agreement(
@@ -72,20 +72,19 @@ def cell_agreement(
     Returns
     -------
     DataFrame
-        Indexed by feature: ``r`` and ``n`` as above, and ``label_mean_r``: the correlation of the measured
-        mean of the cell's label, which needs no matching of cells.
+        Indexed by feature: the same over cells, and ``label_mean_r``: the correlation of the measured mean of
+        the cell's label, which needs no matching of cells.
     """
     names, (target,) = encode(target_labels)
     groups = _means(target, np.arange(len(names)), len(names))
     known = target[columns] >= 0
-    r, baseline = [], []
+    parts, baseline = [], []
     for block in _blocks(imputed.shape[1]):
         x = _dense(measured[:, block])
         y = imputed.iloc[:, block].to_numpy(float)
-        r.append(correlation(x[columns], y[rows]))
+        parts.append(_compare(x[columns], y[rows], x[columns]))
         baseline.append(correlation(x[columns[known]], (groups @ x)[target[columns[known]]]))
-    values = {"r": np.concatenate(r), "n": len(rows), "label_mean_r": np.concatenate(baseline)}
-    return pd.DataFrame(values, index=imputed.columns)
+    return _table(parts, len(rows), imputed.columns).assign(label_mean_r=np.concatenate(baseline))
 
 
 def correlation(x: Array, y: Array) -> Array:
@@ -97,6 +96,21 @@ def correlation(x: Array, y: Array) -> Array:
     out: Array = np.full(x.shape[1], np.nan)
     np.divide((x * y).sum(axis=0), scale, out=out, where=scale > 1e-12)
     return out
+
+
+def _compare(x: Array, y: Array, cells: Array) -> Array:
+    """Correlation, mean of both, and their difference in standard deviations of the cells: (4, d)."""
+    means = x.mean(axis=0), y.mean(axis=0)
+    spread = cells.std(axis=0)
+    shift: Array = np.full(len(spread), np.nan)
+    np.divide(means[1] - means[0], spread, out=shift, where=spread > 1e-12)
+    return np.stack([correlation(x, y), *means, shift])
+
+
+def _table(parts: list[Array], n: int, features: pd.Index) -> pd.DataFrame:
+    r, measured, imputed, shift = np.concatenate(parts, axis=1)
+    values = {"r": r, "n": n, "measured": measured, "imputed": imputed, "shift": shift}
+    return pd.DataFrame(values, index=features)
 
 
 def _means(codes: Array, kept: Array, n_labels: int) -> sp.csr_matrix:

@@ -273,7 +273,14 @@ def _imputation_context(results: Results) -> dict[str, Any]:
     shown = table.sort_values("r", ascending=False, na_position="last", kind="stable")
     if len(shown) > MOST_FEATURES:
         shown = pd.concat([shown.head(MOST_FEATURES // 2), shown.tail(MOST_FEATURES // 2)])
-    titles = {"r": "r", "n": "cells" if truth else "labels", "label_mean_r": "r of the label mean"}
+    titles = {
+        "r": "r",
+        "label_mean_r": "r of the label mean",
+        "n": "cells" if truth else "labels",
+        "measured": "mean measured",
+        "imputed": "mean imputed",
+        "shift": "difference (SD)",
+    }
     return {
         "imputation_story": story,
         "imputation_caption": caption,
@@ -457,6 +464,11 @@ def _value(value: Any) -> str:
 
 def _snippet(results: Results) -> str:
     asked = results.settings
+    key = asked.label_key
+    columns = {m: key if isinstance(key, str) else key[m] for m in asked.modalities}
+    names = set(columns.values())
+    label_key = f", label_key={columns[asked.source] if len(names) == 1 else columns!r}"
+    label_key = "" if names == {"label"} else label_key
     return "\n".join(
         [
             "import mudata",
@@ -468,7 +480,7 @@ def _snippet(results: Results) -> str:
             f'coupling = sg.get.coupling(mdata, "{asked.source}", "{asked.target}")',
             "",
             'model = sg.model.GROOVE.load("model", mdata)   # for new cells, or to go on training',
-            f'sg.pl.imputed_vs_measured(mdata, "{asked.source}", "{asked.target}")',
+            f'sg.pl.imputed_vs_measured(mdata, "{asked.source}", "{asked.target}"{label_key})',
         ]
     )
 

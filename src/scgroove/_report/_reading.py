@@ -19,14 +19,18 @@ NEAR_CHANCE, WEAK, STRONG = 0.05, 0.3, 0.7
 MARGINAL_ERROR = 1e-3
 FEW_CELLS = 20
 RISE = 0.1
+APART = 0.1
+SHIFT = 0.5
 
 
 def notes(results: Results) -> list[Note]:
     """Everything that a reader should know first, the most important at the top."""
     found = [
         read_link(results.accuracy, results.held_out, results.settings.source, results.settings.target),
+        *read_mixing(results.mixing),
         *read_coupling(results.evidence),
         *read_imputation(results.agreement, results.scores is not None),
+        *read_levels(results.agreement),
         *read_scores(results.scores),
         *read_training(results.model.history if results.model is not None else None),
         *read_labels(results.labels),
@@ -68,6 +72,40 @@ def read_link(accuracy: pd.DataFrame, held_out: pd.DataFrame | None, source: str
     if measured < STRONG:
         return Note("good", f"{numbers} The link is moderate: most labels are found, some are confused.")
     return Note("good", f"{numbers} The link is strong: the labels agree across modalities.")
+
+
+def read_mixing(mixing: float | None) -> list[Note]:
+    """Say whether the modalities lie in different parts of the shared space."""
+    if mixing is None or mixing >= APART:
+        return []
+    return [
+        Note(
+            "caution",
+            f"The modalities lie apart in the shared space: {mixing:.0%} of the nearest neighbours of a cell are of "
+            "the other modality (50% if they mixed). The decoder then reads values from places where it has seen "
+            "no cell: imputed levels can be off. Compare with --impute barycentric.",
+        )
+    ]
+
+
+def read_levels(agreement: pd.DataFrame | None) -> list[Note]:
+    """Point out features whose imputed level is far from the measured one."""
+    if agreement is None or "shift" not in agreement:
+        return []
+    far = agreement[agreement["shift"].abs() > SHIFT]
+    if not len(far):
+        return []
+    worst = far["shift"].abs().sort_values(ascending=False, kind="stable").index[:3]
+    named = ", ".join(
+        f"{name} ({far.loc[name, 'imputed']:.3g}, measured {far.loc[name, 'measured']:.3g})" for name in worst
+    )
+    return [
+        Note(
+            "caution",
+            f"The mean of {len(far)} of {len(agreement)} imputed features is more than half a standard deviation off "
+            f"the measured one: {named}. Compare cells with one another, not imputed with measured levels.",
+        )
+    ]
 
 
 def read_coupling(evidence: Mapping[str, Any]) -> list[Note]:

@@ -92,6 +92,9 @@ class Results:
         Cells of each label in each modality, and whether it is shared.
     accuracy, held_out
         Labels found across modalities, over all cells and over those kept out of training.
+    mixing
+        Share of the nearest neighbours of a cell that are of the other modality, where both have as many cells
+        of each label: 0.5 if they mix.
     sample, sample_size
         Cells that were matched once more without labels, in words, and how many of each label; empty where that
         was not possible.
@@ -116,6 +119,7 @@ class Results:
     labels: pd.DataFrame | Any = None
     accuracy: pd.DataFrame | Any = None
     held_out: pd.DataFrame | None = None
+    mixing: float | None = None
     sample: str = ""
     sample_size: int = 0
     recovered: pd.Series | None = None

@@ -147,9 +147,10 @@ def _measured(mdata: MuData, target: str, layer: str | None) -> Any:
     if layer is None:
         return adata.X
     if layer not in adata.layers:
+        names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
         raise ValueError(
-            f"mod[{target!r}].layers has no {layer!r}; it has {listed(adata.layers)}."
-            f"{near_miss(layer, adata.layers)} Leave layer out for X."
+            f"mod[{target!r}].layers has no {layer!r}; it has {listed(names)}."
+            f"{near_miss(layer, names)} Leave layer out for X."
         )
     return adata.layers[layer]
 

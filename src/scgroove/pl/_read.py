@@ -63,7 +63,7 @@ def labels_of(
     missing = pd.isna(column).to_numpy(dtype=bool)
     labels = np.array([label_name(value) for value in column], dtype=object)
     if unlabeled_category is not None:
-        missing |= labels == unlabeled_category
+        missing = missing | (labels == unlabeled_category)
     labels[missing] = None
     return labels
 
