@@ -92,12 +92,34 @@ def test_constant_feature_does_not_run_away():
     assert p.stddev.item() == pytest.approx(np.exp(-3.0))
 
 
+def encoder(origin=None, **kwargs):
+    options = {"kind": "linear", "hidden": (99,), "dropout": 0.0, "n_batch": 0, "counts": False, **kwargs}
+    return Encoder(5, 3, origin=origin, **options)
+
+
 def test_linear_encoder_is_linear():
-    encoder = Encoder(5, 3, kind="linear", hidden=(99,), dropout=0.0, n_batch=0, counts=False)
-    assert sum(p.numel() for p in encoder.parameters()) == 5 * 3 + 3
-    x, y = torch.randn(4, 5), torch.randn(4, 5)
-    b = torch.zeros(4, 0)
-    torch.testing.assert_close(encoder(x + y, b), encoder(x, b) + encoder(y, b) - encoder(0 * x, b))
+    linear = encoder()
+    assert sum(p.numel() for p in linear.parameters()) == 5 * 3
+    x, y, b = torch.randn(4, 5), torch.randn(4, 5), torch.zeros(4, 0)
+    torch.testing.assert_close(linear(x + y, b), linear(x, b) + linear(y, b))
+
+
+def test_latents_are_centred_and_seen_from_the_shared_origin():
+    origin = torch.nn.Parameter(torch.tensor([0.0, 0.0, 2.0]))
+    placed = encoder(origin)
+    placed.offset.copy_(torch.tensor([1.0, 1.0, 1.0]))
+    z = placed.place(torch.tensor([[1.0, 1.0, 1.0], [3.0, 1.0, 1.0]]))
+    np.testing.assert_allclose(z.detach(), [[0, 0, 1], [0.5**0.5, 0, 0.5**0.5]], atol=1e-6)
+
+
+def test_offset_follows_the_labelled_cells_in_training_only():
+    net, tensors = module(encoder="linear"), batch()
+    tensors["a"]["labels"][6:] = -1
+    raw = net.encoders[0].raw(tensors["a"]["X"], torch.ones(12, 1)).detach()
+    net.eval().inference(tensors)
+    assert (net.encoders[0].offset == 0).all()
+    net.train().inference(tensors)
+    torch.testing.assert_close(net.encoders[0].offset, 0.1 * raw[:6].mean(dim=0))
 
 
 def test_batch_reaches_the_encoder_only_when_asked_for():
@@ -105,7 +127,7 @@ def test_batch_reaches_the_encoder_only_when_asked_for():
     flipped = {**tensors, "b": {**tensors["b"], "batch": 1 - tensors["b"]["batch"]}}
     for encode, same in ((False, True), (True, False)):
         torch.manual_seed(0)
-        net = module(n_batch=2, encode_batch=encode)
+        net = module(n_batch=2, encode_batch=encode).eval()
         z, other = (net.inference(t)["z"]["b"] for t in (tensors, flipped))
         assert torch.allclose(z, other) == same
 

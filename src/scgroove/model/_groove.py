@@ -390,9 +390,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         *,
         indices: Sequence[int] | None = None,
         batch_size: int | None = None,
-        normalize: bool | None = None,
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Latent coordinates of cells, in the order of the modality's cells.
+
+        Under the cosine similarity (the default) rows have length one: Euclidean neighbours are cosine neighbours.
 
         Parameters
         ----------
@@ -405,9 +406,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             Rows of ``modality`` to encode, in this order.
         batch_size
             Cells at a time.
-        normalize
-            Scale each cell to length one, so that Euclidean neighbours are cosine neighbours. By default where
-            the model's similarity is the cosine: the length of a latent vector is then not compared in training.
 
         Returns
         -------
@@ -424,14 +422,12 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             if indices is not None:
                 raise ValueError("indices are rows of one modality: name it, modality='...'.")
             return {
-                m: self.get_latent_representation(mdata, m, batch_size=batch_size, normalize=normalize)  # type: ignore[misc]
+                m: self.get_latent_representation(mdata, m, batch_size=batch_size)  # type: ignore[misc]
                 for m in self._present(mdata)
             }
-        normalize = self.similarity == "cosine" if normalize is None else normalize
 
         def latent(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            z: torch.Tensor = self.module.inference({modality: tensors})["z"][modality]
-            return torch.nn.functional.normalize(z, dim=1) if normalize else z
+            return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
 
         return np.concatenate(list(self._map(latent, mdata, modality, indices, batch_size)))
 

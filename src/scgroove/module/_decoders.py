@@ -81,6 +81,8 @@ class Decoder(nn.Module):
         Widths of the hidden layers and dropout after each of them.
     n_batch
         Number of batch categories, given as one-hot inputs.
+    spherical
+        Latent coordinates have length one.
     """
 
     location: Tensor
@@ -95,8 +97,10 @@ class Decoder(nn.Module):
         hidden: Sequence[int],
         dropout: float,
         n_batch: int,
+        spherical: bool = False,
     ) -> None:
         super().__init__()
+        self.spherical = spherical
         self.likelihood = LIKELIHOODS[likelihood]
         self.n_batch = n_batch
         self.net = mlp(n_latent + (n_batch if n_batch > 1 else 0), hidden, n_features, dropout)
@@ -120,6 +124,8 @@ class Decoder(nn.Module):
         -------
         Distribution of batch shape (n, d), in the units of the data, float32 also under autocast.
         """
+        if self.spherical:  # coordinates of about one, as the layers' initial weights expect
+            z = z * z.shape[1] ** 0.5
         h = self.net(torch.cat([z, batch], dim=1) if self.n_batch > 1 else z)
         with torch.autocast(device_type=h.device.type, enabled=False):
             return self.likelihood.build(self, h.float(), library.float())

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 EncoderKind = Literal["linear", "mlp"]
+OFFSET_RATE = 0.1  # share of the way to the batch mean; a constant, so that training and evaluation agree
 CLIP_AT = 10.0  # standard deviations: rare features of sparse data would otherwise dominate a linear encoder
 
 
-def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float) -> nn.Sequential:
+def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float, bias: bool = True) -> nn.Sequential:
     """Linear, LayerNorm, ReLU, dropout for every hidden width; then a linear layer. No batch statistics."""
     layers: list[nn.Module] = []
     for width in hidden:
@@ -20,7 +22,7 @@ def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float) -> nn.Sequ
         if dropout:  # at rate zero it would still cost a pass
             layers.append(nn.Dropout(dropout))
         n_in = width
-    return nn.Sequential(*layers, nn.Linear(n_in, n_out))
+    return nn.Sequential(*layers, nn.Linear(n_in, n_out, bias=bias))
 
 
 class InputTransform(nn.Module):
@@ -63,6 +65,13 @@ class InputTransform(nn.Module):
 class Encoder(nn.Module):
     """Encoder of one modality, :math:`e_m: R^d -> R^k`.
 
+    Contrastive losses do not see an offset common to all cells of a modality, so that modalities end up beside one
+    another ("modality gap") and a decoder meets latents of another modality where it has seen none of its own.
+    Therefore latents are centred: ``offset`` follows the mean over labelled cells of the label-balanced batches.
+    With an ``origin``, they are then scaled to length one, because the cosine does not see lengths either: seen
+    from a point that all modalities share and that is learned, so that a cell without a clear signal lies near
+    it, rather than in a direction of chance.
+
     Parameters
     ----------
     n_features, n_latent
@@ -77,7 +86,12 @@ class Encoder(nn.Module):
         Number of batch categories given to the encoder as one-hot inputs; 0: none.
     counts
         See :class:`InputTransform`.
+    origin
+        Scale latents to length one, seen from this vector of shape (k,), which the modalities share; None: leave
+        them as they are.
     """
+
+    offset: Tensor
 
     def __init__(
         self,
@@ -89,6 +103,7 @@ class Encoder(nn.Module):
         dropout: float,
         n_batch: int,
         counts: bool,
+        origin: nn.Parameter | None,
     ) -> None:
         super().__init__()
         if kind not in get_args(EncoderKind):
@@ -96,10 +111,27 @@ class Encoder(nn.Module):
         self.n_batch = n_batch
         self.transform = InputTransform(n_features, counts=counts)
         self.drop_input = nn.Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
-        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout)
+        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False)
+        self.register_buffer("offset", torch.zeros(n_latent))
+        self.origin = origin
 
     def forward(self, x: Tensor, batch: Tensor) -> Tensor:
         """Latent coordinates, shape (n, k), of values (n, d) with batch weights (n, n_batch)."""
+        return self.place(self.raw(x, batch))
+
+    def raw(self, x: Tensor, batch: Tensor) -> Tensor:
+        """Latent coordinates before they are centred and scaled, shape (n, k)."""
         h = self.drop_input(self.transform(x))
         z: Tensor = self.net(torch.cat([h, batch], dim=1) if self.n_batch else h)
         return z
+
+    def place(self, z: Tensor) -> Tensor:
+        """Centre latent coordinates, and scale them to length one if there is an origin."""
+        z = z - self.offset
+        return z if self.origin is None else F.normalize(z + self.origin, dim=1)
+
+    @torch.no_grad()
+    def follow(self, z: Tensor) -> None:
+        """Move the offset towards the mean of raw latents of labelled cells, shape (n, k)."""
+        if len(z):
+            self.offset.lerp_(z.mean(dim=0).to(self.offset.dtype), OFFSET_RATE)

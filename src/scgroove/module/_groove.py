@@ -69,6 +69,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         super().__init__()
         self.modalities = list(n_features)
         self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()  # by position: names may hold a "."
+        spherical = kind == "cosine"
+        self.origin = nn.Parameter(torch.full((n_latent,), n_latent**-0.5)) if spherical else None
         for m, d in n_features.items():
             n_batch = len(batch_proportions[m])
             self.register_buffer(
@@ -84,6 +86,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                     dropout=dropout_encoder,
                     n_batch=n_batch if encode_batch and n_batch > 1 else 0,
                     counts=LIKELIHOODS[likelihood[m]].counts,
+                    origin=self.origin,
                 )
             )
             self.decoders.append(
@@ -94,6 +97,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                     hidden=hidden,
                     dropout=dropout_decoder,
                     n_batch=n_batch,
+                    spherical=spherical,
                 )
             )
         self.group_clip = GroupCLIPLoss(
@@ -120,7 +124,15 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     @auto_move_data  # type: ignore[untyped-decorator]
     def inference(self, tensors: Tensors) -> dict[str, dict[str, Tensor]]:
         """Encode every modality of a batch: ``{"z": {modality: (n_m, k)}}``."""
-        return {"z": {m: self.encode(m, t[X], self._one_hot(m, t)) for m, t in tensors.items() if len(t[X])}}
+        z = {}
+        for m, t in tensors.items():
+            if len(t[X]):
+                encoder = self.encoder_of(m)
+                raw = encoder.raw(t[X], self._one_hot(m, t))
+                if self.training and LABELS in t:
+                    encoder.follow(raw.detach()[t[LABELS].flatten() >= 0])
+                z[m] = encoder.place(raw)
+        return {"z": z}
 
     def _get_generative_input(
         self, tensors: Tensors, inference_outputs: dict[str, dict[str, Tensor]], **kwargs: Any
