@@ -128,6 +128,7 @@ def _set_up(results: Results, progress: Progress) -> None:
         layers=dict(asked.layers) or None,
         batch_key=asked.batch_key,
         unlabeled_category=asked.unlabeled_category,
+        min_cells_per_label=asked.min_cells_per_label,
         paired=_pairing(results.mdata, asked.source, asked.target, asked.pair_key),
     )
     options: dict[str, Any] = {"n_latent": asked.n_latent, "encoder": asked.encoder}
@@ -249,8 +250,7 @@ def _score(results: Results, progress: Progress) -> None:
     asked = results.settings
     pairs = known_pairs(results.mdata, asked.source, asked.target, asked.pair_key)
     imputed = get.imputed(results.mdata, asked.source, asked.target)
-    target = results.mdata.mod[asked.target]
-    measured = target.layers[asked.layers[asked.target]] if asked.target in asked.layers else target.X
+    measured = get.measured(results.mdata, asked.source, asked.target)
     labels = {m: _labels(results, m) for m in (asked.source, asked.target)}
     if pairs is None:
         results.agreement = label_agreement(imputed, measured, labels[asked.source], labels[asked.target])
@@ -295,8 +295,9 @@ def _pairing(mdata: MuData, source: str, target: str, pair_key: str | None) -> s
     """Column that tells which cells are the same, or "auto": equal names of cells."""
     if pair_key is not None:
         return pair_key
-    both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
-    return _keys.PAIR if both else "auto"
+    ids = [mdata.mod[m].obs[_keys.PAIR].dropna() for m in (source, target) if _keys.PAIR in mdata.mod[m].obs]
+    usable = len(ids) == 2 and all(of.is_unique for of in ids)
+    return _keys.PAIR if usable else "auto"
 
 
 # -- what is written ---------------------------------------------------------------------------------------------
@@ -343,8 +344,9 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     used = [la for la in shared if fewest[la] >= FEWEST]
     used = used if len(used) > 1 else shared
     size = min(SAMPLE // len(used), *(fewest[la] for la in used))
-    kind = "cells kept out of training" if enough else "cells"
-    results.sample, results.sample_size = f"{size:,} {kind} of each of {len(used)} labels", size
+    cells = "cell" if size == 1 else "cells"
+    seen = "kept out of training" if enough else "that the model was trained on"
+    results.sample, results.sample_size = f"{size:,} {cells} of each of {len(used)} labels, {seen}", size
     return {
         m: np.sort(np.concatenate([rng.permutation(of[la])[:size] for la in used])).astype(np.intp)
         for m, of in pools.items()
@@ -405,8 +407,9 @@ class _Records(logging.Handler):
 @contextmanager
 def _collected(results: Results) -> Iterator[None]:
     """Keep the warnings raised inside, each once: ours apart from those of other packages."""
-    records, logger = _Records(), logging.getLogger("scgroove")
-    logger.addHandler(records)
+    records, loggers = _Records(), [logging.getLogger(name) for name in ("scgroove", "scvi.scgroove")]
+    for logger in loggers:
+        logger.addHandler(records)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
@@ -414,7 +417,8 @@ def _collected(results: Results) -> Iterator[None]:
                 warnings.simplefilter("ignore", hidden)  # as Python does by default
             yield
     finally:
-        logger.removeHandler(records)
+        for logger in loggers:
+            logger.removeHandler(records)
     ours = [str(w.message) for w in caught if _is_ours(w)] + records.messages
     others = [f"{w.category.__name__}: {w.message}" for w in caught if not _is_ours(w)]
     results.warnings = list(dict.fromkeys([*results.warnings, *ours]))

@@ -11,6 +11,8 @@ from mudata import MuData
 from typer.testing import CliRunner
 
 from scgroove import cli
+from scgroove.cli._destination import Destination
+from scgroove.cli._errors import UserError
 
 
 def screen(**changes):
@@ -168,6 +170,19 @@ def test_a_teaching_error_of_the_package_is_shown_clean(tmp_path):
     refused(run(tmp_path / "disjoint.h5mu", out=tmp_path / "out"), r"Error: .*[Nn]o label", tmp_path / "out")
 
 
+def test_labels_with_one_cell_are_refused_unless_asked_for(tmp_path):
+    mdata = screen()
+    mdata["prot"].obs["label"] = pd.Categorical(["a"] * 12 + ["b"] * 11 + ["c"])
+    mdata.write_h5mu(tmp_path / "single.h5mu")
+    answer = run(tmp_path / "single.h5mu", out=tmp_path / "out")
+    refused(answer, r"fewer than 2 cells in a modality.*'c'.*min_cells_per_label=1", tmp_path / "out")
+    code, said = run(
+        tmp_path / "single.h5mu", "--min-cells-per-label", "1", "--epochs", "1", out=tmp_path / "out"
+    )
+    assert code == 0, said
+    assert "fewer than 20 cells in a modality: a, b, c" in said
+
+
 def test_debug_shows_where(tmp_path):
     mdata = screen()
     mdata["prot"].obs["label"] = pd.Categorical(np.resize(["x", "y"], 24))
@@ -259,7 +274,7 @@ def test_a_manifest_cannot_point_elsewhere(tmp_path):
         "files": ["../precious", "..", "/etc", "report.html"],
     }
     (folder / "run.json").write_text(json.dumps(manifest))
-    destination = cli._Destination(folder, folder, overwrite=True, command="run")
+    destination = Destination(folder, folder, overwrite=True, command="run")
     assert destination._ours() == ["report.html"]
 
 
@@ -272,7 +287,7 @@ def test_a_file_in_the_way(file, tmp_path):
 
 def test_results_replace_earlier_ones_only_when_complete(tmp_path):
     folder = earlier_run(tmp_path / "out")
-    destination = cli._Destination(folder, folder, overwrite=True, command="run")
+    destination = Destination(folder, folder, overwrite=True, command="run")
     destination.check()
     with destination.fresh() as fresh:
         (fresh / "report.html").write_text("new")
@@ -284,8 +299,6 @@ def test_results_replace_earlier_ones_only_when_complete(tmp_path):
 
 
 def test_a_demo_replaces_an_earlier_demo_but_not_a_run(tmp_path):
-    cli._Destination(earlier_run(tmp_path / "a", "demo"), tmp_path, overwrite=False, command="demo").check()
-    with pytest.raises(cli.UserError, match="--overwrite"):
-        cli._Destination(
-            earlier_run(tmp_path / "b", "run"), tmp_path, overwrite=False, command="demo"
-        ).check()
+    Destination(earlier_run(tmp_path / "a", "demo"), tmp_path, overwrite=False, command="demo").check()
+    with pytest.raises(UserError, match="--overwrite"):
+        Destination(earlier_run(tmp_path / "b", "run"), tmp_path, overwrite=False, command="demo").check()

@@ -60,6 +60,8 @@ def screen(tmp_path_factory):
     rna.obs["batch"] = np.resize(["day 1", "day 2"], rna.n_obs)
     rna.obs["gene"] = rna.obs["label"].astype(str).where(np.arange(rna.n_obs) % 10 != 0, "unknown")
     protein.obs = protein.obs.rename(columns={"label": "target"})
+    rna.obs["gene"] = rna.obs["gene"].replace("g00", "<i>g00</i>")
+    protein.obs["target"] = protein.obs["target"].astype(str).replace("g00", "<i>g00</i>")
     del rna.obs["label"], rna.obs["true_label"], protein.obs["true_label"]
     path = tmp_path_factory.mktemp("screen") / "screen.h5mu"
     mdata.write_h5mu(path)
@@ -220,6 +222,24 @@ def test_warnings_are_told_once(screen, tmp_path):
     said = text_of(tmp_path / "out")
     assert "1 warning was raised on the way" in said
     assert said.count("look like a default numbering") == 1
+
+
+def test_names_are_shown_as_they_are(run):
+    page = (run[0] / "report.html").read_text(encoding="utf-8")
+    assert "&lt;i&gt;g00&lt;/i&gt;" in page
+    assert "<i>g00" not in page
+
+
+def test_pairs_that_cannot_be_used_are_no_truth():
+    from scgroove import _workflow
+
+    mdata = simulations.weakly_paired(4, 6, seed=2)
+    assert len(_workflow.known_pairs(mdata, "rna", "protein", None)[0]) == 24
+    parts = {m: mdata[m].copy() for m in mdata.mod}
+    for name, part in parts.items():
+        part.obs["pair_id"] = ""
+        part.obs_names = [f"{name}{i}" for i in range(part.n_obs)]
+    assert _workflow.known_pairs(mudata.MuData(parts), "rna", "protein", None) is None
 
 
 # -- options -----------------------------------------------------------------------------------------------------

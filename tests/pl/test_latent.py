@@ -21,6 +21,7 @@ def picture(rna_labels, protein_labels, seed=0):
     for name, labels in (("rna", rna_labels), ("protein", protein_labels)):
         adata = AnnData(np.zeros((len(labels), 1), np.float32))
         adata.obs_names = [f"{name}{i}" for i in range(len(labels))]
+        adata.var_names = [f"{name}_f"]
         adata.obs["label"] = pd.Categorical(labels)
         adata.obsm["X_groove_umap"] = rng.normal(size=(len(labels), 2)).astype(np.float32)
         parts[name] = adata
@@ -140,6 +141,14 @@ def test_labels_beyond_the_palette_differ_by_marker():
     handles = ax.get_legend().legend_handles
     looks = {(to_hex(h.get_color()), h.get_marker()) for h in handles}
     assert len(looks) == 30
+
+
+def test_labels_are_written_as_they_are():
+    labels = ["$a_1$", "b$", "c_2"]
+    fig = latent(picture(labels, labels), return_fig=True)
+    fig.draw_without_rendering()
+    assert legend(fig.axes[1]) == labels
+    assert not any(text.get_parse_math() for text in fig.axes[1].get_legend().get_texts())
 
 
 def test_natural_order_of_labels():

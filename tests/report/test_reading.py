@@ -97,6 +97,8 @@ def test_imputation_by_cell_stands_beside_the_label_mean():
     assert "reaches 0.20" in note.text
     (note,) = reading.read_imputation(table.assign(label_mean_r=0.7), truth=True)
     assert note.level == "caution"
+    (note,) = reading.read_imputation(table.assign(label_mean_r=np.nan), truth=True)
+    assert (note.level, "reaches" in note.text) == ("good", False)
 
 
 def test_imputation_by_label_is_a_check_and_no_proof():
@@ -113,6 +115,9 @@ def test_scores_in_words():
     assert "nearer than 80% of the other cells of the same label (50% by chance)" in note.text
     assert note.level == "good"
     assert reading.read_scores(scores.assign(value=0.49))[0].level == "caution"
+    (note,) = reading.read_scores(scores.assign(metric="foscttm_global", value=0.01))
+    assert note.level == "caution"
+    assert "The label alone may tell that" in note.text
     assert reading.read_scores(None) == []
 
 

@@ -17,6 +17,7 @@ def shared_space(n=(40, 30), width=5, seed=0):
         x = rng.normal(0, 0.3, (size, width)) + 3 * (2 * group[:, None] - 1) * np.eye(width)[0]
         adata = AnnData(np.zeros((size, 1), np.float32), obsm={"X_groove": x.astype(np.float32)})
         adata.obs_names = [f"{name}{i}" for i in range(size)]
+        adata.var_names = [f"{name}_f"]
         adata.obs["label"] = np.where(group, "a", "b")
         parts[name] = adata
     return MuData(parts)

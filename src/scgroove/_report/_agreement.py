@@ -73,17 +73,21 @@ def cell_agreement(
     -------
     DataFrame
         Indexed by feature: the same over cells, and ``label_mean_r``: the correlation of the measured mean of
-        the cell's label, which needs no matching of cells.
+        the other cells of the same label, which needs no matching of cells.
     """
     names, (target,) = encode(target_labels)
-    groups = _means(target, np.arange(len(names)), len(names))
-    known = target[columns] >= 0
+    counts = np.bincount(target[target >= 0], minlength=len(names))
+    sums = sp.diags(counts.astype(float)) @ _means(target, np.arange(len(names)), len(names))
+    code = target[columns]
+    known = (code >= 0) & (counts[code] > 1)
     parts, baseline = [], []
     for block in _blocks(imputed.shape[1]):
         x = _dense(measured[:, block])
         y = imputed.iloc[:, block].to_numpy(float)
         parts.append(_compare(x[columns], y[rows], x[columns]))
-        baseline.append(correlation(x[columns[known]], (groups @ x)[target[columns[known]]]))
+        own = x[columns[known]]
+        others = ((sums @ x)[code[known]] - own) / (counts[code[known]] - 1)[:, None]
+        baseline.append(correlation(own, others))
     return _table(parts, len(rows), imputed.columns).assign(label_mean_r=np.concatenate(baseline))
 
 

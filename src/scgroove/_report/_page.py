@@ -30,6 +30,7 @@ FILES = {
     "figures/": "the pictures of this page as PNG",
 }
 MOST_FEATURES = 24
+FILE_DPI, SCREEN_DPI = 160, 112
 SOLVERS = {"eot": "entropic optimal transport", "emd": "exact optimal transport"}
 
 Table = dict[str, Any]
@@ -62,9 +63,15 @@ def render(results: Results, images: Mapping[str, Path], *, command: str) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    encoded = {name: base64.b64encode(path.read_bytes()).decode() for name, path in images.items()}
+    encoded = {name: _embedded(path.read_bytes()) for name, path in images.items()}
     page = environment.get_template("report.html.j2")
     return page.render(**_context(results), figures=encoded, command=command)
+
+
+def _embedded(png: bytes) -> dict[str, Any]:
+    """A picture as text, with the width at which its letters are as large in all pictures."""
+    pixels = int.from_bytes(png[16:20], "big")
+    return {"data": base64.b64encode(png).decode(), "width": round(pixels * SCREEN_DPI / FILE_DPI)}
 
 
 def _context(results: Results) -> dict[str, Any]:
@@ -212,6 +219,7 @@ def _alignment_context(results: Results) -> dict[str, Any]:
         )
     return {
         "confusion_caption": _confusion_caption(results),
+        "labelled": asked.labelled,
         "alignment_story": story,
         "coupling_caption": caption,
         "evidence_table": _evidence_table(evidence),
@@ -526,7 +534,9 @@ def _and(items: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _some(labels: Iterable[Any], limit: int = 30) -> str:
+def _some(labels: Iterable[Any]) -> str:
+    """All names where there are few, the first ones where there are many."""
     names = [str(label) for label in labels]
+    limit = 30 if len(names) <= 30 else 12
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -130,11 +130,13 @@ def read_imputation(agreement: pd.DataFrame | None, truth: bool) -> list[Note]:
     median = float(agreement["r"].median())
     points = "cells whose true value is known" if truth else "label means"
     text = f"Imputed and measured values correlate with a median r of {median:.2f} over features ({points})."
-    if truth and "label_mean_r" in agreement:
+    if truth and agreement["label_mean_r"].notna().any():
         baseline = float(agreement["label_mean_r"].median())
-        text += f" The mean of the cell's label, which needs no matching of cells, reaches {baseline:.2f}."
+        text += f" The mean of the other cells of the same label, which needs no matching of cells, reaches {baseline:.2f}."
         better = median > baseline
         return [Note("good" if better else "caution", text)]
+    if truth:
+        return [Note("good" if median >= 0.5 else "caution", text)]
     if median < 0.5:
         return [Note("caution", f"{text} That is low, although the model has seen these labels.")]
     return [Note("good", f"{text} The model has seen these labels, so this is a check, not a proof.")]
@@ -153,7 +155,9 @@ def read_scores(scores: pd.DataFrame | None) -> list[Note]:
         f"In the shared space, the true partner of a cell is on average nearer than {1 - value:.0%} of the other "
         f"cells{within} ({1 - chance:.0%} by chance)."
     )
-    return [Note("good" if value < chance - 0.05 else "caution", text)]
+    if not within:
+        text += " The label alone may tell that: no label has several cells whose partner is known."
+    return [Note("good" if within and value < chance - 0.05 else "caution", text)]
 
 
 def read_training(history: Mapping[str, Any] | None) -> list[Note]:

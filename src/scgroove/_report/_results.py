@@ -31,6 +31,8 @@ class Settings:
         Column of the batch in each modality that has one.
     unlabeled_category, pair_key
         Label that stands for "no label", and column that pairs cells; None where there are none.
+    min_cells_per_label
+        Fewest cells of a shared label.
     method, labelled
         How cells are coupled.
     impute
@@ -50,6 +52,7 @@ class Settings:
     batch_key: Mapping[str, str] | None = None
     unlabeled_category: str | None = None
     pair_key: str | None = None
+    min_cells_per_label: int = 2
     method: str = "eot"
     labelled: bool = True
     impute: str = "decoder"

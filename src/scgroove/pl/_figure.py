@@ -26,6 +26,7 @@ _STYLE: Any = {
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
+    "text.parse_math": False,  # a "$" in a label is a "$"
     "figure.dpi": 110,
     "savefig.dpi": 160,
 }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove.pl._palette import TRAIN, VALIDATION
-from scgroove.pl._read import listed, near_miss
+from scgroove.pl._read import did_you_mean, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +130,7 @@ def _select(curves: Curves, terms: Sequence[str] | None) -> Curves:
     for term in terms:
         if term not in curves:
             raise ValueError(
-                f"The history has no term {term!r}; it has {listed(curves, 40)}.{near_miss(term, curves)}"
+                f"The history has no term {term!r}; it has {listed(curves, 40)}.{did_you_mean(term, curves)}"
             )
     return {term: curves[term] for term in terms}
 

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from scgroove import _keys
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import TRAIN, UNLABELLED, label_styles
-from scgroove.pl._read import LabelKey, check_modalities, labels_of, listed, natural_order, near_miss
+from scgroove.pl._read import LabelKey, check_modalities, did_you_mean, labels_of, listed, natural_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,8 @@ def imputed_vs_measured(
     imputed_key
         Key of the imputed values in ``mod[source].obsm``, if it is not the default one.
     layer
-        Layer of the target that holds the measured values; X by default.
+        Layer of the target that holds the measured values; by default the one that imputation used, or X. Counts
+        are scaled to the library size of the imputed ones (:func:`scgroove.get.measured`).
     unlabeled_category
         Label that stands for "no label".
     colors
@@ -118,7 +119,8 @@ def imputed_vs_measured(
     from scgroove import get
 
     imputed = get.imputed(mdata, source, target, imputed_key)
-    measured = _measured(mdata, target, layer)
+    _check_layer(mdata, target, layer)
+    measured = get.measured(mdata, source, target, imputed_key, layer=layer)
     labels = {m: labels_of(mdata, m, label_key, unlabeled_category) for m in (source, target)}
     pairs = _pairs(mdata, source, target, pair_key, by)
     names = _choose_features(features, imputed, measured, labels[target])
@@ -142,17 +144,14 @@ def imputed_vs_measured(
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _measured(mdata: MuData, target: str, layer: str | None) -> Any:
+def _check_layer(mdata: MuData, target: str, layer: str | None) -> None:
     adata = mdata.mod[target]
-    if layer is None:
-        return adata.X
-    if layer not in adata.layers:
+    if layer is not None and layer not in adata.layers:
         names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
         raise ValueError(
             f"mod[{target!r}].layers has no {layer!r}; it has {listed(names)}."
-            f"{near_miss(layer, names)} Leave layer out for X."
+            f"{did_you_mean(layer, names)} Leave layer out for X."
         )
-    return adata.layers[layer]
 
 
 def _pairs(
@@ -189,7 +188,7 @@ def _identity(mdata: MuData, modality: str, pair_key: str | None, both: tuple[st
     if pair_key not in obs:
         raise ValueError(
             f"mod[{modality!r}].obs has no column {pair_key!r}; it has {listed(obs.columns)}."
-            f"{near_miss(pair_key, obs.columns)}"
+            f"{did_you_mean(pair_key, obs.columns)}"
         )
     values = obs[pair_key].astype(object)
     return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
@@ -208,7 +207,7 @@ def _choose_features(
             if name not in names:
                 raise ValueError(
                     f"There is no imputed feature {name!r}; there are {len(names)}, such as "
-                    f"{listed(names, 6)}.{near_miss(name, names)}"
+                    f"{listed(names, 6)}.{did_you_mean(name, names)}"
                 )
         return list(features)
     if features < 1:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from scgroove import _registry
 from scgroove._labels import label_name
 
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 LabelKey = str | Mapping[str, str]
 
 
-def near_miss(name: object, choices: Iterable[object]) -> str:
+def did_you_mean(name: object, choices: Iterable[object]) -> str:
     """Return " Did you mean 'x'?" where a choice is near, and nothing otherwise."""
-    names = {str(choice).lower(): str(choice) for choice in choices}
-    close = get_close_matches(str(name).lower(), list(names), n=1)
-    return f" Did you mean {names[close[0]]!r}?" if close else ""
+    near = _registry.near_miss(str(name), [str(choice) for choice in choices])
+    return f" Did you mean {near!r}?" if near is not None else ""
 
 
 def listed(items: Iterable[object], limit: int = 12) -> str:
@@ -39,7 +38,7 @@ def check_modalities(mdata: MuData, modalities: Sequence[str]) -> None:
         if modality not in mdata.mod:
             raise ValueError(
                 f"There is no modality {modality!r}; mdata has {listed(mdata.mod)}."
-                f"{near_miss(modality, mdata.mod)}"
+                f"{did_you_mean(modality, mdata.mod)}"
             )
 
 
@@ -57,7 +56,7 @@ def labels_of(
     if key not in obs.columns:
         raise ValueError(
             f"mod[{modality!r}].obs has no column {key!r}; it has {listed(obs.columns)}."
-            f"{near_miss(key, obs.columns)} Name the column of the labels with label_key=."
+            f"{did_you_mean(key, obs.columns)} Name the column of the labels with label_key=."
         )
     column = obs[key].astype(object)
     missing = pd.isna(column).to_numpy(dtype=bool)

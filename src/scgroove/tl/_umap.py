@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from scgroove import _keys
+from scgroove._registry import near_miss
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -144,8 +144,8 @@ def _checked(obsm: Any, use_rep: str, modality: str) -> NDArray[np.float32]:
 
 
 def _near(name: str, choices: Any) -> str:
-    close = get_close_matches(name, [str(choice) for choice in choices], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    near = near_miss(name, [str(choice) for choice in choices])
+    return f" Did you mean {near!r}?" if near is not None else ""
 
 
 def _layout(

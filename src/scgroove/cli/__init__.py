@@ -1,0 +1,13 @@
+"""The command line: ``scgroove demo`` and ``scgroove run``.
+
+Nothing heavy is imported before a command starts, so that ``--help`` is instant.
+"""
+
+from scgroove.cli._app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``scgroove``."""
+    app()

@@ -1,0 +1,206 @@
+"""What is asked for, checked against the data in the language of the command line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scgroove.cli._errors import UserError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+    from scgroove._report import Settings
+
+
+def read(file: Path) -> MuData:
+    """Read a MuData file, and say what is wrong where it is none."""
+    if not file.exists():
+        hint = (
+            did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
+        )
+        raise UserError(f"There is no file {str(file)!r}.{hint}")
+    if file.is_dir():
+        raise UserError(f"{str(file)!r} is a folder; expected a MuData file (.h5mu).")
+    import h5py
+
+    if not h5py.is_hdf5(file):
+        raise UserError(f"{str(file)!r} is not an HDF5 file; expected a MuData file (.h5mu). {_HOW_TO_MAKE}")
+    with h5py.File(file, "r") as opened:
+        is_mudata = "mod" in opened
+    if not is_mudata:
+        raise UserError(
+            f"{str(file)!r} holds no MuData: it has no group 'mod'. A file of one modality (.h5ad) has nothing to "
+            f"be matched to. {_HOW_TO_MAKE}"
+        )
+    import mudata
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return mudata.read_h5mu(file)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{str(file)!r} cannot be read as MuData ({error}). Is the file complete?") from error
+
+
+_HOW_TO_MAKE = (
+    "Make one in Python: mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
+)
+
+
+def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
+    """Check the options against the data, in the language of the command line."""
+    from scgroove._report import Settings
+
+    source, target = _source_and_target(mdata, asked["source"], asked["target"])
+    modalities = tuple(dict.fromkeys([source, target, *(asked["also"] or [])]))
+    for modality in modalities[2:]:
+        _check_choice("--also", modality, mdata.mod)
+    label_key = _label_key(mdata, modalities, asked["label"] or ["label"])
+    _check_unlabeled(mdata, label_key, asked["unlabeled_category"])
+    if asked["pair_key"] is not None:
+        for modality in (source, target):
+            _check_column("--pair-key", mdata, modality, asked["pair_key"])
+    layers = _assignments("--layer", asked["layer"], modalities)
+    for modality, layer in layers.items():
+        names = [name for name in mdata.mod[modality].layers if name is not None]  # anndata 0.13: X is None
+        _check_choice(f"--layer {modality}=", layer, names, of=f" in the layers of {modality!r}")
+    likelihood = _assignments("--likelihood", asked["likelihood"], modalities)
+    for modality, name in likelihood.items():
+        _check_choice(f"--likelihood {modality}=", name, ["auto", "normal", "nb", "poisson", "bernoulli"])
+    return Settings(
+        source=source,
+        target=target,
+        modalities=modalities,
+        label_key=label_key,
+        layers=layers,
+        likelihood=likelihood,
+        batch_key=_batch_key(mdata, modalities, asked["batch_key"]),
+        unlabeled_category=asked["unlabeled_category"],
+        pair_key=asked["pair_key"],
+    )
+
+
+def _source_and_target(mdata: MuData, source: str | None, target: str | None) -> tuple[str, str]:
+    sizes = ", ".join(f"{m} ({a.n_obs:,} cells x {a.n_vars:,} features)" for m, a in mdata.mod.items())
+    if len(mdata.mod) < 2:
+        raise UserError(f"The file has one modality only, {sizes}; matching needs two. {_HOW_TO_MAKE}")
+    if source is None or target is None:
+        first, second = list(mdata.mod)[:2]
+        raise UserError(
+            f"Which modality is matched to which? The file has {sizes}. "
+            f"For instance: --source {first} --target {second} imputes {second} for the {first} cells."
+        )
+    _check_choice("--source", source, mdata.mod)
+    _check_choice("--target", target, mdata.mod)
+    if source == target:
+        raise UserError(f"--source and --target are both {source!r}; they must differ. The file has {sizes}.")
+    return source, target
+
+
+def _label_key(mdata: MuData, modalities: Iterable[str], given: Iterable[str]) -> dict[str, str]:
+    """Column of the labels of each modality, from COLUMN and MODALITY=COLUMN."""
+    general = [text for text in given if "=" not in text]
+    if len(general) > 1:
+        raise UserError(
+            f"--label names {len(general)} columns for all modalities ({', '.join(general)}). Give one, and others "
+            "as MODALITY=COLUMN."
+        )
+    special = _assignments("--label", [text for text in given if "=" in text], modalities)
+    keys = {m: special.get(m, general[0] if general else "label") for m in modalities}
+    for modality, column in keys.items():
+        _check_column("--label", mdata, modality, column)
+    return keys
+
+
+def _check_unlabeled(mdata: MuData, label_key: Mapping[str, str], category: str | None) -> None:
+    if category is None:
+        return
+    found = {str(label) for m, key in label_key.items() for label in mdata.mod[m].obs[key].dropna().unique()}
+    if category not in found:
+        raise UserError(
+            f"--unlabeled-category {category!r} is no label of these data.{did_you_mean(category, found)} There are "
+            f"{len(found)}, such as {listed(sorted(found))}."
+        )
+
+
+def _batch_key(mdata: MuData, modalities: Iterable[str], column: str | None) -> dict[str, str] | None:
+    """Modalities that have the batch column; an error where none has."""
+    if column is None:
+        return None
+    having = {m: column for m in modalities if column in mdata.mod[m].obs}
+    if not having:
+        columns = sorted({str(name) for m in modalities for name in mdata.mod[m].obs.columns})
+        raise UserError(
+            f"--batch-key {column!r}: no modality has this column in obs.{did_you_mean(column, columns)} "
+            f"There are {listed(columns)}."
+        )
+    return having
+
+
+def _check_column(option: str, mdata: MuData, modality: str, column: str) -> None:
+    columns = [str(name) for name in mdata.mod[modality].obs.columns]
+    if column in columns:
+        return
+    name = "COLUMN" if not columns else columns[0]
+    more = (
+        f" If the modalities name it differently: --label {modality}={name}, and so on."
+        if option == "--label"
+        else ""
+    )
+    raise UserError(
+        f"{option} {column}: the obs of {modality!r} has no column {column!r}.{did_you_mean(column, columns)} "
+        f"It has {listed(columns)}.{more}"
+    )
+
+
+def _check_choice(option: str, value: str, choices: Iterable[str], of: str = "") -> None:
+    names = [str(choice) for choice in choices]
+    if value not in names:
+        gap = "" if option.endswith("=") else " "
+        raise UserError(
+            f"{option}{gap}{value}: unknown{of}.{did_you_mean(value, names)} Expected one of {listed(names)}."
+        )
+
+
+def _assignments(option: str, given: Iterable[str] | None, modalities: Iterable[str]) -> dict[str, str]:
+    """Read MODALITY=VALUE."""
+    read: dict[str, str] = {}
+    for text in given or []:
+        modality, sign, value = text.partition("=")
+        if not sign or not value:
+            first = next(iter(modalities))
+            raise UserError(
+                f"{option} {text!r}: expected MODALITY=VALUE, such as {option} {first}={text.strip('=')}."
+            )
+        _check_choice(option, modality, modalities, of=" modality")
+        read[modality] = value
+    return read
+
+
+def check_accelerator(name: str) -> None:
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available["gpu"] = any(available.values())
+    if not available.get(name, True):
+        raise UserError(
+            f"--accelerator {name}: PyTorch {torch.__version__} sees no such device on this machine. "
+            "Use --accelerator auto, or install a build of PyTorch for the device."
+        )
+
+
+def simulated(labels: int, cells: int, rho: float, seed: int) -> MuData:
+    from scgroove import simulations
+
+    return simulations.weakly_paired(
+        labels,
+        cells,
+        rho=rho,
+        counts=("rna",),
+        exclusive_labels={"rna": 2, "protein": 1},
+        unlabeled_fraction=0.05,
+        seed=seed,
+    )

@@ -1,0 +1,14 @@
+"""The figures cost nothing before the first one is drawn."""
+
+import subprocess
+import sys
+
+
+def test_importing_the_figures_imports_no_matplotlib():
+    code = (
+        "import sys, scgroove.pl\n"
+        "assert scgroove.pl.__all__ == ['coupling_label_mass', 'imputed_vs_measured', 'latent', 'training_history']\n"
+        "heavy = {'matplotlib', 'matplotlib.pyplot', 'torch', 'scvi', 'umap'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
