@@ -25,7 +25,9 @@ def shared() -> Path:
     """The real screens; tests on them are skipped where they are not at hand."""
     folder = Path(os.environ.get("SCGROOVE_SHARED", Path(__file__).parents[2] / "shared")) / "data"
     if not folder.is_dir():
-        pytest.skip(f"real screens not found in {folder}: they are not part of the repository (set SCGROOVE_SHARED)")
+        pytest.skip(
+            f"real screens not found in {folder}: they are not part of the repository (set SCGROOVE_SHARED)"
+        )
     return folder
 
 

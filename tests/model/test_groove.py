@@ -504,3 +504,11 @@ def test_accuracy_needs_shared_labels(trained, factory):
     mdata["img"].obs["label"] = pd.Categorical(["x"] * 150)
     with pytest.raises(ValueError, match=r"No two of the modalities .* share a label"):
         trained.get_cross_modal_label_accuracy(mdata)
+
+
+def test_units(trained):
+    assert trained.get_units("img") == {"layer": "X"}
+    units = trained.get_units("rna")
+    assert units["library_size"] == pytest.approx(
+        trained.translate("img", "rna").sum(axis=1).mean(), rel=1e-4
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
-from scgroove.get._inputs import check_modality
+from scgroove.get._inputs import RAW, check_modality, values_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -56,6 +57,47 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
     return pd.DataFrame(
         values, index=adata.obs_names.copy(), columns=_features(mdata, adata, target, name, values)
     )
+
+
+def measured(
+    mdata: MuData, source: str, target: str, key: str | None = None, *, layer: str | None = None
+) -> Any:
+    """Return the measured values of the target in the units of what was imputed from the source.
+
+    A model of counts imputes what would be counted at one library size. Measured counts are scaled to that
+    library size here: otherwise differences in depth between labels look like effects.
+
+    Parameters
+    ----------
+    mdata, source, target, key
+        As for :func:`imputed`.
+    layer
+        Layer of the target; by default the one that imputation used, or X.
+
+    Returns
+    -------
+    matrix
+        (n_target, d_target), CSR if the target is sparse, else dense. Values as measured unless they were
+        imputed at a library size, ``mod[source].uns[key]["library_size"]``.
+
+    Raises
+    ------
+    ValueError
+        If a modality or the layer is unknown, or nothing was imputed.
+    """
+    adata = check_modality(mdata, target, "target")
+    made = check_modality(mdata, source, "source").uns.get(
+        key if key is not None else _keys.imputed(target), {}
+    )
+    if layer is None and made.get("layer", RAW) != RAW:
+        layer = str(made["layer"])
+    values = values_of(adata, target, layer)
+    if "library_size" not in made:
+        return values
+    factor = float(made["library_size"]) / np.maximum(
+        np.asarray(values.sum(axis=1), dtype=float).ravel(), 1e-12
+    )
+    return sp.csr_matrix(sp.diags(factor) @ values) if sp.issparse(values) else values * factor[:, None]
 
 
 def _features(mdata: MuData, adata: object, target: str, name: str, values: np.ndarray) -> pd.Index:

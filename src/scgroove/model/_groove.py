@@ -534,6 +534,21 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             errors[m] = float(np.concatenate(list(self._map(error, mdata, m, indices, batch_size))).mean())
         return errors
 
+    def get_units(self, modality: str) -> dict[str, Any]:
+        """What expected values of a modality mean.
+
+        Returns
+        -------
+        ``layer``: the layer that the model was trained on, or ``"X"``; and ``library_size``, the total at which counts
+        are expected by default (median of the training cells), where the likelihood has library sizes.
+        """
+        self._check_modality(modality)
+        layers = self.registry["setup_args"]["layers"] or {}
+        units: dict[str, Any] = {"layer": layers.get(modality) or "X"}
+        if LIKELIHOODS[self.likelihood[modality]].counts:
+            units["library_size"] = float(self.module.encoder_of(modality).transform.median_library)
+        return units
+
     def get_cross_modal_label_accuracy(
         self, mdata: MuData | None = None, *, n_neighbors: int = 15, batch_size: int | None = None
     ) -> pd.DataFrame:

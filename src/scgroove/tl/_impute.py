@@ -83,7 +83,8 @@ def impute(
         ``mdata.mod[source].obsm[key_added]``
             Imputed values, float32 (n_source, d_target), in the units of the target.
         ``mdata.mod[source].uns[key_added]``
-            ``features`` (names), ``method``, ``target``, and for ``"barycentric"`` the coupling, the layer, the number
+            ``features`` (names), ``method``, ``target``; for ``"decoder"`` the layer and, where the target is counts,
+            the ``library_size`` at which they are expected; and for ``"barycentric"`` the coupling, the layer, the number
             of extrapolated cells and their absolute eps.
         ``mdata.mod[source].obs[key_added + "_extrapolated"]``
             For ``"barycentric"``: True where a cell had no mass in the coupling. Removed by ``"decoder"``.
@@ -173,7 +174,14 @@ def _decode(
             f"the model returned NaN or infinite values for {int((~np.isfinite(values).all(axis=1)).sum())} of {n} "
             f"cells: its training diverged. Train it again with a lower learning rate."
         )
-    return values, {"features": _names(features)}, None
+    made: dict[str, Any] = {"features": _names(features), **_units(model, target)}
+    return values, made, None
+
+
+def _units(model: Translator, target: str) -> dict[str, Any]:
+    """Return the layer that the model was trained on, and the library size at which it predicts counts."""
+    describe = getattr(model, "get_units", None)
+    return {} if describe is None else dict(describe(target))
 
 
 @IMPUTERS.register("barycentric")
