@@ -282,9 +282,12 @@ def test_the_same_seed_gives_the_same_result(screen, tmp_path):
 
 def test_overwriting_and_the_default_folder(screen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = ["--source", "rna", "--target", "protein", "--label", "rna=gene", "--label", "protein=target"]
+    options = ["--source", "protein", "--target", "rna", "--label", "rna=gene", "--label", "protein=target"]
+    options += ["--layer", "rna=counts"]
     call("run", screen, *options, "--epochs", "1")
-    assert (tmp_path / "screen-scgroove" / "report.html").exists()
+    assert re.search(
+        r"Counts are compared at a total of [\d,]+ in every cell", text_of(tmp_path / "screen-scgroove")
+    )
     before = (tmp_path / "screen-scgroove" / "report.html").stat().st_mtime_ns
     call("run", screen, *options, "--epochs", "1", "--overwrite")
     assert (tmp_path / "screen-scgroove" / "report.html").stat().st_mtime_ns > before

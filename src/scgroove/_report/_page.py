@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scgroove import _keys
 from scgroove._report._reading import notes, read_link
 from scgroove._report._results import Results
 
@@ -269,6 +270,9 @@ def _imputation_context(results: Results) -> dict[str, Any]:
             f"the mean of each shared label: over {of}, the median correlation across "
             f"{int(table['n'].iloc[0])} labels is {r.median():.2f} (from {r.min():.2f} to {r.max():.2f})."
         )
+    made = results.mdata.mod[asked.source].uns.get(_keys.imputed(asked.target), {})
+    if "library_size" in made:
+        story += f" Counts are compared at a total of {float(made['library_size']):,.0f} in every cell."
     story += _never_seen(results)
     points = (
         "one cell whose true value is known" if truth else "one label, bars are standard errors of the mean"

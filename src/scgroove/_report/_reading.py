@@ -20,7 +20,7 @@ MARGINAL_ERROR = 1e-3
 FEW_CELLS = 20
 RISE = 0.1
 APART = 0.1
-SHIFT = 0.5
+SHIFT = 1.0
 
 
 def notes(results: Results) -> list[Note]:
@@ -102,7 +102,7 @@ def read_levels(agreement: pd.DataFrame | None) -> list[Note]:
     return [
         Note(
             "caution",
-            f"The mean of {len(far)} of {len(agreement)} imputed features is more than half a standard deviation off "
+            f"The mean of {len(far)} of {len(agreement)} imputed features is more than one standard deviation off "
             f"the measured one: {named}. Compare cells with one another, not imputed with measured levels.",
         )
     ]
