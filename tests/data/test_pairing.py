@@ -58,6 +58,8 @@ def test_column(make_mdata):
     assert ids["rna"][10] is None
     with pytest.raises(KeyError, match="no such column"):
         pair_ids(mdata, MODS, "units")
+    mdata["rna"].obs["unit"] = ["", "", *map(str, range(2, 200))]
+    assert pair_ids(mdata, MODS, "unit")["rna"][:3].tolist() == [None, None, "2"]
     mdata["rna"].obs["unit"] = "same"
     with pytest.raises(ValueError, match="'same' is used more than once"):
         pair_ids(mdata, MODS, "unit")

@@ -87,6 +87,7 @@ def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
                 'Expected a column of pair identifiers, or paired=True, False or "auto".'
             )
         values = obs[column].astype(object)
+        values = values.where(values.astype(str) != "")  # an empty identifier is none
         if values.dropna().duplicated().any():
             twice = values.dropna()[values.dropna().duplicated()].iloc[0]
             raise ValueError(
