@@ -173,7 +173,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         groupclip = self.group_clip(z, labels)
         zero = groupclip.new_zeros(())
         # NaN, not zero, where it is not computed: the history must not show a loss that was never there
-        backtranslation = self.back_translation(tensors, z) if backtranslation_weight else zero.new_full((), torch.nan)
+        backtranslation = (
+            self.back_translation(tensors, z) if backtranslation_weight else zero.new_full((), torch.nan)
+        )
         total = zero
         if reconstruction_weight:
             total = total + reconstruction_weight * torch.stack([r.mean() for r in rec.values()]).sum()
