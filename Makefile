@@ -9,6 +9,8 @@ PYTEST_ARGS ?=
 .PHONY: help demo test coverage lint docs notebooks wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests, demo and tutorials train networks so small that a second thread costs more than it gives.
+export OMP_NUM_THREADS ?= 1
 
 # ------------------------------------------------------------------------------------------ the interpreter
 # PY_INFO is "MAJOR.MINOR FULL /path/to/python"; empty if there is no such interpreter. A pyenv shim of a version that is
