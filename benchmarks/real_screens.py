@@ -21,6 +21,7 @@ LEARNERS = {
     "GROOVE": groove,
     "GROOVE without GroupCLIP": without("groupclip"),
     "GROOVE without back-translation": without("backtranslation"),
+    "GROOVE, tau 0.2": lambda d, s: groove(d, s, temperature=0.2),
     "GROOVE, MLP encoders, dropout 0.3": lambda d, s: groove(d, s, encoder="mlp", dropout_encoder=0.3),
 }
 

@@ -37,9 +37,8 @@ LEARNERS = {
 LARGE = [
     "logistic regression, logits",
     "GROOVE",
-    "GROOVE without back-translation",
+    "GROOVE, tau 0.2",
     "GROOVE, MLP encoders, dropout 0.3",
-    "GROOVE, MLP, dropout 0.3, without back-translation",
 ]
 
 

@@ -162,7 +162,7 @@ def no_shared(mdata):
 
 
 def one_cell(mdata):
-    labels = mdata["img"].obs["label"].astype(object).to_numpy()
+    labels = mdata["img"].obs["label"].astype(object).to_numpy(copy=True)
     labels[labels == "A"] = "B"
     labels[0] = "A"
     mdata["img"].obs["label"] = labels
