@@ -325,6 +325,13 @@ def test_new_cells_of_one_modality(trained, factory):
     assert len(stores) == before  # a query is not kept alive
 
 
+def test_missing_values_in_new_cells(trained, factory):
+    query = factory(seed=3)["img"]
+    query.X[5, 2] = np.nan
+    with pytest.raises(ValueError, match="gives NaN or infinite values for cells of modality 'img'"):
+        trained.get_latent_representation(query, "img")
+
+
 def test_subset_of_the_data(trained):
     rows = np.r_[0:50, 200:240]
     latent = trained.get_latent_representation(trained.adata[rows])

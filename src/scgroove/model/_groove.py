@@ -764,7 +764,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         )
         self.module.eval()
         for tensors in loader:
-            yield function(tensors).float().cpu().numpy()
+            values = function(tensors).float().cpu().numpy()
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"The model gives NaN or infinite values for cells of modality '{modality}': its matrix of values "
+                    "holds some, or values far outside those of the training cells. Expected finite numbers in the units "
+                    "of the training data; find them with np.isfinite, and impute them or drop those cells."
+                )
+            yield values
 
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self._present(None)
