@@ -192,6 +192,23 @@ def test_workers_and_bf16(factory):
     assert np.isfinite(model.history["train_loss"].to_numpy(float)).all()
 
 
+def test_cells_without_a_shared_label_take_part_in_reconstruction_only(factory):
+    mdata = factory()
+    mdata["rna"].obs["label"] = mdata["rna"].obs["label"].where(np.arange(200) % 4 > 0)
+    with pytest.warns(UserWarning, match="50 in 'rna'"):
+        model = fit(mdata)
+    splitter = model._data_splitter_cls(model._training_managers(), seed=0)
+    alone = mdata["rna"].obs["label"].isna() | (mdata["rna"].obs["label"] == "D")
+    seen = []
+    for rows in splitter.train_dataloader().sampler:
+        free = alone.to_numpy()[rows["rna"]]
+        assert 0.2 < free.mean() < 0.3
+        assert (splitter.labels["rna"][rows["rna"]][free] == -1).all()
+        assert (splitter.labels["rna"][rows["rna"]][~free] >= 0).all()
+        seen += rows["rna"][free].tolist()
+    assert set(seen) <= set(np.flatnonzero(alone))
+
+
 def test_external_split(factory):
     mdata = factory()
     rows = {m: [np.arange(0, mdata[m].n_obs, 2), np.arange(1, mdata[m].n_obs, 2)] for m in mdata.mod}

@@ -319,7 +319,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             A step draws this many shared labels, and this many cells of each from every modality that has it. By
             default all shared labels, as long as the batch has 8 cells for each.
         early_stopping
-            Stop when ``early_stopping_monitor`` (by default ``"validation_loss"``) no longer improves.
+            Stop when ``early_stopping_monitor`` (by default ``"validation_loss"``) no longer improves. The default
+            one-cycle learning rate ends low only after ``max_epochs``: with early stopping, think of
+            ``plan_kwargs={"lr_schedule": "plateau"}``.
         seed
             Random state of the split, the batches and dropout. The global state is left alone.
         plan_kwargs
