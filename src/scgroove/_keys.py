@@ -46,7 +46,7 @@ SIMULATION: Final = "simulation"
 """``mdata.uns``: parameters and truth of a simulation."""
 
 STATE: Final = "state"
-"""``mod[m].obsm``: simulated cell state c, float (n_m, n_latent), shared truth (specification, section 6)."""
+"""``mod[m].obsm``: simulated cell state c, float (n_m, n_latent), shared truth (user guide, "Simulated screens")."""
 
 TRUE_LATENT: Final = "latent"
 """``mod[m].obsm``: simulated latent u = state + perturbation effects, float (n_m, n_latent)."""

@@ -109,7 +109,7 @@ def partition(
 
     References
     ----------
-    Specification, section 4.
+    User guide, "Alignment".
     """
     if n_source == 0 or n_target == 0:
         raise ValueError(f"both modalities need cells; found {n_source} source and {n_target} target cells.")

@@ -243,7 +243,7 @@ class EntropicOT(LinearAligner):
 
     References
     ----------
-    Cuturi 2013, arXiv 1306.0895; specification, section 4.
+    Cuturi 2013, arXiv 1306.0895; user guide, "Alignment".
     """
 
     name: ClassVar[str] = "eot"
@@ -326,7 +326,7 @@ class ExactOT(LinearAligner):
     References
     ----------
     Bonneel et al. 2011, "Displacement interpolation using Lagrangian mass transport" (the solver, in POT);
-    specification, section 4.
+    User guide, "Alignment".
     """
 
     name: ClassVar[str] = "emd"

@@ -63,7 +63,7 @@ def barycentric_foscttm(
 
     References
     ----------
-    Specification, section 5.
+    User guide, "Evaluation".
 
     Examples
     --------

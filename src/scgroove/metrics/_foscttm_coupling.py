@@ -60,7 +60,7 @@ def foscttm_coupling(
 
     References
     ----------
-    Specification, section 5; Liu et al. 2019 (MMD-MA), section 3.
+    User guide, "Evaluation"; Liu et al. 2019 (MMD-MA), section 3.
 
     Examples
     --------

@@ -31,7 +31,7 @@ def label_mass(plan: PlanLike, labels_x: Labels, labels_y: Labels) -> float:
 
     References
     ----------
-    Specification, section 5.
+    User guide, "Evaluation".
 
     Examples
     --------

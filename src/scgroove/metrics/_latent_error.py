@@ -48,7 +48,7 @@ def latent_error(
 
     References
     ----------
-    Specification, section 5.
+    User guide, "Evaluation".
 
     Examples
     --------

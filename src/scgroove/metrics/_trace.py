@@ -35,7 +35,7 @@ def trace(plan: PlanLike, partner: npt.ArrayLike | None = None) -> float:
 
     References
     ----------
-    Specification, section 5; Xi et al. 2024, arXiv 2404.01595, section 5.
+    User guide, "Evaluation"; Xi et al. 2024, arXiv 2404.01595, section 5.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def trace_over_chance(
 
     References
     ----------
-    Specification, section 5.
+    User guide, "Evaluation".
 
     Examples
     --------

@@ -34,6 +34,8 @@ _STYLE: Any = {
 
 def style() -> AbstractContextManager[None]:
     """Return the settings of our figures, for the time of drawing only."""
+    # first: in a notebook its import switches interactive mode on, which leaving the context would undo for good
+    import matplotlib.pyplot  # noqa: F401
     from matplotlib import rc_context
 
     return rc_context(_STYLE)

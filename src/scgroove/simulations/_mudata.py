@@ -104,7 +104,7 @@ def weakly_paired(
 
     References
     ----------
-    Specification, section 6; the setting follows Gorla et al. 2026, arXiv 2602.04021.
+    User guide, "Simulated screens"; the setting follows Gorla et al. 2026, arXiv 2602.04021.
 
     Examples
     --------

@@ -156,7 +156,7 @@ def _check_numbers(s: Scenario) -> None:
 
 
 REFERENCE: Final = Scenario()
-"""The reference scenario of the specification, section 6: every default. Use it with seeds 0 to 4."""
+"""The reference scenario of the user guide, "Simulated screens": every default. Use it with seeds 0 to 4."""
 
 REFERENCE_HALF_SHARED: Final = Scenario(rho=0.5)
 """The reference scenario with half of the label effect specific to each modality."""

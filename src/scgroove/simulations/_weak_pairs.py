@@ -1,6 +1,6 @@
 """The generator of weakly paired data, in arrays.
 
-Equation (specification, section 6), for cell i of modality m with label g::
+Equation (user guide, "Simulated screens"), for cell i of modality m with label g::
 
     u_i = c_i + sqrt(rho) e D_g + sqrt(1 - rho) e D_g^(m)
     x_i = f_m([u_i, s_i]) / sd + sigma * noise
@@ -90,7 +90,7 @@ def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
 
     References
     ----------
-    Specification, section 6.
+    User guide, "Simulated screens".
     """
     structure, common, *own = np.random.default_rng(seed).spawn(2 + len(scenario.modalities))
     shared_effect = structure.normal(size=(scenario.n_labels, scenario.n_latent))

@@ -90,7 +90,7 @@ def align(
 
     References
     ----------
-    Specification, section 4; Cuturi 2013, arXiv 1306.0895.
+    User guide, "Alignment"; Cuturi 2013, arXiv 1306.0895.
 
     Examples
     --------

@@ -82,7 +82,7 @@ def score_matching(
 
     References
     ----------
-    Specification, section 5; Liu et al. 2019 (FOSCTTM).
+    User guide, "Evaluation"; Liu et al. 2019 (FOSCTTM).
 
     Examples
     --------
