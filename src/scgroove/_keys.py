@@ -42,6 +42,11 @@ def matching(source: str, target: str) -> str:
     return f"matching_{source}_{target}"
 
 
+def epsilon_scan(source: str, target: str) -> str:
+    """``mdata.uns``: what each eps does. Written by :func:`scgroove.tl.epsilon_scan`."""
+    return f"epsilon_scan_{source}_{target}"
+
+
 SIMULATION: Final = "simulation"
 """``mdata.uns``: parameters and truth of a simulation."""
 

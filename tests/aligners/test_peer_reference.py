@@ -26,7 +26,7 @@ def test_unlabelled_eot_agrees_with_the_peer(epsilon: str) -> None:
         x, y = stored[f"{case}/X"], stored[f"{case}/Y"]
         theirs = stored[f"{case}/eot/eps{epsilon}"].astype(np.float64)
     coupling = EntropicOT(epsilon=float(epsilon), epsilon_scale="max", max_iter=100000).align(x, y)
-    ours = coupling.to_sparse(0, np.float64).toarray()
+    ours = coupling.to_sparse(dtype=np.float64).toarray()
     assert np.abs(ours - theirs).sum() / theirs.sum() < 5e-3
 
 

@@ -11,15 +11,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from scipy.spatial.distance import cdist
 
 import scgroove as sg
-from scgroove.aligners import ConvergenceWarning, EntropicOT, ExactOT, TooLargeError
+from scgroove.aligners import (
+    ALIGNERS,
+    ConvergenceError,
+    ConvergenceWarning,
+    EntropicOT,
+    ExactOT,
+    TooLargeError,
+)
 
 Screen = Callable[..., mudata.MuData]
 
 
 def _matrix(mdata: mudata.MuData, **options: Any) -> np.ndarray:
-    return sg.get.coupling(mdata, "rna", "protein", **options).to_sparse(0).toarray()
+    return sg.get.coupling(mdata, "rna", "protein", **options).to_sparse().toarray()
 
 
 @pytest.mark.parametrize("method", ["eot", "emd"])
@@ -31,7 +39,7 @@ def test_writes_what_the_aligner_makes(screen: Screen, method: str) -> None:
     expected = aligner.align(
         rna.obsm["X_groove"], protein.obsm["X_groove"], rna.obs["label"], protein.obs["label"]
     )
-    np.testing.assert_allclose(_matrix(mdata), expected.to_sparse(0, np.float64).toarray(), rtol=1e-6)
+    np.testing.assert_allclose(_matrix(mdata), expected.to_sparse(dtype=np.float64).toarray(), rtol=1e-6)
     stored = mdata.obsp["coupling_rna_protein"]
     assert isinstance(stored, sp.csr_matrix)
     assert stored.dtype == np.float32
@@ -148,7 +156,7 @@ def test_options_key_added_and_threshold(screen: Screen) -> None:
     assert wide["n_dropped"] > 0
     np.testing.assert_allclose(sg.get.coupling(mdata, "rna", "protein", "wide").row_mass(), 1 / 48, rtol=1e-4)
     entropy = [
-        np.nanmean(sg.get.coupling(mdata, "rna", "protein", key).row_entropy()) for key in ("sharp", "wide")
+        np.nanmean(sg.get.coupling(mdata, "rna", "protein", key).entropy()) for key in ("sharp", "wide")
     ]
     assert entropy[0] < entropy[1]
 
@@ -163,13 +171,108 @@ def test_measured_values_and_names_for_each_modality_as_representation(screen: S
     np.testing.assert_array_equal(_matrix(mdata), _matrix(mdata, key="again"))
 
 
+SHARED_SPACE = ("eot", "emd", "uot", "fgw", "snn", "nn")
+NO_SHARED_SPACE = ("egw", "egw_each", "coot", "random", "uniform", "oracle")
+
+
+def test_every_method_is_tried_here() -> None:
+    assert set(SHARED_SPACE + NO_SHARED_SPACE) == set(ALIGNERS.names())
+
+
+@pytest.mark.parametrize("method", SHARED_SPACE + NO_SHARED_SPACE)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_every_method_by_name(screen: Screen, method: str, labelled: bool) -> None:
+    mdata = screen()
+    rep: Any = "X_groove" if method in SHARED_SPACE else {"rna": "X", "protein": "X_groove"}
+    sg.tl.align(mdata, "rna", "protein", method=method, use_rep=rep, labelled=labelled, threshold=0)
+    coupling = sg.get.coupling(mdata, "rna", "protein")
+    assert coupling.evidence["method"] == method
+    assert coupling.evidence["converged"]
+    assert coupling.mass == pytest.approx(1, rel=0.5 if method == "uot" else 1e-5)
+    label_mass = coupling.label_mass(mdata["rna"].obs["label"], mdata["protein"].obs["label"])
+    if labelled:
+        assert np.trace(label_mass) == pytest.approx(coupling.mass)
+
+
+@pytest.mark.parametrize("method", ["egw", "coot"])
+def test_methods_without_a_shared_space_take_layers_and_any_width(screen: Screen, method: str) -> None:
+    mdata = screen()
+    mdata["rna"].layers["logged"] = np.log1p(np.abs(np.asarray(mdata["rna"].X)))
+    sg.tl.align(mdata, "rna", "protein", method=method, use_rep={"rna": "logged", "protein": "X"})
+    mdata["rna"].obsm["same"] = mdata["rna"].layers["logged"]
+    sg.tl.align(
+        mdata, "rna", "protein", method=method, use_rep={"rna": "same", "protein": "X"}, key_added="again"
+    )
+    np.testing.assert_array_equal(_matrix(mdata), _matrix(mdata, key="again"))
+    assert mdata.uns["coupling_rna_protein"]["use_rep_source"] == "logged"
+    if method == "coot":
+        assert mdata.uns["again"]["feature_coupling"].shape == (9, 7)
+
+
+def test_oracle_takes_the_pairing(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.align(mdata, "rna", "protein", method="oracle")
+    scores = sg.tl.score_matching(mdata, "rna", "protein").set_index("metric")["value"]
+    assert scores["trace_within_label"] == 1
+    for adata in mdata.mod.values():
+        adata.obs["unit"] = [name if i % 2 else None for i, name in enumerate(adata.obs_names)]
+    sg.tl.align(mdata, "rna", "protein", method="oracle", pair_key="unit", key_added="half")
+    assert mdata.uns["half"]["n_pairs"] < mdata.uns["coupling_rna_protein"]["n_pairs"] == 48
+
+
+def test_fused_takes_distances_from_another_representation(screen: Screen) -> None:
+    mdata = screen()
+    given = {"rna": "X", "protein": "X"}
+    sg.tl.align(mdata, "rna", "protein", method="fgw", structure_rep=given, alpha=1.0, threshold=0)
+    sg.tl.align(
+        mdata, "rna", "protein", method="egw", use_rep=given, epsilon=0.01, key_added="egw", threshold=0
+    )
+    np.testing.assert_allclose(_matrix(mdata), _matrix(mdata, key="egw"), atol=1e-5)
+    assert mdata.uns["coupling_rna_protein"]["structure_rep_target"] == "X"
+
+
+def test_precomputed_distances_come_from_obsp(screen: Screen) -> None:
+    mdata = screen()
+    for adata in mdata.mod.values():
+        adata.obsp["far"] = cdist(adata.obsm["X_groove"], adata.obsm["X_groove"], "sqeuclidean")
+    options = {"method": "egw", "tol": 1e-8, "tol_outer": 1e-7, "epsilon": 0.1}
+    sg.tl.align(mdata, "rna", "protein", use_rep="far", intra_cost="precomputed", **options)
+    sg.tl.align(mdata, "rna", "protein", key_added="again", **options)
+    np.testing.assert_allclose(_matrix(mdata), _matrix(mdata, key="again"), atol=1e-6)
+
+
+def test_weights_of_cells(screen: Screen) -> None:
+    mdata = screen()
+    rng = np.random.default_rng(0)
+    for adata in mdata.mod.values():
+        adata.obs["weight"] = rng.uniform(0.5, 2, adata.n_obs)
+    sg.tl.align(mdata, "rna", "protein", weight_key="weight", threshold=0)
+    rna = mdata["rna"].obs
+    mass = sg.get.coupling(mdata, "rna", "protein").row_mass()
+    share = rna["weight"] / rna.groupby("label", observed=True)["weight"].transform("sum")
+    by_label = pd.Series(mass, rna.index).groupby(rna["label"], observed=True).transform("sum")
+    np.testing.assert_allclose(mass, share * by_label, rtol=1e-4)
+
+
+def test_only_the_best_matches_are_stored(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.align(mdata, "rna", "protein", epsilon=1.0, top_k=3)
+    stored = sg.get.coupling(mdata, "rna", "protein").to_sparse()
+    assert np.diff(stored.indptr).tolist() == [3] * 48
+    assert mdata.uns["coupling_rna_protein"]["top_k"] == 3
+    best = sg.get.coupling(mdata, "rna", "protein").top_matches(1)
+    assert set(best["source"]) == set(mdata["rna"].obs_names)
+    assert set(best["target"]) <= set(mdata["protein"].obs_names)
+
+
 def test_survives_h5mu(screen: Screen, tmp_path: Path) -> None:
     mdata = screen(n_labels=5, exclusive_labels={"rna": 1}, unlabeled_fraction=0.1)
-    for method in ("eot", "emd"):
+    methods = ("eot", "emd", "egw_each", "coot", "nn", "oracle")
+    for method in methods:
         sg.tl.align(mdata, "rna", "protein", method=method, key_added=method)
     mdata.write(tmp_path / "aligned.h5mu")
     back = mudata.read_h5mu(tmp_path / "aligned.h5mu")
-    for key in ("eot", "emd"):
+    for key in methods:
         np.testing.assert_array_equal(_matrix(mdata, key=key), _matrix(back, key=key))
         evidence, again = mdata.uns[key], back.uns[key]
         assert set(evidence) == set(again)
@@ -228,6 +331,10 @@ def _all_missing(mdata: mudata.MuData) -> None:
     mdata["protein"].obs["label"] = pd.Series(np.nan, index=mdata["protein"].obs_names, dtype=object)
 
 
+def _noise(mdata: mudata.MuData) -> None:
+    mdata["protein"].obsm["X_groove"] = np.random.default_rng(0).normal(size=(48, 3))
+
+
 def _stale(mdata: mudata.MuData) -> None:
     mdata["protein"].obs_names = [f"new{i}" for i in range(48)]
 
@@ -251,11 +358,19 @@ def _stale(mdata: mudata.MuData) -> None:
         (None, {"use_rep": "X"}, ValueError, r"'X' has 9 dimensions in 'rna', 'X' has 7 in 'protein'.*use_rep='X_groove'"),
         (_stale, {}, ValueError, r"mdata does not know the cells that mdata\.mod\['protein'\] has now.*Call mdata\.update\(\)"),
         (None, {"method": "eott"}, ValueError, r"unknown aligner 'eott'\. Did you mean 'eot'\?"),
-        (None, {"epsilom": 1}, TypeError, r"method 'eot' has no option 'epsilom'\. Did you mean 'epsilon'\? Its options: cost"),
+        (None, {"epsilom": 1}, TypeError, r"method 'eot' has no option 'epsilom'\. Did you mean 'epsilon'\? Its options: .*epsilon"),
         (None, {"method": "emd", "epsilon": 1}, TypeError, r"method 'emd' has no option 'epsilon'"),
         (None, {"epsilon": -1}, ValueError, r"epsilon must be positive"),
         (None, {"threshold": 2}, ValueError, r"threshold is a share of the mass of a row"),
-        (None, {"max_memory_gb": 1e-7}, TooLargeError, r"'eot' would need about .* max_memory_gb=1e-07: the largest label"),
+        (None, {"weight_key": "lable"}, KeyError, r"weight_key='lable': no such column in mdata\.mod\['rna'\]\.obs, .* Did you mean 'label'"),
+        (None, {"weight_key": "label"}, ValueError, r"weight_key='label': the column of 'rna' must hold numbers"),
+        (None, {"structure_rep": "X"}, ValueError, r"structure_rep only goes with method='fgw'; found method='eot'"),
+        (None, {"pair_key": "pair_id"}, ValueError, r"pair_key only goes with method='oracle'"),
+        (None, {"method": "oracle", "pair_key": "no"}, KeyError, r"pair_key='no': no such column"),
+        (None, {"top_k": 0}, ValueError, r"top_k, the entries kept of a row, must be at least 1"),
+        (None, {"method": "egw", "use_rep": "X", "max_memory_gb": 1e-6}, TooLargeError, r"'X' of 'rna' would take .* scanpy\.pp\.pca"),
+        (_noise, {"epsilon": 1e-3, "max_iter": 2, "strict": True}, ConvergenceError, r"'eot' did not converge"),
+        (None, {"max_memory_gb": 3e-6}, TooLargeError, r"'eot' would need about .* max_memory_gb=3e-06: the largest label"),
     ],
 )  # fmt: skip
 def test_refuses_and_leaves_everything_as_it_was(

@@ -81,7 +81,7 @@ def test_barycentric_is_the_mean_of_matched_cells(screen: Screen, counts: tuple[
     mdata = screen(counts=counts)
     sg.tl.align(mdata, "rna", "protein")
     sg.tl.impute(mdata, "rna", "protein", method="barycentric")
-    plan = sg.get.coupling(mdata, "rna", "protein").to_sparse(0, np.float64).toarray()
+    plan = sg.get.coupling(mdata, "rna", "protein").to_sparse(dtype=np.float64).toarray()
     y = mdata["protein"].X
     y = y.toarray() if sp.issparse(y) else y
     expected = plan @ y / plan.sum(axis=1, keepdims=True)

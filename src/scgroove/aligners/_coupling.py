@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +15,19 @@ import scipy.sparse as sp
 
 from scgroove._labels import UNLABELLED, encode
 from scgroove._types import Float64Array, IntArray, Labels, Plan, Scalar
+from scgroove.aligners import _plans
+from scgroove.aligners._costs import in_slices
+from scgroove.aligners._errors import TooLargeError
+from scgroove.aligners._plans import BlockPlan
+from scgroove.aligners._sparsify import Piece, count, fill, keep
 
 THRESHOLD: Final = 1e-3
-"""Largest share of the mass of a row that storing a coupling as a sparse matrix may drop."""
-
-BLOCK_VALUES: Final = 2**22
-"""Values computed at a time when a coupling is applied (32 MB of float64)."""
+"""Largest share of the mass of a row that :func:`scgroove.tl.align` drops by default."""
 
 NO_LABEL: Final = "(unlabelled)"
 """Name under which unlabelled cells stand in a table of labels."""
+
+Side: TypeAlias = Literal["source", "target"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +41,17 @@ class CouplingBlock:
     rows, columns
         Positions of the source (n,) and target cells (m,).
     plan
-        Masses, float64 (n, m), dense or CSR.
+        Masses (n, m), float64: a dense array or CSR matrix; or their factors, from which they are computed when needed.
+    a, b
+        Masses that the source (n,) and target cells (m,) were to have; None if not known.
     """
 
     label: str
     rows: IntArray
     columns: IntArray
-    plan: Float64Array | sp.csr_matrix
+    plan: BlockPlan
+    a: Float64Array | None = None
+    b: Float64Array | None = None
 
     def __post_init__(self) -> None:
         """Refuse a plan that does not fit its cells, or is not a plan."""
@@ -50,8 +60,7 @@ class CouplingBlock:
                 f"block {self.label!r}: a plan of {self.rows.size} source and {self.columns.size} target cells "
                 f"must have shape {(self.rows.size, self.columns.size)}; found {self.plan.shape}."
             )
-        values = _values(self.plan)
-        if values.size and not (values.min() >= 0 and np.isfinite(values.sum())):
+        if not _plans.is_valid(self.plan):
             raise ValueError(f"block {self.label!r}: a plan holds finite masses of at least 0.")
 
 
@@ -59,7 +68,8 @@ class CouplingBlock:
 class Coupling:
     """Who matches whom: masses between source cells (rows) and target cells (columns), zero outside the blocks.
 
-    The n_source x n_target matrix is never built unless asked for.
+    The n_source x n_target matrix is never built unless asked for, and entropic plans are not kept but computed from
+    their potentials, some rows at a time, whenever that takes less memory.
 
     Attributes
     ----------
@@ -70,14 +80,18 @@ class Coupling:
     evidence
         How the coupling was made and how good it is as a solution: flat, of strings, numbers, truth values and
         arrays, so that it can be stored in ``uns``.
+    source_names, target_names
+        Names of the cells, if known: used by :meth:`top_matches`.
     """
 
     blocks: tuple[CouplingBlock, ...]
     shape: tuple[int, int]
     evidence: Mapping[str, Scalar | npt.NDArray[Any]] = field(default_factory=dict)
+    source_names: Sequence[str] | None = None
+    target_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse blocks that overlap or leave the coupling."""
+        """Refuse blocks that overlap or leave the coupling, and names that do not fit."""
         for axis, side in ((0, "source"), (1, "target")):
             taken = [block.rows if axis == 0 else block.columns for block in self.blocks]
             cells = np.concatenate([np.empty(0, dtype=np.intp), *taken])
@@ -87,67 +101,160 @@ class Coupling:
                 raise ValueError(
                     f"blocks must be disjoint; a {side} cell is in two of them, or twice in one."
                 )
+            names = self.source_names if axis == 0 else self.target_names
+            if names is not None and len(names) != self.shape[axis]:
+                raise ValueError(
+                    f"{side}_names must hold one name a {side} cell: expected {self.shape[axis]}, "
+                    f"found {len(names)}."
+                )
 
     @classmethod
     def from_sparse(
-        cls, plan: Plan, evidence: Mapping[str, Scalar | npt.NDArray[Any]] | None = None
+        cls,
+        plan: Plan,
+        evidence: Mapping[str, Scalar | npt.NDArray[Any]] | None = None,
+        source_names: Sequence[str] | None = None,
+        target_names: Sequence[str] | None = None,
     ) -> Coupling:
         """Return a coupling of one block from a matrix (n_source, n_target), sparse or dense."""
         matrix = sp.csr_matrix(plan)
         block = CouplingBlock("", np.arange(matrix.shape[0]), np.arange(matrix.shape[1]), matrix)
-        return cls((block,), (int(matrix.shape[0]), int(matrix.shape[1])), dict(evidence or {}))
+        shape = (int(matrix.shape[0]), int(matrix.shape[1]))
+        return cls((block,), shape, dict(evidence or {}), source_names, target_names)
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the blocks, in order; ``[""]`` for an unlabelled coupling."""
+        return [block.label for block in self.blocks]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the plans keep, in bytes."""
+        return sum(_plans.nbytes(block.plan) for block in self.blocks)
 
     # ------------------------------------------------------------------------------------------------ masses
 
     def parts(self) -> Iterator[tuple[IntArray, IntArray, Plan]]:
-        """Yield (source rows, target rows, plan) of each block: what :mod:`scgroove.metrics` takes."""
+        """Yield (source rows, target rows, plan): what :mod:`scgroove.metrics` takes.
+
+        One a block, or several of some rows each where the plan is computed from its factors.
+        """
         for block in self.blocks:
-            yield block.rows, block.columns, block.plan
+            if not _plans.is_factored(block.plan):
+                yield block.rows, block.columns, block.plan  # type: ignore[misc]
+                continue
+            for start, stop, part in _plans.slices(block.plan):
+                yield block.rows[start:stop], block.columns, part
 
     def row_mass(self) -> Float64Array:
         """Return the mass of each source cell, (n_source,); 0 for cells that take no part."""
         mass = np.zeros(self.shape[0])
-        for rows, _, plan in self.parts():
-            mass[rows] = np.asarray(plan.sum(axis=1)).ravel()
+        for block in self.blocks:
+            mass[block.rows] = _plans.row_sums(block.plan)
         return mass
 
     def column_mass(self) -> Float64Array:
         """Return the mass of each target cell, (n_target,); 0 for cells that take no part."""
         mass = np.zeros(self.shape[1])
-        for _, columns, plan in self.parts():
-            mass[columns] = np.asarray(plan.sum(axis=0)).ravel()
+        for block in self.blocks:
+            mass[block.columns] = _plans.column_sums(block.plan)
         return mass
 
     @property
     def mass(self) -> float:
         """Total mass; 1 for a balanced coupling."""
-        return float(sum(plan.sum() for _, _, plan in self.parts()))
+        return float(sum(_plans.row_sums(block.plan).sum() for block in self.blocks))
 
-    def row_entropy(self) -> Float64Array:
-        """Return the entropy of the match of each source cell, (n_source,), in nats; NaN without mass.
+    @property
+    def marginals(self) -> tuple[Float64Array, Float64Array]:
+        """Masses a (n_source,) and b (n_target,) that the cells were to have; those that they have, where not known."""
+        a, b = np.zeros(self.shape[0]), np.zeros(self.shape[1])
+        for block in self.blocks:
+            a[block.rows] = _plans.row_sums(block.plan) if block.a is None else block.a
+            b[block.columns] = _plans.column_sums(block.plan) if block.b is None else block.b
+        return a, b
 
-        ``-sum_j p_ij log p_ij`` with ``p_ij = T_ij / sum_j T_ij``: 0 if all mass goes to one target cell, log m
-        if it is even over m of them. Its exponential is the effective number of partners.
+    def marginal_errors(self) -> tuple[float, float]:
+        """Return the L1 errors of the source and of the target marginals, computed anew from the plans."""
+        a, b = self.marginals
+        return float(np.abs(self.row_mass() - a).sum()), float(np.abs(self.column_mass() - b).sum())
+
+    def row_normalise(self) -> Coupling:
+        """Return the coupling with rows that sum to 1, as probabilities of a match; rows without mass stay empty."""
+        blocks = []
+        for block in self.blocks:
+            mass = _plans.row_sums(block.plan)
+            scale = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+            blocks.append(replace(block, plan=_plans.scaled(block.plan, scale), a=None, b=None))
+        return replace(self, blocks=tuple(blocks), evidence={**self.evidence, "row_normalised": True})
+
+    def entropy(self, side: Side = "source") -> Float64Array:
+        """Return the entropy of the match of each cell in nats; NaN without mass.
+
+        ``-sum_j p_ij log p_ij`` with ``p_ij = T_ij / sum_j T_ij``: 0 if all mass goes to one cell, log m if it is even
+        over m of them. Its exponential is the effective number of partners.
+
+        Parameters
+        ----------
+        side
+            ``"source"``: of each source cell over target cells; ``"target"``: of each target cell over source cells.
+
+        Returns
+        -------
+        ndarray
+            (n_source,) or (n_target,).
+
+        Raises
+        ------
+        ValueError
+            If there is no such side.
         """
-        out = np.full(self.shape[0], np.nan)
-        for rows, _, plan in self.parts():
-            mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
-            values = plan.copy()
-            data = _values(values)
-            np.multiply(data, np.log(data, out=np.zeros_like(data), where=data > 0), out=data)
-            inner = np.asarray(values.sum(axis=1), dtype=np.float64).ravel()
+        axis = _axis(side)
+        out = np.full(self.shape[axis], np.nan)
+        for block in self.blocks:
+            mass, inner = np.zeros(block.plan.shape[axis]), np.zeros(block.plan.shape[axis])
+            for start, stop, part in _plans.slices(block.plan):
+                place = slice(start, stop) if axis == 0 else slice(None)
+                mass[place] += _flat_sum(part, 1 - axis)
+                inner[place] += _flat_sum(_times_log(part), 1 - axis)
             kept = mass > 0
+            cells = (block.rows if axis == 0 else block.columns)[kept]
             # -sum p log p = log r - sum T log T / r, r the mass of the row
-            out[rows[kept]] = np.maximum(np.log(mass[kept]) - inner[kept] / mass[kept], 0.0)
+            out[cells] = np.maximum(np.log(mass[kept]) - inner[kept] / mass[kept], 0.0)
         return out
 
-    def label_mass(self, labels_x: Labels, labels_y: Labels) -> pd.DataFrame:
+    def confidence(self, side: Side = "source") -> Float64Array:
+        """Return how decided the match of each cell is: ``1 - entropy / log m`` among the m candidates of its block.
+
+        1: all mass goes to one cell (or there is one candidate only). 0: all candidates alike. NaN without mass. It
+        says how sharp the coupling is, not that it is right: a smaller eps makes every cell more confident.
+
+        Parameters
+        ----------
+        side
+            As for :meth:`entropy`.
+
+        Returns
+        -------
+        ndarray
+            (n_source,) or (n_target,).
+        """
+        axis = _axis(side)
+        out = self.entropy(side)
+        for block in self.blocks:
+            cells = block.rows if axis == 0 else block.columns
+            candidates = block.plan.shape[1 - axis]
+            out[cells] = 1.0 - out[cells] / np.log(candidates) if candidates > 1 else out[cells] * 0.0 + 1.0
+        return out
+
+    def label_mass(self, labels_x: Labels | None = None, labels_y: Labels | None = None) -> pd.DataFrame:
         """Return the mass from each source label (index) to each target label (columns).
 
         Parameters
         ----------
         labels_x, labels_y
-            Label of each source and target cell, None and NaN for none; those stand under ``(unlabelled)``.
+            Label of each source and target cell, None and NaN for none; those stand under ``(unlabelled)``. Neither given:
+            the labels that the coupling was made with.
 
         Returns
         -------
@@ -157,8 +264,9 @@ class Coupling:
         Raises
         ------
         ValueError
-            If the numbers of labels and cells differ.
+            If the numbers of labels and cells differ, only one is given, or none is known.
         """
+        labels_x, labels_y = self._labels_of_cells(labels_x, labels_y)
         names, codes = encode(labels_x, labels_y)
         for argument, own, n in zip(("labels_x", "labels_y"), codes, self.shape, strict=True):
             if own.size != n:
@@ -166,14 +274,31 @@ class Coupling:
             own[own == UNLABELLED] = len(names)
         index = np.array([*names, NO_LABEL], dtype=object)
         table = np.zeros((index.size, index.size))
-        for rows, columns, plan in self.parts():
-            labels_i, sum_i = _indicator(codes[0][rows])
-            labels_j, sum_j = _indicator(codes[1][columns])
-            table[np.ix_(labels_i, labels_j)] += sum_i.T @ (plan @ sum_j.toarray())
+        for block in self.blocks:
+            labels_i, sum_i = _indicator(codes[0][block.rows])
+            labels_j, sum_j = _indicator(codes[1][block.columns])
+            table[np.ix_(labels_i, labels_j)] += sum_i.T @ _plans.dot(block.plan, sum_j.toarray())
         present_x, present_y = (np.unique(own) for own in codes)
         table = table[np.ix_(present_x, present_y)]
         frame = pd.DataFrame(table, index=index[present_x], columns=index[present_y])
         return frame.rename_axis(index="source", columns="target")
+
+    def _labels_of_cells(self, labels_x: Labels | None, labels_y: Labels | None) -> tuple[Labels, Labels]:
+        if labels_x is not None and labels_y is not None:
+            return labels_x, labels_y
+        if labels_x is not None or labels_y is not None:
+            raise ValueError("labels of both modalities are needed: pass labels_x and labels_y, or neither.")
+        if not any(block.label for block in self.blocks):
+            raise ValueError(
+                "this coupling does not know the labels of its cells: pass label_mass(labels_x, labels_y)."
+            )
+        known: tuple[Any, Any] = (
+            np.full(self.shape[0], None, dtype=object),
+            np.full(self.shape[1], None, dtype=object),
+        )
+        for block in self.blocks:
+            known[0][block.rows] = known[1][block.columns] = block.label
+        return known
 
     # ------------------------------------------------------------------------------------------------ mapping
 
@@ -199,8 +324,12 @@ class Coupling:
         ValueError
             If ``y`` has not one row a target cell.
         """
-        _check_rows("y", y, self.shape[1], "target")
-        return _average(self.parts(), y, self.shape[0], dtype)
+        values = _checked_rows("y", y, self.shape[1], "target")
+        out = np.full((self.shape[0], values.shape[1]), np.nan, dtype=dtype)
+        for block in self.blocks:
+            mass = _plans.row_sums(block.plan)
+            _write_means(out, block.rows, mass, _plans.products(block.plan, values[block.columns]))
+        return out
 
     def pull(
         self, x: npt.ArrayLike | sp.spmatrix | sp.sparray, dtype: npt.DTypeLike = np.float64
@@ -224,70 +353,253 @@ class Coupling:
         ValueError
             If ``x`` has not one row a source cell.
         """
-        _check_rows("x", x, self.shape[0], "source")
-        turned = ((columns, rows, plan.T) for rows, columns, plan in self.parts())
-        return _average(turned, x, self.shape[1], dtype)
+        values = _checked_rows("x", x, self.shape[0], "source")
+        out = np.full((self.shape[1], values.shape[1]), np.nan, dtype=dtype)
+        for block in self.blocks:
+            mass = _plans.column_sums(block.plan)
+            whole = _plans.tdot(block.plan, values[block.rows])
+            _write_means(out, block.columns, mass, iter([(0, mass.size, whole)]))
+        return out
 
-    # ------------------------------------------------------------------------------------------------ storing
+    def push_mass(self, weights: npt.ArrayLike) -> Float64Array:
+        """Send mass from source cells to target cells: ``q_j = sum_i p_i T_ij / sum_k T_ik``.
 
-    def to_sparse(self, threshold: float = THRESHOLD, dtype: npt.DTypeLike = np.float32) -> sp.csr_matrix:
-        """Return the coupling as one CSR matrix, without the entries that do not matter.
-
-        An entry is dropped if it holds less than ``threshold / m`` of the mass of its row, m the target cells of its
-        block; so no row loses more than ``threshold`` of its mass, whatever the size of the block. What is left
-        of a row is scaled up to the mass it had, so row masses are kept.
+        Where the cells of a subset, a cluster or a score of the source go. Mass is kept, but for that of cells without a row
+        in the coupling.
 
         Parameters
         ----------
+        weights
+            p, of the source cells, (n_source,) or (n_source, k).
+
+        Returns
+        -------
+        ndarray
+            q, (n_target,) or (n_target, k).
+
+        Raises
+        ------
+        ValueError
+            If there is not one row a source cell.
+        """
+        return self._send(weights, "source")
+
+    def pull_mass(self, weights: npt.ArrayLike) -> Float64Array:
+        """Send mass from target cells to source cells: ``p_i = sum_j q_j T_ij / sum_k T_kj``.
+
+        Parameters
+        ----------
+        weights
+            q, of the target cells, (n_target,) or (n_target, k).
+
+        Returns
+        -------
+        ndarray
+            p, (n_source,) or (n_source, k).
+
+        Raises
+        ------
+        ValueError
+            If there is not one row a target cell.
+        """
+        return self._send(weights, "target")
+
+    def _send(self, weights: npt.ArrayLike, side: Side) -> Float64Array:
+        axis = _axis(side)
+        given = np.asarray(weights, dtype=np.float64)
+        values = _checked_rows(
+            "weights", given[:, None] if given.ndim == 1 else given, self.shape[axis], side
+        )
+        out = np.zeros((self.shape[1 - axis], values.shape[1]))
+        for block in self.blocks:
+            sums, product = (_plans.row_sums, _plans.tdot) if axis == 0 else (_plans.column_sums, _plans.dot)
+            own, other = (block.rows, block.columns) if axis == 0 else (block.columns, block.rows)
+            mass = sums(block.plan)[:, None]
+            shares = np.divide(values[own], mass, out=np.zeros((own.size, values.shape[1])), where=mass > 0)
+            out[other] = product(block.plan, shares)
+        return out[:, 0] if given.ndim == 1 else out
+
+    def top_matches(self, n: int = 5, side: Side = "source") -> pd.DataFrame:
+        """Return the n best matches of each cell.
+
+        Parameters
+        ----------
+        n
+            Matches a cell, at most; those without mass are left out.
+        side
+            ``"source"``: target cells for each source cell; ``"target"``: source cells for each target cell.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``source`` and ``target`` (names of the cells; positions where the coupling does not know
+            names), ``rank`` from 1, ``probability`` (share of the mass of the cell), ``mass`` and ``label``; ordered by cell
+            and rank.
+
+        Raises
+        ------
+        ValueError
+            If n is not positive, or there is no such side.
+        """
+        axis = _axis(side)
+        _check_number("n, the number of matches of a cell,", n)
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("own", "other", "rank", "mass", "probability", "label")
+        }
+        for block in self.blocks:
+            own, other = (block.rows, block.columns) if axis == 0 else (block.columns, block.rows)
+            for start, stop, part in _slices_along(block.plan, axis):
+                best, mass, total = _best(part, n)
+                kept = mass > 0
+                cells = np.broadcast_to(own[start:stop, None], best.shape)
+                columns["own"].append(cells[kept])
+                columns["other"].append(other[best[kept]])
+                columns["rank"].append(np.broadcast_to(np.arange(1, best.shape[1] + 1), best.shape)[kept])
+                columns["mass"].append(mass[kept])
+                columns["probability"].append(np.divide(mass, total[:, None], out=mass * 0, where=kept)[kept])
+                columns["label"].append(np.full(int(kept.sum()), block.label, dtype=object))
+        return self._match_table(columns, axis)
+
+    def _match_table(self, columns: Mapping[str, list[Any]], axis: int) -> pd.DataFrame:
+        joined = {
+            name: np.concatenate(parts) if parts else np.empty(0, dtype=np.intp)
+            for name, parts in columns.items()
+        }
+        order = np.lexsort((joined["rank"], joined["own"]))
+        joined = {name: values[order] for name, values in joined.items()}
+        cells = {
+            "source": joined["own" if axis == 0 else "other"],
+            "target": joined["other" if axis == 0 else "own"],
+        }
+        for side, names in (("source", self.source_names), ("target", self.target_names)):
+            if names is not None:
+                cells[side] = np.asarray(names, dtype=object)[cells[side]]
+        rest = {name: joined[name] for name in ("rank", "probability", "mass", "label")}
+        return pd.DataFrame({**cells, **rest})
+
+    # ------------------------------------------------------------------------------------------------ storing
+
+    def to_sparse(
+        self,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        max_memory_gb: float = 4.0,
+    ) -> sp.csr_matrix:
+        """Return the coupling as one CSR matrix, with all entries or only those that matter.
+
+        Parameters
+        ----------
+        top_k
+            Keep the largest entries of each row, this many.
         threshold
-            Largest share of a row that may be dropped; 0 keeps everything.
+            Largest share of the mass of a row that may be dropped: an entry goes if it holds less than ``threshold / m`` of
+            its row, m the target cells of its block. So no row loses more than ``threshold``, whatever the size of the
+            block.
         dtype
             Of the masses. float32 keeps seven digits of each.
+        max_memory_gb
+            Refuse to build a larger matrix.
 
         Returns
         -------
         csr_matrix
-            (n_source, n_target).
+            (n_source, n_target). What is left of a row is scaled up to the mass that it had, so row masses are kept.
+
+        Raises
+        ------
+        ValueError
+            If top_k or threshold cannot be used.
+        TooLargeError
+            If the matrix would take more memory than ``max_memory_gb``. Nothing of it has been taken then.
         """
-        return self.sparsify(threshold, dtype)[0]
+        return self.sparsify(top_k, threshold, dtype, max_memory_gb)[0]
 
     def sparsify(
-        self, threshold: float = THRESHOLD, dtype: npt.DTypeLike = np.float32
+        self,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        max_memory_gb: float = 4.0,
     ) -> tuple[sp.csr_matrix, dict[str, Scalar]]:
-        """Return :meth:`to_sparse` and what it cost: ``n_dropped``, ``mass_dropped`` and ``threshold``.
-
-        ``mass_dropped`` is relative to the mass of the coupling.
-        """
-        if not 0 <= threshold < 1:
+        """Return :meth:`to_sparse` and what it cost: ``n_dropped``, ``mass_dropped`` (relative) and ``threshold``."""
+        share = 0.0 if threshold is None else float(threshold)
+        if not 0 <= share < 1:
             raise ValueError(f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}.")
-        indptr = np.zeros(self.shape[0] + 1, dtype=np.int64)
-        n_dropped, lost = 0, 0.0
-        for piece in self._stored(threshold):
-            indptr[piece.rows + 1] = piece.counts
-            n_dropped, lost = n_dropped + piece.n_dropped, lost + piece.mass_dropped
-        np.cumsum(indptr, out=indptr)
-        indices, data = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=dtype)
-        for piece in self._stored(threshold):
-            ends = np.cumsum(piece.counts)
-            place = np.repeat(indptr[piece.rows] - (ends - piece.counts), piece.counts)
-            place += np.arange(place.size)
-            indices[place], data[place] = piece.columns, piece.values
-        matrix = sp.csr_matrix((data, indices, indptr), shape=self.shape)
-        matrix.sort_indices()
-        total = self.mass
-        report: dict[str, Scalar] = {
-            "threshold": float(threshold),
-            "n_dropped": n_dropped,
-            "mass_dropped": max(0.0, lost / total) if total > 0 else 0.0,
-        }
-        return matrix, report
+        if top_k is not None:
+            _check_number("top_k, the entries kept of a row,", top_k)
 
-    def _stored(self, threshold: float) -> Iterator[_Piece]:
+        entry = (np.dtype(dtype).itemsize + 4) / 1e9
+        if top_k is None:  # a plan of low rank has no small entries: no need to count them
+            low_rank = [b.plan.shape for b in self.blocks if isinstance(b.plan, _plans.LowRankPlan)]
+            self._check_size(entry * sum(n * m for n, m in low_rank), max_memory_gb)
+        # twice through the plans, so that the matrix is the only large thing taken
+        counted = count(self._stored(top_k, share), self.shape[0])
+        self._check_size(entry * counted.n_entries, max_memory_gb)
+        matrix = fill(self._stored(top_k, share), counted, self.shape, dtype)
+        report: dict[str, Scalar] = {
+            "threshold": share,
+            "n_dropped": counted.n_dropped,
+            "mass_dropped": max(0.0, counted.mass_dropped / counted.mass) if counted.mass > 0 else 0.0,
+        }
+        return matrix, report if top_k is None else {**report, "top_k": int(top_k)}
+
+    def _check_size(self, needed: float, allowed: float) -> None:
+        if needed > allowed:
+            raise TooLargeError(
+                f"a matrix of this coupling would take {needed:.1f} GB, more than max_memory_gb={allowed:g}. Keep the "
+                f"best matches only (top_k=20, threshold=1e-3), use push, pull or top_matches, which need no "
+                f"matrix, or raise max_memory_gb if the machine has the memory."
+            )
+
+    def _stored(self, top_k: int | None, threshold: float) -> Iterator[Piece]:
         """Yield the entries that stay, some rows of a block at a time."""
-        for rows, columns, plan in self.parts():
-            step = max(1, BLOCK_VALUES // max(1, columns.size))
-            for start in range(0, rows.size, step):
-                yield _keep(rows[start : start + step], columns, plan[start : start + step], threshold)
+        for block in self.blocks:
+            for start, stop, part in _plans.slices(block.plan):
+                yield keep(block.rows[start:stop], block.columns, part, top_k, threshold)
+
+    def to_dense(self, max_memory_gb: float = 2.0) -> Float64Array:
+        """Return the whole matrix, float64 (n_source, n_target), zeros included.
+
+        Raises
+        ------
+        TooLargeError
+            If it would take more memory than ``max_memory_gb``. Nothing has been taken then.
+        """
+        self._check_size(8.0 * self.shape[0] * self.shape[1] / 1e9, max_memory_gb)
+        out = np.zeros(self.shape)
+        for block in self.blocks:
+            for start, stop, part in _plans.slices(block.plan):
+                own = block.rows[start:stop]
+                out[np.ix_(own, block.columns)] = part.toarray() if sp.issparse(part) else part
+        return out
+
+    def save(self, path: str | Path) -> None:
+        """Write the coupling into one file, readable by :meth:`load`; a file that is there is replaced when done.
+
+        Parameters
+        ----------
+        path
+            The file, by custom ``.npz``. Factors are stored as factors, so a large coupling stays small.
+        """
+        from scgroove.aligners._storage import save
+
+        save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Coupling:
+        """Read a coupling that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it holds no coupling, or one of a later version of scgroove.
+        """
+        from scgroove.aligners._storage import load
+
+        return load(Path(path))
 
     def __repr__(self) -> str:
         """Return shape, blocks and, where known, the method and how well it converged."""
@@ -299,10 +611,46 @@ class Coupling:
         ]
         return f"Coupling({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: size, and the evidence that is one number or word."""
+        head = {
+            "source x target cells": f"{self.shape[0]:,} x {self.shape[1]:,}",
+            "blocks": f"{len(self.blocks):,}",
+            "memory": f"{self.nbytes / 1e6:,.1f} MB",
+        }
+        shown = {
+            key: f"{value:.3g}" if isinstance(value, float) else str(value)
+            for key, value in self.evidence.items()
+            if isinstance(value, str | bool | int | float) and not key.endswith("_version")
+        }
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(key)}</th><td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for key, value in {**head, **shown}.items()
+        )
+        return f"<table><caption>Coupling</caption>{rows}</table>"
 
-def _values(plan: Plan) -> npt.NDArray[Any]:
-    """Return the stored values of a plan: a view."""
-    return np.asarray(plan.data if sp.issparse(plan) else plan)
+
+def _axis(side: str) -> int:
+    if side not in ("source", "target"):
+        raise ValueError(f"side must be 'source' or 'target'; found {side!r}.")
+    return 0 if side == "source" else 1
+
+
+def _check_number(what: str, number: Any) -> None:
+    if not isinstance(number, int | np.integer) or number < 1:
+        raise ValueError(f"{what} must be at least 1, and whole; found {number!r}.")
+
+
+def _flat_sum(part: Any, axis: int) -> Float64Array:
+    return np.asarray(part.sum(axis=axis), dtype=np.float64).ravel()
+
+
+def _times_log(part: Any) -> Any:
+    """Return T log T, 0 where T is."""
+    values = part.copy()
+    data = np.asarray(values.data if sp.issparse(values) else values)
+    np.multiply(data, np.log(data, out=np.zeros_like(data), where=data > 0), out=data)
+    return values
 
 
 def _indicator(codes: IntArray) -> tuple[IntArray, sp.csr_matrix]:
@@ -314,59 +662,39 @@ def _indicator(codes: IntArray) -> tuple[IntArray, sp.csr_matrix]:
     return present, one_hot
 
 
-def _check_rows(name: str, values: Any, expected: int, side: str) -> None:
-    shape = np.shape(values)
-    if len(shape) != 2 or shape[0] != expected:
-        raise ValueError(f"{name} must have one row a {side} cell: expected ({expected}, d), found {shape}.")
-
-
-def _average(
-    parts: Iterator[tuple[IntArray, IntArray, Plan]], values: Any, n: int, dtype: npt.DTypeLike
-) -> Float64Array:
-    """Return the means of ``values`` weighted by rows of the plans, some rows at a time."""
+def _checked_rows(name: str, values: Any, expected: int, side: str) -> Any:
     values = values.tocsr() if sp.issparse(values) else np.asarray(values)
-    out = np.full((n, values.shape[1]), np.nan, dtype=dtype)
-    step = max(1, BLOCK_VALUES // max(1, values.shape[1]))
-    for rows, columns, plan in parts:
-        mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
-        kept = np.flatnonzero(mass > 0)
-        mine, plan = values[columns], plan if isinstance(plan, np.ndarray) else sp.csr_matrix(plan)
-        for start in range(0, kept.size, step):
-            block = kept[start : start + step]
-            product = plan[block] @ mine
-            dense = product.toarray() if sp.issparse(product) else np.asarray(product)
-            out[rows[block]] = dense / mass[block, None]
-    return out
+    if values.ndim != 2 or values.shape[0] != expected:
+        raise ValueError(
+            f"{name} must have one row a {side} cell: expected ({expected}, d), found {values.shape}."
+        )
+    return values
 
 
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """Entries of some rows, ordered by row: where they stand, how many each row has, and what was dropped."""
-
-    rows: IntArray
-    counts: IntArray
-    columns: IntArray
-    values: Float64Array
-    n_dropped: int
-    mass_dropped: float
+def _write_means(
+    out: npt.NDArray[Any], cells: IntArray, mass: Float64Array, products: Iterator[tuple[int, int, Any]]
+) -> None:
+    """Write the products divided by the masses into ``out``, but for cells without mass."""
+    for start, stop, product in products:
+        kept = np.flatnonzero(mass[start:stop] > 0)
+        dense = product[kept].toarray() if sp.issparse(product) else np.asarray(product)[kept]
+        out[cells[start:stop][kept]] = dense / mass[start:stop][kept, None]
 
 
-def _keep(rows: IntArray, columns: IntArray, plan: Plan, threshold: float) -> _Piece:
-    """Keep the entries that hold their share of the row, scaled so that the row keeps its mass."""
-    mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
-    floor = threshold * mass / max(1, plan.shape[1])
-    n_stored = int(np.count_nonzero(_values(plan)))
-    if isinstance(plan, np.ndarray):
-        row, column = np.nonzero((plan > 0) & (plan >= floor[:, None]))
-        values = plan[row, column]
-    else:
-        entries = sp.csr_matrix(plan).tocoo()
-        stays = (entries.data > 0) & (entries.data >= floor[entries.row])
-        row, column, values = entries.row[stays], entries.col[stays], entries.data[stays]
-    counts = np.bincount(row, minlength=rows.size).astype(np.intp)
-    if values.size == n_stored:
-        return _Piece(rows, counts, columns[column], values, 0, 0.0)
-    left = np.bincount(row, values, minlength=rows.size)
-    scale = np.divide(mass, left, out=np.ones_like(mass), where=left > 0)
-    lost = float(mass.sum() - left.sum())
-    return _Piece(rows, counts, columns[column], values * scale[row], n_stored - values.size, lost)
+def _slices_along(plan: BlockPlan, axis: int) -> Iterator[tuple[int, int, Float64Array]]:
+    """Yield (start, stop, masses of these cells over the other side) as dense arrays of some cells each."""
+    if axis == 0:
+        for start, stop, part in _plans.slices(plan):
+            yield start, stop, part.toarray() if sp.issparse(part) else np.asarray(part)
+        return
+    for start, stop in in_slices(plan.shape[1], plan.shape[0], _plans.BLOCK_VALUES):
+        yield start, stop, _plans.column_slice(plan, start, stop).T
+
+
+def _best(part: Float64Array, n: int) -> tuple[IntArray, Float64Array, Float64Array]:
+    """Return the positions and masses of the n largest entries of each row, descending, and the row sums."""
+    n = min(n, part.shape[1])
+    best = np.argpartition(-part, n - 1, axis=1)[:, :n]
+    order = np.argsort(-np.take_along_axis(part, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)
+    return best, np.take_along_axis(part, best, axis=1), part.sum(axis=1)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._types import Float64Array
-from scgroove.aligners._linear import Cost, check_representations, pairwise_cost
+from scgroove.aligners._base import check_representations
+from scgroove.aligners._costs import Cost, mean_pairwise_cost, pairwise_cost
 
 BLOCK_VALUES: Final = 2**22
 """Costs, or values, computed at a time (32 MB of float64)."""
@@ -60,7 +61,7 @@ def entropic_map(
         raise ValueError(f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.")
     held: Any = sp.csr_matrix(values).T if sp.issparse(values) else np.asarray(values, dtype=np.float32)
     width = int(np.shape(values)[1])
-    absolute = epsilon * _mean_cost(x, y, cost)
+    absolute = epsilon * (mean_pairwise_cost(x, y, cost) or 1.0)
     mapped = np.empty((len(x), width), dtype=np.float32)
     step = max(1, BLOCK_VALUES // max(len(y), width))
     for start in range(0, len(x), step):
@@ -77,15 +78,3 @@ def _softmax(cost: Float64Array, epsilon: float) -> Float64Array:
     np.exp(cost, out=cost)
     cost /= cost.sum(axis=1, keepdims=True)
     return cost
-
-
-def _mean_cost(x: Float64Array, y: Float64Array, cost: Cost) -> float:
-    """Return the mean cost over all pairs in linear time; 1 if it is zero."""
-    if cost == "cosine":
-        x, y = (z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-300) for z in (x, y))
-        mean = float(1.0 - x.mean(axis=0) @ y.mean(axis=0))
-    else:
-        centre = y.mean(axis=0)
-        x, y = x - centre, y - centre
-        mean = float((x**2).sum(axis=1).mean() + (y**2).sum(axis=1).mean())
-    return mean if mean > 0 else 1.0

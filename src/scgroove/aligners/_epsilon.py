@@ -1,10 +1,11 @@
-"""What eps means: a share of the mean or the largest cost, so that it does not depend on units."""
+"""What eps means: a share of the mean or the largest cost, so that it does not depend on units; and its choice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from scgroove._types import Float64Array
 
@@ -12,6 +13,13 @@ EpsilonScale: TypeAlias = Literal["mean", "max"]
 EpsilonScope: TypeAlias = Literal["block", "global"]
 SCALES: Final[tuple[str, ...]] = ("mean", "max")
 SCOPES: Final[tuple[str, ...]] = ("block", "global")
+AUTO: Final = "auto"
+
+SMALLEST: Final = 1e-7
+"""Relative eps below which rounding decides: costs differ by less."""
+
+LARGE: Final = 10.0
+"""Relative eps above which a coupling hardly differs from the independent one."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +49,65 @@ def cost_scale(summaries: Iterable[CostSummary], scale: EpsilonScale) -> float:
     return value if value > 0 else 1.0
 
 
-def check_epsilon(epsilon: float, scale: str, scope: str) -> None:
-    """Refuse an eps that cannot be used.
+def check_epsilon(epsilon: Any, scale: str) -> None:
+    """Refuse an eps that cannot be used, and warn of one that makes no sense.
 
     Raises
     ------
     ValueError
-        If eps is not positive, or scale or scope is unknown.
+        If eps is neither ``"auto"`` nor a positive number that can be computed with, or the scale is unknown.
+
+    Warns
+    -----
+    UserWarning
+        If eps is so large that the coupling says nothing.
     """
-    if not epsilon > 0:
-        raise ValueError(
-            f"epsilon must be positive, relative to the {scale} cost; found {epsilon!r}. For an exact coupling "
-            f"without entropy use method='emd'."
-        )
     if scale not in SCALES:
         raise ValueError(f"epsilon_scale must be one of {', '.join(map(repr, SCALES))}; found {scale!r}.")
+    if epsilon == AUTO:
+        return
+    if isinstance(epsilon, str | bool) or not 0 < epsilon < float("inf"):
+        raise ValueError(
+            f"epsilon must be positive, relative to the {scale} cost, or 'auto'; found {epsilon!r}. For an exact coupling "
+            f"without entropy use method='emd'."
+        )
+    if epsilon < SMALLEST:
+        raise ValueError(
+            f"epsilon={epsilon:g} is too small to compute with: it is relative to the {scale} cost, and costs are "
+            f"known to about {SMALLEST:g} of it. For an exact coupling without entropy use method='emd'."
+        )
+    if epsilon > LARGE:
+        warnings.warn(
+            f"epsilon={epsilon:g} is relative to the {scale} cost, so each cell will match nearly all others alike. Was "
+            f"an absolute value meant? Divide it by the {scale} cost.",
+            UserWarning,
+            stacklevel=6,  # the call of the aligner, through the __post_init__ of its classes
+        )
+
+
+def check_scope(scope: str) -> None:
+    """Refuse an unknown scope.
+
+    Raises
+    ------
+    ValueError
+        If it is neither ``"block"`` nor ``"global"``.
+    """
     if scope not in SCOPES:
         raise ValueError(f"epsilon_scope must be one of {', '.join(map(repr, SCOPES))}; found {scope!r}.")
+
+
+def check_grid(epsilons: Sequence[float]) -> list[float]:
+    """Return the eps to try, largest first.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one that cannot be used.
+    """
+    grid = sorted({float(epsilon) for epsilon in epsilons}, reverse=True)
+    if not grid:
+        raise ValueError("epsilons is empty: name the eps to try, such as (1, 0.3, 0.1, 0.03, 0.01).")
+    for epsilon in grid:
+        check_epsilon(epsilon, "mean")
+    return grid

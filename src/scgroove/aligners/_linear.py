@@ -1,229 +1,164 @@
-"""Linear aligners: optimal transport between representations in one space, exact or entropic."""
+"""Linear aligners: optimal transport between representations in one space, exact, entropic or unbalanced."""
 
 from __future__ import annotations
 
-import time
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.spatial.distance import cdist
 
-from scgroove._types import Float64Array, Labels, Scalar
-from scgroove.aligners._base import ALIGNERS, ConvergenceWarning, TooLargeError, versions
-from scgroove.aligners._blocks import Block, LabelWeights, Partition, partition
-from scgroove.aligners._coupling import Coupling, CouplingBlock
-from scgroove.aligners._epsilon import CostSummary, EpsilonScale, EpsilonScope, check_epsilon, cost_scale
-from scgroove.aligners._sinkhorn import sinkhorn
-
-Cost: TypeAlias = Literal["sqeuclidean", "cosine"]
-COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine")
-
-BAD_MARGINAL: Final = 1e-3
-"""L1 error of the marginals, relative to the mass, above which a coupling is reported as bad."""
-
-
-@dataclass(frozen=True)
-class Solved:
-    """The solution of one block and what the solver said about it.
-
-    Attributes
-    ----------
-    plan
-        Masses (n, m).
-    converged
-        Whether the solver reached its tolerance, or the optimum.
-    transport_cost, objective
-        <C, T>, and what was minimised.
-    row_error, column_error
-        L1 errors of the marginals.
-    iterations
-        Iterations taken, -1 where the solver does not say.
-    epsilon, cost_scale
-        Absolute eps, and the cost that it was relative to; 0 and 1 without entropy.
-    """
-
-    plan: Float64Array | sp.csr_matrix
-    converged: bool
-    transport_cost: float
-    objective: float
-    row_error: float
-    column_error: float
-    iterations: int = -1
-    epsilon: float = 0.0
-    cost_scale: float = 1.0
+from scgroove._types import Float64Array
+from scgroove.aligners._base import ALIGNERS, BaseAligner, Evidence, Solution, Solved, marginal_errors
+from scgroove.aligners._blocks import Block, Partition
+from scgroove.aligners._costs import COSTS, BilinearCost, Cost, PairCost, SumCost
+from scgroove.aligners._entropic import EntropicAligner, Task, judged
+from scgroove.aligners._epsilon import AUTO, CostSummary, EpsilonScope, check_scope, cost_scale
+from scgroove.aligners._jobs import check_jobs, run, work_at_a_time
+from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
+from scgroove.aligners._noise import noise_epsilon
+from scgroove.aligners._plans import LowRankPlan
+from scgroove.aligners._sinkhorn import Problem, Scaled
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearAligner(ABC):
-    """Match cells by a cost between representations in one space; see the subclasses."""
+class LinearAligner(BaseAligner):
+    """Match cells by a cost between representations in one space, every label a problem of its own; see the subclasses.
 
-    name: ClassVar[str]
+    Parameters
+    ----------
+    cost
+        ``"sqeuclidean"`` (default) or ``"cosine"`` (1 - cosine similarity).
+    n_jobs
+        Blocks are solved by this many workers of joblib; None: one, or what ``joblib.parallel_config`` says, so that
+        any of its backends can be used, a Dask cluster included; -1: one a core.
+    """
+
     bytes_per_pair: ClassVar[int]
-    kept_bytes_per_pair: ClassVar[int]
+    """Memory of the work on a block."""
 
     cost: Cost = "sqeuclidean"
-    label_weights: LabelWeights = "mean"
-    max_memory_gb: float = 2.0
+    n_jobs: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
+        super().__post_init__()
         if self.cost not in COSTS:
             raise ValueError(f"cost must be one of {', '.join(map(repr, COSTS))}; found {self.cost!r}.")
-        if not self.max_memory_gb > 0:
-            raise ValueError(f"max_memory_gb must be positive; found {self.max_memory_gb!r}.")
+        check_jobs(self.n_jobs)
 
-    def align(
-        self,
-        x: npt.ArrayLike,
-        y: npt.ArrayLike,
-        labels_x: Labels | None = None,
-        labels_y: Labels | None = None,
-    ) -> Coupling:
-        """Couple source cells with target cells.
+    def _solve_all(self, parts: Partition, x: Float64Array, y: Float64Array) -> Solution:
+        tasks = self._tasks(parts, x, y)
+        setting = self._setting(tasks)
+        solve = partial(self._solve_blocks, **setting)
+        blocks = run(solve, tasks, [block.n_pairs for block in parts.blocks], self.n_jobs)
+        return Solution(blocks)
 
-        Parameters
-        ----------
-        x, y
-            Representations of the source (n_source, d) and target cells (n_target, d) in one space.
-        labels_x, labels_y
-            Label of each cell; None and NaN mean unlabelled. Given: mass stays within labels, and only cells
-            with a label of both modalities take part. Both None: an unlabelled coupling of all cells.
-
-        Returns
-        -------
-        Coupling
-            Of mass 1, with its evidence.
-
-        Raises
-        ------
-        ValueError
-            If the representations or labels do not fit, hold NaN, or share no label.
-        TooLargeError
-            If more memory than ``max_memory_gb`` would be needed. Nothing has been taken then.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the marginals are off by more than 0.1 % of the mass, or the solver gave up.
-        """
-        started = time.perf_counter()
-        x, y = check_representations(x, y)
-        parts = partition(len(x), len(y), labels_x, labels_y, self.label_weights)
-        self._check_memory(parts)
-        scale = self._common_scale(parts, x, y)
-        solved = [
-            self._solve(pairwise_cost(x[block.rows], y[block.columns], self.cost), block, scale)
+    def _tasks(self, parts: Partition, x: Float64Array, y: Float64Array) -> list[Task]:
+        return [
+            Task(PairCost(x[block.rows], y[block.columns], self.cost), block.a, block.b)
             for block in parts.blocks
         ]
-        evidence = self._evidence(parts, solved, time.perf_counter() - started)
-        self._warn(parts, solved)
-        blocks = (
-            CouplingBlock(block.label, block.rows, block.columns, solution.plan)
-            for block, solution in zip(parts.blocks, solved, strict=True)
-        )
-        return Coupling(tuple(blocks), parts.shape, evidence)
 
-    @abstractmethod
-    def _solve(self, cost: Float64Array, block: Block, scale: float | None) -> Solved:
-        """Solve one block; ``scale`` is the cost that counts as 1, None to take it from ``cost``."""
-
-    @abstractmethod
-    def _advice(self) -> str:
-        """Say which option to change if it did not converge."""
-
-    def _common_scale(self, parts: Partition, x: Float64Array, y: Float64Array) -> float | None:
-        """Return the cost that counts as 1 in all blocks alike, if there is such."""
-        return None
-
-    def estimate_memory(self, parts: Partition) -> float:
-        """Return the largest memory needed at a time, in GB.
-
-        The work on the largest block; and all plans, with their sparse form and a copy of it if nothing can be dropped.
-        """
-        pairs = [block.n_pairs for block in parts.blocks]
-        return (self.kept_bytes_per_pair * sum(pairs) + self.bytes_per_pair * max(pairs)) / 1e9
-
-    def _check_memory(self, parts: Partition) -> None:
-        needed = self.estimate_memory(parts)
-        if needed <= self.max_memory_gb:
-            return
-        largest = max(parts.blocks, key=lambda block: block.n_pairs)
-        where = (
-            f"the largest label, {largest.label!r}, has" if parts.labelled else "the unlabelled problem has"
-        )
-        advice = "" if parts.labelled else " align within labels (labelled=True),"
-        raise TooLargeError(
-            f"method {self.name!r} would need about {needed:.1f} GB, more than max_memory_gb={self.max_memory_gb:g}: "
-            f"{where} {largest.rows.size} x {largest.columns.size} pairs of cells. To go on,{advice} align a sample "
-            f"of the cells, or raise max_memory_gb if the machine has the memory."
-        )
-
-    def _evidence(
-        self, parts: Partition, solved: Sequence[Solved], seconds: float
-    ) -> dict[str, Scalar | npt.NDArray[Any]]:
-        mass = np.array([block.mass for block in parts.blocks])
-        return {
-            "method": self.name,
-            **asdict(self),
-            **_cells(parts),
-            "label_mass": mass,
-            "row_error": float(sum(s.row_error for s in solved)),
-            "column_error": float(sum(s.column_error for s in solved)),
-            "row_error_per_label": np.array([s.row_error for s in solved]) / mass,
-            "column_error_per_label": np.array([s.column_error for s in solved]) / mass,
-            "converged": all(s.converged for s in solved),
-            "converged_per_label": np.array([s.converged for s in solved]),
-            "transport_cost": float(sum(s.transport_cost for s in solved)),
-            "objective": float(sum(s.objective for s in solved)),
-            **self._solver_evidence(solved),
-            "seconds": seconds,
-            **versions("scgroove", "numpy", "scipy", "pot"),
-        }
-
-    def _solver_evidence(self, solved: Sequence[Solved]) -> dict[str, Scalar | npt.NDArray[Any]]:
-        """Return what only this kind of solver has to say."""
+    def _setting(self, tasks: Sequence[Task]) -> dict[str, Any]:
+        """Return what all blocks have in common, as arguments of :meth:`_solve_blocks`."""
         return {}
 
-    def _is_bad(self, solved: Solved, mass: float) -> bool:
-        """Whether the user must be warned of a block."""
-        return (solved.row_error + solved.column_error) / mass > BAD_MARGINAL
+    @abstractmethod
+    def _solve_blocks(self, tasks: Sequence[Task]) -> list[Solved]:
+        """Solve some blocks: the job of one worker."""
 
-    def _warn(self, parts: Partition, solved: Sequence[Solved]) -> None:
-        bad = []
-        for block, s in zip(parts.blocks, solved, strict=True):
-            if self._is_bad(s, block.mass):
-                name = f"label {block.label!r}" if parts.labelled else "all cells"
-                bad.append(f"{name} (marginal error {(s.row_error + s.column_error) / block.mass:.1e})")
-        if bad:
-            shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-            warnings.warn(
-                f"method {self.name!r} did not converge for {len(bad)} of {len(solved)} blocks: {shown}. "
-                f"Errors are relative to the mass; above {BAD_MARGINAL:g} a coupling should not be trusted. "
-                f"{self._advice()}",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+    def _kept_bytes(self, block: Block, width: int) -> int:
+        """Return the memory that the solution of a block keeps."""
+        return 0
+
+    def estimate_memory(self, parts: Partition, x: Float64Array, y: Float64Array) -> float:
+        """Return the largest memory needed at a time, in GB: the work on the largest blocks, and what is kept of all."""
+        width = x.shape[1]
+        at_work = work_at_a_time([block.n_pairs for block in parts.blocks], self.n_jobs)
+        kept = sum(self._kept_bytes(block, width) for block in parts.blocks)
+        return (self.bytes_per_pair * at_work + kept) / 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EntropicLinear(EntropicAligner, LinearAligner):
+    """What ``eot`` and ``uot`` share.
+
+    Parameters
+    ----------
+    epsilon_scope
+        ``"block"``: eps is relative to the costs of each label, so labels are alike sharp. ``"global"``: relative to
+        the costs within all labels, so the absolute eps is the same for all.
+    """
+
+    bytes_per_pair: ClassVar[int] = 17  # costs, plan, and a mask
+
+    epsilon_scope: EpsilonScope = "block"
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be used."""
+        super().__post_init__()
+        check_scope(self.epsilon_scope)
+
+    def _setting(self, tasks: Sequence[Task]) -> dict[str, Any]:
+        common = None
+        if self.epsilon_scope == "global":
+            common = cost_scale((CostSummary.of(task.cost.rows()) for task in tasks), self.epsilon_scale)
+        if self.epsilon == AUTO:
+            return {"common": common, "relative": noise_epsilon(tasks, self.epsilon_scale, common)}
+        return {"common": common, "relative": float(self.epsilon)}
+
+    def _scaled_tasks(
+        self, tasks: Sequence[Task], common: float | None, relative: float
+    ) -> Iterator[tuple[Task, float]]:
+        """Yield the tasks with their absolute eps, and the cost that it is relative to."""
+        for task in tasks:
+            scale = common
+            if scale is None:
+                scale = cost_scale([CostSummary.of(task.cost.rows())], self.epsilon_scale)
+            yield replace(task, epsilon=relative * scale), scale
+
+    def _solve_entropic(
+        self,
+        tasks: Sequence[Task],
+        common: float | None,
+        relative: float,
+        finish: Callable[[Task, Problem, Scaled, float], Solved] = judged,
+        **options: Any,
+    ) -> list[Solved]:
+        given = list(self._scaled_tasks(tasks, common, relative))
+        solved = self._solve_tasks((task for task, _ in given), **options)
+        # map: the variables of a loop would keep costs and plan of a block while the next is solved
+        return list(map(lambda own, found: finish(own[0], found[0], found[1], own[1]), given, solved))
+
+    def _kept_bytes(self, block: Block, width: int) -> int:
+        cells = block.rows.size + block.columns.size
+        return min(8 * block.n_pairs, 8 * cells * (width + 1))
+
+    def _solver_evidence(self, solution: Solution) -> Evidence:
+        found = super()._solver_evidence(solution)
+        first = solution.blocks[0]
+        return {**found, "epsilon_relative": first.epsilon / first.cost_scale}
 
 
 @ALIGNERS.register("eot")
 @dataclass(frozen=True, kw_only=True)
-class EntropicOT(LinearAligner):
+class EntropicOT(_EntropicLinear):
     """Entropic optimal transport: ``min <C, T> - eps H(T)`` subject to the marginals.
 
     H(T) = -sum_ij T_ij (log T_ij - 1).
 
-    With labels, every label is a problem of its own. Uniform masses inside a problem.
+    With labels, every label is a problem of its own, solved by a stabilised Sinkhorn iteration.
 
     Parameters
     ----------
     epsilon
         eps, relative to the mean (or largest) cost. Small: each cell matches few; large: everyone matches everyone.
+        ``"auto"``: the noise between matched cells, estimated by maximum likelihood (Rigollet and Weed 2018).
     epsilon_scale
         ``"mean"`` or ``"max"``: the cost that eps is relative to.
     epsilon_scope
@@ -233,79 +168,170 @@ class EntropicOT(LinearAligner):
         Stop when the L1 error of the column marginals, relative to the mass, is below this.
     max_iter
         Largest number of Sinkhorn iterations of a label.
+    rank
+        None: the plan itself. A number: a plan of this rank, ``T = Q diag(1/g) R'``, by ott-jax, in memory linear in the
+        number of cells, for an unlabelled problem too large for a plan. 10 to 100 is usual.
+    seed
+        Of the first factors, with ``rank``.
+    backend
+        ``"pot"`` (NumPy and POT, on the CPU), ``"jax"`` (on the device that JAX has, many blocks at a time), or
+        ``"auto"``: JAX if its device is not a CPU.
     cost
         ``"sqeuclidean"`` (default) or ``"cosine"`` (1 - cosine similarity).
+    n_jobs
+        Workers of joblib; None: one, or what ``joblib.parallel_config`` says.
     label_weights
         Mass of a label: ``"mean"`` of its shares of the source and target cells, ``"source"``, ``"target"`` or
         ``"equal"``.
     max_memory_gb
         Refuse, before taking any, to use more memory than this.
+    strict
+        Raise :class:`ConvergenceError` instead of warning about a bad solution.
 
     References
     ----------
-    Cuturi 2013, arXiv 1306.0895; user guide, "Alignment".
+    Cuturi 2013, arXiv 1306.0895; Scetbon, Cuturi and Peyré 2021, arXiv 2103.04737 (low rank); Rigollet and Weed 2018,
+    arXiv 1809.05572 (``epsilon="auto"``); user guide, "Alignment".
     """
 
     name: ClassVar[str] = "eot"
-    bytes_per_pair: ClassVar[int] = 16
-    kept_bytes_per_pair: ClassVar[int] = 24
 
-    epsilon: float = 0.05
-    epsilon_scale: EpsilonScale = "mean"
-    epsilon_scope: EpsilonScope = "block"
-    tol: float = 1e-5
-    max_iter: int = 10000
+    rank: int | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         super().__post_init__()
-        check_epsilon(self.epsilon, self.epsilon_scale, self.epsilon_scope)
-        if not self.tol > 0 or not self.max_iter >= 1:
+        check_rank(self.rank)
+        if self.rank is not None and self.epsilon_scope != "block":
             raise ValueError(
-                f"tol must be positive and max_iter at least 1; found {self.tol!r} and {self.max_iter!r}."
+                "rank needs epsilon_scope='block': the costs of all pairs are never computed with it."
             )
 
-    def _common_scale(self, parts: Partition, x: Float64Array, y: Float64Array) -> float | None:
-        if self.epsilon_scope == "block":
-            return None
-        costs = (pairwise_cost(x[block.rows], y[block.columns], self.cost) for block in parts.blocks)
-        return cost_scale(map(CostSummary.of, costs), self.epsilon_scale)
+    def _solve_blocks(
+        self, tasks: Sequence[Task], common: float | None = None, relative: float = 0.05
+    ) -> list[Solved]:
+        if self.rank is not None:
+            return [self._low_rank(task, relative) for task in tasks]
+        return self._solve_entropic(tasks, common, relative)
 
-    def _solve(self, cost: Float64Array, block: Block, scale: float | None) -> Solved:
-        if scale is None:
-            scale = cost_scale([CostSummary.of(cost)], self.epsilon_scale)
-        epsilon = self.epsilon * scale
-        a, b = block.a, block.b
-        result = sinkhorn(cost, a, b, epsilon, tol=self.tol, max_iter=self.max_iter)
-        plan = result.plan
-        transport_cost = float(np.vdot(cost, plan))
-        # cost is no longer needed: reuse its memory for T log T
-        np.log(plan, out=cost, where=plan > 0)
-        negative_entropy = float(np.vdot(plan, cost)) - float(plan.sum())
+    def _low_rank(self, task: Task, relative: float) -> Solved:
+        from scgroove.aligners._jax import low_rank_sinkhorn
+
+        cost = task.cost
+        assert isinstance(cost, PairCost)
+        scale = low_rank_scale(cost, self.epsilon_scale)
+        rank = min(int(self.rank or 1), *cost.shape)
+        mass = float(task.a.sum())
+        result = low_rank_sinkhorn(
+            cost.x,
+            cost.y,
+            task.a / mass,
+            task.b / mass,
+            epsilon=relative * scale,
+            cost=cost.kind,
+            rank=rank,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            seed=self.seed,
+        )
+        plan = LowRankPlan(result.q * mass, result.r * mass, result.g * mass)
+        row_error, column_error = plan_errors(plan, task.a, task.b)
         return Solved(
             plan=plan,
-            iterations=result.iterations,
-            converged=result.converged,
-            transport_cost=transport_cost,
-            objective=transport_cost + epsilon * negative_entropy,
-            row_error=float(np.abs(plan.sum(axis=1) - a).sum()),
-            column_error=float(np.abs(plan.sum(axis=0) - b).sum()),
-            epsilon=epsilon,
+            row_error=row_error,
+            column_error=column_error,
+            converged=bool(result.converged),
+            transport_cost=float(result.objective) * mass,
+            objective=float(result.objective) * mass,
+            iterations=int(result.iterations),
+            epsilon=relative * scale,
             cost_scale=scale,
         )
 
-    def _solver_evidence(self, solved: Sequence[Solved]) -> dict[str, Scalar | npt.NDArray[Any]]:
-        return {
-            "epsilon_absolute": np.array([s.epsilon for s in solved]),
-            "cost_scale": np.array([s.cost_scale for s in solved]),
-            "iterations": np.array([s.iterations for s in solved], dtype=np.int64),
-        }
+    def _solver_evidence(self, solution: Solution) -> Evidence:
+        found = super()._solver_evidence(solution)
+        return found if self.rank is None else {**found, "backend_used": "jax"}
 
-    def _advice(self) -> str:
-        return (
-            f"Raise max_iter (now {self.max_iter}), or epsilon (now {self.epsilon:g} of the {self.epsilon_scale} "
-            f"cost): a larger one converges faster and spreads the mass wider."
-        )
+    def estimate_memory(self, parts: Partition, x: Float64Array, y: Float64Array) -> float:
+        """Return the largest memory needed at a time, in GB; with ``rank``, that of the factors and their gradients."""
+        if self.rank is None:
+            return super().estimate_memory(parts, x, y)
+        cells = max(block.rows.size + block.columns.size for block in parts.blocks)
+        return float(8.0 * cells * (12 * self.rank + 4 * x.shape[1]) / 1e9)
+
+    def _memory_advice(self) -> list[str]:
+        return ["ask for a plan of low rank (rank=50)"] if self.rank is None else []
+
+
+@ALIGNERS.register("uot")
+@dataclass(frozen=True, kw_only=True)
+class UnbalancedOT(_EntropicLinear):
+    """Unbalanced entropic optimal transport, for cells that have no counterpart.
+
+    ``min <C, T> + eps KL(T | a b' / w) + rho_source KL(T1 | a) + rho_target KL(T'1 | b)``
+
+    with KL(p | q) = sum_i p_i log(p_i / q_i) - p_i + q_i, and w the mass of the block. Cells may get less mass, or more, than
+    they were to have: the marginal errors of the evidence say how much mass was moved, and are no fault of the solver.
+
+    For exact marginals, KL(T | a b' / w) differs from -H(T) by a constant. Here it does not: -H alone would reward mass for
+    being spread over many cells, so that the mass of a coupling would grow with their number.
+
+    Parameters
+    ----------
+    rho_source, rho_target
+        Penalties of the marginals, relative to the same cost as eps. Large: as ``eot``; ``inf``: that side is met
+        exactly; small: cells that are far from all others lose their mass.
+    epsilon, epsilon_scale, epsilon_scope, max_iter, backend, cost, n_jobs, label_weights, max_memory_gb, strict
+        As for :class:`EntropicOT`.
+    tol
+        Stop when no potential changes by more than this, in units of eps, in an iteration.
+
+    References
+    ----------
+    Chizat et al. 2018, arXiv 1607.05816; Séjourné, Vialard and Peyré 2022, arXiv 2201.00730.
+    """
+
+    name: ClassVar[str] = "uot"
+
+    rho_source: float = 1.0
+    rho_target: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be used."""
+        super().__post_init__()
+        for option in ("rho_source", "rho_target"):
+            if not getattr(self, option) > 0:
+                raise ValueError(
+                    f"{option} must be positive, relative to the {self.epsilon_scale} cost, or inf for an exact marginal; "
+                    f"found {getattr(self, option)!r}."
+                )
+
+    def _solve_blocks(
+        self, tasks: Sequence[Task], common: float | None = None, relative: float = 0.05
+    ) -> list[Solved]:
+        # the penalties are relative to the cost of each block, so blocks are solved alone unless that is common
+        if common is not None:
+            return self._solve_alike(tasks, common, relative)
+        return [self._solve_alike([task], None, relative)[0] for task in tasks]
+
+    def _solve_alike(self, tasks: Sequence[Task], common: float | None, relative: float) -> list[Solved]:
+        scale = common
+        if scale is None:
+            scale = cost_scale([CostSummary.of(tasks[0].cost.rows())], self.epsilon_scale)
+        rho = (self.rho_source * scale, self.rho_target * scale)
+        tilted = [replace(task, cost=tilted_cost(task, relative * scale)) for task in tasks]
+        finish = partial(judged_with_penalty, rho=rho)
+        return self._solve_entropic(tilted, scale, relative, finish, rho=rho)
+
+    def _is_bad(self, solved: Solved, mass: float) -> bool:
+        return not solved.converged
+
+    def _solver_evidence(self, solution: Solution) -> Evidence:
+        from scgroove.aligners._plans import row_sums
+
+        found = super()._solver_evidence(solution)
+        return {**found, "mass": float(sum(row_sums(s.plan).sum() for s in solution.blocks))}
 
 
 @ALIGNERS.register("emd")
@@ -320,7 +346,7 @@ class ExactOT(LinearAligner):
     ----------
     max_iter
         Largest number of simplex iterations of a label.
-    cost, label_weights, max_memory_gb
+    cost, n_jobs, label_weights, max_memory_gb, strict
         As for :class:`EntropicOT`.
 
     References
@@ -330,26 +356,26 @@ class ExactOT(LinearAligner):
     """
 
     name: ClassVar[str] = "emd"
+    packages: ClassVar[tuple[str, ...]] = ("scgroove", "numpy", "scipy", "pot")
     bytes_per_pair: ClassVar[int] = 160
-    kept_bytes_per_pair: ClassVar[int] = 0
 
     max_iter: int = 10_000_000
 
-    def _solve(self, cost: Float64Array, block: Block, scale: float | None) -> Solved:
-        import ot
+    def _solve_blocks(self, tasks: Sequence[Task]) -> list[Solved]:
+        return [self._solve(task) for task in tasks]
 
-        a, b = block.a, block.b
-        with warnings.catch_warnings():  # POT warns of what is reported as evidence here
-            warnings.simplefilter("ignore")
-            plan, log = ot.emd(a, b * (a.sum() / b.sum()), cost, numItermax=self.max_iter, log=True)
+    def _solve(self, task: Task) -> Solved:
+        cost = task.cost.rows()
+        plan, optimal = exact_plan(cost, task.a, task.b, self.max_iter)
         transport_cost = float(np.vdot(cost, plan))
+        row_error, column_error = marginal_errors(plan, task.a, task.b)
         return Solved(
             plan=sp.csr_matrix(plan),
-            converged=log["warning"] is None,
+            converged=optimal,
             transport_cost=transport_cost,
             objective=transport_cost,
-            row_error=float(np.abs(plan.sum(axis=1) - a).sum()),
-            column_error=float(np.abs(plan.sum(axis=0) - b).sum()),
+            row_error=row_error,
+            column_error=column_error,
         )
 
     def _is_bad(self, solved: Solved, mass: float) -> bool:
@@ -359,70 +385,46 @@ class ExactOT(LinearAligner):
         return f"Raise max_iter (now {self.max_iter}), or use method='eot'."
 
 
-def check_representations(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-    """Return two representations as float64 matrices of one width.
+def exact_plan(
+    cost: Float64Array, a: Float64Array, b: Float64Array, max_iter: int
+) -> tuple[Float64Array, bool]:
+    """Return the exact plan (n, m) by POT's network simplex, and whether it is optimal."""
+    import ot
 
-    Raises
-    ------
-    ValueError
-        If they are not matrices, hold NaN or infinite values, or have different widths.
-    """
-    arrays = []
-    for name, given in (("x", x), ("y", y)):
-        array = np.asarray(given, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] == 0:
-            raise ValueError(f"{name} must be a matrix (n cells, d dimensions); found shape {array.shape}.")
-        bad = ~np.isfinite(array).all(axis=1)
-        if bad.any():
-            raise ValueError(
-                f"{name} holds NaN or infinite values in {int(bad.sum())} of {bad.size} cells, first in cell "
-                f"{int(bad.argmax())}. Leave those cells out, or compute the representation again."
-            )
-        arrays.append(array)
-    if arrays[0].shape[1] != arrays[1].shape[1]:
-        raise ValueError(
-            f"a linear alignment needs both modalities in one space: found {arrays[0].shape[1]} dimensions in the "
-            f"source and {arrays[1].shape[1]} in the target. Use a shared representation."
-        )
-    return arrays[0], arrays[1]
+    with warnings.catch_warnings():  # POT warns of what is reported as evidence here
+        warnings.simplefilter("ignore")
+        plan, log = ot.emd(a, b * (a.sum() / b.sum()), cost, numItermax=max_iter, log=True)
+    return plan, log["warning"] is None
 
 
-def pairwise_cost(x: Float64Array, y: Float64Array, cost: Cost = "sqeuclidean") -> Float64Array:
-    """Return the costs between all cells, float64 (n, m): squared Euclidean, or 1 - cosine similarity.
-
-    Raises
-    ------
-    ValueError
-        If the cost is ``"cosine"`` and a cell is at the origin.
-    """
-    if cost == "sqeuclidean":
-        return np.asarray(cdist(x, y, "sqeuclidean"))
-    lengths = [np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
-    for side, length in zip(("source", "target"), lengths, strict=True):
-        if (length == 0).any():
-            raise ValueError(
-                f"cost='cosine' needs a direction: {int((length == 0).sum())} {side} cells are at the origin. "
-                f"Leave them out, or use cost='sqeuclidean'."
-            )
-    half: Float64Array = cdist(x / lengths[0], y / lengths[1], "sqeuclidean")
-    half *= 0.5
-    return half
+def judged_with_penalty(
+    task: Task, problem: Problem, scaled: Scaled, cost_scale: float, rho: tuple[float, float]
+) -> Solved:
+    """Return a solution of tilted costs with its true cost, and with the penalties of its marginals in its objective."""
+    solved = judged(task, problem, scaled, cost_scale)
+    rows, columns = scaled.plan.sum(axis=1), scaled.plan.sum(axis=0)
+    mass = float(task.a.sum())
+    tilt = float(rows @ np.log(task.a) + columns @ np.log(task.b) - rows.sum() * np.log(mass))
+    penalty = sum(
+        weight * kullback_leibler(found, wanted)
+        for weight, found, wanted in zip(rho, (rows, columns), (task.a, task.b), strict=True)
+        if np.isfinite(weight)
+    )
+    return replace(
+        solved,
+        transport_cost=solved.transport_cost + task.epsilon * tilt,
+        objective=solved.objective + task.epsilon * mass + penalty,
+    )
 
 
-def _cells(parts: Partition) -> dict[str, Scalar | npt.NDArray[Any]]:
-    n_source = np.array([block.rows.size for block in parts.blocks], dtype=np.int64)
-    n_target = np.array([block.columns.size for block in parts.blocks], dtype=np.int64)
-    return {
-        "labelled": parts.labelled,
-        "n_source": parts.shape[0],
-        "n_target": parts.shape[1],
-        "n_source_used": int(n_source.sum()),
-        "n_target_used": int(n_target.sum()),
-        "labels": np.array([block.label for block in parts.blocks], dtype=object),
-        "n_source_per_label": n_source,
-        "n_target_per_label": n_target,
-        "labels_only_source": np.array(parts.only_source, dtype=object),
-        "labels_only_target": np.array(parts.only_target, dtype=object),
-        "n_source_unlabelled": parts.n_unlabelled[0],
-        "n_target_unlabelled": parts.n_unlabelled[1],
-    }
+def tilted_cost(task: Task, epsilon: float) -> SumCost:
+    """Return ``C_ij - eps log(a_i b_j / w)``: with it, the entropy becomes ``KL(T | a b' / w)``, but for a constant."""
+    r, c = -epsilon * np.log(task.a / task.a.sum()), -epsilon * np.log(task.b)
+    nothing = np.zeros((r.size, 0)), np.zeros((c.size, 0))
+    return SumCost(task.cost, BilinearCost(r, c, *nothing))
+
+
+def kullback_leibler(p: Float64Array, q: Float64Array) -> float:
+    """Return ``sum_i p_i log(p_i / q_i) - p_i + q_i`` for q > 0."""
+    ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
+    return float(p @ np.log(ratio) - p.sum() + q.sum())

@@ -41,38 +41,60 @@ ANNEAL_TOL: Final = 1e-2
 """Marginal error, relative to the mass, at which annealing goes on to the next eps."""
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """A solved block.
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One entropic problem, ``min <C, T> - eps H(T)``.
 
     Attributes
-    ----------
-    plan
-        float64 (n, m); rows sum to ``a`` up to rounding.
-    iterations
-        Iterations in all, those spent on larger eps included.
-    converged
-        Whether the column error fell below the tolerance.
-    """
-
-    plan: Float64Array
-    iterations: int
-    converged: bool
-
-
-def sinkhorn(
-    cost: Float64Array, a: Float64Array, b: Float64Array, epsilon: float, *, tol: float, max_iter: int
-) -> Scaled:
-    """Solve ``min <C, T> - eps H(T)`` over T >= 0 with rows summing to ``a`` and columns to ``b``.
-
-    Parameters
     ----------
     cost
         C, float64 (n, m).
     a, b
-        Positive masses of the source (n,) and target cells (m,), of equal sum.
+        Positive masses of the source (n,) and target cells (m,); of equal sum unless the marginals are relaxed.
     epsilon
         Absolute eps, in units of the cost.
+    f, g
+        Potentials (n,) and (m,) to start from, such as those of a problem nearby; None: from zero, through larger eps.
+    """
+
+    cost: Float64Array
+    a: Float64Array
+    b: Float64Array
+    epsilon: float
+    f: Float64Array | None = None
+    g: Float64Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A solved problem.
+
+    Attributes
+    ----------
+    plan
+        T, float64 (n, m); rows sum to ``a`` up to rounding where they must.
+    f, g
+        Potentials (n,) and (m,): ``T_ij = exp((f_i + g_j - C_ij) / eps)``.
+    iterations
+        Iterations in all, those spent on larger eps included.
+    converged
+        Whether the tolerance was reached.
+    """
+
+    plan: Float64Array
+    f: Float64Array
+    g: Float64Array
+    iterations: int
+    converged: bool
+
+
+def sinkhorn(problem: Problem, *, tol: float, max_iter: int) -> Scaled:
+    """Solve a problem over T >= 0 with rows summing to ``a`` and columns to ``b``.
+
+    Parameters
+    ----------
+    problem
+        Costs, masses, eps and potentials to start from.
     tol
         Stop when the L1 error of the columns, relative to the mass, is below this. Rows are exact.
     max_iter
@@ -81,19 +103,91 @@ def sinkhorn(
     Returns
     -------
     Scaled
-        The plan and how it was reached. One array of the size of ``cost`` is taken beside it: the plan.
+        The plan and how it was reached. One array of the size of the cost is taken beside it: the plan.
     """
+    cost, a, b, epsilon = problem.cost, problem.a, problem.b, problem.epsilon
     kernel = np.empty_like(cost)
-    f, g = np.zeros_like(a), np.zeros_like(b)
+    f, g = _start(problem)
+    warm = problem.f is not None
+    path = [epsilon] if warm else annealing(float(cost.mean()), epsilon)
+    if not warm:
+        f, g = _log_update(cost, kernel, (a, b), (f, g), path[0])
     spent, error = 0, np.inf
-    for eps in annealing(float(cost.mean()), epsilon):
+    for eps in path:
         goal = tol if eps == epsilon else ANNEAL_TOL
         f, g, steps, error = _scale(
             cost, kernel, (a, b), (f, g), eps, goal * float(a.sum()), max_iter - spent
         )
         spent += steps
-    _fill(kernel, cost, f, g, epsilon)
-    return Scaled(kernel, spent, error <= tol * float(a.sum()))
+    return Scaled(kernel, f, g, spent, error <= tol * float(a.sum()))
+
+
+def unbalanced_sinkhorn(problem: Problem, rho: tuple[float, float], *, tol: float, max_iter: int) -> Scaled:
+    """Solve ``min <C, T> - eps H(T) + rho_1 KL(T1 | a) + rho_2 KL(T'1 | b)`` over T >= 0.
+
+    Updates in the log domain, each damped by rho / (rho + eps); after each, the potentials are shifted against
+    one another by the best constant, which is what plain iterations are slow to find.
+
+    Parameters
+    ----------
+    problem
+        Costs, masses, eps and potentials to start from.
+    rho
+        Absolute penalties of the two marginals; infinite: met exactly.
+    tol
+        Stop when no potential changes by more than this, in units of eps, in an iteration.
+    max_iter
+        Largest number of iterations over all eps.
+
+    Returns
+    -------
+    Scaled
+        The plan and how it was reached.
+
+    References
+    ----------
+    Chizat et al. 2018, arXiv 1607.05816; Séjourné, Vialard and Peyré 2022, arXiv 2201.00730 (the shift).
+    """
+    cost, epsilon = problem.cost, problem.epsilon
+    work = np.empty_like(cost)
+    f, g = _start(problem)
+    path = annealing(float(cost.mean()), epsilon) if problem.f is None else [epsilon]
+    spent, change = 0, np.inf
+    for eps in path:
+        goal = tol if eps == epsilon else ANNEAL_TOL
+        change = np.inf
+        while change > goal and spent < max_iter:
+            old = f, g
+            f, g = _log_update(cost, work, (problem.a, problem.b), (f, g), eps, rho)
+            f, g = _shift(f, g, (problem.a, problem.b), rho)
+            change = max(float(np.abs(new - was).max()) for new, was in zip((f, g), old, strict=True)) / eps
+            spent += 1
+    _fill(work, cost, f, g, epsilon)
+    return Scaled(work, f, g, spent, change <= tol)
+
+
+def _shift(
+    f: Float64Array, g: Float64Array, marginals: tuple[Float64Array, Float64Array], rho: tuple[float, float]
+) -> tuple[Float64Array, Float64Array]:
+    """Add to f, and take from g, the constant that is best for the dual problem."""
+    if not np.isfinite(rho).all():
+        return f, g
+    (a, b), (rho_1, rho_2) = marginals, rho
+    ratio = _log_mean(a, -f / rho_1) - _log_mean(b, -g / rho_2)
+    constant = rho_1 * rho_2 / (rho_1 + rho_2) * ratio
+    return f + constant, g - constant
+
+
+def _log_mean(weights: Float64Array, exponent: Float64Array) -> float:
+    """Return log sum_i w_i exp(e_i)."""
+    top = float(exponent.max())
+    return top + float(np.log(weights @ np.exp(exponent - top)))
+
+
+def _start(problem: Problem) -> tuple[Float64Array, Float64Array]:
+    f = np.zeros_like(problem.a) if problem.f is None else problem.f
+    g = np.zeros_like(problem.b) if problem.g is None else problem.g
+    return f, g
 
 
 def annealing(scale: float, epsilon: float) -> list[float]:
@@ -111,10 +205,17 @@ def _scale(
     goal: float,
     max_iter: int,
 ) -> tuple[Float64Array, Float64Array, int, float]:
-    """Scale at one eps until the column error is at most ``goal``; return potentials, iterations, error."""
+    """Scale at one eps until the column error is at most ``goal``; return potentials, iterations, error.
+
+    Starts with an update of the rows, and leaves the plan in ``kernel``.
+    """
     a, b = marginals
-    f, g = _log_update(cost, kernel, marginals, potentials, eps)
-    _fill(kernel, cost, f, g, eps)
+    f, g = potentials
+    with np.errstate(over="ignore"):  # potentials of another problem may be far off
+        _fill(kernel, cost, f, g, eps)
+    if not np.isfinite(kernel.sum()):
+        f, g = _log_update(cost, kernel, marginals, potentials, eps)
+        _fill(kernel, cost, f, g, eps)
     u, v = np.ones_like(a), np.ones_like(b)
     pace = _Pace()
     for iteration in range(max_iter + 1):
@@ -126,17 +227,19 @@ def _scale(
             pace.see(error)
         omega = 1.0 if pace.is_plain(iteration + 1) or iteration + 1 == max_iter else pace.omega
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            new_v = v * (b / (v * columns)) ** omega
-            new_u = u * (a / (u * (kernel @ new_v))) ** omega
-        if not (np.isfinite(new_u).all() and np.isfinite(new_v).all()):
-            f, g = _log_update(cost, kernel, marginals, (f + eps * np.log(u), g + eps * np.log(v)), eps)
-        elif _safe(new_u) and _safe(new_v):
+            new_v = _overshoot(v, b / columns, omega)
+            new_u = _overshoot(u, a / (kernel @ new_v), omega)
+        if _safe(new_u) and _safe(new_v):
             u, v = new_u, new_v
             continue
-        else:
+        if np.isfinite(new_u).all() and np.isfinite(new_v).all():
             f, g = f + eps * np.log(new_u), g + eps * np.log(new_v)
+        else:
+            f, g = _log_update(cost, kernel, marginals, (f + eps * np.log(u), g + eps * np.log(v)), eps)
         _fill(kernel, cost, f, g, eps)
         u, v = np.ones_like(a), np.ones_like(b)
+    kernel *= u[:, None]
+    kernel *= v
     return f + eps * np.log(u), g + eps * np.log(v), iteration, error
 
 
@@ -172,7 +275,13 @@ class _Pace:
         self.omega = min(2.0 / (1.0 + np.sqrt(1.0 - eta)), MAX_OMEGA)
 
 
+def _overshoot(old: Float64Array, plain: Float64Array, omega: float) -> Float64Array:
+    """Return ``old^(1 - omega) plain^omega``."""
+    return plain if omega == 1.0 else old * (plain / old) ** omega
+
+
 def _safe(scaling: Float64Array) -> bool:
+    """Whether all scalings are far from overflow; False for NaN."""
     return bool(scaling.max() < SAFE_SCALING and scaling.min() > 1.0 / SAFE_SCALING)
 
 
@@ -191,14 +300,16 @@ def _log_update(
     marginals: tuple[Float64Array, Float64Array],
     potentials: tuple[Float64Array, Float64Array],
     eps: float,
+    rho: tuple[float, float] = (np.inf, np.inf),
 ) -> tuple[Float64Array, Float64Array]:
     """Update g from f, then f from g, by logsumexp: exact whatever the size of C / eps."""
     a, b = marginals
     f, _ = potentials
+    damping = [1.0 if np.isinf(r) else r / (r + eps) for r in rho]
     np.subtract(f[:, None], cost, out=work)
-    g = eps * (np.log(b) - _logsumexp(work, eps, axis=0))
+    g = damping[1] * eps * (np.log(b) - _logsumexp(work, eps, axis=0))
     np.subtract(g, cost, out=work)
-    f = eps * (np.log(a) - _logsumexp(work, eps, axis=1))
+    f = damping[0] * eps * (np.log(a) - _logsumexp(work, eps, axis=1))
     return f, g
 
 

@@ -32,7 +32,7 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     -------
     Coupling
         (n_source, n_target), in the order of the cells of the modalities, with the evidence stored beside it.
-        ``.to_sparse(0)`` is the matrix.
+        ``.to_sparse()`` is the matrix.
 
     Raises
     ------
@@ -50,7 +50,8 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
         raise UnknownNameError(_missing(mdata, source, target, key, name))
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     matrix = sp.csr_matrix(mdata.obsp[name])[rows][:, columns]
-    return Coupling.from_sparse(matrix, dict(mdata.uns.get(name, {})))
+    names = (mdata.mod[m].obs_names.to_numpy(dtype=object) for m in (source, target))
+    return Coupling.from_sparse(matrix, dict(mdata.uns.get(name, {})), *names)
 
 
 def _missing(mdata: MuData, source: str, target: str, key: str | None, name: str) -> str:

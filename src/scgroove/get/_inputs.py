@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
-from scgroove._types import FloatArray, Labels
+from scgroove._types import Float64Array, FloatArray, Labels
+from scgroove.aligners import TooLargeError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -98,17 +99,28 @@ def labels_of_pair(
 
 
 def representations(
-    mdata: MuData, source: str, target: str, use_rep: PerModality
+    mdata: MuData,
+    source: str,
+    target: str,
+    use_rep: PerModality,
+    *,
+    shared: bool = True,
+    precomputed: bool = False,
+    max_memory_gb: float | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the representations of source and target cells, of one width and finite.
+    """Return the representations of source and target cells, finite, and of one width if they must share a space.
 
     Raises
     ------
     ValueError
-        If one is missing, is no matrix, holds NaN, or the widths differ; the message says which call makes it.
+        If one is missing, is no matrix, holds NaN, is too large, or the widths differ but must not; the message says which
+        call makes it.
     """
-    x, y = (representation(mdata, m, name_of(use_rep, m, "use_rep")) for m in (source, target))
-    if x.shape[1] != y.shape[1]:
+    x, y = (
+        representation(mdata, m, name_of(use_rep, m, "use_rep"), precomputed, max_memory_gb)
+        for m in (source, target)
+    )
+    if shared and x.shape[1] != y.shape[1]:
         keys = {m: name_of(use_rep, m, "use_rep") for m in (source, target)}
         raise ValueError(
             f"the representations do not lie in one space: {keys[source]!r} has {x.shape[1]} dimensions in {source!r}, "
@@ -118,15 +130,30 @@ def representations(
     return x, y
 
 
-def representation(mdata: MuData, modality: str, key: str) -> FloatArray:
-    """Return ``obsm[key]`` of a modality, or ``X`` for ``"X"``, as a finite dense matrix."""
+def representation(
+    mdata: MuData,
+    modality: str,
+    key: str,
+    precomputed: bool = False,
+    max_memory_gb: float | None = None,
+) -> FloatArray:
+    """Return ``obsm[key]`` of a modality, ``X`` for ``"X"``, or a layer, as a finite dense matrix.
+
+    With ``precomputed``, ``obsp[key]`` comes first: costs between the cells.
+    """
     adata = mdata.mod[modality]
-    if key == RAW:
-        values = to_memory(adata.X)
+    if precomputed and key in adata.obsp:
+        values = adata.obsp[key]
+    elif key == RAW:
+        values = adata.X
     elif key in adata.obsm:
         values = adata.obsm[key]
+    elif key in _layers(adata):
+        values = adata.layers[key]
     else:
         raise ValueError(_no_representation(adata, modality, key))
+    _check_dense(values, modality, key, max_memory_gb)
+    values = to_memory(values)
     array = np.asarray(values.toarray() if sp.issparse(values) else values)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
         raise ValueError(
@@ -143,6 +170,21 @@ def representation(mdata: MuData, modality: str, key: str) -> FloatArray:
     return array
 
 
+def _check_dense(values: Any, modality: str, key: str, max_memory_gb: float | None) -> None:
+    """Refuse to make dense what would take more memory than allowed."""
+    needed = 8.0 * float(np.prod(np.shape(values), dtype=np.float64)) / 1e9
+    if max_memory_gb is not None and needed > max_memory_gb:
+        raise TooLargeError(
+            f"{key!r} of {modality!r} would take {needed:.1f} GB as a dense float64 matrix, more than "
+            f"max_memory_gb={max_memory_gb:g}. Use fewer dimensions, such as scanpy.pp.pca(mdata.mod[{modality!r}]) and "
+            f"use_rep='X_pca', or raise max_memory_gb if the machine has the memory."
+        )
+
+
+def _layers(adata: AnnData) -> list[str]:
+    return [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+
+
 def _no_representation(adata: AnnData, modality: str, key: str) -> str:
     near = near_miss(key, list(adata.obsm))
     hint = f" Did you mean use_rep={near!r}?" if near is not None else ""
@@ -151,6 +193,36 @@ def _no_representation(adata: AnnData, modality: str, key: str) -> str:
         f"no {key!r} in mdata.mod[{modality!r}].obsm, which has {list(adata.obsm)}.{hint} Make it with "
         f"scgroove.tl.embed(mdata, model{added}), or name another with use_rep=."
     )
+
+
+def weights_of_pair(
+    mdata: MuData, source: str, target: str, weight_key: PerModality
+) -> tuple[Float64Array, Float64Array]:
+    """Return the weights of source and target cells.
+
+    Raises
+    ------
+    KeyError
+        If a modality has no such column.
+    ValueError
+        If it does not hold numbers.
+    """
+    found = []
+    for modality in (source, target):
+        key, obs = name_of(weight_key, modality, "weight_key"), mdata.mod[modality].obs
+        if key not in obs:
+            near = near_miss(key, list(obs.columns))
+            hint = f" Did you mean {near!r}?" if near is not None else ""
+            raise UnknownNameError(
+                f"weight_key={key!r}: no such column in mdata.mod[{modality!r}].obs, which has {list(obs.columns)}.{hint}"
+            )
+        try:
+            found.append(np.asarray(obs[key], dtype=np.float64))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"weight_key={key!r}: the column of {modality!r} must hold numbers; found {obs[key].dtype}."
+            ) from None
+    return found[0], found[1]
 
 
 def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
@@ -163,7 +235,7 @@ def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
     """
     if layer is None:
         return to_memory(adata.X)
-    known = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+    known = _layers(adata)
     if layer not in known:
         near = near_miss(layer, known)
         hint = f" Did you mean {near!r}?" if near is not None else ""

@@ -5,8 +5,9 @@ Matplotlib is imported when the first figure is drawn.
 """
 
 from scgroove.pl._coupling import coupling_label_mass
+from scgroove.pl._epsilon_scan import epsilon_scan
 from scgroove.pl._history import training_history
 from scgroove.pl._imputation import imputed_vs_measured
 from scgroove.pl._latent import latent
 
-__all__ = ["coupling_label_mass", "imputed_vs_measured", "latent", "training_history"]
+__all__ = ["coupling_label_mass", "epsilon_scan", "imputed_vs_measured", "latent", "training_history"]

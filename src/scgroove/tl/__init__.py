@@ -2,8 +2,9 @@
 
 from scgroove.tl._align import align
 from scgroove.tl._embed import embed
+from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
 from scgroove.tl._score import score_matching
 from scgroove.tl._umap import umap
 
-__all__ = ["align", "embed", "impute", "score_matching", "umap"]
+__all__ = ["align", "embed", "epsilon_scan", "impute", "score_matching", "umap"]

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from scgroove import _keys, aligners
 from scgroove._registry import near_miss
-from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
+from scgroove.get._inputs import (
+    PerModality,
+    check_pair,
+    labels_of_pair,
+    name_of,
+    representations,
+    weights_of_pair,
+)
 from scgroove.get._union import spread, union_rows
+from scgroove.tl._score import true_partners
 
 if TYPE_CHECKING:
     from mudata import MuData
+
+LOW_RANK_TOP_K: Final = 50
+"""Entries of a row that are stored of a plan of low rank, which has no small entries to leave out."""
 
 
 def align(
@@ -24,8 +37,12 @@ def align(
     method: str = "eot",
     labelled: bool = True,
     unlabeled_category: str | None = None,
+    weight_key: PerModality | None = None,
+    structure_rep: PerModality | None = None,
+    pair_key: str | None = None,
     key_added: str | None = None,
     threshold: float = aligners.THRESHOLD,
+    top_k: int | None = None,
     **options: Any,
 ) -> None:
     """Couple the cells of two modalities: who matches whom, and how strongly.
@@ -33,29 +50,47 @@ def align(
     Parameters
     ----------
     mdata
-        The modalities: different cells, partly the same, or all the same. A pairing in it is not used.
+        The modalities: different cells, partly the same, or all the same. A pairing in it is not used, but by
+        ``method="oracle"``.
     source, target
         Names of the modalities. Rows of the coupling are source cells, columns target cells.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one per modality. Missing values are cells without a
         label. Not needed if ``labelled=False``.
     use_rep
-        Representation in ``mod[m].obsm``, one name or one per modality, in one space; ``"X"``: the measured values.
+        Representation of each modality, one name or one per modality: a key of ``mod[m].obsm``, ``"X"`` for the measured
+        values, or a layer. In one space, but for methods that need none (``"egw"``, ``"egw_each"``, ``"coot"``):
+        ``use_rep={"rna": "X_pca", "prot": "X"}``.
     method
-        ``"eot"``, entropic optimal transport, or ``"emd"``, exact; see :mod:`scgroove.aligners`.
+        One of ``scgroove.aligners.ALIGNERS.names()``. In a shared space: ``"eot"``, entropic optimal transport, ``"emd"``,
+        exact, ``"uot"``, unbalanced, ``"fgw"``, with the distances inside each modality, ``"snn"`` and ``"nn"``, shared and
+        mutual nearest neighbours. Without one: ``"egw"``, Gromov-Wasserstein over all labels, ``"egw_each"``, a label
+        alone, ``"coot"``, co-optimal transport of cells and features. For comparison: ``"random"``, ``"uniform"``,
+        ``"oracle"``.
     labelled
-        Keep mass within labels: every label of both modalities is a problem of its own, and cells of other labels, or
+        Keep mass within labels: every label of both modalities is a block of its own, and cells of other labels, or
         without one, take no part. False: one problem over all cells, which knows nothing of labels.
     unlabeled_category
         A label that stands for "no label".
+    weight_key
+        Column of ``mod[m].obs`` with weights of the cells, at least 0: how the mass of a label is shared out inside it.
+        Default: all alike.
+    structure_rep
+        For ``"fgw"``: representation that the distances inside each modality are taken from, named as for ``use_rep``, of any
+        width; default the shared one.
+    pair_key
+        For ``"oracle"``: column of ``obs`` that is equal for the same cell in both modalities; default ``"pair_id"`` if
+        there is one, else the names of the cells.
     key_added
         Name of the result; default ``"coupling_<source>_<target>"``.
     threshold
         Share of the mass of a row that may be dropped by storing only the entries that matter; rows are
         scaled to keep their mass. 0 keeps everything.
+    top_k
+        Store the largest entries of each row only, this many; default all, or 50 for plans of low rank (``rank=``).
     **options
-        Of the method, such as ``epsilon`` (relative to the mean cost; default 0.05), ``cost``, ``label_weights`` or
-        ``max_memory_gb``: the fields of :class:`scgroove.aligners.EntropicOT`, :class:`scgroove.aligners.ExactOT`.
+        Of the method, such as ``epsilon`` (relative to the mean cost, or ``"auto"``), ``cost``, ``label_weights``,
+        ``n_jobs``, ``backend``, ``strict`` or ``max_memory_gb``: see its class in :mod:`scgroove.aligners`.
 
     Returns
     -------
@@ -67,69 +102,142 @@ def align(
             columns of target cells. :func:`scgroove.get.coupling` returns it as (n_source, n_target).
         ``mdata.uns[key_added]``
             Its evidence: errors of the marginals (L1, relative to the mass), converged, objective, absolute
-            eps of each label, seconds, labels and cells left out, options, versions.
+            eps of each label, seconds, labels and cells left out, options, versions; for ``"coot"`` also
+            ``feature_coupling``, (d_source, d_target).
 
     Raises
     ------
     ValueError
-        If a modality, a representation or the method is unknown, values are not finite, the spaces differ, or no
-        label is shared; or the problem is too large for ``max_memory_gb``. ``mdata`` is unchanged then.
+        If a modality, a representation or the method is unknown, values are not finite, the spaces differ, weights are
+        negative, or no label is shared; or the problem is too large for ``max_memory_gb``. ``mdata`` is unchanged then.
     KeyError
-        If a modality has no such label column. ``mdata`` is unchanged then.
+        If a modality has no such label or weight column. ``mdata`` is unchanged then.
     TypeError
         If the method has no such option. ``mdata`` is unchanged then.
+    ConvergenceError
+        With ``strict=True``, instead of the warning. ``mdata`` is unchanged then.
 
     Warns
     -----
     ConvergenceWarning
-        If the marginals are off by more than 0.1 % of the mass.
+        If the marginals are off by more than 0.1 % of the mass, or the solver gave up.
 
     See Also
     --------
-    scgroove.get.coupling, scgroove.tl.score_matching, scgroove.tl.impute
+    scgroove.get.coupling, scgroove.tl.epsilon_scan, scgroove.tl.score_matching, scgroove.tl.impute
 
     References
     ----------
-    User guide, "Alignment"; Cuturi 2013, arXiv 1306.0895.
+    User guide, "Alignment"; Cuturi 2013, arXiv 1306.0895; Ryu et al. 2024, arXiv 2405.00838.
 
     Examples
     --------
     >>> scgroove.tl.align(mdata, "rna", "prot", label_key="label")  # doctest: +SKIP
     >>> scgroove.get.coupling(mdata, "rna", "prot")  # doctest: +SKIP
     Coupling(12782 source x 5597 target cells, 1 blocks, method=eot, converged=True)
+    >>> scgroove.tl.align(
+    ...     mdata, "rna", "prot", method="egw", use_rep={"rna": "X_pca", "prot": "X"}
+    ... )  # doctest: +SKIP
     """
     check_pair(mdata, source, target)
-    aligner = _construct(method, options)
-    labels: tuple[Any, Any] = (None, None)
-    if labelled:
-        if label_key is None:
-            raise ValueError(
-                "labelled=True keeps mass within labels, so it needs label_key, the column of obs that holds them; "
-                "found None. For a coupling that knows nothing of labels pass labelled=False."
-            )
-        labels = labels_of_pair(mdata, source, target, label_key, unlabeled_category)
-    x, y = representations(mdata, source, target, use_rep)
+    aligner = construct(method, options)
+    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
+    x, y = inputs_of(mdata, source, target, aligner, use_rep)
+    aligner = with_data(mdata, source, target, aligner, structure_rep, pair_key)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
-    coupling = aligner.align(x, y, *labels)
-    matrix, dropped = coupling.sparsify(threshold)
+    coupling = aligner.align(x, y, *labels, **weights_for(mdata, source, target, weight_key))
+    if top_k is None and getattr(aligner, "rank", None) is not None:
+        top_k = LOW_RANK_TOP_K
+    matrix, dropped = coupling.sparsify(top_k, threshold)
     evidence = dict(coupling.evidence)
     del coupling  # a large one is not to stand in memory beside what is stored of it
-    evidence |= {
-        **dropped,
-        "source": source,
-        "target": target,
-        "use_rep_source": name_of(use_rep, source, "use_rep"),
-        "use_rep_target": name_of(use_rep, target, "use_rep"),
-    }
-    if labelled and label_key is not None:
-        evidence["label_key_source"] = name_of(label_key, source, "label_key")
-        evidence["label_key_target"] = name_of(label_key, target, "label_key")
+    evidence |= {**dropped, "source": source, "target": target}
+    names = {"use_rep": use_rep, "label_key": label_key if labelled else None, "weight_key": weight_key}
+    for argument, given in {**names, "structure_rep": structure_rep}.items():
+        if given is not None:
+            evidence[f"{argument}_source"] = name_of(given, source, argument)
+            evidence[f"{argument}_target"] = name_of(given, target, argument)
     key = key_added if key_added is not None else _keys.coupling(source, target)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = evidence
 
 
-def _construct(method: str, options: dict[str, Any]) -> aligners.Aligner:
+def labels_for(
+    mdata: MuData,
+    source: str,
+    target: str,
+    label_key: PerModality | None,
+    unlabeled_category: str | None,
+    labelled: bool,
+) -> tuple[Any, Any]:
+    """Return the labels of source and target cells; (None, None) for an unlabelled alignment."""
+    if not labelled:
+        return None, None
+    if label_key is None:
+        raise ValueError(
+            "labelled=True keeps mass within labels, so it needs label_key, the column of obs that holds them; "
+            "found None. For a coupling that knows nothing of labels pass labelled=False."
+        )
+    return labels_of_pair(mdata, source, target, label_key, unlabeled_category)
+
+
+def inputs_of(mdata: MuData, source: str, target: str, aligner: Any, use_rep: PerModality) -> tuple[Any, Any]:
+    """Return the representations that a method takes."""
+    return representations(
+        mdata,
+        source,
+        target,
+        use_rep,
+        shared=getattr(aligner, "shared_space", True),
+        precomputed=getattr(aligner, "intra_cost", None) == "precomputed",
+        max_memory_gb=getattr(aligner, "max_memory_gb", None),
+    )
+
+
+def weights_for(mdata: MuData, source: str, target: str, weight_key: PerModality | None) -> dict[str, Any]:
+    """Return the weights of the cells as arguments of ``align``."""
+    if weight_key is None:
+        return {}
+    weights_x, weights_y = weights_of_pair(mdata, source, target, weight_key)
+    return {"weights_x": weights_x, "weights_y": weights_y}
+
+
+def with_data(
+    mdata: MuData,
+    source: str,
+    target: str,
+    aligner: Any,
+    structure_rep: PerModality | None,
+    pair_key: str | None,
+) -> Any:
+    """Return the aligner with what some methods take from the MuData beside representations and labels."""
+    takes = {option.name for option in fields(aligner)}
+    if structure_rep is not None:
+        _only_for("structure_rep", "fgw", aligner, "structure_x" in takes)
+        x, y = representations(mdata, source, target, structure_rep, shared=False)
+        aligner = replace(aligner, structure_x=x, structure_y=y)
+    if "pairs_x" in takes and aligner.pairs_x is None:
+        partner = true_partners(mdata, source, target, pair_key)
+        known = partner >= 0
+        pairs_y = np.full(mdata.mod[target].n_obs, None, dtype=object)
+        pairs_y[partner[known]] = np.flatnonzero(known)
+        pairs_x = np.full(partner.size, None, dtype=object)
+        pairs_x[known] = np.flatnonzero(known)
+        return replace(aligner, pairs_x=pairs_x, pairs_y=pairs_y)
+    if pair_key is not None:
+        _only_for("pair_key", "oracle", aligner, "pairs_x" in takes)
+    return aligner
+
+
+def _only_for(argument: str, method: str, aligner: Any, fits: bool) -> None:
+    if not fits:
+        raise ValueError(
+            f"{argument} only goes with method={method!r}; found method={aligner.name!r}. Leave it out, or choose that "
+            f"method."
+        )
+
+
+def construct(method: str, options: dict[str, Any]) -> Any:
     """Return the aligner with its options, or say which options there are."""
     cls = aligners.get(method)
     known = [field.name for field in fields(cls)]
@@ -140,5 +248,4 @@ def _construct(method: str, options: dict[str, Any]) -> aligners.Aligner:
             raise TypeError(
                 f"method {method!r} has no option {name!r}.{hint} Its options: {', '.join(known)}."
             )
-    aligner: aligners.Aligner = cls(**options)
-    return aligner
+    return cls(**options)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["decoder", "barycentric"]
 IMPUTERS: Final[Registry[Any]] = Registry("imputation method")
 
+_LINEAR: Final = ("eot", "uot")
+"""Methods whose eps is one of costs between the representations."""
+
 
 class Translator(Protocol):
     """What ``method="decoder"`` needs of a model: :class:`scgroove.model.GROOVE` has it."""
@@ -225,7 +228,9 @@ def _barycentre(
             for m, r in ((source, "source"), (target, "target"))
         }
         z_x, z_y = representations(mdata, source, target, use_rep if use_rep is not None else used)
-        relative = epsilon if epsilon is not None else float(evidence.get("epsilon", 0.05))  # type: ignore[arg-type]
+        in_this_space = use_rep is None and evidence.get("method") in _LINEAR
+        made_with = evidence.get("epsilon_relative", 0.05) if in_this_space else 0.05
+        relative = epsilon if epsilon is not None else float(made_with)  # type: ignore[arg-type]
         cost = str(evidence.get("cost", "sqeuclidean"))
         filled, absolute = entropic_map(z_x[missing], z_y, y, epsilon=relative, cost=cost)  # type: ignore[arg-type]
         values[missing] = filled

@@ -1,0 +1,15 @@
+"""What can go wrong with an alignment, beside bad input."""
+
+from __future__ import annotations
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before its solution was good; the message says how far off, and what to change."""
+
+
+class ConvergenceError(RuntimeError):
+    """What :class:`ConvergenceWarning` says, as an error: raised with ``strict=True``."""
+
+
+class TooLargeError(ValueError):
+    """A problem that would take more memory than allowed. Raised before any is taken."""

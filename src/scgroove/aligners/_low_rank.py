@@ -1,0 +1,40 @@
+"""What aligners with a plan of low rank share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scgroove._types import Float64Array
+from scgroove.aligners._costs import PairCost, mean_pairwise_cost, pairwise_cost
+from scgroove.aligners._plans import LowRankPlan, column_sums, row_sums
+
+
+def plan_errors(plan: LowRankPlan, a: Float64Array, b: Float64Array) -> tuple[float, float]:
+    """Return the L1 errors of the row and column sums of a plan, in linear time."""
+    return float(np.abs(row_sums(plan) - a).sum()), float(np.abs(column_sums(plan) - b).sum())
+
+
+def low_rank_scale(cost: PairCost, scale: str, largest_sample: int = 2000) -> float:
+    """Return the mean cost, in linear time; or the largest among a sample of the cells."""
+    if scale == "mean":
+        value = mean_pairwise_cost(cost.x, cost.y, cost.kind)
+    else:
+        x, y = (z[:: max(1, len(z) // largest_sample)] for z in (cost.x, cost.y))
+        value = float(pairwise_cost(x, y, cost.kind).max())
+    return value if value > 0 else 1.0
+
+
+def check_rank(rank: Any) -> None:
+    """Refuse a rank that is no positive integer.
+
+    Raises
+    ------
+    ValueError
+        If it is neither None nor an integer of at least 1.
+    """
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+        raise ValueError(
+            f"rank must be a positive integer, or None for the whole plan; found {rank!r}. 10 to 100 is usual."
+        )

@@ -1,0 +1,113 @@
+"""What eps does to a coupling, in a table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scgroove._types import Labels
+from scgroove.aligners._base import Aligner, get
+from scgroove.aligners._coupling import Coupling
+from scgroove.aligners._epsilon import check_grid
+from scgroove.aligners._errors import ConvergenceWarning
+
+EPSILONS: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""eps tried by default, relative to the mean cost."""
+
+
+def epsilon_scan(
+    aligner: Aligner | str,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    labels_x: Labels | None = None,
+    labels_y: Labels | None = None,
+    *,
+    epsilons: Sequence[float] = EPSILONS,
+    **inputs: Any,
+) -> pd.DataFrame:
+    """Align at several eps, and say what each does: to choose one with open eyes.
+
+    Parameters
+    ----------
+    aligner
+        An aligner with an ``epsilon``, such as ``EntropicOT(cost="cosine")``, or the name of one.
+    x, y, labels_x, labels_y
+        As for ``align``.
+    epsilons
+        eps to try, relative, as the aligner takes them.
+    **inputs
+        ``weights_x`` and ``weights_y``, as for ``align``.
+
+    Returns
+    -------
+    DataFrame
+        One row an eps, largest first:
+
+        ``epsilon``, ``epsilon_absolute``
+            eps as given, and its mean over labels in units of the cost.
+        ``entropy``, ``partners``, ``confidence``
+            Means over source cells of the entropy of their match (nats), of its exponential, the effective number of partners,
+            and of :meth:`Coupling.confidence`.
+        ``marginal_error``, ``converged``
+            L1 error of both marginals relative to the mass, and whether the solver reached its tolerance everywhere.
+        ``transport_cost``, ``objective``
+            Cost of the coupling without and with the entropy.
+        ``iterations``, ``seconds``
+            Sinkhorn iterations over all labels, and time.
+
+    Raises
+    ------
+    TypeError
+        If the aligner has no eps.
+    ValueError
+        If an eps cannot be used, or the input does not fit.
+
+    References
+    ----------
+    User guide, "Alignment".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgroove.aligners import epsilon_scan
+    >>> z = np.random.default_rng(0).normal(size=(50, 4))
+    >>> table = epsilon_scan("eot", z, z, epsilons=(0.5, 0.01))
+    >>> bool(table["partners"].is_monotonic_decreasing)
+    True
+    """
+    base = get(aligner)() if isinstance(aligner, str) else aligner
+    if not is_dataclass(base) or "epsilon" not in {option.name for option in fields(base)}:
+        raise TypeError(
+            f"{getattr(base, 'name', type(base).__name__)!r} has no epsilon to scan. Those that have: 'eot', 'uot', 'egw', "
+            f"'egw_each', 'fgw', 'coot'."
+        )
+    rows = []
+    for epsilon in check_grid(epsilons):
+        with warnings.catch_warnings():  # the table says it
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            made: Any = replace(base, epsilon=epsilon, strict=False)  # type: ignore[call-arg, type-var]
+            coupling = made.align(x, y, labels_x, labels_y, **inputs)
+        rows.append({"epsilon": epsilon, **_row(coupling)})
+    return pd.DataFrame(rows)
+
+
+def _row(coupling: Coupling) -> dict[str, Any]:
+    evidence, entropy = coupling.evidence, coupling.entropy()
+    return {
+        "epsilon_absolute": float(np.mean(np.asarray(evidence["epsilon_absolute"], dtype=np.float64))),
+        "entropy": float(np.nanmean(entropy)),
+        "partners": float(np.nanmean(np.exp(entropy))),
+        "confidence": float(np.nanmean(coupling.confidence())),
+        "marginal_error": (float(evidence["row_error"]) + float(evidence["column_error"])) / coupling.mass,
+        "converged": bool(evidence["converged"]),
+        "transport_cost": float(evidence["transport_cost"]),
+        "objective": float(evidence["objective"]),
+        "iterations": int(np.sum(evidence["iterations"])),
+        "seconds": float(evidence["seconds"]),
+    }

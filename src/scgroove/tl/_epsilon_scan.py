@@ -1,0 +1,85 @@
+"""Choosing eps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scgroove import _keys, aligners
+from scgroove.get._inputs import PerModality, check_pair
+from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mudata import MuData
+
+
+def epsilon_scan(
+    mdata: MuData,
+    source: str,
+    target: str,
+    *,
+    epsilons: Sequence[float] = aligners.EPSILONS,
+    label_key: PerModality | None = _keys.LABEL,
+    use_rep: PerModality = _keys.LATENT,
+    method: str = "eot",
+    labelled: bool = True,
+    unlabeled_category: str | None = None,
+    weight_key: PerModality | None = None,
+    structure_rep: PerModality | None = None,
+    key_added: str | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Align at several eps, and say what each does: entropy, marginal error, objective, seconds.
+
+    Parameters
+    ----------
+    mdata
+        The modalities.
+    source, target
+        Names of the modalities.
+    epsilons
+        eps to try, relative to the mean cost.
+    label_key, use_rep, method, labelled, unlabeled_category, weight_key, structure_rep, **options
+        As for :func:`scgroove.tl.align`; the method must have an eps.
+    key_added
+        Name of the result; default ``"epsilon_scan_<source>_<target>"``.
+
+    Returns
+    -------
+    DataFrame
+        One row an eps; columns as of :func:`scgroove.aligners.epsilon_scan`. Sets the following fields:
+
+        ``mdata.uns[key_added]``
+            The same table.
+
+    Raises
+    ------
+    ValueError, KeyError
+        As :func:`scgroove.tl.align`, or if an eps cannot be used. ``mdata`` is unchanged then.
+    TypeError
+        If the method has no eps, or no such option. ``mdata`` is unchanged then.
+
+    See Also
+    --------
+    scgroove.pl.epsilon_scan
+
+    References
+    ----------
+    User guide, "Alignment".
+
+    Examples
+    --------
+    >>> scgroove.tl.epsilon_scan(mdata, "rna", "prot", epsilons=(0.1, 0.03, 0.01))  # doctest: +SKIP
+    >>> scgroove.pl.epsilon_scan(mdata, "rna", "prot")  # doctest: +SKIP
+    """
+    check_pair(mdata, source, target)
+    aligner = construct(method, options)
+    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
+    x, y = inputs_of(mdata, source, target, aligner, use_rep)
+    aligner = with_data(mdata, source, target, aligner, structure_rep, None)
+    weights = weights_for(mdata, source, target, weight_key)
+    table = aligners.epsilon_scan(aligner, x, y, *labels, epsilons=epsilons, **weights)
+    table.insert(0, "method", method)
+    mdata.uns[key_added if key_added is not None else _keys.epsilon_scan(source, target)] = table
+    return table.copy()
