@@ -156,7 +156,9 @@ def test_fused_is_linear_at_zero_and_quadratic_at_one() -> None:
 def test_fused_takes_distances_from_other_representations() -> None:
     x, y, lx, ly = _data(6)
     z_x, z_y = x[:, :2], y[:, :2]
-    fused = FusedGromovWasserstein(alpha=1, epsilon=0.1, structure_x=x, structure_y=y, tol=1e-9, tol_outer=1e-7)
+    fused = FusedGromovWasserstein(
+        alpha=1, epsilon=0.1, structure_x=x, structure_y=y, tol=1e-9, tol_outer=1e-7
+    )
     plain = GromovWasserstein(epsilon=0.1, tol=1e-9, tol_outer=1e-7).align(x, y, lx, ly)
     coupling = fused.align(z_x, z_y, lx, ly)
     np.testing.assert_allclose(coupling.to_dense(), plain.to_dense(), atol=1e-7)

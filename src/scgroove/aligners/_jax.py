@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -70,10 +70,11 @@ def device() -> str:
 
 def _float64() -> AbstractContextManager[Any]:
     """Return a context in which JAX computes in float64; the setting of the user is kept outside."""
-    moved: Callable[[bool], AbstractContextManager[Any]] | None = getattr(jax, "enable_x64", None)
-    if moved is None:  # before JAX 0.8
-        from jax.experimental import enable_x64 as moved
-    return moved(True)
+    if not hasattr(jax, "enable_x64"):  # before JAX 0.8
+        from jax import experimental
+
+        return cast("AbstractContextManager[Any]", vars(experimental)["enable_x64"](True))
+    return cast("AbstractContextManager[Any]", jax.enable_x64(True))
 
 
 # ------------------------------------------------------------------------------------------------------------- batches
@@ -321,7 +322,7 @@ def _renew(batch: _Batch, state: _State, rho: jax.Array, balanced: bool) -> _Sta
             stale=jnp.zeros_like(due),
         )
 
-    return jax.lax.cond(state.stale.any(), renewed, lambda state: state, state)
+    return cast(_State, jax.lax.cond(state.stale.any(), renewed, lambda state: state, state))
 
 
 def _log_update(
@@ -402,7 +403,7 @@ def _pace(state: _State, error: jax.Array) -> jax.Array:
 class _Window(NamedTuple):
     """Where the problems of a batch stand between two looks."""
 
-    index: jax.Array  # iterations since the look
+    step: jax.Array  # iterations since the look
     u: jax.Array
     v: jax.Array
     taken: jax.Array  # (B,), iterations of each problem
@@ -420,7 +421,7 @@ def _scale(batch: _Batch, state: _State, max_iter: int, rho: jax.Array, balanced
         running = runs(window)
         if balanced:
             # plain at last, so that rows are exact at the look
-            plain = (window.index == WINDOW - 1) | (state.spent + window.taken == max_iter - 1)
+            plain = (window.step == WINDOW - 1) | (state.spent + window.taken == max_iter - 1)
             u, v = _balanced_step(batch, state, window, jnp.where(plain, 1.0, state.omega))
         else:
             u, v = _unbalanced_step(batch, state, window, rho)
@@ -428,7 +429,7 @@ def _scale(batch: _Batch, state: _State, max_iter: int, rho: jax.Array, balanced
         kept = (running & safe)[:, None]
         change = window.change if balanced else _largest(jnp.log(u / window.u), jnp.log(v / window.v))
         return _Window(
-            index=window.index + 1,
+            step=window.step + 1,
             u=jnp.where(kept, u, window.u),
             v=jnp.where(kept, v, window.v),
             taken=window.taken + running,
@@ -437,7 +438,7 @@ def _scale(batch: _Batch, state: _State, max_iter: int, rho: jax.Array, balanced
         )
 
     window = jax.lax.while_loop(
-        lambda window: (window.index < WINDOW) & runs(window).any(),
+        lambda window: (window.step < WINDOW) & runs(window).any(),
         iterate,
         _Window(
             jnp.asarray(0),
@@ -863,7 +864,7 @@ def _linear_descent(
         kwargs_dys={"tolerance": PROJECTION_TOL, "max_iter": PROJECTION_MAX_ITER},
     )
     out = solver(LinearProblem(_FactoredCost(*costs), a=a, b=b), rng=key)
-    return out.q, out.r, out.g, out.errors, out.converged
+    return out.q, out.r, out.g, out.errors, jnp.asarray(out.converged)
 
 
 @partial(jax.jit, static_argnames=_STATIC)
@@ -893,4 +894,4 @@ def _gromov_descent(
     )
     problem = QuadraticProblem(_FactoredCost(*costs[:2]), _FactoredCost(*costs[2:]), a=a, b=b)
     out = solver(problem, rng=key)
-    return out.q, out.r, out.g, out.errors, out.converged
+    return out.q, out.r, out.g, out.errors, jnp.asarray(out.converged)
