@@ -70,10 +70,10 @@ def epsilon_scan(
     """
     table = _table(mdata, source, target, key)
     with style():
-        fig, axes = panel_grid(4, ax, figsize=(8.6, 2.1), ncols=4, what=", ".join(_PANELS))
+        fig, axes = panel_grid(4, ax, figsize=(10.5, 2.3), ncols=4, what=", ".join(_PANELS))
         for panel, (column, title) in zip(axes, _PANELS.items(), strict=True):
             _draw(panel, table, column)
-            panel.set_xscale("log")
+            _log(panel, "x")
             panel.set_title(title, loc="left")
             panel.set_xlabel("eps, relative")
         _finish_panels(axes)
@@ -121,10 +121,21 @@ def _line(ax: Axes, table: pd.DataFrame, column: str, color: str, label: str | N
     ax.plot(x[~good], y[~good], "o", color=color, markersize=3.5, markerfacecolor="white")
 
 
+def _log(ax: Axes, which: str) -> None:
+    """Make an axis logarithmic, its numbers written out: our style takes no mathematical markup."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _finish_panels(axes: list[Axes]) -> None:
     """Scales, and what helps to read them."""
-    axes[0].set_yscale("log")
-    axes[1].set_yscale("log")
+    _log(axes[0], "y")
+    _log(axes[1], "y")
     axes[1].axhline(_TRUSTED, color=UNLABELLED, linewidth=1, zorder=0)
     axes[1].annotate(
         "trusted below",
@@ -135,5 +146,5 @@ def _finish_panels(axes: list[Axes]) -> None:
         fontsize=6,
         color="#666666",
     )
-    axes[2].legend(frameon=False)
+    axes[2].legend(frameon=False, loc="lower left")
     axes[3].set_ylim(bottom=0)
