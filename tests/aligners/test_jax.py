@@ -9,10 +9,22 @@ import ot
 import pytest
 from scipy.spatial.distance import cdist
 
-from scgroove.aligners import EntropicOT, GromovWasserstein, TooLargeError, UnbalancedOT
-from scgroove.aligners._jax import device, solve_batch
+from scgroove.aligners import EntropicOT, GromovWasserstein, TooLargeError, UnbalancedOT, _jax
+from scgroove.aligners._jax import (
+    _chunks,
+    _cost_factors,
+    _FactoredCost,
+    _rounded,
+    _solve,
+    batch_size,
+    device,
+    low_rank_gromov,
+    low_rank_sinkhorn,
+    padded,
+    solve_batch,
+)
 from scgroove.aligners._plans import LowRankPlan
-from scgroove.aligners._sinkhorn import Problem, sinkhorn
+from scgroove.aligners._sinkhorn import Problem, sinkhorn, unbalanced_sinkhorn
 
 
 def _problem(seed: int, n: int, m: int, epsilon: float = 0.05, weighted: bool = False) -> Problem:
@@ -84,15 +96,123 @@ def test_the_precision_of_the_user_is_kept() -> None:
     assert device() == jax.default_backend()
 
 
-def test_a_shape_is_compiled_once(caplog: pytest.LogCaptureFixture) -> None:
-    def compilations(epsilon: float, tol: float, seed: int) -> int:
-        caplog.clear()
-        with jax.log_compiles():
-            solve_batch([_problem(s, 21, 22, epsilon) for s in range(seed, seed + 3)], tol=tol, max_iter=99)
-        return sum("ompiling" in record.getMessage() for record in caplog.records)
+def test_a_shape_is_compiled_once() -> None:
+    def compiled(seed: int, n: int, epsilon: float, tol: float, max_iter: int) -> int:
+        problems = [_problem(s, n, 22, epsilon) for s in range(seed, seed + seed // 5 + 1)]
+        solve_batch(problems, tol=tol, max_iter=max_iter)
+        return _solve._cache_size()
 
-    compilations(0.1, 1e-3, 0)
-    assert compilations(0.3, 1e-4, 10) == 0
+    _solve.clear_cache()
+    assert compiled(0, 21, 0.1, 1e-3, 99) == 1
+    assert compiled(10, 20, 0.3, 1e-4, 50) == 1  # other costs, eps, tol, max_iter and number of problems
+    assert compiled(20, 90, 0.3, 1e-4, 50) == 2  # another shape
+
+
+def test_few_shapes_are_compiled_for_many_sizes() -> None:
+    assert [padded(n) for n in (1, 16, 17, 129, 257, 384, 385, 700, 1025)] == [
+        16,
+        16,
+        32,
+        256,
+        384,
+        384,
+        512,
+        768,
+        1536,
+    ]
+    sizes = np.random.default_rng(0).integers(5, 60, size=(60, 2))
+    chunks = list(_chunks([_problem(i, *size) for i, size in enumerate(sizes)], max_values=2**25))
+    assert {shape for shape, _, _ in chunks} == {(64, 64)}
+    assert sorted(i for _, _, chosen in chunks for i in chosen) == list(range(60))
+
+
+def test_a_batch_holds_as_much_as_it_may() -> None:
+    for count, max_values, on_cpu in [
+        (3, 2**25, True),
+        (3, 2**25, False),
+        (500, 2**25, False),
+        (9, 1, False),
+    ]:
+        size = batch_size((64, 64), count, max_values, on_cpu=on_cpu)
+        assert size & (size - 1) == 0
+        assert size == 1 or size * 64 * 64 <= max_values
+    assert batch_size((64, 64), 500, 2**25, on_cpu=False) == 512
+    assert batch_size((64, 64), 500, 2**25, on_cpu=True) == batch_size((64, 64), 3, 2**25, on_cpu=True)
+
+
+def test_a_problem_does_not_depend_on_its_company() -> None:
+    easy, hard = _problem(0, 20, 20, 0.5), _problem(1, 30, 25, 0.003)
+    alone = [solve_batch([problem], tol=1e-7, max_iter=50000)[0] for problem in (easy, hard)]
+    together = solve_batch([easy, hard], tol=1e-7, max_iter=50000)
+    for one, other in zip(alone, together, strict=True):
+        assert one.iterations == other.iterations
+        np.testing.assert_allclose(one.plan, other.plan, rtol=1e-9, atol=1e-15)
+    assert together[0].iterations < together[1].iterations / 4
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0])
+def test_equal_costs_give_the_independent_coupling(level: float) -> None:
+    a, b = np.array([0.1, 0.2, 0.3]), np.array([0.15, 0.45])
+    (solved,) = solve_batch([Problem(np.full((3, 2), level), a, b, 0.05)], tol=1e-12, max_iter=100)
+    assert solved.converged
+    np.testing.assert_allclose(solved.plan, np.outer(a, b) / 0.6, rtol=1e-9)
+
+
+@pytest.mark.parametrize("max_iter", [1, 7, 20, 33])
+def test_iterations_are_counted_and_rows_are_exact_whenever_it_stops(max_iter: int) -> None:
+    problem = _problem(0, 30, 20, 1e-3)
+    (solved,) = solve_batch([problem], tol=1e-9, max_iter=max_iter)
+    assert (solved.iterations, solved.converged) == (max_iter, False)
+    np.testing.assert_allclose(solved.plan.sum(axis=1), problem.a, rtol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.05, 1.0, 50.0])
+def test_relaxed_marginals_agree_with_pot(penalty: float) -> None:
+    problems = [_problem(seed, n, m, 0.1, weighted=True) for seed, (n, m) in enumerate(SIZES)]
+    results = solve_batch(problems, tol=1e-9, max_iter=50000, rho=(penalty, penalty))
+    for problem, solved in zip(problems, results, strict=True):
+        theirs = ot.unbalanced.sinkhorn_unbalanced(
+            problem.a,
+            problem.b,
+            problem.cost,
+            0.1,
+            penalty,
+            method="sinkhorn_stabilized",
+            reg_type="entropy",
+            numItermax=200000,
+            stopThr=1e-12,
+        )
+        assert solved.converged
+        assert np.abs(solved.plan - theirs).sum() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rho", "epsilon"),
+    [
+        ((0.3, 4.0), 0.1),
+        ((0.3, 4.0), 0.003),
+        ((np.inf, 0.5), 0.01),
+        ((0.5, np.inf), 0.01),
+        ((100.0, 100.0), 0.1),
+    ],
+)
+def test_relaxed_marginals_agree_with_the_numpy_solver(rho: tuple[float, float], epsilon: float) -> None:
+    problems = [_problem(seed, n, m, epsilon) for seed, (n, m) in enumerate(SIZES)]
+    for problem, solved in zip(
+        problems, solve_batch(problems, tol=1e-8, max_iter=20000, rho=rho), strict=True
+    ):
+        other = unbalanced_sinkhorn(problem, rho, tol=1e-8, max_iter=20000)
+        assert solved.converged
+        assert np.abs(solved.plan - other.plan).sum() < 1e-5
+        if np.isinf(rho[0]):
+            np.testing.assert_allclose(solved.plan.sum(axis=1), problem.a, rtol=1e-6)
+
+
+def test_one_relaxed_marginal_converges_fast_though_its_penalty_is_large() -> None:
+    """Plain iterations forget a common shift by rho / (rho + eps) only: thousands of them here."""
+    (solved,) = solve_batch([_problem(0, 20, 15, 0.1)], tol=1e-8, max_iter=1000, rho=(np.inf, 1000.0))
+    assert solved.converged
+    assert solved.iterations <= 200
 
 
 # ------------------------------------------------------------------------------------------- aligners on this backend
@@ -157,6 +277,126 @@ def test_low_rank_gromov_finds_the_clusters_of_a_rotated_copy() -> None:
     assert sum(coupling.marginal_errors()) < 1e-3
     mass = coupling.label_mass(group, group).to_numpy()
     assert mass.max(axis=1).sum() > 0.8
+
+
+def _masses(seed: int, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return 0.3 * rng.dirichlet(np.full(n, 5.0)), 0.3 * rng.dirichlet(np.full(m, 5.0))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan(epsilon: float) -> None:
+    (x, _), (y, _) = _clusters(0, 90), _clusters(1, 70)
+    a, b = _masses(0, 90, 70)
+    cost = cdist(x, y, "sqeuclidean")
+    options = {"cost": "sqeuclidean", "rank": 12, "tol": 1e-5, "max_iter": 200, "seed": 0}
+    result = low_rank_sinkhorn(x + 1e3, y + 1e3, a, b, epsilon=epsilon, **options)
+    plan = result.q / result.g @ result.r.T
+    for found, wanted in [
+        (result.q.sum(axis=1), a),
+        (result.r.sum(axis=1), b),
+        (result.q.sum(axis=0), result.g),
+        (result.r.sum(axis=0), result.g),
+        (plan.sum(axis=1), a),
+        (plan.sum(axis=0), b),
+    ]:
+        np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    assert min(result.q.min(), result.r.min()) >= 0
+    assert result.transport_cost == pytest.approx((plan * cost).sum(), rel=1e-6)
+    assert ot.emd2(a, b, cost) < result.transport_cost
+    parts = (result.q, result.r, result.g)
+    entropies = sum(float((part - part * np.log(np.where(part > 0, part, 1))).sum()) for part in parts)
+    assert result.objective == pytest.approx(result.transport_cost - epsilon * entropies)
+    again = low_rank_sinkhorn(x + 1e3, y + 1e3, a, b, epsilon=epsilon, **options)
+    np.testing.assert_array_equal(again.q, result.q)
+
+
+def test_low_rank_comes_close_to_the_exact_cost_of_tight_clusters() -> None:
+    rng = np.random.default_rng(0)
+    centre, (few, many) = rng.normal(size=(6, 5)), rng.dirichlet(np.full(6, 3.0), size=2)
+    x = centre[rng.choice(6, 150, p=few)] + 0.03 * rng.normal(size=(150, 5))
+    y = centre[rng.choice(6, 130, p=many)] + 0.03 * rng.normal(size=(130, 5))
+    a, b = np.full(150, 1 / 150), np.full(130, 1 / 130)
+    result = low_rank_sinkhorn(
+        x, y, a, b, epsilon=0.0, cost="sqeuclidean", rank=12, tol=1e-6, max_iter=1000, seed=0
+    )
+    exact = ot.emd2(a, b, cdist(x, y, "sqeuclidean"))
+    assert exact < result.transport_cost < 1.05 * exact
+
+
+def test_low_rank_cosine_costs_one_minus_the_similarity_and_needs_a_direction() -> None:
+    (x, _), (y, _) = _clusters(0, 90), _clusters(1, 70)
+    a, b = _masses(0, 90, 70)
+    options = {"epsilon": 0.0, "cost": "cosine", "rank": 12, "tol": 1e-5, "max_iter": 200, "seed": 0}
+    result = low_rank_sinkhorn(x, y, a, b, **options)
+    plan = result.q / result.g @ result.r.T
+    assert result.transport_cost == pytest.approx((plan * cdist(x, y, "cosine")).sum(), rel=1e-9)
+    with pytest.raises(ValueError, match=r"1 target cells are at the origin.*use cost='sqeuclidean'"):
+        low_rank_sinkhorn(x, np.where(np.arange(70)[:, None] == 3, 0.0, y), a, b, **options)
+
+
+def test_low_rank_gromov_reports_the_distortion_of_its_plan() -> None:
+    (x, _), (y, _) = _clusters(2, 60), _clusters(3, 50)
+    a, b = _masses(1, 60, 50)
+    x, scale = np.hstack([x, x[:, :2]]) + 100, (3.0, 7.0)
+    result = low_rank_gromov(x, y, a, b, epsilon=0.01, rank=6, tol=1e-4, max_iter=100, seed=0, scale=scale)
+    plan = result.q / result.g @ result.r.T
+    within_x, within_y = cdist(x, x, "sqeuclidean") / 3, cdist(y, y, "sqeuclidean") / 7
+    wanted = (
+        a @ within_x**2 @ a + b @ within_y**2 @ b - 2 * float(((within_x @ plan @ within_y) * plan).sum())
+    )
+    np.testing.assert_allclose(plan.sum(axis=1), a, rtol=1e-9)
+    np.testing.assert_allclose(plan.sum(axis=0), b, rtol=1e-9)
+    assert result.transport_cost == pytest.approx(wanted, rel=1e-6)
+
+
+def test_scalings_that_overflow_are_replaced_by_the_log_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def descent(costs, a, b, tol, key, *, rank, log_domain, **_):
+        asked.append(log_domain)
+        weight = jnp.full(rank, 1.0 / rank) if log_domain else jnp.full(rank, jnp.nan)
+        return (
+            a[:, None] * weight,
+            b[:, None] * weight,
+            weight,
+            jnp.asarray([0.5, 0.1, -1.0]),
+            jnp.asarray(True),
+        )
+
+    monkeypatch.setattr(_jax, "_linear_descent", descent)
+    (x, _), (a, b) = _clusters(0, 8), _masses(0, 8, 8)
+    result = low_rank_sinkhorn(
+        x, x, a, b, epsilon=0.0, cost="sqeuclidean", rank=2, tol=1e-3, max_iter=30, seed=0
+    )
+    assert asked == [False, True]
+    assert (result.iterations, result.converged) == (20, True)
+    np.testing.assert_allclose(result.q.sum(axis=1), a)
+
+
+def test_rounding_makes_marginals_exact_and_moves_little() -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = rng.dirichlet(np.ones(30)), rng.dirichlet(np.ones(4))
+    off = np.outer(rows, columns) * np.exp(0.01 * rng.normal(size=(30, 4)))
+    exact = _rounded(off, rows, columns)
+    np.testing.assert_allclose(exact.sum(axis=1), rows, rtol=1e-12)
+    np.testing.assert_allclose(exact.sum(axis=0), columns, rtol=1e-12)
+    error = np.abs(off.sum(axis=1) - rows).sum() + np.abs(off.sum(axis=0) - columns).sum()
+    assert exact.min() >= 0
+    assert np.abs(exact - off).sum() <= 2 * error
+
+
+def test_factored_costs_are_squared_distances_and_square_without_being_built() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 3)), rng.normal(size=(7, 3))
+    left, right = _cost_factors(x, y)
+    cost = cdist(x, y, "sqeuclidean")
+    np.testing.assert_allclose(left @ right.T, cost, atol=1e-12)
+    geometry = _FactoredCost(jnp.asarray(left), jnp.asarray(right))
+    for axis, mass in ((0, np.ones(9)), (1, np.ones(7))):
+        squared = cost.T**2 if axis == 0 else cost**2
+        found = np.asarray(geometry.apply_square_cost(jnp.asarray(mass), axis=axis)).ravel()
+        np.testing.assert_allclose(found, squared @ mass, rtol=1e-4)
 
 
 def test_what_is_too_large_for_a_plan_is_refused_and_solved_at_low_rank() -> None:
