@@ -76,6 +76,15 @@ def test_agrees_with_the_numpy_solver_and_starts_warm() -> None:
         assert np.abs(again.plan - solved.plan).sum() < 1e-6
 
 
+def test_rows_are_exact_from_a_start_that_meets_the_columns_only() -> None:
+    problem = _problem(9, 30, 20)
+    (first,) = solve_batch([problem], tol=1e-9, max_iter=50000)
+    off = first.f + 1e-4 * problem.epsilon * np.sin(np.arange(30))
+    nearby = Problem(problem.cost, problem.a, problem.b, problem.epsilon, off, first.g)
+    (again,) = solve_batch([nearby], tol=1e-2, max_iter=100)
+    np.testing.assert_allclose(again.plan.sum(axis=1), problem.a, rtol=1e-10)
+
+
 def test_too_few_iterations_are_said() -> None:
     (solved,) = solve_batch([_problem(0, 30, 20, 1e-3)], tol=1e-9, max_iter=5)
     assert not solved.converged

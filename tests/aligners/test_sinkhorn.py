@@ -270,3 +270,17 @@ def test_no_iterations_left_is_said_of_unbalanced_too() -> None:
     assert not result.converged
     assert result.iterations == 7
     assert np.isfinite(result.plan).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.01])
+def test_rows_are_exact_from_a_start_that_meets_the_columns_only(epsilon: float) -> None:
+    """Potentials of a problem nearby can be good enough for the columns at once; the rows are still to be met."""
+    cost, a, b = _problem(9, 30, 20)
+    first = sinkhorn(Problem(cost, a, b, epsilon), tol=1e-9, max_iter=100000)
+    nearby = Problem(
+        cost * (1 + 1e-5), a, b, epsilon, first.f + 1e-4 * epsilon * np.sin(np.arange(30)), first.g
+    )
+    again = sinkhorn(nearby, tol=1e-2, max_iter=100)
+    np.testing.assert_allclose(again.plan.sum(axis=1), a, rtol=1e-12)
+    made = np.exp((again.f[:, None] + again.g - nearby.cost) / epsilon)
+    np.testing.assert_allclose(made, again.plan, rtol=1e-9, atol=1e-15)

@@ -13,6 +13,9 @@ from scgroove._types import Float64Array
 Cost: TypeAlias = Literal["sqeuclidean", "cosine"]
 COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine")
 
+ROUNDING: Final = 1e-28
+"""Square of the rounding of a mean, relative to that of the mean."""
+
 
 class BlockCost(Protocol):
     """Costs of a block that are computed rather than kept."""
@@ -196,9 +199,11 @@ def unit_rows(x: Float64Array, side: str) -> Float64Array:
 def mean_pairwise_cost(x: Float64Array, y: Float64Array, cost: Cost = "sqeuclidean") -> float:
     """Return the mean of :func:`pairwise_cost` over all pairs, in linear time."""
     if cost == "cosine":
-        return float(1.0 - unit_rows(x, "source").mean(axis=0) @ unit_rows(y, "target").mean(axis=0))
+        return 0.5 * mean_pairwise_cost(unit_rows(x, "source"), unit_rows(y, "target"))
     centre = y.mean(axis=0)
-    return float(((x - centre) ** 2).sum(axis=1).mean() + ((y - centre) ** 2).sum(axis=1).mean())
+    mean = float(((x - centre) ** 2).sum(axis=1).mean() + ((y - centre) ** 2).sum(axis=1).mean())
+    # cells all at one place: what is left is the rounding of the centre
+    return mean if mean > ROUNDING * float(centre @ centre) else 0.0
 
 
 def in_slices(n: int, width: int, values: int) -> list[tuple[int, int]]:

@@ -138,8 +138,10 @@ class Descent:
         Contractions of the product coupling and of the present one.
     potentials
         Of each block, once solved.
-    outer, inner
-        Steps and Sinkhorn iterations taken.
+    outer
+        Steps taken.
+    inner
+        Sinkhorn iterations of each block, over all steps.
     change
         Of K in the last step, relative to its distance from the start.
     energy
@@ -153,8 +155,8 @@ class Descent:
     now: Contraction
     h: tuple[Float64Array, Float64Array]
     potentials: list[tuple[Float64Array, Float64Array] | None]
+    inner: list[int]
     outer: int = 0
-    inner: int = 0
     change: float = np.inf
     energy: float = np.nan
     linear: float = 0.0
@@ -167,7 +169,8 @@ class Descent:
             start.add_product(part)
         p, q = group.marginals()
         h = group.x.squared_dot(p), group.y.squared_dot(q)
-        return cls(group, start, start, h, [None] * len(group.parts))
+        n = len(group.parts)
+        return cls(group, start, start, h, [None] * n, [0] * n)
 
     def tasks(self, epsilon: float) -> Iterator[Task]:
         """Yield the linearised problems of the blocks."""
@@ -186,7 +189,7 @@ class Descent:
         # a function of its own, whose names do not keep a plan while the next is solved
         new.add(part, scaled.plan)
         self.potentials[i] = scaled.f, scaled.g
-        self.inner += scaled.iterations
+        self.inner[i] += scaled.iterations
 
     def _move(self, new: Contraction) -> None:
         size = float(np.linalg.norm(new.k))
@@ -195,19 +198,25 @@ class Descent:
         self.now = new
         self.outer += 1
 
-    def finish(
-        self, solved: Iterator[tuple[Problem, Scaled]], epsilon: float, scale: float, at_rest: bool
-    ) -> list[Solved]:
+    def finish(self, solved: Iterator[tuple[Problem, Scaled]], epsilon: float, at_rest: bool) -> list[Solved]:
         """Return the solutions of the last linearised problems, judged; and note the energy."""
         new, out = Contraction(self.group, both=True), []
         self.linear = 0.0
-        for part, task in zip(self.group.parts, self.tasks(epsilon), strict=True):
+        for i, (part, task) in enumerate(zip(self.group.parts, self.tasks(epsilon), strict=True)):
             problem, scaled = next(solved)
             new.add(part, scaled.plan)
             if part.linear is not None:
                 self.linear += float(np.vdot(part.linear.rows(), scaled.plan)) / self.group.linear_scale
-            found = judged(task, problem, scaled, scale)
-            out.append(replace(found, converged=found.converged and at_rest, at_rest=at_rest))
+            self.inner[i] += scaled.iterations
+            found = judged(task, problem, scaled, 1.0)
+            out.append(
+                replace(
+                    found,
+                    converged=found.converged and at_rest,
+                    at_rest=at_rest,
+                    iterations=self.inner[i],
+                )
+            )
         p, q = self.group.marginals()
         self.energy = max(float(p @ self.h[0] + q @ self.h[1]) - 2.0 * new.quadratic(), 0.0)
         self._move(new)
@@ -255,7 +264,7 @@ def descend(
         _go_on(descents, epsilon, partial(solve, tol=inner), goal, max_outer)
     last = path[-1]
     solved = solve((task for d in descents for task in d.tasks(last)), tol=tol)
-    return [(d, d.finish(solved, last, 1.0, d.change <= tol_outer)) for d in descents]
+    return [(d, d.finish(solved, last, d.change <= tol_outer)) for d in descents]
 
 
 def _go_on(
@@ -288,7 +297,7 @@ def annealing_path(epsilon: float) -> list[float]:
     return [epsilon * ANNEAL_BY**k for k in range(steps, 0, -1)] + [epsilon]
 
 
-def chosen_epsilon(groups: Sequence[Group], solve: Callable[..., Any], tol: float, max_outer: int) -> float:
+def chosen_epsilon(groups: Sequence[Group], solve: Callable[..., Any], max_outer: int) -> float:
     """Return the eps below which the couplings cost hardly less.
 
     eps goes down from ``ANNEAL_FROM`` by factors of ``ANNEAL_BY``; the last one is taken whose step saved at least
@@ -302,7 +311,7 @@ def chosen_epsilon(groups: Sequence[Group], solve: Callable[..., Any], tol: floa
         _go_on(descents, epsilon, partial(solve, tol=LOOSE), LOOSE, max_outer)
         solved = solve((task for d in descents for task in d.tasks(epsilon)), tol=LOOSE)
         for d in descents:
-            d.finish(solved, epsilon, 1.0, True)
+            d.finish(solved, epsilon, at_rest=True)
         last, costs = costs, float(sum(value(d) for d in descents))
         first = costs if first is None else first
         if last is not None and last - costs < SAVED * (first - costs):

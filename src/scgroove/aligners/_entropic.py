@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any, Final, Literal, TypeAlias
@@ -57,10 +57,6 @@ class Task:
         """Return the solution in the form that takes less memory: dense, or potentials."""
         factors = PotentialPlan(self.cost, solved.f, solved.g, self.epsilon)
         return factors if factors.nbytes < solved.plan.nbytes else solved.plan
-
-    def starting_from(self, solved: Scaled) -> Task:
-        """Return the task with the potentials of a solution to start from."""
-        return replace(self, f=solved.f, g=solved.g)
 
 
 def solve(

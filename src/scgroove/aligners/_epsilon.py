@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from scgroove._types import Float64Array
+from scgroove.aligners._costs import PairCost, in_slices, mean_pairwise_cost
+from scgroove.aligners._plans import BLOCK_VALUES
 
 EpsilonScale: TypeAlias = Literal["mean", "max"]
 EpsilonScope: TypeAlias = Literal["block", "global"]
@@ -35,6 +37,15 @@ class CostSummary:
         """Summarise a cost matrix."""
         return cls(float(cost.mean()), float(cost.max()), cost.size)
 
+    @classmethod
+    def of_pairs(cls, cost: PairCost, scale: EpsilonScale) -> CostSummary:
+        """Summarise costs as far as a scale needs them: the mean in linear time, the largest some rows at a time."""
+        n, m = cost.shape
+        if scale == "mean":
+            return cls(mean_pairwise_cost(cost.x, cost.y, cost.kind), float("nan"), n * m)
+        bounds = in_slices(n, m, BLOCK_VALUES)
+        return cls(float("nan"), max(float(cost.rows(*own).max()) for own in bounds), n * m)
+
 
 def cost_scale(summaries: Iterable[CostSummary], scale: EpsilonScale) -> float:
     """Return the cost that counts as 1: the mean or the largest over the pairs of all given blocks.
@@ -47,6 +58,11 @@ def cost_scale(summaries: Iterable[CostSummary], scale: EpsilonScale) -> float:
     else:
         value = sum(s.mean * s.n_pairs for s in known) / sum(s.n_pairs for s in known)
     return value if value > 0 else 1.0
+
+
+def pair_scale(costs: Iterable[PairCost], scale: EpsilonScale) -> float:
+    """Return the cost between representations that counts as 1: as :func:`cost_scale`, without the matrices."""
+    return cost_scale((CostSummary.of_pairs(cost, scale) for cost in costs), scale)
 
 
 def check_epsilon(epsilon: Any, scale: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from scgroove._types import IntArray
 from scgroove.aligners._base import ALIGNERS, Evidence, Solution, Solved, check_representations
 from scgroove.aligners._blocks import Partition
-from scgroove.aligners._costs import COSTS, Cost, PairCost, mean_pairwise_cost
+from scgroove.aligners._costs import COSTS, Cost, PairCost
 from scgroove.aligners._descent import Descent, Group, Part, annealing_path, chosen_epsilon, descend, value
 from scgroove.aligners._entropic import EntropicAligner
-from scgroove.aligners._epsilon import AUTO
+from scgroove.aligners._epsilon import AUTO, pair_scale
 from scgroove.aligners._jobs import check_jobs, run
 from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
 from scgroove.aligners._plans import LowRankPlan, scaled
@@ -102,7 +102,7 @@ class _Quadratic(EntropicAligner):
     def _descend(self, groups: Sequence[Group]) -> list[tuple[Descent, list[Solved]]]:
         epsilon = self.epsilon
         if epsilon == AUTO:
-            epsilon = chosen_epsilon(groups, self._solve_tasks, self.tol_outer, self.max_outer)
+            epsilon = chosen_epsilon(groups, self._solve_tasks, self.max_outer)
         return descend(
             groups,
             annealing_path(float(epsilon)) if self.anneal else [float(epsilon)],
@@ -195,7 +195,7 @@ class GromovWasserstein(_Quadratic):
         changes by less than this share of its distance from the product coupling.
     rank
         None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabelled problem too large for a plan;
-        squared Euclidean costs only.
+        squared Euclidean costs only, and ``epsilon="auto"`` is none.
     seed
         Of the first factors, with ``rank``.
     epsilon_scale
@@ -261,10 +261,11 @@ class GromovWasserstein(_Quadratic):
             plan=plan,
             row_error=row_error,
             column_error=column_error,
-            converged=bool(result.converged),
-            transport_cost=float(result.objective),
-            objective=float(result.objective),
-            iterations=int(result.iterations),
+            converged=result.converged,
+            at_rest=result.converged,
+            transport_cost=result.transport_cost,
+            objective=result.objective,
+            iterations=result.iterations,
             epsilon=epsilon,
         )
         more: Evidence = {
@@ -325,7 +326,7 @@ class GromovWassersteinEach(_Quadratic):
             groups.append(Group(in_x, in_y, [whole], scales=scales))
         aligner = self
         if self.epsilon == AUTO:
-            epsilon = chosen_epsilon(groups, self._solve_tasks, self.tol_outer, self.max_outer)
+            epsilon = chosen_epsilon(groups, self._solve_tasks, self.max_outer)
             aligner = replace(self, epsilon=epsilon)
         sizes = [block.n_pairs for block in parts.blocks]
         solved = run(aligner._solve_groups, groups, sizes, self.n_jobs)
@@ -407,8 +408,8 @@ class FusedGromovWasserstein(_Quadratic):
     epsilon: float | Literal["auto"] = 0.01
     alpha: float = 0.5
     cost: Cost = "sqeuclidean"
-    structure_x: Any = None
-    structure_y: Any = None
+    structure_x: Any = field(default=None, repr=False, compare=False)
+    structure_y: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
@@ -426,13 +427,7 @@ class FusedGromovWasserstein(_Quadratic):
     def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
         inside = self._insides(x, y)
         linear = [PairCost(x[block.rows], y[block.columns], self.cost) for block in parts.blocks]
-        pairs = np.array([block.n_pairs for block in parts.blocks], dtype=np.float64)
-        if self.epsilon_scale == "mean":
-            means = [mean_pairwise_cost(own.x, own.y, own.kind) for own in linear]
-            size = float(pairs @ means / pairs.sum())
-        else:
-            size = max(float(own.rows().max()) for own in linear)
-        size = size if size > 0 else 1.0
+        size = pair_scale(linear, self.epsilon_scale)
         group = self._joint_group(parts, *inside, linear=linear, alpha=self.alpha, linear_scale=size)
         solution = self._solve_joint(group)
         return replace(solution, evidence={**solution.evidence, "cost_scale_linear": size})

@@ -1,7 +1,7 @@
 """Solvers in JAX: many entropic problems in one compiled program, and low-rank couplings of large ones.
 
 The only place that knows of jax and ott. Import it where it is used, not at the head of another module: it takes
-seconds, and an optional extra.
+seconds.
 
 Batches. Problems are padded to a few common sizes and stacked; padding has no mass and an infinite cost, so that
 the kernel is zero there. The mathematics are those of :mod:`scgroove.aligners._sinkhorn`: scalings of an absorbed
@@ -37,6 +37,7 @@ from ott.solvers.quadratic.gromov_wasserstein_lr import LRGromovWasserstein
 from scipy.special import entr
 
 from scgroove._types import Float64Array
+from scgroove.aligners._costs import unit_rows
 from scgroove.aligners._sinkhorn import (
     ANNEAL_FACTOR,
     ANNEAL_TOL,
@@ -625,7 +626,8 @@ def low_rank_sinkhorn(
     Scetbon, Cuturi and Peyré 2021, arXiv 2103.04737.
     """
     if cost == "cosine":
-        x, y = _half_directions(x, "source"), _half_directions(y, "target")
+        # points whose squared distances are 1 - cosine similarity
+        x, y = (math.sqrt(0.5) * unit_rows(z, side) for z, side in ((x, "source"), (y, "target")))
     left, right = _cost_factors(x, y)
     # steps are as long as the cost is large, so it is given a mean of 1
     mean = _mean_cost(left, right, a, b)
@@ -704,17 +706,6 @@ def low_rank_gromov(
     )
     scaled = (source[0] / scale[0], source[1]), (target[0] / scale[1], target[1])
     return _result(descent, _distortion(*scaled, descent), epsilon)
-
-
-def _half_directions(x: Float64Array, side: str) -> Float64Array:
-    """Return points whose squared distances are 1 - cosine similarity."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    if (length == 0).any():
-        raise ValueError(
-            f"cost='cosine' needs a direction: {int((length == 0).sum())} {side} cells are at the origin. Leave them "
-            f"out, or use cost='sqeuclidean'."
-        )
-    return np.asarray(x / length * math.sqrt(0.5))
 
 
 def _cost_factors(x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:

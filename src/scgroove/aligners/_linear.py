@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -17,11 +17,11 @@ from scgroove.aligners._base import ALIGNERS, BaseAligner, Evidence, Solution, S
 from scgroove.aligners._blocks import Block, Partition
 from scgroove.aligners._costs import COSTS, BilinearCost, Cost, PairCost, SumCost
 from scgroove.aligners._entropic import EntropicAligner, Task, judged
-from scgroove.aligners._epsilon import AUTO, CostSummary, EpsilonScope, check_scope, cost_scale
+from scgroove.aligners._epsilon import AUTO, EpsilonScope, check_scope, pair_scale
 from scgroove.aligners._jobs import check_jobs, run, work_at_a_time
 from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
 from scgroove.aligners._noise import noise_epsilon
-from scgroove.aligners._plans import LowRankPlan
+from scgroove.aligners._plans import LowRankPlan, row_sums
 from scgroove.aligners._sinkhorn import Problem, Scaled
 
 
@@ -107,33 +107,29 @@ class _EntropicLinear(EntropicAligner, LinearAligner):
     def _setting(self, tasks: Sequence[Task]) -> dict[str, Any]:
         common = None
         if self.epsilon_scope == "global":
-            common = cost_scale((CostSummary.of(task.cost.rows()) for task in tasks), self.epsilon_scale)
+            common = pair_scale(map(pairs_of, tasks), self.epsilon_scale)
         if self.epsilon == AUTO:
             return {"common": common, "relative": noise_epsilon(tasks, self.epsilon_scale, common)}
         return {"common": common, "relative": float(self.epsilon)}
 
-    def _scaled_tasks(
-        self, tasks: Sequence[Task], common: float | None, relative: float
-    ) -> Iterator[tuple[Task, float]]:
-        """Yield the tasks with their absolute eps, and the cost that it is relative to."""
-        for task in tasks:
-            scale = common
-            if scale is None:
-                scale = cost_scale([CostSummary.of(task.cost.rows())], self.epsilon_scale)
-            yield replace(task, epsilon=relative * scale), scale
+    def _scales(self, tasks: Sequence[Task], common: float | None) -> list[float]:
+        """Return the cost that eps is relative to, of each task."""
+        if common is not None:
+            return [common] * len(tasks)
+        return [pair_scale([pairs_of(task)], self.epsilon_scale) for task in tasks]
 
     def _solve_entropic(
         self,
         tasks: Sequence[Task],
-        common: float | None,
-        relative: float,
-        finish: Callable[[Task, Problem, Scaled, float], Solved] = judged,
+        scales: Sequence[float],
+        finish: Callable[[Task, Problem, Scaled, float], Solved],
         **options: Any,
     ) -> list[Solved]:
-        given = list(self._scaled_tasks(tasks, common, relative))
-        solved = self._solve_tasks((task for task, _ in given), **options)
         # map: the variables of a loop would keep costs and plan of a block while the next is solved
-        return list(map(lambda own, found: finish(own[0], found[0], found[1], own[1]), given, solved))
+        solved = self._solve_tasks(tasks, **options)
+        return list(
+            map(lambda task, found, scale: finish(task, found[0], found[1], scale), tasks, solved, scales)
+        )
 
     def _kept_bytes(self, block: Block, width: int) -> int:
         cells = block.rows.size + block.columns.size
@@ -213,21 +209,21 @@ class EntropicOT(_EntropicLinear):
     ) -> list[Solved]:
         if self.rank is not None:
             return [self._low_rank(task, relative) for task in tasks]
-        return self._solve_entropic(tasks, common, relative)
+        scales = self._scales(tasks, common)
+        given = [replace(task, epsilon=relative * scale) for task, scale in zip(tasks, scales, strict=True)]
+        return self._solve_entropic(given, scales, judged)
 
     def _low_rank(self, task: Task, relative: float) -> Solved:
         from scgroove.aligners._jax import low_rank_sinkhorn
 
-        cost = task.cost
-        assert isinstance(cost, PairCost)
+        cost = pairs_of(task)
         scale = low_rank_scale(cost, self.epsilon_scale)
         rank = min(int(self.rank or 1), *cost.shape)
-        mass = float(task.a.sum())
         result = low_rank_sinkhorn(
             cost.x,
             cost.y,
-            task.a / mass,
-            task.b / mass,
+            task.a,
+            task.b,
             epsilon=relative * scale,
             cost=cost.kind,
             rank=rank,
@@ -235,16 +231,17 @@ class EntropicOT(_EntropicLinear):
             max_iter=self.max_iter,
             seed=self.seed,
         )
-        plan = LowRankPlan(result.q * mass, result.r * mass, result.g * mass)
+        plan = LowRankPlan(result.q, result.r, result.g)
         row_error, column_error = plan_errors(plan, task.a, task.b)
         return Solved(
             plan=plan,
             row_error=row_error,
             column_error=column_error,
-            converged=bool(result.converged),
-            transport_cost=float(result.objective) * mass,
-            objective=float(result.objective) * mass,
-            iterations=int(result.iterations),
+            converged=result.converged,
+            at_rest=result.converged,
+            transport_cost=result.transport_cost,
+            objective=result.objective,
+            iterations=result.iterations,
             epsilon=relative * scale,
             cost_scale=scale,
         )
@@ -310,26 +307,19 @@ class UnbalancedOT(_EntropicLinear):
     def _solve_blocks(
         self, tasks: Sequence[Task], common: float | None = None, relative: float = 0.05
     ) -> list[Solved]:
-        # the penalties are relative to the cost of each block, so blocks are solved alone unless that is common
-        if common is not None:
-            return self._solve_alike(tasks, common, relative)
-        return [self._solve_alike([task], None, relative)[0] for task in tasks]
-
-    def _solve_alike(self, tasks: Sequence[Task], common: float | None, relative: float) -> list[Solved]:
-        scale = common
-        if scale is None:
-            scale = cost_scale([CostSummary.of(tasks[0].cost.rows())], self.epsilon_scale)
-        rho = (self.rho_source * scale, self.rho_target * scale)
-        tilted = [replace(task, cost=tilted_cost(task, relative * scale)) for task in tasks]
-        finish = partial(judged_with_penalty, rho=rho)
-        return self._solve_entropic(tilted, scale, relative, finish, rho=rho)
+        # in units of the cost of each block, the penalties are those of all
+        scales = self._scales(tasks, common)
+        given = [
+            replace(task, cost=tilted_cost(task, relative, scale), epsilon=relative)
+            for task, scale in zip(tasks, scales, strict=True)
+        ]
+        rho = (self.rho_source, self.rho_target)
+        return self._solve_entropic(given, scales, partial(judged_with_penalty, rho=rho), rho=rho)
 
     def _is_bad(self, solved: Solved, mass: float) -> bool:
         return not solved.converged
 
     def _solver_evidence(self, solution: Solution) -> Evidence:
-        from scgroove.aligners._plans import row_sums
-
         found = super()._solver_evidence(solution)
         return {**found, "mass": float(sum(row_sums(s.plan).sum() for s in solution.blocks))}
 
@@ -400,7 +390,10 @@ def exact_plan(
 def judged_with_penalty(
     task: Task, problem: Problem, scaled: Scaled, cost_scale: float, rho: tuple[float, float]
 ) -> Solved:
-    """Return a solution of tilted costs with its true cost, and with the penalties of its marginals in its objective."""
+    """Return a solution of tilted costs with its true cost, and with the penalties of its marginals in its objective.
+
+    The costs, eps and penalties of the task are in units of ``cost_scale``.
+    """
     solved = judged(task, problem, scaled, cost_scale)
     rows, columns = scaled.plan.sum(axis=1), scaled.plan.sum(axis=0)
     mass = float(task.a.sum())
@@ -412,16 +405,23 @@ def judged_with_penalty(
     )
     return replace(
         solved,
-        transport_cost=solved.transport_cost + task.epsilon * tilt,
-        objective=solved.objective + task.epsilon * mass + penalty,
+        transport_cost=cost_scale * (solved.transport_cost + task.epsilon * tilt),
+        objective=cost_scale * (solved.objective + task.epsilon * mass + penalty),
+        epsilon=cost_scale * task.epsilon,
     )
 
 
-def tilted_cost(task: Task, epsilon: float) -> SumCost:
-    """Return ``C_ij - eps log(a_i b_j / w)``: with it, the entropy becomes ``KL(T | a b' / w)``, but for a constant."""
+def tilted_cost(task: Task, epsilon: float, scale: float) -> SumCost:
+    """Return ``C_ij / scale - eps log(a_i b_j / w)``: so the entropy becomes ``KL(T | a b' / w)``, but for a constant."""
     r, c = -epsilon * np.log(task.a / task.a.sum()), -epsilon * np.log(task.b)
     nothing = np.zeros((r.size, 0)), np.zeros((c.size, 0))
-    return SumCost(task.cost, BilinearCost(r, c, *nothing))
+    return SumCost(task.cost, BilinearCost(r, c, *nothing), weight_first=1.0 / scale)
+
+
+def pairs_of(task: Task) -> PairCost:
+    """Return the costs of a task between representations."""
+    assert isinstance(task.cost, PairCost)
+    return task.cost
 
 
 def kullback_leibler(p: Float64Array, q: Float64Array) -> float:

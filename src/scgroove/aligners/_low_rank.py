@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._costs import PairCost, mean_pairwise_cost, pairwise_cost
+from scgroove.aligners._costs import PairCost
+from scgroove.aligners._epsilon import EpsilonScale, pair_scale
 from scgroove.aligners._plans import LowRankPlan, column_sums, row_sums
+
+LARGEST_SAMPLE: Final = 2000
+"""Cells of a modality among which the largest cost is looked for."""
 
 
 def plan_errors(plan: LowRankPlan, a: Float64Array, b: Float64Array) -> tuple[float, float]:
@@ -16,14 +20,12 @@ def plan_errors(plan: LowRankPlan, a: Float64Array, b: Float64Array) -> tuple[fl
     return float(np.abs(row_sums(plan) - a).sum()), float(np.abs(column_sums(plan) - b).sum())
 
 
-def low_rank_scale(cost: PairCost, scale: str, largest_sample: int = 2000) -> float:
-    """Return the mean cost, in linear time; or the largest among a sample of the cells."""
-    if scale == "mean":
-        value = mean_pairwise_cost(cost.x, cost.y, cost.kind)
-    else:
-        x, y = (z[:: max(1, len(z) // largest_sample)] for z in (cost.x, cost.y))
-        value = float(pairwise_cost(x, y, cost.kind).max())
-    return value if value > 0 else 1.0
+def low_rank_scale(cost: PairCost, scale: EpsilonScale) -> float:
+    """Return the mean cost; or the largest among a sample of the cells, since there are too many pairs to see all."""
+    if scale == "max":
+        x, y = (z[:: max(1, len(z) // LARGEST_SAMPLE)] for z in (cost.x, cost.y))
+        cost = PairCost(x, y, cost.kind)
+    return pair_scale([cost], scale)
 
 
 def check_rank(rank: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from scgroove._types import Float64Array
 from scgroove.aligners._costs import PairCost, in_slices
 from scgroove.aligners._entropic import Task
-from scgroove.aligners._epsilon import SMALLEST, CostSummary, EpsilonScale, cost_scale
+from scgroove.aligners._epsilon import SMALLEST, EpsilonScale, pair_scale
 from scgroove.aligners._plans import BLOCK_VALUES
 
 SAMPLE_BLOCKS: Final = 20
@@ -116,9 +116,4 @@ def _sample(task: Task, scale: EpsilonScale, common: float | None, rng: np.rando
     chosen = np.sort(rng.permutation(len(cost.y))[:SAMPLE_CELLS])
     between = PairCost(cost.y[chosen], cost.x, cost.kind)
     b = task.b[chosen] * (task.b.sum() / task.b[chosen].sum())
-    return Sample(between, np.log(task.a), b, common if common is not None else _scale(between, scale))
-
-
-def _scale(cost: PairCost, scale: EpsilonScale) -> float:
-    parts = (CostSummary.of(cost.rows(*bounds)) for bounds in in_slices(*cost.shape, BLOCK_VALUES))
-    return cost_scale(parts, scale)
+    return Sample(between, np.log(task.a), b, common if common is not None else pair_scale([between], scale))

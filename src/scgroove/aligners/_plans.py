@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,33 +22,6 @@ Values: TypeAlias = "Float64Array | sp.csr_matrix"
 
 BLOCK_VALUES: Final = 2**22
 """Values computed at a time (32 MB of float64)."""
-
-
-class FactoredPlan(Protocol):
-    """A plan (n, m) that is computed rather than kept."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, m)."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that it keeps, in bytes."""
-
-    def rows(self, start: int = 0, stop: int | None = None) -> Float64Array:
-        """Return the masses of some source cells, float64 (stop - start, m), anew."""
-
-    def dot(self, y: Values) -> Float64Array:
-        """Return ``T y``, (n, k), for y (m, k), dense or sparse."""
-
-    def tdot(self, x: Values) -> Float64Array:
-        """Return ``T' x``, (m, k), for x (n, k), dense or sparse."""
-
-    def scaled(self, rows: Float64Array) -> FactoredPlan:
-        """Return ``diag(rows) T``."""
-
-    def check(self) -> bool:
-        """Whether the factors make finite masses of at least 0."""
 
 
 @dataclass(frozen=True, eq=False)

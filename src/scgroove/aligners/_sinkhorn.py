@@ -211,12 +211,13 @@ def _scale(
     """
     a, b = marginals
     f, g = potentials
-    with np.errstate(over="ignore"):  # potentials of another problem may be far off
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # they may be far off
         _fill(kernel, cost, f, g, eps)
-    if not np.isfinite(kernel.sum()):
+        u, v = a / kernel.sum(axis=1), np.ones_like(b)
+    if not _safe(u):
         f, g = _log_update(cost, kernel, marginals, potentials, eps)
         _fill(kernel, cost, f, g, eps)
-    u, v = np.ones_like(a), np.ones_like(b)
+        u = np.ones_like(a)
     pace = _Pace()
     for iteration in range(max_iter + 1):
         columns = u @ kernel
