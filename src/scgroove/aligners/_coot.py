@@ -423,7 +423,7 @@ def descend(
     going_on = known is not None and known.epsilon == epsilon
     tol = stop.tol if going_on or max(epsilon) == 0 else max(stop.tol, LOOSE)
     path: list[float] = []
-    resting = False
+    last_tol, resting = None, False
     while not resting and len(path) < stop.max_outer:
         if len(path) == stop.max_outer - 1:
             tol = stop.tol
@@ -431,7 +431,9 @@ def descend(
         before, features = features, sweeps.features(cells, epsilon[1], tol, features)
         path.append(features.value + cells.entropy_value)
         moved = float(np.abs(features.plan - before.plan).sum())
-        fall = path[-2] - path[-1] if len(path) > 1 else np.inf
+        # a value to another tolerance is off by more than the fall
+        fall = path[-2] - path[-1] if last_tol == tol else np.inf
+        last_tol = tol
         fall /= max(abs(features.transport_cost), nothing) or 1.0
         resting = tol <= stop.tol and (fall <= stop.tol_outer or moved <= stop.tol)
         if fall <= NEAR_VALUE or moved <= NEAR_COUPLING:
