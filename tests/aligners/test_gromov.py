@@ -309,6 +309,19 @@ def test_plans_are_kept_as_factors_where_that_is_smaller() -> None:
 # ------------------------------------------------------------------------------------------------ warnings, bad input
 
 
+@pytest.mark.parametrize("method", ["egw", "egw_each"])
+@pytest.mark.filterwarnings("ignore:method 'egw")
+def test_iterations_are_those_of_all_steps(method: str) -> None:
+    x, y, lx, ly = _data(15)
+    few, many = (
+        aligners.get(method)(epsilon=0.05, anneal=False, tol_outer=1e-12, max_outer=steps).align(x, y, lx, ly)
+        for steps in (2, 12)
+    )
+    assert (few.evidence["iterations"] > 0).all()
+    assert (many.evidence["iterations"] > few.evidence["iterations"]).all()
+    assert np.max(many.evidence["n_outer"]) == 13  # and the one that is kept
+
+
 def test_too_few_steps_are_said() -> None:
     x, y, lx, ly = _data(14)
     with pytest.warns(

@@ -273,6 +273,8 @@ def test_low_rank_linear_meets_its_marginals_and_is_better_than_clusters() -> No
     exact = ot.emd2(np.full(200, 1 / 200), np.full(160, 1 / 160), cost)
     found = float((coupling.to_dense() * cost).sum())
     same_cluster = np.arange(200)[:, None] % 4 == np.arange(160) % 4
+    assert coupling.evidence["transport_cost"] == pytest.approx(found, rel=1e-6)
+    assert coupling.evidence["objective"] < found  # less by the entropies
     assert exact < found < 0.6 * cost[same_cluster].mean()  # what knowing the clusters alone would give
     assert coupling.evidence["backend_used"] == "jax"
 
