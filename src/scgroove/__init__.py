@@ -3,7 +3,7 @@
 The public API, by layer:
 
 - :mod:`scgroove.model`: ``GROOVE``, the model
-- :mod:`scgroove.tl`: ``embed``, ``align``, ``impute``, ``score_matching``, ``umap``
+- :mod:`scgroove.tl`: ``embed``, ``align``, ``epsilon_scan``, ``impute``, ``score_matching``, ``umap``
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
 - :mod:`scgroove.simulations`: ``weakly_paired``, screens with known truth

@@ -365,6 +365,7 @@ def _stale(mdata: mudata.MuData) -> None:
         (None, {"weight_key": "lable"}, KeyError, r"weight_key='lable': no such column in mdata\.mod\['rna'\]\.obs, .* Did you mean 'label'"),
         (None, {"weight_key": "label"}, ValueError, r"weight_key='label': the column of 'rna' must hold numbers"),
         (None, {"structure_rep": "X"}, ValueError, r"structure_rep only goes with method='fgw'; found method='eot'"),
+        (None, {"method": "fgw", "structure_rep": "X", "max_memory_gb": 3e-6}, TooLargeError, r"'X' of 'rna' would take .* max_memory_gb=3e-06"),
         (None, {"pair_key": "pair_id"}, ValueError, r"pair_key only goes with method='oracle'"),
         (None, {"method": "oracle", "pair_key": "no"}, KeyError, r"pair_key='no': no such column"),
         (None, {"top_k": 0}, ValueError, r"top_k, the entries kept of a row, must be at least 1"),

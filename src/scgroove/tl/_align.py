@@ -181,14 +181,16 @@ def labels_for(
     return labels_of_pair(mdata, source, target, label_key, unlabeled_category)
 
 
-def inputs_of(mdata: MuData, source: str, target: str, aligner: Any, use_rep: PerModality) -> tuple[Any, Any]:
-    """Return the representations that a method takes."""
+def inputs_of(
+    mdata: MuData, source: str, target: str, aligner: Any, use_rep: PerModality, shared: bool | None = None
+) -> tuple[Any, Any]:
+    """Return the representations that a method takes; ``shared``: of one width, None for what the method needs."""
     return representations(
         mdata,
         source,
         target,
         use_rep,
-        shared=getattr(aligner, "shared_space", True),
+        shared=getattr(aligner, "shared_space", True) if shared is None else shared,
         precomputed=getattr(aligner, "intra_cost", None) == "precomputed",
         max_memory_gb=getattr(aligner, "max_memory_gb", None),
     )
@@ -214,7 +216,7 @@ def with_data(
     takes = {option.name for option in fields(aligner)}
     if structure_rep is not None:
         _only_for("structure_rep", "fgw", aligner, "structure_x" in takes)
-        x, y = representations(mdata, source, target, structure_rep, shared=False)
+        x, y = inputs_of(mdata, source, target, aligner, structure_rep, shared=False)
         aligner = replace(aligner, structure_x=x, structure_y=y)
     if "pairs_x" in takes and aligner.pairs_x is None:
         partner = true_partners(mdata, source, target, pair_key)
