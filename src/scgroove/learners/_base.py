@@ -1,0 +1,277 @@
+"""What every learner has in common: checks of what goes in and comes out, time and memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from scgroove._registry import Registry, near_miss
+from scgroove._types import FloatArray
+from scgroove.learners._screen import Screen
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+Representations = dict[str, FloatArray]
+"""For each modality, coordinates of its cells, (n_m, k)."""
+
+
+class LearnerOutputError(ValueError):
+    """A learner returned what cannot be a representation."""
+
+
+@dataclass
+class Learner(ABC):
+    """What makes a representation: ``fit(mdata)``, then ``transform(mdata) -> {modality: array}``.
+
+    Options are given on construction. To add one: a dataclass with :meth:`_fit` and :meth:`_transform`, and
+    ``@LEARNERS.register(name)``.
+
+    Attributes
+    ----------
+    name
+        Under which it is registered.
+    aligned
+        Whether its representations lie in one space. Those of others go with aligners that need none, or into
+        :class:`GroupProcrustes`.
+    uses_labels
+        Whether it sees the labels of the cells.
+    uses_pairs
+        Whether it sees which cells are the same: a ceiling, not a method.
+    uses_truth
+        Whether it sees the true latent of a simulation: a ceiling, not a method.
+    evidence
+        After :meth:`fit` and :meth:`transform`: ``fit_seconds``, ``transform_seconds``, ``peak_memory_mb`` (resident memory
+        of the process above what it was before, at most, while fitting) and what the learner adds.
+    """
+
+    name: ClassVar[str]
+    aligned: ClassVar[bool] = True
+    uses_labels: ClassVar[bool] = True
+    uses_pairs: ClassVar[bool] = False
+    uses_truth: ClassVar[bool] = False
+
+    def fit(
+        self,
+        mdata: MuData,
+        label_key: str | Mapping[str, str] = "label",
+        *,
+        modalities: Sequence[str] | None = None,
+        unlabeled_category: str | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Learn from all cells.
+
+        Parameters
+        ----------
+        mdata
+            Modalities linked by labels; left as it is.
+        label_key
+            Column of ``mod[m].obs`` with the label, one name or one per modality.
+        modalities
+            Those to use; default all.
+        unlabeled_category
+            A label that stands for "no label".
+        seed
+            The same seed gives the same result on one machine.
+
+        Returns
+        -------
+        Learner
+            Itself, fitted.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError
+            If the data are not as described, or the learner needs what they lack.
+        """
+        screen = Screen.read(mdata, label_key, modalities, unlabeled_category)
+        self.evidence: dict[str, Any] = {}
+        with _measured(self.evidence, "fit_seconds", "peak_memory_mb"):
+            self._fit(screen, seed)
+        self.modalities_ = screen.modalities
+        return self
+
+    def transform(self, mdata: MuData) -> Representations:
+        """Return the representation of every cell, also of cells that were not fitted.
+
+        Parameters
+        ----------
+        mdata
+            With the modalities and features that the learner was fitted on.
+
+        Returns
+        -------
+        dict
+            For each modality float (n_m, k); one k for all if ``aligned``.
+
+        Raises
+        ------
+        RuntimeError
+            If the learner is not fitted.
+        LearnerOutputError
+            If it made values that are not finite or of the wrong shape.
+        """
+        if not hasattr(self, "modalities_"):
+            raise RuntimeError(
+                f"{type(self).__name__} is not fitted: call .fit(mdata) before .transform(mdata)."
+            )
+        with _measured(self.evidence, "transform_seconds"):
+            found = self._transform(mdata)
+        return check_output(self.name, found, mdata, self.modalities_, aligned=self.aligned)
+
+    def fit_transform(
+        self, mdata: MuData, label_key: str | Mapping[str, str] = "label", **options: Any
+    ) -> Representations:
+        """Fit, then return the representation of the same cells: see :meth:`fit` and :meth:`transform`."""
+        return self.fit(mdata, label_key, **options).transform(mdata)
+
+    @abstractmethod
+    def _fit(self, screen: Screen, seed: int) -> None:
+        """Learn from the cells of a screen."""
+
+    @abstractmethod
+    def _transform(self, mdata: MuData) -> Representations:
+        """Return the representations of cells."""
+
+
+LEARNERS: Final[Registry[Any]] = Registry("learner")
+"""Learner classes by name."""
+
+
+def get(name: str) -> Any:
+    """Return the learner class of a name.
+
+    Parameters
+    ----------
+    name
+        For example ``"groove"`` or ``"ps_logistic"``.
+
+    Returns
+    -------
+    type
+        Construct it with its options: ``learners.get("pca")(n_components=20)``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such learner; the message names the near miss and the list.
+    """
+    return LEARNERS.get(name)
+
+
+def construct(name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """Return a learner with its options.
+
+    Raises
+    ------
+    ValueError
+        If there is no such learner.
+    TypeError
+        If it has no such option; the message names the near miss and the list.
+    """
+    cls = get(name)
+    known = [option.name for option in fields(cls)]
+    for option in options or {}:
+        if option not in known:
+            near = near_miss(option, known)
+            hint = f" Did you mean {near!r}?" if near is not None else ""
+            raise TypeError(
+                f"learner {name!r} has no option {option!r}.{hint} Its options: {', '.join(known) or 'none'}."
+            )
+    return cls(**(options or {}))
+
+
+def check_output(
+    name: str, found: Any, mdata: MuData, modalities: Sequence[str], *, aligned: bool
+) -> dict[str, npt.NDArray[Any]]:
+    """Return representations, or say what is wrong with them.
+
+    Raises
+    ------
+    LearnerOutputError
+        If a modality is missing, or its array has the wrong shape or values that are not finite; or, if ``aligned``, the
+        modalities have different widths.
+    """
+    if not isinstance(found, Mapping) or set(found) != set(modalities):
+        shown = sorted(found) if isinstance(found, Mapping) else type(found).__name__
+        raise LearnerOutputError(
+            f"learner {name!r} must return one array for each of {list(modalities)}; found {shown}."
+        )
+    out: dict[str, npt.NDArray[Any]] = {}
+    for m in modalities:
+        z = np.asarray(found[m])
+        n = mdata.mod[m].n_obs
+        if z.ndim != 2 or z.shape[0] != n or z.shape[1] == 0 or z.dtype.kind not in "fiub":
+            raise LearnerOutputError(
+                f"learner {name!r} must return numbers of shape ({n}, k) for {m!r}; found {z.dtype} of shape {z.shape}."
+            )
+        bad = ~np.isfinite(z).all(axis=1)
+        if bad.any():
+            raise LearnerOutputError(
+                f"learner {name!r} returned NaN or infinite values for {int(bad.sum())} of {n} cells of {m!r}. Did its training "
+                f"diverge?"
+            )
+        out[m] = z
+    widths = {m: z.shape[1] for m, z in out.items()}
+    if aligned and len(set(widths.values())) > 1:
+        raise LearnerOutputError(
+            f"learner {name!r} says that its modalities share a space, but their widths differ: {widths}."
+        )
+    return out
+
+
+@contextmanager
+def _measured(evidence: dict[str, Any], seconds: str, memory: str | None = None) -> Iterator[None]:
+    """Note wall time, and the most resident memory above that at the start."""
+    with _PeakMemory() if memory else _nothing() as peak:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            evidence[seconds] = time.perf_counter() - start
+    if memory:
+        evidence[memory] = peak.megabytes
+
+
+@contextmanager
+def _nothing() -> Iterator[Any]:
+    yield None
+
+
+class _PeakMemory:
+    """Resident memory of this process, looked at 50 times a second in a thread: also sees what torch and NumPy take."""
+
+    INTERVAL: Final = 0.02
+
+    def __enter__(self) -> Self:
+        import psutil
+
+        self._process = psutil.Process()
+        self._start = self._most = self._process.memory_info().rss
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.INTERVAL):
+            self._most = max(self._most, self._process.memory_info().rss)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._most = max(self._most, self._process.memory_info().rss)
+
+    @property
+    def megabytes(self) -> float:
+        """The most that was taken above the start."""
+        return float(self._most - self._start) / 1e6

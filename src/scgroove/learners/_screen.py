@@ -1,0 +1,183 @@
+"""What a learner is given: modalities, labels in one vocabulary, and features on one footing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from scgroove._types import BoolArray, Float64Array, IntArray
+from scgroove.data import check_modalities, encode_labels, label_keys, labels_of, pair_ids, profile
+from scgroove.data._checks import row_blocks
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+FloatMatrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A MuData as learners see it.
+
+    Attributes
+    ----------
+    mdata
+        The data; never changed.
+    modalities
+        Names of the modalities in use.
+    label_keys
+        Column of the label in each modality.
+    labels
+        For each modality (n_m,): the label of each cell as a string, None where it has none.
+    vocabulary
+        The labels of two modalities or more, sorted.
+    codes
+        For each modality (n_m,): position in ``vocabulary``, -1 for cells without a label or of an exclusive one.
+    """
+
+    mdata: MuData
+    modalities: tuple[str, ...]
+    label_keys: Mapping[str, str]
+    labels: Mapping[str, NDArray[Any]]
+    vocabulary: tuple[str, ...]
+    codes: Mapping[str, IntArray]
+
+    @classmethod
+    def read(
+        cls,
+        mdata: MuData,
+        label_key: str | Mapping[str, str] = "label",
+        modalities: Sequence[str] | None = None,
+        unlabeled_category: str | None = None,
+    ) -> Self:
+        """Read the labels of a MuData.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError
+            If it is no MuData, a modality or column is missing, or no label is in two modalities.
+        """
+        names = check_modalities(mdata, modalities)
+        keys = label_keys(mdata, label_key, names)
+        labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names}
+        found = [{label for label in labels[m] if label is not None} for m in names]
+        every = set().union(*found)
+        vocabulary = tuple(sorted(label for label in every if sum(label in one for one in found) > 1))
+        if not vocabulary:
+            raise ValueError(
+                f"no label is in two modalities, so nothing links them: found {[sorted(one)[:5] for one in found]} in "
+                f"{names}. Labels are compared by name; is label_key={label_key!r} the right column?"
+            )
+        codes = {m: encode_labels(labels[m], vocabulary).astype(np.intp) for m in names}
+        return cls(mdata, tuple(names), keys, labels, vocabulary, codes)
+
+    @property
+    def n_labels(self) -> int:
+        """Number of shared labels."""
+        return len(self.vocabulary)
+
+    def n_cells(self, modality: str) -> int:
+        """Number of cells of a modality."""
+        return int(self.mdata.mod[modality].n_obs)
+
+    def features(self) -> dict[str, Features]:
+        """Return, for each modality, how its features are brought on one footing, fitted on all of its cells."""
+        return {m: Features.fit(self.mdata.mod[m], m) for m in self.modalities}
+
+    @cached_property
+    def pairs(self) -> dict[str, NDArray[Any]] | None:
+        """Identifier of the measured unit of each cell where some are known: truth, for learners that say they use it."""
+        in_all = all("pair_id" in self.mdata.mod[m].obs for m in self.modalities)
+        return pair_ids(self.mdata, self.modalities, "pair_id" if in_all else "auto", self.labels)
+
+    def partners(self, source: str, target: str) -> IntArray:
+        """Return the target row of the same cell for each source row, -1 where none is known, (n_source,)."""
+        partner = np.full(self.n_cells(source), -1, dtype=np.intp)
+        if self.pairs is not None:
+            place = {name: j for j, name in enumerate(self.pairs[target]) if name is not None}
+            partner[:] = [-1 if name is None else place.get(name, -1) for name in self.pairs[source]]
+        return partner
+
+
+@dataclass(frozen=True)
+class Features:
+    """Counts are normalised to the median library size and logged; then every feature is standardised.
+
+    Attributes
+    ----------
+    modality
+        Its name, for messages.
+    names
+        Names of the features, (d,).
+    counts
+        Whether the values are counts (whole numbers of at least 0 and above 1).
+    library
+        Median total count of a cell; 1 for other values.
+    mean, scale
+        Of the training cells, (d,); features without variance have scale 1.
+    """
+
+    modality: str
+    names: NDArray[Any]
+    counts: bool
+    library: float
+    mean: Float64Array
+    scale: Float64Array
+
+    @classmethod
+    def fit(cls, adata: AnnData, modality: str) -> Self:
+        """Learn the statistics of a modality.
+
+        Raises
+        ------
+        ValueError
+            If it has no cells or features, or values that are not finite.
+        """
+        seen = profile(adata, modality)
+        counts = bool(seen.integer and seen.minimum >= 0 and seen.maximum > 1)
+        library = 1.0
+        if counts:
+            sums = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for _, block in row_blocks(adata.X)])
+            library = float(np.median(sums[sums > 0])) if (sums > 0).any() else 1.0
+        names = adata.var_names.to_numpy(dtype=object)
+        d = adata.n_vars
+        unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d))
+        x = unscaled(adata).astype(np.float64)
+        mean, scale = x.mean(axis=0), x.std(axis=0)
+        scale[scale < 1e-6] = 1.0
+        return cls(modality, names, counts, library, mean, scale)
+
+    def __call__(self, adata: AnnData) -> FloatMatrix:
+        """Return the features of cells, float32 (n, d).
+
+        Raises
+        ------
+        ValueError
+            If the features are not those of the training data.
+        """
+        if list(adata.var_names) != list(self.names):
+            raise ValueError(
+                f"{self.modality!r} must have the {self.names.size} features that the learner was fitted on, in that order; "
+                f"found {adata.n_vars}. Take mdata[{self.modality!r}][:, names] first."
+            )
+        out = np.empty(adata.shape, dtype=np.float32)
+        for rows, block in row_blocks(adata.X):
+            x = np.asarray(block.todense() if sp.issparse(block) else block, dtype=np.float64)
+            if self.counts:
+                total = x.sum(axis=1, keepdims=True)
+                x = np.log1p(x / np.where(total > 0, total, 1.0) * self.library)
+            out[rows] = (x - self.mean) / self.scale
+        return out
+
+
+def labelled(codes: IntArray) -> BoolArray:
+    """Return which cells have a shared label, (n,)."""
+    known: BoolArray = codes >= 0
+    return known
