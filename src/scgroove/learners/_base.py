@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from scgroove._measure import measured
 from scgroove._registry import Registry, near_miss
 from scgroove._types import FloatArray
 from scgroove.learners._screen import Screen
@@ -95,7 +93,7 @@ class Learner(ABC):
         """
         screen = Screen.read(mdata, label_key, modalities, unlabeled_category)
         self.evidence: dict[str, Any] = {}
-        with _measured(self.evidence, "fit_seconds", "peak_memory_mb"):
+        with measured(self.evidence, "fit_seconds", "peak_memory_mb"):
             self._fit(screen, seed)
         self.modalities_ = screen.modalities
         return self
@@ -124,7 +122,7 @@ class Learner(ABC):
             raise RuntimeError(
                 f"{type(self).__name__} is not fitted: call .fit(mdata) before .transform(mdata)."
             )
-        with _measured(self.evidence, "transform_seconds"):
+        with measured(self.evidence, "transform_seconds"):
             found = self._transform(mdata)
         return check_output(self.name, found, mdata, self.modalities_, aligned=self.aligned)
 
@@ -227,51 +225,3 @@ def check_output(
             f"learner {name!r} says that its modalities share a space, but their widths differ: {widths}."
         )
     return out
-
-
-@contextmanager
-def _measured(evidence: dict[str, Any], seconds: str, memory: str | None = None) -> Iterator[None]:
-    """Note wall time, and the most resident memory above that at the start."""
-    with _PeakMemory() if memory else _nothing() as peak:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            evidence[seconds] = time.perf_counter() - start
-    if memory:
-        evidence[memory] = peak.megabytes
-
-
-@contextmanager
-def _nothing() -> Iterator[Any]:
-    yield None
-
-
-class _PeakMemory:
-    """Resident memory of this process, looked at 50 times a second in a thread: also sees what torch and NumPy take."""
-
-    INTERVAL: Final = 0.02
-
-    def __enter__(self) -> Self:
-        import psutil
-
-        self._process = psutil.Process()
-        self._start = self._most = self._process.memory_info().rss
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self.INTERVAL):
-            self._most = max(self._most, self._process.memory_info().rss)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._most = max(self._most, self._process.memory_info().rss)
-
-    @property
-    def megabytes(self) -> float:
-        """The most that was taken above the start."""
-        return float(self._most - self._start) / 1e6
