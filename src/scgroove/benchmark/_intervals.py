@@ -1,0 +1,87 @@
+"""Intervals of a mean over few repetitions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, TypeAlias, get_args
+
+import numpy as np
+from scipy import stats
+
+from scgroove._registry import near_miss
+from scgroove._types import Float64Array, IntArray
+
+Interval: TypeAlias = Literal["t", "bootstrap"]
+IntervalOf: TypeAlias = Callable[[Float64Array], tuple[float, float]]
+
+ROUNDING: Final = 1e-12
+"""Differences smaller than this, relative to the values, are rounding."""
+
+
+def t_interval(values: Float64Array, level: float) -> tuple[float, float]:
+    """Interval of the mean after Student: mean +- t sd / sqrt(n); NaN with fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    mean = float(values.mean())
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return mean - half, mean + half
+
+
+def stratified_interval(groups: Sequence[Float64Array], level: float) -> tuple[float, float]:
+    """Interval of the mean of group means, where the groups are given and only their members are drawn.
+
+    The variance is the sum of those of the means; degrees of freedom after Welch and Satterthwaite. NaN if a group has
+    fewer than two members.
+    """
+    if not groups or min(len(g) for g in groups) < 2:
+        return math.nan, math.nan
+    mean = float(np.mean([g.mean() for g in groups]))
+    variances = np.array([g.var(ddof=1) / len(g) for g in groups])
+    total = variances.sum()
+    if total == 0:
+        return mean, mean
+    freedom = total**2 / (variances**2 / np.array([len(g) - 1 for g in groups])).sum()
+    half = float(stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(total) / len(groups))
+    return mean - half, mean + half
+
+
+def interval_maker(kind: Interval, level: float, n_boot: int, seed: int) -> IntervalOf:
+    """Return the function that makes an interval from values.
+
+    The bootstrap draws the same positions for all sets of the same size, so that a result depends on neither their order nor
+    their number.
+
+    Raises
+    ------
+    ValueError
+        If there is no such interval, or too few draws.
+    """
+    if kind not in get_args(Interval):
+        near = near_miss(kind, get_args(Interval))
+        raise ValueError(
+            f"interval must be 't' or 'bootstrap'; found {kind!r}."
+            + (f" Did you mean {near!r}?" if near else "")
+        )
+    if kind == "t":
+        return lambda values: t_interval(values, level)
+    if n_boot < 100:
+        raise ValueError(f"n_boot must be at least 100 for a bootstrap interval; found {n_boot!r}.")
+    drawn: dict[int, IntArray] = {}
+
+    def bootstrap(values: Float64Array) -> tuple[float, float]:
+        n = len(values)
+        if n < 2:
+            return math.nan, math.nan
+        if n not in drawn:
+            drawn[n] = np.random.default_rng(seed).integers(n, size=(n_boot, n))
+        low, high = np.quantile(values[drawn[n]].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    return bootstrap
+
+
+def is_constant(values: Float64Array, scale: float) -> bool:
+    """Whether all values are the same but for rounding of numbers of size ``scale``."""
+    return bool(np.ptp(values) <= ROUNDING * max(scale, np.finfo(float).tiny))

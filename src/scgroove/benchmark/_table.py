@@ -1,0 +1,210 @@
+"""Reading the table of results: what is there, what was not done, and what makes a comparison unfair."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from scgroove._registry import UnknownNameError, near_miss
+
+Over: TypeAlias = Literal["learner", "aligner", "method"]
+
+KEYS: Final = ("data", "learner", "aligner", "seed")
+"""What tells one cell of the grid from another."""
+
+NEEDED: Final = (*KEYS, "metric", "value", "better", "status")
+NUMBERS: Final = (
+    "value", "chance", "chance_sd", "perfect", "n", "fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb",
+)  # fmt: skip
+JOINED: Final = " + "
+"""Between learner and aligner in the name of a method."""
+
+
+class ResultsWarning(UserWarning):
+    """Some of the results that a statistic needs are not there."""
+
+
+def warn(message: str) -> None:
+    """Say what is missing, on behalf of the public function that was called."""
+    warnings.warn(message, ResultsWarning, stacklevel=3)
+
+
+def check_results(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with text where text is due, numbers where numbers are due, and rows in a fixed order.
+
+    Raises
+    ------
+    TypeError
+        If it is no DataFrame.
+    ValueError
+        If it is empty, or lacks a column.
+    """
+    if not isinstance(results, pd.DataFrame):
+        raise TypeError(
+            f"expected the table of results, a DataFrame such as scgroove.benchmark.read(folder) returns; found "
+            f"{type(results).__name__}."
+        )
+    missing = [column for column in NEEDED if column not in results]
+    if missing:
+        raise ValueError(
+            f"the table of results lacks {missing}; expected the columns that scgroove.benchmark.read returns, found "
+            f"{list(results.columns)}."
+        )
+    if not len(results):
+        raise ValueError("the table of results is empty: nothing was run, or everything was filtered out.")
+    table = results.copy()
+    for column in ("data", "learner", "aligner", "metric", "better", "status", "error"):
+        table[column] = table[column].fillna("").astype(str) if column in table else ""
+    for column in NUMBERS:
+        table[column] = (
+            pd.to_numeric(table[column], errors="coerce").astype(float) if column in table else np.nan
+        )
+    return table.sort_values([*KEYS, "metric"], kind="stable", ignore_index=True)
+
+
+def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows that hold a value of a metric, one for each cell of the grid, in a fixed order.
+
+    Parameters
+    ----------
+    results, metric
+        The table, and what was scored.
+    also
+        Columns beside :data:`KEYS` that tell one cell from another.
+
+    Raises
+    ------
+    UnknownNameError
+        If nothing was scored by this metric.
+    ValueError
+        If a cell has two values, or the rows do not agree on which direction is better.
+    """
+    table = check_results(results)
+    done = table[table["status"] == "done"]
+    known = [name for name in done["metric"].unique() if name]
+    if metric not in known:
+        raise UnknownNameError(unknown("metric", metric, known))
+    rows = done[done["metric"] == metric]
+    _check_single(rows, metric, [*KEYS, *also])
+    directions = set(rows["better"])
+    if len(directions) > 1 or not directions <= {"lower", "higher"}:
+        raise ValueError(
+            f"{metric!r}: all rows must have the same better, 'lower' or 'higher'; found {sorted(directions)}."
+        )
+    finite = np.isfinite(rows["value"].to_numpy())
+    if not finite.all():
+        undefined = rows[~finite]
+        warn(
+            f"{metric!r} is not defined (NaN or infinite) in {len(undefined)} of {len(rows)} cells, among them "
+            f"{_where(undefined.iloc[0])}; they are left out."
+        )
+    if not finite.any():
+        raise ValueError(f"{metric!r} has no finite value in these results.")
+    return rows[finite].reset_index(drop=True)
+
+
+def _check_single(rows: pd.DataFrame, metric: str, keys: list[str]) -> None:
+    twice = rows.duplicated(keys, keep=False)
+    if not twice.any():
+        return
+    first = rows.loc[twice.idxmax()]
+    same = rows[(rows[keys] == first[keys]).all(axis=1)]
+    differ = [c for c in rows.columns if c not in ("value", *keys) and len(same[c].unique()) > 1]
+    raise ValueError(
+        f"{metric!r} has {len(same)} values for {_where(same.iloc[0])}. They differ in {differ or ['value']}: give data sets "
+        "with different parameters different names, or keep one of them, such as results[results['rho'] == 1]."
+    )
+
+
+def _where(row: pd.Series) -> str:
+    return ", ".join(f"{key} {row[key]!r}" for key in ("data", "learner", "aligner") if row[key]) + (
+        f", seed {row['seed']}"
+    )
+
+
+def orientation(rows: pd.DataFrame) -> float:
+    """1 where more is better, -1 where less is."""
+    return 1.0 if rows["better"].iloc[0] == "higher" else -1.0
+
+
+def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
+    """Add the column ``method``, what is compared, and ``rest``, what it is averaged over.
+
+    Raises
+    ------
+    ValueError
+        If ``over`` is none of the three, or the metric scores representations alone and aligners are asked for.
+    """
+    if over not in ("learner", "aligner", "method"):
+        near = near_miss(over, ("learner", "aligner", "method"))
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise ValueError(f"over must be 'learner', 'aligner' or 'method' (both); found {over!r}.{hint}")
+    if over == "aligner" and not rows["aligner"].any():
+        raise ValueError(
+            f"{rows['metric'].iloc[0]!r} scores representations, before any aligner: there are no aligners to compare. "
+            "Use over='learner', or the metric of a coupling."
+        )
+    if over == "method":
+        method = method_names(rows["learner"], rows["aligner"])
+        return rows.assign(method=method, rest="")
+    other = "aligner" if over == "learner" else "learner"
+    return rows.assign(method=rows[over], rest=rows[other])
+
+
+def as_wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each data set, seed and whatever else is held fixed; one column for each method; NaN where it is missing."""
+    return rows.pivot_table(values="value", index=["data", "seed", "rest"], columns="method", aggfunc="first")
+
+
+def method_names(learners: Iterable[str], aligners: Iterable[str]) -> list[str]:
+    """Name each pair of a learner and an aligner; a representation alone is called as its learner."""
+    return [f"{a}{JOINED}{b}" if b else a for a, b in zip(learners, aligners, strict=True)]
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Say that there is no such name, which one is near, and which there are."""
+    names = sorted(set(known))
+    near = near_miss(name, names)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
+    return f"no {kind} {name!r} in these results.{hint} They hold: {', '.join(map(repr, names)) or 'none'}."
+
+
+def check_level(level: float) -> float:
+    """Raise a ValueError unless a level lies between 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, such as 0.95; found {level!r}.")
+    return float(level)
+
+
+def check_columns(what: str, given: Sequence[str] | str, known: Sequence[str]) -> list[str]:
+    """Return names of columns as a list.
+
+    Raises
+    ------
+    UnknownNameError
+        If one is not among those known; the message names the near miss.
+    """
+    names = [given] if isinstance(given, str) else list(given)
+    for name in names:
+        if name not in known:
+            near = near_miss(name, known)
+            hint = f" Did you mean {near!r}?" if near is not None else ""
+            raise UnknownNameError(
+                f"{what}: no column {name!r}.{hint} It may hold {', '.join(map(repr, known))}."
+            )
+    return names
+
+
+def plain(value: Any) -> str:
+    """Write a group's name: ``"reference, 0.5"``."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return ", ".join(str(part) for part in parts if str(part))
+
+
+def counted(n: int, one: str, several: str | None = None) -> str:
+    """Number and noun: ``"1 block"``, ``"2 blocks"``."""
+    return f"{n} {one if n == 1 else several or one + 's'}"
