@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from scgroove.simulations import Scenario, from_scenario, weakly_paired
+from scgroove.simulations import SCENARIOS, NamedScenario, Scenario, from_scenario, weakly_paired
 
 SMALL = {"n_cells_per_label": 8, "n_features": (9, 7), "n_latent": 3, "n_private": 2}
 
@@ -76,6 +76,101 @@ def test_survives_h5mu(tmp_path: Path, counts: tuple[str, ...]) -> None:
         np.testing.assert_array_equal(_dense(adata.X), _dense(back[name].X))
         np.testing.assert_array_equal(adata.obsm["state"], back[name].obsm["state"])
         assert sp.issparse(back[name].X) == (name in counts)
+
+
+EVERY_KNOB = {
+    "label_noise": {"rna": 0.25},
+    "imbalance": 0.7,
+    "n_batches": {"protein": 3},
+    "batch_effect": 1.0,
+    "n_substates": 2,
+    "substate_effect": 1.5,
+    "inert": 0.4,
+}
+
+
+@pytest.mark.parametrize("options", [{"escape": 0.3}, {"escape": {"rna": 0.3}, "co_assayed": False}])
+def test_the_truth_of_every_knob_is_kept_and_survives_h5mu(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    mdata = weakly_paired(5, rho=0.5, seed=5, **EVERY_KNOB, **options, **SMALL)
+    mdata.write(tmp_path / "sim.h5mu")
+    back = mudata.read_h5mu(tmp_path / "sim.h5mu")
+    truth, again = mdata.uns["simulation"], back.uns["simulation"]
+    assert set(truth) == set(again)
+    for key, value in truth.items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(again[key]))
+    for name, adata in back.mod.items():
+        pd.testing.assert_frame_equal(
+            mdata[name].obs, adata.obs, check_index_type=False, check_categorical=False
+        )
+        np.testing.assert_allclose(adata.obsm["latent"], _latent_from_truth(again, name, adata.obs, adata))
+
+
+def _latent_from_truth(
+    truth: dict[str, np.ndarray], name: str, obs: pd.DataFrame, adata: object
+) -> np.ndarray:
+    """Return u as the equation of the user guide says, from what the file holds."""
+    label = np.array([list(truth["labels"]).index(g) for g in obs["true_label"]])
+    substate = obs["substate"].astype(str).str[1:].astype(int).to_numpy()
+    rho = truth["rho"]
+    shift = np.sqrt(rho) * truth["shared_effect"] + np.sqrt(1 - rho) * truth[f"effect_{name}"]
+    works = ~obs["escaped"].to_numpy()[:, None]
+    of_substate = truth["substate_effect"] * truth["substate_shift"][label, substate]
+    return adata.obsm["state"] + works * truth["effect"] * shift[label] + of_substate  # type: ignore[attr-defined]
+
+
+def test_columns_of_the_truth_stand_where_their_knob_is_used() -> None:
+    plain = weakly_paired(5, **SMALL)
+    assert list(plain["rna"].obs) == ["label", "true_label", "pair_id"]
+    assert not {"substate_shift", "batch_shift_rna", "scenario"} & set(plain.uns["simulation"])
+    assert plain.uns["simulation"]["labels"].tolist() == ["g00", "g01", "g02", "g03", "g04"]
+    assert plain.uns["simulation"]["inert_labels"].tolist() == []
+
+    mdata = weakly_paired(5, escape=0.3, **EVERY_KNOB, **SMALL)
+    rna, protein = mdata["rna"].obs, mdata["protein"].obs
+    assert list(rna) == ["label", "true_label", "pair_id", "escaped", "substate", "batch"]
+    assert rna["escaped"].dtype == bool
+    assert rna["escaped"].sum() == 12
+    assert (rna["label"].astype(str) != rna["true_label"].astype(str)).sum() == 10
+    assert (protein["label"].astype(str) == protein["true_label"].astype(str)).all()
+    assert rna["substate"].cat.categories.tolist() == ["s0", "s1"]
+    assert rna["batch"].cat.categories.tolist() == ["b0"]
+    assert protein["batch"].cat.categories.tolist() == ["b0", "b1", "b2"]
+
+    truth = mdata.uns["simulation"]
+    assert "batch_shift_rna" not in truth
+    assert truth["batch_shift_protein"].shape == (3, 7)
+    assert truth["substate_shift"].shape == (5, 2, 3)
+    assert truth["n_batches"].tolist() == [1, 3]
+    assert truth["label_noise"].tolist() == [0.25, 0]
+    assert truth["escape"] == 0.3
+    inert = np.isin(truth["labels"], truth["inert_labels"])
+    assert inert.sum() == 2
+    assert not truth["shared_effect"][inert].any()
+    assert truth["shared_effect"][~inert].all()
+    assert truth["n_cells_per_label"].sum() == 40
+
+
+def test_a_name_an_entry_and_its_parameters_are_the_same_data() -> None:
+    entry = SCENARIOS.get("few_cells")
+    named, filed, plain = (from_scenario(s, seed=2) for s in ("few_cells", entry, entry.scenario))
+    np.testing.assert_array_equal(named["rna"].X, plain["rna"].X)
+    np.testing.assert_array_equal(filed["rna"].X, plain["rna"].X)
+    assert named.uns["simulation"]["scenario"] == filed.uns["simulation"]["scenario"] == "few_cells"
+    assert "scenario" not in plain.uns["simulation"]
+
+
+def test_a_scenario_of_ones_own_needs_no_registration() -> None:
+    mine = NamedScenario("mine", "A reason.", Scenario(n_labels=4, **SMALL))
+    assert from_scenario(mine).uns["simulation"]["scenario"] == "mine"
+
+
+def test_a_scenario_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match=r"unknown scenario 'half_share'\. Did you mean 'half_shared'\?"):
+        from_scenario("half_share")
+    with pytest.raises(TypeError, match=r"must be a name, a NamedScenario or a Scenario; found float"):
+        from_scenario(0.5)  # type: ignore[arg-type]
 
 
 def _dense(x: object) -> np.ndarray:

@@ -1,9 +1,29 @@
 """Simulated weakly paired data with known truth.
 
-:func:`weakly_paired` draws it; :data:`REFERENCE` is the setting on which methods are compared.
+:func:`weakly_paired` draws it; :data:`REFERENCE` is the setting on which methods are compared, and
+:data:`SCENARIOS` holds the others by name, as :func:`scenario_table` lists them.
 """
 
 from scgroove.simulations._mudata import from_scenario, weakly_paired
-from scgroove.simulations._scenarios import REFERENCE, REFERENCE_HALF_SHARED, Scenario
+from scgroove.simulations._named import (
+    REFERENCE,
+    REFERENCE_HALF_SHARED,
+    SCENARIOS,
+    NamedScenario,
+    scenario_table,
+)
+from scgroove.simulations._picture import KnobPanel, knob_panels
+from scgroove.simulations._scenarios import Scenario
 
-__all__ = ["REFERENCE", "REFERENCE_HALF_SHARED", "Scenario", "from_scenario", "weakly_paired"]
+__all__ = [
+    "REFERENCE",
+    "REFERENCE_HALF_SHARED",
+    "SCENARIOS",
+    "KnobPanel",
+    "NamedScenario",
+    "Scenario",
+    "from_scenario",
+    "knob_panels",
+    "scenario_table",
+    "weakly_paired",
+]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scgroove import _keys
-from scgroove.simulations._scenarios import Scenario, View
+from scgroove._types import IntArray
+from scgroove.simulations._named import SCENARIOS, NamedScenario
+from scgroove.simulations._scenarios import PER_MODALITY, Scenario, View
 from scgroove.simulations._weak_pairs import SimulatedModality, Simulation, simulate
 
 if TYPE_CHECKING:
@@ -18,7 +20,16 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 TRUE_LABEL: Final = "true_label"
-"""``mod[m].obs``: the label of every simulated cell, hidden ones included."""
+"""``mod[m].obs``: the label of every simulated cell, hidden and wrong ones included."""
+
+ESCAPED: Final = "escaped"
+"""``mod[m].obs``: bool, True for a simulated cell without the effect of its label."""
+
+SUBSTATE: Final = "substate"
+"""``mod[m].obs``: sub-state of a simulated cell inside its true label."""
+
+BATCH: Final = "batch"
+"""``mod[m].obs``: batch of a simulated cell inside its modality."""
 
 
 def weakly_paired(
@@ -39,16 +50,26 @@ def weakly_paired(
     co_assayed: bool = True,
     exclusive_labels: int | Mapping[str, int] = 0,
     unlabeled_fraction: float = 0.0,
+    escape: float | Mapping[str, float] = 0.0,
+    label_noise: float | Mapping[str, float] = 0.0,
+    imbalance: float = 0.0,
+    n_batches: int | Mapping[str, int] = 1,
+    batch_effect: float = 0.0,
+    n_substates: int = 1,
+    substate_effect: float = 0.0,
+    inert: float = 0.0,
     seed: int = 0,
 ) -> MuData:
     """Simulate modalities that share labels, and know which cell is which.
 
     Every default is the reference scenario. Cell i of modality m with label g has
 
-    ``u_i = c_i + sqrt(rho) e D_g + sqrt(1 - rho) e D_g^(m)`` and ``x_i = f_m([u_i, s_i]) + sigma * noise``,
+    ``u_i = c_i + r_i e [sqrt(rho) D_g + sqrt(1 - rho) D_g^(m)] + h E_gq`` and
+    ``x_i = f_m([u_i, s_i]) + b B_a^(m) + sigma * noise``,
 
-    with ``f_m`` scaled to unit variance of each feature. The rows of the modalities are shuffled
-    independently, so that nothing can be paired by position.
+    with ``f_m`` scaled to unit variance of each feature. r_i = 0 where the cell escapes, q is its sub-state and a
+    its batch; without those knobs r_i = 1 and h = b = 0. The rows of the modalities are shuffled independently,
+    so that nothing can be paired by position.
 
     Parameters
     ----------
@@ -86,16 +107,41 @@ def weakly_paired(
         modality. Their cells are not measured in the others.
     unlabeled_fraction
         Share of cells whose label is hidden, drawn in each modality on its own.
+    escape
+        Share of cells that carry a label without its effect: r_i = 0. One number; or, with ``co_assayed=False``,
+        one per modality. Where co-assayed, a cell escapes in all modalities at once.
+    label_noise
+        Share of labelled cells that show another label of their modality, each as likely as the others; drawn in
+        each modality on its own. One number, or one per modality.
+    imbalance
+        Zipf exponent s: label g00 has most cells, and the label of rank r has cells in proportion to r**-s. The
+        total stays as ``n_cells_per_label`` (one number) says, and every label keeps at least 2 cells. Exclusive
+        labels come last, so they are the rarest.
+    n_batches, batch_effect
+        Batches of each modality (one number, or one per modality), equally many cells in each, and the standard
+        deviation b of the shift of a feature in a batch: in standard deviations of the signal of the feature
+        before it is standardised, in log rate for counts.
+    n_substates, substate_effect
+        Sub-states of each label, equally many cells in each, and the standard deviation h of their shift, in
+        standard deviations of the cell state. A sub-state belongs to the cell: all modalities see the same shift,
+        and co-assayed modalities the same sub-state. A cell that escapes keeps its sub-state.
+    inert
+        Share of labels without any effect: D_g = D_g^(m) = 0 in every modality.
     seed
-        The same seed gives the same bytes on one machine.
+        The same seed gives the same bytes on one machine. Each knob draws from a stream of its own, and a larger
+        share adds cells to those of a smaller one.
 
     Returns
     -------
     MuData
         With, in each modality: ``X`` float32; ``obs["label"]`` categorical, missing where hidden;
         ``obs["true_label"]``; ``obs["pair_id"]`` where co-assayed (missing for cells of exclusive labels);
-        ``obsm["state"]`` = c and ``obsm["latent"]`` = u, (n, k). In ``uns["simulation"]``: all parameters,
-        ``"shared_effect"`` = D and ``"effect_<modality>"`` = D^(m), (n_labels, k).
+        ``obsm["state"]`` = c and ``obsm["latent"]`` = u, (n, k). Where the knob is in use: ``obs["escaped"]``
+        bool, ``obs["substate"]`` and ``obs["batch"]`` categorical. In ``uns["simulation"]``: all parameters
+        (those given per modality as arrays in the order of ``"modalities"``), ``"labels"`` (names in the order of
+        the rows below), ``"inert_labels"`` (names), ``"shared_effect"`` = D and ``"effect_<modality>"`` = D^(m),
+        (n_labels, k), ``"substate_shift"`` = E (n_labels, n_substates, k) where there are sub-states, and
+        ``"batch_shift_<modality>"`` = B^(m) (n_batches, d) where there are batches.
 
     Raises
     ------
@@ -112,6 +158,9 @@ def weakly_paired(
     >>> mdata = scgroove.simulations.weakly_paired(n_labels=4, n_cells_per_label=10, seed=1)
     >>> mdata["rna"].shape, mdata["protein"].shape
     ((40, 100), (40, 50))
+    >>> hard = scgroove.simulations.weakly_paired(escape=0.3, label_noise=0.2, n_batches=3, batch_effect=1.0)
+    >>> float(hard["rna"].obs["escaped"].mean())
+    0.3
     """
     scenario = Scenario(
         n_labels=n_labels,
@@ -130,35 +179,73 @@ def weakly_paired(
         co_assayed=co_assayed,
         exclusive_labels=exclusive_labels,
         unlabeled_fraction=unlabeled_fraction,
+        escape=escape,
+        label_noise=label_noise,
+        imbalance=imbalance,
+        n_batches=n_batches,
+        batch_effect=batch_effect,
+        n_substates=n_substates,
+        substate_effect=substate_effect,
+        inert=inert,
     )
     return from_scenario(scenario, seed=seed)
 
 
-def from_scenario(scenario: Scenario, *, seed: int = 0) -> MuData:
-    """Simulate a named setting: :func:`weakly_paired` with the parameters of ``scenario``.
+def from_scenario(scenario: str | NamedScenario | Scenario, *, seed: int = 0) -> MuData:
+    """Simulate a setting: :func:`weakly_paired` with the parameters of ``scenario``.
 
     Parameters
     ----------
     scenario
-        For example :data:`scgroove.simulations.REFERENCE`.
+        A name, as :func:`scenario_table` lists them; an entry of :data:`SCENARIOS`; or a :class:`Scenario` of
+        your own.
     seed
         The same seed gives the same bytes on one machine.
 
     Returns
     -------
     MuData
-        As :func:`weakly_paired` returns it.
+        As :func:`weakly_paired` returns it. A scenario with a name leaves it in
+        ``uns["simulation"]["scenario"]``.
+
+    Raises
+    ------
+    ValueError
+        If no scenario has this name.
+    TypeError
+        If ``scenario`` is something else.
+
+    Examples
+    --------
+    >>> import scgroove
+    >>> mdata = scgroove.simulations.from_scenario("few_cells", seed=1)
+    >>> mdata["rna"].n_obs
+    200
     """
     import mudata
 
-    simulation = simulate(scenario, seed)
-    parts = {name: _to_anndata(simulation, name) for name in scenario.modalities}
+    named, parameters = _resolve(scenario)
+    simulation = simulate(parameters, seed)
+    parts = {name: _to_anndata(simulation, name) for name in parameters.modalities}
     # Before 0.4, mudata copied columns up from the modalities unless told not to.
     options = getattr(mudata, "set_options", None)
     with options(pull_on_update=False) if options else nullcontext():
         mdata = mudata.MuData(parts)
-    mdata.uns[_keys.SIMULATION] = _truth(simulation)
+    mdata.uns[_keys.SIMULATION] = {**_truth(simulation), **named}
     return mdata
+
+
+def _resolve(scenario: str | NamedScenario | Scenario) -> tuple[dict[str, str], Scenario]:
+    """Return how the name is recorded, and the parameters."""
+    if isinstance(scenario, Scenario):
+        return {}, scenario
+    entry = SCENARIOS.get(scenario) if isinstance(scenario, str) else scenario
+    if not isinstance(entry, NamedScenario):
+        raise TypeError(
+            f"scenario must be a name, a NamedScenario or a Scenario; found {type(scenario).__name__}. For "
+            f'example from_scenario("reference"), or from_scenario(Scenario(rho=0.5)).'
+        )
+    return {"scenario": entry.name}, entry.scenario
 
 
 def _to_anndata(simulation: Simulation, name: str) -> AnnData:
@@ -182,13 +269,25 @@ def _obs(simulation: Simulation, name: str, part: SimulatedModality) -> pd.DataF
     scenario = simulation.scenario
     names = label_names(scenario.n_labels)
     index = pd.Index(_cell_names(scenario, name, part))
-    observed = pd.Categorical.from_codes(np.where(part.labelled, part.label, -1), categories=names)
     obs = pd.DataFrame(index=index)
-    obs[_keys.LABEL] = observed.remove_unused_categories()
-    obs[TRUE_LABEL] = pd.Categorical.from_codes(part.label, categories=names).remove_unused_categories()
+    obs[_keys.LABEL] = _categorical(part.observed, names)
+    obs[TRUE_LABEL] = _categorical(part.label, names)
     if scenario.co_assayed:
         obs[_keys.PAIR] = pd.Categorical(pd.Series(index, index=index).where(part.paired))
+    if any(scenario.per_modality("escape").values()):
+        obs[ESCAPED] = part.escaped
+    if scenario.n_substates > 1:
+        obs[SUBSTATE] = _categorical(part.substate, [f"s{q}" for q in range(scenario.n_substates)])
+    n_batches = scenario.per_modality("n_batches")
+    if max(n_batches.values()) > 1:
+        obs[BATCH] = _categorical(part.batch, [f"b{a}" for a in range(n_batches[name])])
     return obs
+
+
+def _categorical(codes: IntArray, names: Sequence[str]) -> pd.Categorical:
+    import pandas as pd
+
+    return pd.Categorical.from_codes(codes, categories=names).remove_unused_categories()
 
 
 def label_names(n_labels: int) -> list[str]:
@@ -206,6 +305,24 @@ def _cell_names(scenario: Scenario, name: str, part: SimulatedModality) -> list[
 def _truth(simulation: Simulation) -> dict[str, Any]:
     """Return parameters and effects as HDF5 stores them: no None, no tuples, no mappings."""
     scenario = simulation.scenario
+    names = np.asarray(label_names(scenario.n_labels), dtype=object)
+    truth = {
+        **_parameters(scenario),
+        "seed": simulation.seed,
+        "labels": names,
+        "inert_labels": names[simulation.inert],
+        "shared_effect": simulation.shared_effect,
+    }
+    if scenario.n_substates > 1:
+        truth["substate_shift"] = simulation.substate_shift
+    for name, part in simulation.modalities.items():
+        truth[f"effect_{name}"] = part.effect
+        if scenario.per_modality("n_batches")[name] > 1:
+            truth[f"batch_shift_{name}"] = part.batch_shift
+    return truth
+
+
+def _parameters(scenario: Scenario) -> dict[str, Any]:
     exclusive = scenario.exclusive()
     parameters = scenario.parameters()
     parameters.update(
@@ -215,5 +332,7 @@ def _truth(simulation: Simulation) -> dict[str, Any]:
         counts=np.asarray([m in scenario.counts for m in scenario.modalities], dtype=np.bool_),
         exclusive_labels=np.asarray([exclusive[m] for m in scenario.modalities], dtype=np.int64),
     )
-    effects = {f"effect_{name}": part.effect for name, part in simulation.modalities.items()}
-    return {**parameters, "seed": simulation.seed, "shared_effect": simulation.shared_effect, **effects}
+    for name in PER_MODALITY:
+        if isinstance(parameters[name], Mapping):
+            parameters[name] = np.asarray(list(scenario.per_modality(name).values()))
+    return parameters

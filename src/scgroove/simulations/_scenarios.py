@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from scgroove.simulations._knobs import zipf_sizes
+
 View: TypeAlias = Literal["tanh", "linear"]
 VIEWS: Final[tuple[str, ...]] = ("tanh", "linear")
+
+PER_MODALITY: Final = ("escape", "label_noise", "n_batches")
+"""Parameters that may be one number, or one for each modality."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,24 @@ class Scenario:
         Labels found in one modality only: a number for every modality, or one per modality.
     unlabeled_fraction
         Share of cells whose label is hidden, drawn in each modality on its own, in [0, 1).
+    escape
+        Share of cells that carry a label without its effect, in [0, 1]: one number, or one per modality where
+        each has cells of its own.
+    label_noise
+        Share of labelled cells that show another label of their modality, in [0, 1]: one number, or one per
+        modality.
+    imbalance
+        Zipf exponent s: the label of rank r, which is r-th in order, has cells in proportion to r**-s.
+    n_batches
+        Batches of each modality: one number, or one per modality.
+    batch_effect
+        Standard deviation b of the shift of a feature in a batch, in units of the signal of the feature.
+    n_substates
+        Sub-states of each label.
+    substate_effect
+        Standard deviation h of the shift of a sub-state, in units of the cell state.
+    inert
+        Share of labels without any effect, in [0, 1].
     """
 
     n_labels: int = 20
@@ -68,6 +93,14 @@ class Scenario:
     co_assayed: bool = True
     exclusive_labels: int | Mapping[str, int] = 0
     unlabeled_fraction: float = 0.0
+    escape: float | Mapping[str, float] = 0.0
+    label_noise: float | Mapping[str, float] = 0.0
+    imbalance: float = 0.0
+    n_batches: int | Mapping[str, int] = 1
+    batch_effect: float = 0.0
+    n_substates: int = 1
+    substate_effect: float = 0.0
+    inert: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be simulated."""
@@ -75,6 +108,10 @@ class Scenario:
         _check_numbers(self)
         self.cells_per_label()
         self.exclusive()
+        _check_escape(self)
+        _check_label_noise(self)
+        _check_batches(self)
+        _check_substates(self)
 
     def cells_per_label(self) -> tuple[int, ...]:
         """Return the number of cells of each label."""
@@ -88,7 +125,10 @@ class Scenario:
                 f"n_cells_per_label must be a positive number, or {self.n_labels} positive numbers (one per "
                 f"label, n_labels={self.n_labels}); found {given!r}."
             )
-        return cells
+        if not self.imbalance:
+            return cells
+        _check_imbalance(self, cells)
+        return zipf_sizes(self.n_labels, sum(cells), self.imbalance)
 
     def exclusive(self) -> dict[str, int]:
         """Return the number of exclusive labels of each modality."""
@@ -106,9 +146,33 @@ class Scenario:
             )
         return counts
 
+    def per_modality(self, parameter: str) -> dict[str, Any]:
+        """Return a parameter of each modality; one that a mapping leaves out is without the knob."""
+        given = getattr(self, parameter)
+        if parameter not in PER_MODALITY or not isinstance(given, Mapping):
+            return dict.fromkeys(self.modalities, given)
+        _check_known(parameter, tuple(given), self.modalities)
+        without = 1 if parameter == "n_batches" else 0.0
+        return {m: given.get(m, without) for m in self.modalities}
+
     def parameters(self) -> dict[str, Any]:
         """Return the parameters as a plain dictionary, as given."""
         return asdict(self)
+
+    def differences(self) -> dict[str, Any]:
+        """Return the parameters that are not those of the reference scenario.
+
+        Examples
+        --------
+        >>> Scenario(rho=0.5, escape=0.3).differences()
+        {'rho': 0.5, 'escape': 0.3}
+        """
+        return {f.name: value for f in fields(self) if _differs(value := getattr(self, f.name), f.default)}
+
+
+def _differs(value: Any, reference: Any) -> bool:
+    same_shape = np.shape(value) == np.shape(reference)
+    return not (same_shape and bool(np.all(np.asarray(value) == np.asarray(reference))))
 
 
 def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str]) -> None:
@@ -131,32 +195,94 @@ def _check_modalities(modalities: Sequence[str], n_features: Sequence[int], coun
     _check_known("counts", counts, modalities)
 
 
+_ABOVE_0: Final = math.ulp(0.0)
+_BELOW_1: Final = math.nextafter(1.0, 0.0)
+
+_RULES: Final[tuple[tuple[str, type, float, float, str], ...]] = (
+    ("n_labels", Integral, 1, math.inf, "at least 1"),
+    ("n_latent", Integral, 1, math.inf, "at least 1"),
+    ("n_private", Integral, 0, math.inf, "at least 0"),
+    ("rho", Real, 0, 1, "between 0 (no shared effect) and 1 (all of the effect is shared)"),
+    ("effect", Real, 0, math.inf, "at least 0"),
+    ("noise", Real, 0, math.inf, "at least 0"),
+    ("library_size", Real, _ABOVE_0, math.inf, "positive"),
+    ("dispersion", Real, _ABOVE_0, math.inf, "positive"),
+    ("unlabeled_fraction", Real, 0, _BELOW_1, "at least 0 and below 1"),
+    ("escape", Real, 0, 1, "between 0 and 1, the share of cells without the effect of their label"),
+    ("label_noise", Real, 0, 1, "between 0 and 1, the share of labelled cells with a wrong label"),
+    ("imbalance", Real, 0, math.inf, "at least 0 (labels of one size); 1.5 is a long tail"),
+    ("n_batches", Integral, 1, math.inf, "at least 1"),
+    ("batch_effect", Real, 0, math.inf, "at least 0"),
+    ("n_substates", Integral, 1, math.inf, "at least 1"),
+    ("substate_effect", Real, 0, math.inf, "at least 0"),
+    ("inert", Real, 0, 1, "between 0 and 1, the share of labels without any effect"),
+)
+"""Parameter, kind of number, least and greatest value, and the same in words."""
+
+
 def _check_numbers(s: Scenario) -> None:
-    rules: tuple[tuple[str, float, bool, str], ...] = (
-        ("n_labels", s.n_labels, s.n_labels >= 1, "at least 1"),
-        ("n_latent", s.n_latent, s.n_latent >= 1, "at least 1"),
-        ("n_private", s.n_private, s.n_private >= 0, "at least 0"),
-        ("rho", s.rho, 0 <= s.rho <= 1, "between 0 (no shared effect) and 1 (all of the effect is shared)"),
-        ("effect", s.effect, s.effect >= 0, "at least 0"),
-        ("noise", s.noise, s.noise >= 0, "at least 0"),
-        ("library_size", s.library_size, s.library_size > 0, "positive"),
-        ("dispersion", s.dispersion, s.dispersion > 0, "positive"),
-        (
-            "unlabeled_fraction",
-            s.unlabeled_fraction,
-            0 <= s.unlabeled_fraction < 1,
-            "at least 0 and below 1",
-        ),
-    )
-    for name, value, fine, expected in rules:
-        if not fine:
-            raise ValueError(f"{name} must be {expected}; found {value!r}.")
+    for name, kind, least, greatest, expected in _RULES:
+        given = getattr(s, name)
+        for value in s.per_modality(name).values():
+            if not (_is_number(value, kind) and least <= value <= greatest):
+                whole = "a whole number, " if kind is Integral and not isinstance(value, Integral) else ""
+                raise ValueError(f"{name} must be {whole}{expected}; found {given!r}.")
     if s.view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(map(repr, VIEWS))}; found {s.view!r}.")
 
 
-REFERENCE: Final = Scenario()
-"""The reference scenario of the user guide, "Simulated screens": every default. Use it with seeds 0 to 4."""
+def _is_number(value: Any, kind: type) -> bool:
+    is_kind = isinstance(value, kind) and not isinstance(value, bool)
+    return is_kind and math.isfinite(value)
 
-REFERENCE_HALF_SHARED: Final = Scenario(rho=0.5)
-"""The reference scenario with half of the label effect specific to each modality."""
+
+def _check_imbalance(s: Scenario, cells: Sequence[int]) -> None:
+    if isinstance(s.n_cells_per_label, Sequence | np.ndarray):
+        raise ValueError(
+            f"imbalance={s.imbalance!r} shares out the cells of all labels, but n_cells_per_label already gives "
+            f"each label its own number: found {s.n_cells_per_label!r}. Give one number, such as "
+            f"n_cells_per_label={sum(cells) // s.n_labels}, or leave imbalance at 0."
+        )
+    if min(cells) < 2:
+        raise ValueError(
+            f"imbalance leaves every label at least 2 cells: expected n_cells_per_label of 2 or more, found "
+            f"{s.n_cells_per_label!r}."
+        )
+
+
+def _check_escape(s: Scenario) -> None:
+    if s.co_assayed and isinstance(s.escape, Mapping):
+        one = max(s.escape.values(), default=0.0)
+        raise ValueError(
+            f"escape must be one number where co_assayed=True, found {dict(s.escape)!r}: the modalities measure "
+            f"the same cells, and a cell that escapes does so in all of them. Give escape={one!r}, or "
+            f"co_assayed=False for cells of their own."
+        )
+
+
+def _check_label_noise(s: Scenario) -> None:
+    shared = s.n_labels - sum(s.exclusive().values())
+    for name, share in s.per_modality("label_noise").items():
+        n_labels = shared + s.exclusive()[name]
+        if share > 0 and n_labels < 2:
+            raise ValueError(
+                f"label_noise={share!r} gives cells another label of their modality, but {name!r} has "
+                f"{n_labels} label(s): raise n_labels (found {s.n_labels}) or set label_noise=0."
+            )
+
+
+def _check_batches(s: Scenario) -> None:
+    n_batches = s.per_modality("n_batches")
+    if s.batch_effect > 0 and max(n_batches.values()) < 2:
+        raise ValueError(
+            f"batch_effect={s.batch_effect!r} shifts one batch against another, but n_batches is "
+            f"{s.n_batches!r}. Give n_batches=3, say, or leave batch_effect at 0."
+        )
+
+
+def _check_substates(s: Scenario) -> None:
+    if s.substate_effect > 0 and s.n_substates < 2:
+        raise ValueError(
+            f"substate_effect={s.substate_effect!r} shifts one sub-state of a label against another, but "
+            f"n_substates is {s.n_substates!r}. Give n_substates=2, say, or leave substate_effect at 0."
+        )

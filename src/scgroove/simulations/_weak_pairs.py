@@ -2,11 +2,13 @@
 
 Equation (user guide, "Simulated screens"), for cell i of modality m with label g::
 
-    u_i = c_i + sqrt(rho) e D_g + sqrt(1 - rho) e D_g^(m)
-    x_i = f_m([u_i, s_i]) / sd + sigma * noise
+    u_i = c_i + r_i e [sqrt(rho) D_g + sqrt(1 - rho) D_g^(m)] + h E_gq
+    x_i = f_m([u_i, s_i]) / sd + b B_a^(m) + sigma * noise
 
 c_i ~ N(0, I_k) is the cell state (the shared truth), D_g ~ N(0, I_k) the effect of the label that all
 modalities see, D_g^(m) the one that only modality m sees, s_i ~ N(0, I_p) private to the modality.
+r_i is 0 for a cell that escapes and 1 otherwise; D_g = D_g^(m) = 0 for an inert label; E_gq ~ N(0, I_k) is the
+shift of sub-state q of label g, which all modalities see; B_a^(m) ~ N(0, I_d) that of batch a of modality m.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove.simulations._knobs import draw_batches, draw_share, draw_substates, draw_wrong_labels
 from scgroove.simulations._scenarios import Scenario
 
 N_HIDDEN: Final = 64
@@ -42,34 +45,84 @@ class SimulatedModality:
         Identity of the biological cell of each row, (n,); equal numbers are the same cell.
     label
         True label code of each row, (n,).
-    labelled
-        False where the label is hidden, (n,).
+    observed
+        Label code that the data show, (n,): another one than ``label`` where it is wrong, -1 where hidden.
+    escaped
+        True for cells without the effect of their label, (n,).
+    substate, batch
+        Codes of the sub-state inside the label and of the batch inside the modality, (n,).
     paired
         True where the same cell was measured in another modality too, (n,).
     state, latent
         c and u of each row, float64 (n, k).
     effect
         D^(m), effects that only this modality sees, float64 (n_labels, k).
+    batch_shift
+        B^(m), float64 (n_batches, d); zero where there is one batch.
     """
 
     x: FloatArray | sp.csr_matrix
     cells: IntArray
     label: IntArray
-    labelled: BoolArray
+    observed: IntArray
+    escaped: BoolArray
+    substate: IntArray
+    batch: IntArray
     paired: BoolArray
     state: Float64Array
     latent: Float64Array
     effect: Float64Array
+    batch_shift: Float64Array
+
+    @property
+    def labelled(self) -> BoolArray:
+        """False where the label is hidden, (n,)."""
+        return self.observed >= 0
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """All modalities of a simulation, and D, the shared effects, float64 (n_labels, k)."""
+    """All modalities of a simulation, and the truth that they share.
+
+    Attributes
+    ----------
+    scenario, seed
+        What was asked for.
+    shared_effect
+        D, float64 (n_labels, k).
+    inert
+        True for labels without any effect, (n_labels,).
+    substate_shift
+        E, float64 (n_labels, n_substates, k).
+    modalities
+        What each modality measured.
+    """
 
     scenario: Scenario
     seed: int
     shared_effect: Float64Array
+    inert: BoolArray
+    substate_shift: Float64Array
     modalities: dict[str, SimulatedModality]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What is true of the labels in all modalities."""
+
+    shared_effect: Float64Array
+    inert: BoolArray
+    substate_shift: Float64Array
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What is true of biological cells before anything is measured, in the order of their labels."""
+
+    label: IntArray
+    state: Float64Array
+    escaped: BoolArray
+    substate: IntArray
 
 
 def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
@@ -81,7 +134,8 @@ def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
         The setting.
     seed
         The same seed gives the same bytes on one machine. Structure, cells and each modality have
-        random streams of their own, so that an option of one modality leaves the others as they were.
+        random streams of their own, and so has each knob, so that an option of one modality leaves the others
+        as they were, and a knob that is turned leaves what it does not touch as it was.
 
     Returns
     -------
@@ -92,18 +146,19 @@ def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
     ----------
     User guide, "Simulated screens".
     """
+    # A new stream is spawned after those there are: an old seed keeps giving the old data.
     structure, common, *own = np.random.default_rng(seed).spawn(2 + len(scenario.modalities))
-    shared_effect = structure.normal(size=(scenario.n_labels, scenario.n_latent))
+    labels = _draw_labels(scenario, structure)
     kept = labels_of_modalities(scenario)
-    states = _draw_states(scenario, common) if scenario.co_assayed else None
     in_others = np.sum(list(kept.values()), axis=0) > 1
+    same_cells = None
+    if scenario.co_assayed:
+        same_cells = _draw_cells(scenario, common, scenario.modalities[0], np.ones_like(in_others))
     modalities: dict[str, SimulatedModality] = {}
     for index, (name, rng) in enumerate(zip(scenario.modalities, own, strict=True)):
         paired_labels = in_others if scenario.co_assayed else np.zeros_like(in_others)
-        modalities[name] = _draw_modality(
-            scenario, index, rng, shared_effect, kept[name], paired_labels, states
-        )
-    return Simulation(scenario, seed, shared_effect, modalities)
+        modalities[name] = _draw_modality(scenario, index, rng, labels, kept[name], paired_labels, same_cells)
+    return Simulation(scenario, seed, labels.shared_effect, labels.inert, labels.substate_shift, modalities)
 
 
 def labels_of_modalities(scenario: Scenario) -> dict[str, BoolArray]:
@@ -119,39 +174,95 @@ def labels_of_modalities(scenario: Scenario) -> dict[str, BoolArray]:
     return kept
 
 
-def _draw_states(scenario: Scenario, rng: np.random.Generator) -> Float64Array:
-    return rng.normal(size=(sum(scenario.cells_per_label()), scenario.n_latent))
+def _draw_labels(scenario: Scenario, rng: np.random.Generator) -> _Labels:
+    inert_rng, substate_rng = rng.spawn(2)
+    n, k = scenario.n_labels, scenario.n_latent
+    inert = draw_share(np.ones(n, dtype=np.bool_), scenario.inert, inert_rng)
+    shared_effect = _without(rng.normal(size=(n, k)), inert)
+    return _Labels(shared_effect, inert, substate_rng.normal(size=(n, scenario.n_substates, k)))
+
+
+def _draw_cells(scenario: Scenario, rng: np.random.Generator, name: str, has_label: BoolArray) -> _Cells:
+    """Draw biological cells of all labels; those whose label is not there are never measured."""
+    escape_rng, substate_rng = rng.spawn(2)
+    label = np.repeat(np.arange(scenario.n_labels), scenario.cells_per_label())
+    return _Cells(
+        label=label,
+        state=rng.normal(size=(label.size, scenario.n_latent)),
+        escaped=draw_share(has_label[label], scenario.per_modality("escape")[name], escape_rng),
+        substate=draw_substates(label, scenario.n_substates, substate_rng),
+    )
 
 
 def _draw_modality(
     scenario: Scenario,
     index: int,
     rng: np.random.Generator,
-    shared_effect: Float64Array,
+    labels: _Labels,
     has_label: BoolArray,
     paired_labels: BoolArray,
-    states: Float64Array | None,
+    same_cells: _Cells | None,
 ) -> SimulatedModality:
-    cell_rng, view_rng, noise_rng, label_rng, order_rng = rng.spawn(5)
-    effect = cell_rng.normal(size=shared_effect.shape)
-    state = _draw_states(scenario, cell_rng) if states is None else states
-    label = np.repeat(np.arange(scenario.n_labels), scenario.cells_per_label())
-    shift = np.sqrt(scenario.rho) * shared_effect + np.sqrt(1.0 - scenario.rho) * effect
-    latent = state + scenario.effect * shift[label]
-    rows = order_rng.permutation(np.flatnonzero(has_label[label]))
-    private = cell_rng.normal(size=(label.size, scenario.n_private))
+    name, d = scenario.modalities[index], scenario.n_features[index]
+    cell_rng, view_rng, noise_rng, label_rng, order_rng, batch_rng = rng.spawn(6)
+    effect = _without(cell_rng.normal(size=labels.shared_effect.shape), labels.inert)
+    cells = same_cells or _draw_cells(scenario, cell_rng, name, has_label)
+    latent = _latent(scenario, labels, cells, effect)
+    rows = order_rng.permutation(np.flatnonzero(has_label[cells.label]))
+    private = cell_rng.normal(size=(cells.label.size, scenario.n_private))
     inputs = np.concatenate([latent, private], axis=1)[rows]
-    signal = view(inputs, scenario.n_features[index], scenario.view, view_rng)
+    batch, batch_shift = _draw_batches(scenario, name, rows.size, d, batch_rng)
+    signal = view(inputs, d, scenario.view, view_rng)
+    if scenario.batch_effect > 0:
+        signal += scenario.batch_effect * batch_shift[batch]
     return SimulatedModality(
-        x=_measure(signal, scenario, scenario.modalities[index], noise_rng),
+        x=_measure(signal, scenario, name, noise_rng),
         cells=rows,
-        label=label[rows],
-        labelled=_draw_labelled(rows.size, scenario.unlabeled_fraction, label_rng),
-        paired=paired_labels[label[rows]],
-        state=state[rows],
+        label=cells.label[rows],
+        observed=_observe(scenario, name, cells.label[rows], np.flatnonzero(has_label), label_rng),
+        escaped=cells.escaped[rows],
+        substate=cells.substate[rows],
+        batch=batch,
+        paired=paired_labels[cells.label[rows]],
+        state=cells.state[rows],
         latent=latent[rows],
         effect=effect,
+        batch_shift=batch_shift,
     )
+
+
+def _latent(scenario: Scenario, labels: _Labels, cells: _Cells, effect: Float64Array) -> Float64Array:
+    """Return u of each cell, (n, k)."""
+    shift = np.sqrt(scenario.rho) * labels.shared_effect + np.sqrt(1.0 - scenario.rho) * effect
+    of_label = _without(scenario.effect * shift[cells.label], cells.escaped)
+    of_substate = scenario.substate_effect * labels.substate_shift[cells.label, cells.substate]
+    latent: Float64Array = cells.state + of_label + of_substate
+    return latent
+
+
+def _without(effect: Float64Array, rows: BoolArray) -> Float64Array:
+    """Return ``effect`` with zeros in the marked rows."""
+    return np.where(rows[:, None], 0.0, effect)
+
+
+def _draw_batches(
+    scenario: Scenario, name: str, n: int, d: int, rng: np.random.Generator
+) -> tuple[IntArray, Float64Array]:
+    n_batches = scenario.per_modality("n_batches")[name]
+    cell_rng, shift_rng = rng.spawn(2)
+    # One batch is no shift at all, so that a modality without batches is the same as ever.
+    shift = shift_rng.normal(size=(n_batches, d)) if n_batches > 1 else np.zeros((1, d))
+    return draw_batches(n, n_batches, cell_rng), shift
+
+
+def _observe(
+    scenario: Scenario, name: str, label: IntArray, vocabulary: IntArray, rng: np.random.Generator
+) -> IntArray:
+    """Label that the data show of each cell: some are wrong, and -1 are hidden."""
+    (noise_rng,) = rng.spawn(1)
+    hidden = draw_share(np.ones(label.size, dtype=np.bool_), scenario.unlabeled_fraction, rng)
+    share = scenario.per_modality("label_noise")[name]
+    return np.where(hidden, -1, draw_wrong_labels(label, ~hidden, vocabulary, share, noise_rng))
 
 
 def view(inputs: Float64Array, n_features: int, kind: str, rng: np.random.Generator) -> Float64Array:
@@ -220,9 +331,3 @@ def draw_counts(
     empty = np.flatnonzero(counts.sum(axis=1) == 0)
     counts[empty, mean[empty].argmax(axis=1)] = 1
     return sp.csr_matrix(counts.astype(np.float32))
-
-
-def _draw_labelled(n: int, fraction: float, rng: np.random.Generator) -> BoolArray:
-    labelled = np.ones(n, dtype=np.bool_)
-    labelled[rng.permutation(n)[: round(fraction * n)]] = False
-    return labelled

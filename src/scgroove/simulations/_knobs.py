@@ -1,0 +1,113 @@
+"""What the knobs of a simulation draw: shares of cells, sizes of labels, sub-states, batches, wrong labels.
+
+Each takes its own random stream. With one stream, a larger share adds cells to those of a smaller one, so that
+a sweep over a knob changes no more than it must.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scgroove._types import BoolArray, IntArray
+
+SMALLEST_LABEL = 2
+"""Cells that imbalance leaves to every label."""
+
+
+def zipf_sizes(n_labels: int, n_cells: int, exponent: float) -> tuple[int, ...]:
+    """Share out cells in proportion to rank**-exponent, at least two to each label.
+
+    Labels whose part would be smaller get two cells, and the others share the rest in proportion; parts are
+    rounded by largest remainder, so that the sizes add up to ``n_cells`` and never rise with the rank.
+
+    Parameters
+    ----------
+    n_labels
+        Number of labels.
+    n_cells
+        Cells of all labels, 2 ``n_labels`` or more.
+    exponent
+        0: labels of one size. The larger, the longer the tail of small labels.
+
+    Returns
+    -------
+    tuple of int
+        Cells of each label, from the largest to the smallest.
+
+    References
+    ----------
+    User guide, "Simulated screens".
+
+    Examples
+    --------
+    >>> zipf_sizes(5, 60, 1.0)
+    (26, 13, 9, 7, 5)
+    >>> zipf_sizes(5, 60, 3.0)
+    (48, 6, 2, 2, 2)
+    """
+    weight = np.arange(1, n_labels + 1, dtype=np.float64) ** -exponent
+    # Weights fall with the rank, so the labels at the minimum are the last ones.
+    for n_free in range(n_labels, 0, -1):
+        rest = n_cells - SMALLEST_LABEL * (n_labels - n_free)
+        part = rest * weight[:n_free] / weight[:n_free].sum()
+        if part[-1] >= SMALLEST_LABEL:
+            break
+    sizes = np.full(n_labels, SMALLEST_LABEL)
+    sizes[:n_free] = np.floor(part)
+    largest_remainder = np.argsort(np.floor(part) - part, kind="stable")
+    sizes[largest_remainder[: n_cells - sizes.sum()]] += 1
+    return tuple(int(size) for size in sizes)
+
+
+def draw_share(among: BoolArray, share: float, rng: np.random.Generator) -> BoolArray:
+    """Mark round(share * n) of the n items that are True in ``among``, at random."""
+    candidates = rng.permutation(np.flatnonzero(among))
+    chosen = np.zeros(among.size, dtype=np.bool_)
+    chosen[candidates[: round(share * candidates.size)]] = True
+    return chosen
+
+
+def draw_substates(label: IntArray, n_substates: int, rng: np.random.Generator) -> IntArray:
+    """Sub-state of each cell, (n,): inside a label all have the same number of cells, up to one."""
+    order = rng.permutation(label.size)
+    order = order[np.argsort(label[order], kind="stable")]
+    first = np.searchsorted(label[order], label[order], side="left")
+    substate = np.empty(label.size, dtype=np.intp)
+    substate[order] = (np.arange(label.size) - first) % n_substates
+    return substate
+
+
+def draw_batches(n: int, n_batches: int, rng: np.random.Generator) -> IntArray:
+    """Batch of each cell, (n,): all have the same number of cells, up to one."""
+    return rng.permutation(np.arange(n, dtype=np.intp) % n_batches)
+
+
+def draw_wrong_labels(
+    label: IntArray, seen: BoolArray, vocabulary: IntArray, share: float, rng: np.random.Generator
+) -> IntArray:
+    """Give a share of the cells that are ``seen`` another label of ``vocabulary``, each as likely as the others.
+
+    Parameters
+    ----------
+    label
+        True label codes, (n,).
+    seen
+        The cells to draw from, (n,).
+    vocabulary
+        Codes of the labels there are, sorted, two or more where ``share`` is positive.
+    share
+        Share of the cells that are ``seen`` that get a wrong label.
+    rng
+        Source of the cells and of their labels.
+
+    Returns
+    -------
+    ndarray
+        Label codes, (n,); those of the other cells are the true ones.
+    """
+    if share == 0:
+        return label
+    wrong = draw_share(seen, share, rng)
+    steps = rng.integers(1, vocabulary.size, size=label.size)
+    other = vocabulary[(np.searchsorted(vocabulary, label) + steps) % vocabulary.size]
+    return np.where(wrong, other, label)

@@ -1,0 +1,199 @@
+"""Scenarios with a name and a reason, so that a benchmark row can point at one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from scgroove._registry import Registry
+from scgroove.simulations._scenarios import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFERENCE: Final = Scenario()
+"""The reference scenario of the user guide, "Simulated screens": every default. Use it with seeds 0 to 4."""
+
+REFERENCE_HALF_SHARED: Final = Scenario(rho=0.5)
+"""The reference scenario with half of the label effect specific to each modality."""
+
+
+@dataclass(frozen=True)
+class NamedScenario:
+    """A setting of the simulator that a benchmark can name.
+
+    Attributes
+    ----------
+    name
+        What results call it; letters, digits and underscores.
+    reason
+        One sentence: what is learned from it.
+    scenario
+        The parameters.
+
+    Examples
+    --------
+    >>> mine = NamedScenario("noisy", "Does it stand features that are mostly noise?", Scenario(noise=2.0))
+    >>> mine.differs
+    'noise=2.0'
+    """
+
+    name: str
+    reason: str
+    scenario: Scenario
+
+    def __post_init__(self) -> None:
+        """Refuse names that a file or a column of results could not hold."""
+        if not self.name.isidentifier():
+            raise ValueError(
+                f"the name of a scenario stands in file names and tables: expected letters, digits and underscores, "
+                f"such as 'half_shared'; found {self.name!r}."
+            )
+        if not self.reason.strip():
+            raise ValueError(
+                f"scenario {self.name!r} has no reason: say in one sentence what is learned from it."
+            )
+
+    @property
+    def differs(self) -> str:
+        """What differs from the reference scenario, as arguments of :func:`scgroove.simulations.weakly_paired`."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.scenario.differences().items())
+
+
+SCENARIOS: Final[Registry[NamedScenario]] = Registry("scenario")
+"""The named scenarios. Add one with ``SCENARIOS.register(name)(NamedScenario(name, reason, scenario))``."""
+
+_SHIPPED: Final = (
+    NamedScenario(
+        "reference",
+        "The setting on which methods are compared: the modalities see the same effect of every label.",
+        REFERENCE,
+    ),
+    NamedScenario(
+        "half_shared",
+        "Half of the effect of a label is specific to each modality, as for a compound that acts on RNA and "
+        "protein in different ways.",
+        REFERENCE_HALF_SHARED,
+    ),
+    NamedScenario(
+        "nothing_shared",
+        "The labels link the modalities, but their effects have nothing in common: only the cell state is shared.",
+        Scenario(rho=0.0),
+    ),
+    NamedScenario(
+        "weak_effect",
+        "Labels shift cells by half the spread of their state, as most perturbations do.",
+        Scenario(effect=0.5),
+    ),
+    NamedScenario(
+        "linear_view",
+        "Features are linear in the latent, so a linear method has nothing to lose.",
+        Scenario(view="linear"),
+    ),
+    NamedScenario(
+        "counts",
+        "RNA comes as overdispersed counts with library sizes, as sequencing gives it.",
+        Scenario(counts=("rna",)),
+    ),
+    NamedScenario(
+        "escape",
+        "In three cells of ten the perturbation did not work, and their label says nothing about them.",
+        Scenario(escape=0.3),
+    ),
+    NamedScenario(
+        "label_noise",
+        "One label in five is wrong, in each modality on its own, as guides are assigned wrongly.",
+        Scenario(label_noise=0.2),
+    ),
+    NamedScenario(
+        "zipf",
+        "A few labels have most of the cells and many have a handful.",
+        Scenario(imbalance=1.5),
+    ),
+    NamedScenario(
+        "batches",
+        "Each modality was measured in three batches that shift every feature by as much as the signal varies.",
+        Scenario(n_batches=3, batch_effect=1.0),
+    ),
+    NamedScenario(
+        "heterogeneous",
+        "Cells of one label answer in two ways, so the mean of a label describes none of them.",
+        Scenario(n_substates=2, substate_effect=1.5),
+    ),
+    NamedScenario(
+        "inert",
+        "Four labels of ten do nothing, and no method can tell them apart.",
+        Scenario(inert=0.4),
+    ),
+    NamedScenario(
+        "three_modalities",
+        "Three modalities must meet in one space, not two.",
+        Scenario(modalities=("rna", "protein", "atac"), n_features=(100, 50, 100)),
+    ),
+    NamedScenario(
+        "disjoint",
+        "Each modality has cells of its own, the usual case, so no cell has a true partner.",
+        Scenario(co_assayed=False),
+    ),
+    NamedScenario(
+        "exclusive",
+        "Three labels of each modality are missing from the other one.",
+        Scenario(exclusive_labels=3),
+    ),
+    NamedScenario(
+        "unlabelled",
+        "Half of the cells of each modality have lost their label.",
+        Scenario(unlabeled_fraction=0.5),
+    ),
+    NamedScenario(
+        "many_labels",
+        "A screen of 200 perturbations with ten cells each: many labels, few examples of each.",
+        Scenario(n_labels=200, n_cells_per_label=10),
+    ),
+    NamedScenario(
+        "few_cells",
+        "A pilot of 20 perturbations with ten cells each, where a flexible model learns the noise by heart.",
+        Scenario(n_labels=20, n_cells_per_label=10),
+    ),
+)
+for _entry in _SHIPPED:
+    SCENARIOS.register(_entry.name)(_entry)
+
+
+def scenario_table(names: Iterable[str] | None = None) -> pd.DataFrame:
+    """List the named scenarios, with the reason for each and what differs from the reference.
+
+    Parameters
+    ----------
+    names
+        The scenarios to list, in this order; by default all, the shipped ones first.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``name``, ``reason`` and ``differs`` (arguments of :func:`scgroove.simulations.weakly_paired` that
+        are not its defaults; empty for the reference).
+
+    Raises
+    ------
+    ValueError
+        If no scenario has one of the names.
+
+    Examples
+    --------
+    >>> scenario_table(["half_shared", "batches"])["differs"].tolist()
+    ['rho=0.5', 'n_batches=3, batch_effect=1.0']
+    """
+    import pandas as pd
+
+    shipped = [entry.name for entry in _SHIPPED]
+    listed = [*shipped, *(n for n in SCENARIOS if n not in shipped)] if names is None else list(names)
+    entries = [SCENARIOS.get(name) for name in listed]
+    return pd.DataFrame(
+        {
+            "name": [entry.name for entry in entries],
+            "reason": [entry.reason for entry in entries],
+            "differs": [entry.differs for entry in entries],
+        }
+    )

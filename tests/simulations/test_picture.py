@@ -1,0 +1,92 @@
+"""What is drawn of each knob."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scgroove.simulations import KnobPanel, knob_panels
+
+
+def four(knob: str) -> list[KnobPanel]:
+    panels = knob_panels([knob])
+    assert len(panels) == 4
+    assert {panel.knob for panel in panels} == {knob}
+    assert [panel.modality for panel in panels] == ["rna", "protein"] * 2
+    assert panels[0].setting == panels[1].setting != panels[2].setting == panels[3].setting
+    return panels
+
+
+def sorted_rows(x: np.ndarray) -> np.ndarray:
+    return x[np.lexsort(x.T)]
+
+
+def test_rho() -> None:
+    shared, shared_too, own, own_too = four("rho")
+    np.testing.assert_array_equal(sorted_rows(shared.xy), sorted_rows(shared_too.xy))
+    assert not np.allclose(sorted_rows(own.xy), sorted_rows(own_too.xy))
+
+
+def test_a_smaller_effect_draws_labels_together() -> None:
+    strong, _, weak, _ = four("effect")
+    assert weak.xy.std() < strong.xy.std() / 1.5
+
+
+@pytest.mark.parametrize(("knob", "n_marked"), [("escape", 45), ("inert", 60)])
+def test_cells_without_effect_are_hollow(knob: str, n_marked: int) -> None:
+    low, _, rna, protein = four(knob)
+    assert low.hollow.sum() == 0
+    assert rna.hollow.sum() == protein.hollow.sum() == n_marked
+    np.testing.assert_array_equal(sorted_rows(rna.xy[rna.hollow]), sorted_rows(protein.xy[protein.hollow]))
+
+
+def test_wrong_labels_are_ringed_and_hidden_ones_have_no_colour() -> None:
+    assert [panel.ringed.sum() for panel in four("label_noise")] == [0, 0, 30, 30]
+    assert [(panel.color < 0).sum() for panel in four("unlabeled_fraction")] == [0, 0, 75, 75]
+
+
+def test_sizes_are_bars() -> None:
+    low, _, high, _ = four("imbalance")
+    assert low.shown == high.shown == "sizes"
+    np.testing.assert_array_equal(low.xy, [[i, 30] for i in range(1, 6)])
+    assert high.xy[:, 1].sum() == 150
+    assert (np.diff(high.xy[:, 1]) < 0).all()
+
+
+def test_exclusive_labels_and_substates_have_a_shape_of_their_own() -> None:
+    _, _, rna, protein = four("exclusive_labels")
+    assert set(rna.color[rna.shape == 1]) == {3}
+    assert set(protein.color[protein.shape == 1]) == {4}
+    assert [np.unique(panel.shape).size for panel in four("n_substates")] == [1, 1, 2, 2]
+
+
+def test_the_same_cells_are_ringed_in_both_modalities() -> None:
+    rna, protein, _, other = four("co_assayed")
+    assert rna.ringed.sum() >= 8
+    np.testing.assert_array_equal(sorted_rows(rna.xy[rna.ringed]), sorted_rows(protein.xy[protein.ringed]))
+    assert not other.ringed.any()
+
+
+def test_features_are_drawn_for_batches_and_counts() -> None:
+    low, _, high, _ = four("batch_effect")
+    assert low.shown == "features"
+    np.testing.assert_array_equal(low.color, high.color)
+    spread = [
+        np.std([panel.xy[panel.color == b].mean(axis=0) for b in range(3)], axis=0).max()
+        for panel in (low, high)
+    ]
+    assert spread[1] > 3 * spread[0]
+    _, gaussian, counts, gaussian_too = four("counts")
+    np.testing.assert_array_equal(counts.xy, np.round(counts.xy))
+    np.testing.assert_array_equal(gaussian.xy, gaussian_too.xy)
+
+
+def test_all_knobs_and_one_that_is_not_there() -> None:
+    panels = knob_panels()
+    assert len(panels) == 48
+    assert len({panel.knob for panel in panels}) == 12
+    assert all(panel.sentence.endswith(".") for panel in panels)
+    with pytest.raises(
+        ValueError, match=r"unknown knob 'rhoo'\. Did you mean 'rho'\? Available: 'batch_effect'"
+    ):
+        knob_panels(["rhoo"])
