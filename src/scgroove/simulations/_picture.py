@@ -230,7 +230,7 @@ def _exclusive(simulation: Simulation) -> BoolArray:
 
 def _tracked(part: SimulatedModality) -> BoolArray:
     """Mark cells spread evenly over all labels."""
-    tracked: BoolArray = part.cells % (part.cells.size // _N_TRACKED) == 0
+    tracked: BoolArray = part.cells % -(-part.cells.size // _N_TRACKED) == 0
     return tracked
 
 
