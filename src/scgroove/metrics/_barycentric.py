@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +15,13 @@ from scgroove.metrics._candidates import (
     candidates,
     check_partner,
     mean_of_directions,
-    row_mass,
     shape,
 )
-from scgroove.metrics._foscttm import share_closer
+from scgroove.metrics._chance import distance_tables
+from scgroove.metrics._foscttm import score_places
+from scgroove.metrics._foscttm_coupling import coupling
+from scgroove.metrics._ranks import FRACTION_BEFORE, projected_ranks
+from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
 
 
 @METRICS.register("barycentric_foscttm")
@@ -48,7 +53,7 @@ def barycentric_foscttm(
     within_label
         Candidates are the target cells of the same label, else all. Default: True if labels are given.
     block_size
-        Rows compared at a time. Default: as many as fill 32 MB.
+        Rows compared at a time, at most 240 (the default).
 
     Returns
     -------
@@ -100,31 +105,47 @@ def barycentric_foscttm_per_cell(
 
     Parameters and errors are those of :func:`barycentric_foscttm`.
     """
+    y = _checked(plan, y)
+    partner = check_partner(partner, *shape(plan))
+    pool = candidates(*shape(plan), labels_x, labels_y, within_label)
+    projected = barycentric_projection(plan, y)
+    return FRACTION_BEFORE(projected_ranks(projected, y, partner, pool, block_size))
+
+
+def _checked(plan: PlanLike, y: npt.ArrayLike) -> Float64Array:
     y = np.asarray(y, dtype=np.float64)
     if y.ndim != 2 or y.shape[0] != plan.shape[1] or not np.isfinite(y).all():
         raise ValueError(
             f"y must be finite and have one row a target cell: expected ({plan.shape[1]}, d), "
             f"found shape {y.shape}."
         )
-    partner = check_partner(partner, *shape(plan))
-    pool = candidates(*shape(plan), labels_x, labels_y, within_label)
-    projected = barycentric_projection(plan, y)
-    rows = pool.with_candidate_partner(partner)
-    rows = rows[~np.isnan(projected[rows]).any(axis=1)]
-    out = np.full(plan.shape[0], np.nan)
-    for code in np.unique(pool.codes_x[rows]):
-        mine = rows[pool.codes_x[rows] == code]
-        targets = np.flatnonzero(pool.codes_y == code)
-        match = np.searchsorted(targets, partner[mine])
-        out[mine] = share_closer(projected[mine], y[targets], match, block_size)
-    return out
+    return y
 
 
 def barycentric_projection(plan: PlanLike, y: Float64Array) -> Float64Array:
     """Return ``sum_j T_ij y_j / sum_j T_ij``, float64 (n_source, d); NaN for source cells without mass."""
-    total = np.zeros((plan.shape[0], y.shape[1]))
+    total, mass = np.zeros((plan.shape[0], y.shape[1])), np.zeros(plan.shape[0])
     for rows, columns, part in blocks(plan):
         total[rows] += part @ y[columns]
-    mass = row_mass(plan)
+        mass[rows] += np.asarray(part.sum(axis=1), dtype=np.float64).ravel()
     mass[mass == 0] = np.nan
     return np.asarray(total / mass[:, None])
+
+
+def _score(material: Material, scope: Scope) -> Found:
+    plan, partner = coupling(material), material.partners()
+    y = _checked(plan, material.y)  # type: ignore[arg-type]
+    projected = material.once("projected", lambda: barycentric_projection(plan, y))
+    ranks = projected_ranks(projected, y, partner, material.pool(scope))
+    tables = distance_tables(projected, y, material.sets(scope), material.seed, both=False)
+    return score_places(FRACTION_BEFORE, (ranks,), tables)
+
+
+for _scope in SCOPES:
+    register(
+        f"barycentric_foscttm_{_scope}",
+        kind="coupling",
+        better="lower",
+        perfect=0.0,
+        needs=needs_of(_scope, "coupling", "y", "partner"),
+    )(partial(_score, scope=_scope))

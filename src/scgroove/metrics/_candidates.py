@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._labels import UNLABELLED, encode
+from scgroove._labels import UNLABELLED, encode, members
 from scgroove._registry import Registry
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels, Plan
 
@@ -32,8 +32,32 @@ class BlockPlan(Protocol):
 PlanLike: TypeAlias = Plan | BlockPlan
 """A coupling (n_source, n_target): dense, scipy sparse, or in blocks."""
 
-BLOCK_VALUES: Final = 2**22
-"""Values computed at a time where the caller did not choose ``block_size`` (32 MB of float64)."""
+BLOCK_VALUES: Final = 2**18
+"""Values computed at a time (2 MB of float64): few enough to stay in the cache, so that memory and time are small."""
+
+
+class MissingTruthError(ValueError):
+    """A metric needs a truth that is not at hand, or that leaves no cell to score."""
+
+
+@dataclass(frozen=True)
+class CandidateSet:
+    """Cells that are compared with one another: all, or those of one label.
+
+    Attributes
+    ----------
+    code
+        Of the label; 0 if the set holds all cells.
+    x, y
+        Rows of x (n,) and of y (m,), ascending.
+    rows
+        Those rows of x whose true match is known and in y, ascending.
+    """
+
+    code: int
+    x: IntArray
+    y: IntArray
+    rows: IntArray
 
 
 @dataclass(frozen=True)
@@ -42,6 +66,16 @@ class Candidates:
 
     codes_x: IntArray
     codes_y: IntArray
+
+    def sets(self, partner: IntArray) -> list[CandidateSet]:
+        """Return the sets of cells in which a true match is known, by code."""
+        rows = self.with_candidate_partner(partner)
+        if not rows.size:
+            return []
+        n = int(self.codes_x[rows].max()) + 1
+        in_x, in_y, known = (members(c, n) for c in (self.codes_x, self.codes_y, self.codes_x[rows]))
+        found = enumerate(zip(in_x, in_y, known, strict=True))
+        return [CandidateSet(code, x, y, rows[k]) for code, (x, y, k) in found if k.size]
 
     def counts_of_x(self) -> IntArray:
         """Return the number of candidates in y of each row of x, (n_x,)."""
@@ -98,8 +132,10 @@ def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray
     Raises
     ------
     ValueError
-        If ``partner`` is None and the numbers of cells differ, or it has the wrong length, points outside y,
-        points twice to one cell, or knows no match at all.
+        If ``partner`` is None and the numbers of cells differ, or it has the wrong length, points outside y, or
+        points twice to one cell.
+    MissingTruthError
+        If it knows no match at all.
     """
     if partner is None:
         if n_x != n_y:
@@ -117,7 +153,7 @@ def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray
     array = array.astype(np.intp)
     known = array[array >= 0]
     if known.size == 0:
-        raise ValueError(
+        raise MissingTruthError(
             "no true match is known: every entry of partner is negative, so nothing can be scored."
         )
     if array.min() < -1 or known.max() >= n_y:
@@ -159,12 +195,12 @@ def mean_of_directions(values: Sequence[Float64Array]) -> float:
 
     Raises
     ------
-    ValueError
+    MissingTruthError
         If no cell was scored in any direction.
     """
     means = [float(v[~np.isnan(v)].mean()) for v in values if not np.isnan(v).all()]
     if not means:
-        raise ValueError(
+        raise MissingTruthError(
             "no cell can be scored: no true match is among at least two candidates. Within labels, a match "
             "needs the same label on both sides and a label of two cells or more; try within_label=False."
         )
@@ -180,28 +216,6 @@ def rows_per_block(n_columns: int, block_size: int | None) -> int:
     return block_size
 
 
-def entries(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Float64Array]]:
-    """Yield the non-zero entries of a coupling in blocks of rows, as (row, column, mass) arrays.
-
-    Raises
-    ------
-    ValueError
-        If a mass is negative or not finite.
-    """
-    for rows, columns, part in blocks(plan):
-        step = rows_per_block(part.shape[1], None)
-        for start in range(0, part.shape[0], step):
-            piece = sp.coo_matrix(part[start : start + step])
-            piece.sum_duplicates()
-            mass = piece.data.astype(np.float64)
-            if not np.isfinite(mass).all() or (mass < 0).any():
-                raise ValueError(
-                    "a coupling holds finite masses of at least 0; found a negative mass or NaN."
-                )
-            kept = mass > 0
-            yield rows[start + piece.row[kept]], columns[piece.col[kept]], mass[kept]
-
-
 def shape(plan: PlanLike) -> tuple[int, int]:
     """Return the number of source and of target cells of a coupling."""
     return int(plan.shape[0]), int(plan.shape[1])
@@ -210,11 +224,43 @@ def shape(plan: PlanLike) -> tuple[int, int]:
 def blocks(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Plan]]:
     """Yield a coupling as blocks (source rows, target rows, CSR or dense): one for a matrix."""
     if isinstance(plan, np.ndarray) or sp.issparse(plan):
-        matrix = plan if isinstance(plan, np.ndarray) else sp.csr_matrix(plan)
-        yield np.arange(plan.shape[0]), np.arange(plan.shape[1]), matrix
+        yield np.arange(plan.shape[0]), np.arange(plan.shape[1]), _dense_or_csr(plan)
         return
     for rows, columns, part in plan.parts():
-        yield rows, columns, part if isinstance(part, np.ndarray) else sp.csr_matrix(part)
+        yield rows, columns, _dense_or_csr(part)
+
+
+def _dense_or_csr(part: Plan) -> Plan:
+    if not sp.issparse(part):
+        return np.asarray(part)
+    matrix = sp.csr_matrix(part)
+    if not matrix.has_canonical_format:  # a mass given in two pieces is one mass
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return matrix
+
+
+def slices(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Plan]]:
+    """Yield a coupling as blocks of few rows each, of at most ``BLOCK_VALUES`` stored values where a row has no more.
+
+    Raises
+    ------
+    ValueError
+        If a mass is negative or not finite.
+    """
+    for rows, columns, part in blocks(plan):
+        stored = part.size if isinstance(part, np.ndarray) else part.nnz  # type: ignore[union-attr]
+        per_row = stored / max(1, part.shape[0])
+        step = max(1, int(BLOCK_VALUES // max(1.0, per_row)))
+        for start in range(0, part.shape[0], step):
+            piece = part[start : start + step]
+            _check_masses(piece if isinstance(piece, np.ndarray) else piece.data)
+            yield rows[start : start + step], columns, piece
+
+
+def _check_masses(masses: npt.NDArray[Any]) -> None:
+    if masses.size and not (masses.min() >= 0 and np.isfinite(masses.sum())):
+        raise ValueError("a coupling holds finite masses of at least 0; found a negative mass or NaN.")
 
 
 def row_mass(plan: PlanLike) -> Float64Array:

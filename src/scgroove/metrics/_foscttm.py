@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
 
-from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._candidates import (
-    METRICS,
-    candidates,
-    check_pair,
-    check_partner,
-    mean_of_directions,
-    rows_per_block,
-)
+from scgroove._types import Float64Array, Labels
+from scgroove.metrics._candidates import METRICS, candidates, check_pair, check_partner, mean_of_directions
+from scgroove.metrics._chance import RankTable, distance_tables, rank_chance
+from scgroove.metrics._ranks import FRACTION_BEFORE, Ranks, Rule, partner_ranks
+from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
 
 Metric: TypeAlias = Literal["euclidean", "cosine"]
 
@@ -56,7 +52,7 @@ def foscttm(
     metric
         ``"euclidean"``, or ``"cosine"`` (Euclidean between rows of unit length, which ranks alike).
     block_size
-        Rows compared at a time. Default: as many as fill 32 MB, so that memory stays linear in the cells.
+        Rows compared at a time, at most 240 (the default), so that memory stays linear in the cells.
 
     Returns
     -------
@@ -114,57 +110,15 @@ def foscttm_per_cell(
     tuple of ndarray
         float64 (n_x,) for x to y and (n_y,) for y to x.
     """
-    x, y = _in_metric(*check_pair(x, y), metric)
+    x, y = in_metric(*check_pair(x, y), metric)
     partner = check_partner(partner, len(x), len(y))
     pool = candidates(len(x), len(y), labels_x, labels_y, within_label)
-    rows = pool.with_candidate_partner(partner)
-    out_x, out_y = np.full(len(x), np.nan), np.full(len(y), np.nan)
-    for code in np.unique(pool.codes_x[rows]):
-        mine = rows[pool.codes_x[rows] == code]
-        all_x, all_y = np.flatnonzero(pool.codes_x == code), np.flatnonzero(pool.codes_y == code)
-        match = partner[mine]
-        out_x[mine] = share_closer(x[mine], y[all_y], np.searchsorted(all_y, match), block_size)
-        out_y[match] = share_closer(y[match], x[all_x], np.searchsorted(all_x, mine), block_size)
-    return out_x, out_y
+    ranks = partner_ranks(x, y, partner, pool, block_size)
+    return FRACTION_BEFORE(ranks[0]), FRACTION_BEFORE(ranks[1])
 
 
-def share_closer(
-    query: Float64Array, pool: Float64Array, match: IntArray, block_size: int | None = None
-) -> Float64Array:
-    """Return, for each query, the share of the other candidates closer than its match; ties count one half.
-
-    Distances are computed pair by pair, never by expanding the square, so that equal coordinates have equal
-    distances to the last bit and a true match at distance 0 is not lost to rounding.
-
-    Parameters
-    ----------
-    query, pool
-        (q, d) and (n, d) coordinates.
-    match
-        (q,) row of ``pool`` that is the true match.
-    block_size
-        Queries at a time.
-
-    Returns
-    -------
-    ndarray
-        float64 (q,); NaN if there is but one candidate.
-    """
-    if len(pool) < 2:
-        return np.full(len(query), np.nan)
-    out = np.empty(len(query))
-    step = rows_per_block(len(pool), block_size)
-    for start in range(0, len(query), step):
-        block = slice(start, start + step)
-        distance = cdist(query[block], pool)
-        own = np.take_along_axis(distance, match[block, None], axis=1)
-        closer = np.count_nonzero(distance < own, axis=1)
-        ties = np.count_nonzero(distance == own, axis=1) - 1
-        out[block] = (closer + 0.5 * ties) / (len(pool) - 1)
-    return out
-
-
-def _in_metric(x: Float64Array, y: Float64Array, metric: str) -> tuple[Float64Array, Float64Array]:
+def in_metric(x: Float64Array, y: Float64Array, metric: str) -> tuple[Float64Array, Float64Array]:
+    """Return coordinates whose Euclidean distances rank as those of the metric do."""
     if metric == "euclidean":
         return x, y
     if metric != "cosine":
@@ -179,3 +133,43 @@ def _in_metric(x: Float64Array, y: Float64Array, metric: str) -> tuple[Float64Ar
             )
         unit.append(z / length)
     return unit[0], unit[1]
+
+
+def coordinates(material: Material) -> tuple[Float64Array, Float64Array]:
+    """Return the representations, checked, in their metric."""
+    return material.once(
+        "coordinates",
+        lambda: in_metric(*check_pair(material.x, material.y), material.metric),  # type: ignore[arg-type]
+    )
+
+
+def places(material: Material, scope: Scope) -> tuple[tuple[Ranks, Ranks], list[RankTable]]:
+    """Return the places of the true matches by distance, and those that any cell would have."""
+    x, y = coordinates(material)
+    ranks = material.once(
+        ("ranks", scope), lambda: partner_ranks(x, y, material.partners(), material.pool(scope))
+    )
+    tables = material.once(
+        ("tables", scope), lambda: distance_tables(x, y, material.sets(scope), material.seed)
+    )
+    return ranks, tables
+
+
+def score_places(rule: Rule, ranks: tuple[Ranks, ...], tables: list[RankTable]) -> Found:
+    """Return the mean of a rule over cells, then over directions, and what it is by chance."""
+    value = mean_of_directions([rule(one) for one in ranks])
+    return Found(value, rank_chance(rule, ranks, tables), int(ranks[0].scored.sum()))
+
+
+def _score(material: Material, scope: Scope) -> Found:
+    return score_places(FRACTION_BEFORE, *places(material, scope))
+
+
+for _scope in SCOPES:
+    register(
+        f"foscttm_{_scope}",
+        kind="representation",
+        better="lower",
+        perfect=0.0,
+        needs=needs_of(_scope, "x", "y", "partner"),
+    )(partial(_score, scope=_scope))

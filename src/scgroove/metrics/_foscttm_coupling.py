@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import partial
+
 import numpy.typing as npt
 
-from scgroove._types import Float64Array, IntArray, Labels
+from scgroove._types import Float64Array, Labels
 from scgroove.metrics._candidates import (
     METRICS,
-    Candidates,
     PlanLike,
     candidates,
     check_partner,
-    entries,
     mean_of_directions,
+    shape,
 )
+from scgroove.metrics._chance import RankTable, mass_tables
+from scgroove.metrics._foscttm import score_places
+from scgroove.metrics._ranks import FRACTION_BEFORE, OwnMass, coupling_ranks, own_mass
+from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
 
 
 @METRICS.register("foscttm_coupling")
@@ -92,51 +96,45 @@ def foscttm_coupling_per_cell(
     tuple of ndarray
         float64 (n_source,) and (n_target,).
     """
-    n_x, n_y = plan.shape
-    partner = check_partner(partner, n_x, n_y)
-    pool = candidates(n_x, n_y, labels_x, labels_y, within_label)
-    own, mass_x, mass_y = own_mass(plan, partner)
-    rows = pool.with_candidate_partner(partner)
-    back = np.full(n_y, -1, dtype=np.intp)
-    back[partner[rows]] = rows
-    own_y = np.where(back >= 0, own[back], 0.0)
-    ranks_x, ranks_y = _rank(plan, pool, own, own_y)
-    out_x, out_y = np.full(n_x, np.nan), np.full(n_y, np.nan)
-    _fill(out_x, ranks_x, pool.counts_of_x(), rows[mass_x[rows] > 0], own)
-    columns = partner[rows]
-    _fill(out_y, ranks_y, pool.counts_of_y(), columns[mass_y[columns] > 0], own_y)
-    return out_x, out_y
+    partner = check_partner(partner, *shape(plan))
+    pool = candidates(*shape(plan), labels_x, labels_y, within_label)
+    ranks = coupling_ranks(plan, partner, pool, own_mass(plan, partner))
+    return FRACTION_BEFORE(ranks[0]), FRACTION_BEFORE(ranks[1])
 
 
-def own_mass(plan: PlanLike, partner: IntArray) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return T_i,partner(i) of each source cell (0 where unknown), and the row and column masses."""
-    own, mass_x, mass_y = np.zeros(plan.shape[0]), np.zeros(plan.shape[0]), np.zeros(plan.shape[1])
-    for i, j, mass in entries(plan):
-        hit = partner[i] == j
-        own[i[hit]] = mass[hit]
-        mass_x += np.bincount(i, mass, minlength=mass_x.size)
-        mass_y += np.bincount(j, mass, minlength=mass_y.size)
-    return own, mass_x, mass_y
+def masses(material: Material) -> OwnMass:
+    """Return the masses between true matches, and of all cells."""
+    plan = coupling(material)
+    return material.once("masses", lambda: own_mass(plan, material.partners()))
 
 
-def _rank(
-    plan: PlanLike, pool: Candidates, own_x: Float64Array, own_y: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Return, for rows and columns, three counts over stored candidates: more mass, equal mass, stored."""
-    counts_x, counts_y = np.zeros((3, own_x.size)), np.zeros((3, own_y.size))
-    for i, j, mass in entries(plan):
-        candidate = pool.codes_x[i] == pool.codes_y[j]
-        i, j, mass = i[candidate], j[candidate], mass[candidate]
-        for counts, at, own in ((counts_x, i, own_x), (counts_y, j, own_y)):
-            counts[0] += np.bincount(at[mass > own[at]], minlength=own.size)
-            counts[1] += np.bincount(at[mass == own[at]], minlength=own.size)
-            counts[2] += np.bincount(at, minlength=own.size)
-    return counts_x, counts_y
+def coupling(material: Material) -> PlanLike:
+    """Return the coupling, which is at hand."""
+    assert material.coupling is not None
+    return material.coupling
 
 
-def _fill(out: Float64Array, counts: Float64Array, n: IntArray, cells: IntArray, own: Float64Array) -> None:
-    """Turn counts into shares for ``cells`` with two candidates or more."""
-    cells = cells[n[cells] > 1]
-    more, equal, stored = counts[:, cells]
-    ties = np.where(own[cells] > 0, equal, n[cells] - stored) - 1
-    out[cells] = (more + 0.5 * ties) / (n[cells] - 1)
+def mass_places(material: Material, scope: Scope) -> list[RankTable]:
+    """Return the places by mass, and the share of the mass, that any cell would have."""
+    return material.once(
+        ("mass_tables", scope),
+        lambda: mass_tables(
+            coupling(material), material.sets(scope), material.pool(scope), masses(material), material.seed
+        ),
+    )
+
+
+def _score(material: Material, scope: Scope) -> Found:
+    plan, partner, pool = coupling(material), material.partners(), material.pool(scope)
+    ranks = coupling_ranks(plan, partner, pool, masses(material))
+    return score_places(FRACTION_BEFORE, ranks, mass_places(material, scope))
+
+
+for _scope in SCOPES:
+    register(
+        f"coupling_foscttm_{_scope}",
+        kind="coupling",
+        better="lower",
+        perfect=0.0,
+        needs=needs_of(_scope, "coupling", "partner"),
+    )(partial(_score, scope=_scope))

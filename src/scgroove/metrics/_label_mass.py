@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from scgroove._types import Labels
-from scgroove.metrics._candidates import METRICS, PlanLike, candidates, entries, shape
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.metrics._candidates import (
+    METRICS,
+    Candidates,
+    MissingTruthError,
+    PlanLike,
+    candidates,
+    shape,
+    slices,
+)
+from scgroove.metrics._chance import class_chance
+from scgroove.metrics._score import Found, Material, register
 
 
 @METRICS.register("label_mass")
@@ -40,13 +55,49 @@ def label_mass(plan: PlanLike, labels_x: Labels, labels_y: Labels) -> float:
     0.5
     """
     pool = candidates(*shape(plan), labels_x, labels_y, within_label=True)
-    within = total = 0.0
-    for i, j, mass in entries(plan):
-        labelled = (pool.codes_x[i] >= 0) & (pool.codes_y[j] >= 0)
-        total += float(mass[labelled].sum())
-        within += float(mass[labelled & (pool.codes_x[i] == pool.codes_y[j])].sum())
-    if total == 0:
-        raise ValueError(
-            "the coupling has no mass between labelled cells, so there is no share of it to report."
-        )
-    return within / total
+    return float(_mass_of_labels(plan, pool).value())
+
+
+@dataclass(frozen=True)
+class _LabelMass:
+    """Mass of each labelled target cell (rows) from each source label (columns), and the label of these cells."""
+
+    mass: Float64Array
+    codes: IntArray
+
+    def value(self) -> float:
+        total = self.mass.sum()
+        if total == 0:
+            raise MissingTruthError(
+                "the coupling has no mass between labelled cells, so there is no share of it to report."
+            )
+        own = self.codes < self.mass.shape[1]
+        return float(self.mass[own, self.codes[own]].sum() / total)
+
+
+def _mass_of_labels(plan: PlanLike, pool: Candidates) -> _LabelMass:
+    n = int(pool.codes_x.max(initial=-1)) + 1
+    mass = np.zeros((pool.codes_y.size, n))
+    for rows, columns, part in slices(plan):
+        labelled = np.flatnonzero(pool.codes_x[rows] >= 0)
+        present, position = np.unique(pool.codes_x[rows[labelled]], return_inverse=True)
+        one_hot = sp.csr_matrix((np.ones(labelled.size), (labelled, position)), (rows.size, present.size))
+        from_label = one_hot.T @ part
+        dense = from_label.toarray() if sp.issparse(from_label) else np.asarray(from_label)
+        mass[np.ix_(columns, present)] += dense.T
+    known = pool.codes_y >= 0
+    return _LabelMass(mass[known], pool.codes_y[known])
+
+
+@register("label_mass", kind="coupling", better="higher", perfect=1.0, needs=("coupling", "labels"))
+def _score(material: Material) -> Found:
+    """Return the share of mass within labels; by chance: the labels of the target cells are permuted."""
+    assert material.coupling is not None
+    pool = material.pool("within_label")
+    found = _mass_of_labels(material.coupling, pool)
+    value = found.value()
+    share = found.mass / found.mass.sum()
+    counts = np.bincount(found.codes, minlength=share.shape[1])
+    gain = np.pad(share, ((0, 0), (0, counts.size - share.shape[1])))
+    by_chance = class_chance(gain, np.ones(len(gain), dtype=np.intp), counts)
+    return Found(value, by_chance, int((pool.codes_x >= 0).sum()))

@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._types import Labels
+from scgroove._labels import members
+from scgroove._types import Float64Array, Labels
 from scgroove.metrics._barycentric import barycentric_projection
-from scgroove.metrics._candidates import METRICS, PlanLike, candidates, check_pair
+from scgroove.metrics._candidates import (
+    METRICS,
+    Candidates,
+    MissingTruthError,
+    PlanLike,
+    candidates,
+    check_pair,
+)
+from scgroove.metrics._chance import Chance
+from scgroove.metrics._score import Found, Material, register
 
 
 @METRICS.register("latent_error")
@@ -61,14 +71,37 @@ def latent_error(
     if plan.shape != (len(u_x), len(u_y)):
         raise ValueError(f"plan must have shape {(len(u_x), len(u_y))}; found {tuple(plan.shape)}.")
     pool = candidates(len(u_x), len(u_y), labels_x, labels_y, within_label)
-    projected = barycentric_projection(plan, u_y)
+    return _error(u_x, u_y, barycentric_projection(plan, u_y), pool).value
+
+
+def _error(u_x: Float64Array, u_y: Float64Array, projected: Float64Array, pool: Candidates) -> Found:
+    """Return the relative error, and its spread if the latents of source cells were permuted in their sets.
+
+    ``||u_j - y^_i||^2`` over all i and j of a set, without the means of its rows and columns, is
+    ``-2 (u_j - u)' (y^_i - y^)``, whose squares sum to the product of two covariances.
+    """
     rows = np.flatnonzero((pool.counts_of_x() > 0) & ~np.isnan(projected).any(axis=1))
     if rows.size == 0:
-        raise ValueError(
+        raise MissingTruthError(
             "no cell can be scored: no source cell has both mass in the coupling and candidates."
         )
-    chance = np.zeros_like(u_x)
-    for code in np.unique(pool.codes_x[rows]):
-        chance[pool.codes_x == code] = u_y[pool.codes_y == code].mean(axis=0)
-    error = ((u_x - projected)[rows] ** 2).sum(axis=1).mean()
-    return float(error / ((u_x - chance)[rows] ** 2).sum(axis=1).mean())
+    error = uniform = variance = 0.0
+    n_labels = int(pool.codes_x[rows].max()) + 1
+    sources, targets = members(pool.codes_x[rows], n_labels), members(pool.codes_y, n_labels)
+    for mine, theirs in zip(sources, targets, strict=True):
+        if mine.size:
+            u, v = u_x[rows[mine]], projected[rows[mine]]
+            error += float(((u - v) ** 2).sum())
+            uniform += float(((u - u_y[theirs].mean(axis=0)) ** 2).sum())
+            u, v = u - u.mean(axis=0), v - v.mean(axis=0)
+            variance += 4.0 * float(((u.T @ u) * (v.T @ v)).sum()) / max(1, mine.size - 1)
+    return Found(error / uniform, Chance(1.0, float(np.sqrt(variance)) / uniform), rows.size)
+
+
+@register("latent_error", kind="coupling", better="lower", perfect=0.0, needs=("coupling", "latents"))
+def _score(material: Material) -> Found:
+    """Return the error relative to the uniform coupling within labels, if there are labels."""
+    assert material.coupling is not None
+    u_x, u_y = check_pair(material.latent_x, material.latent_y)  # type: ignore[arg-type]
+    projected = barycentric_projection(material.coupling, u_y)
+    return _error(u_x, u_y, projected, material.pool(material.best_scope))

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._types import BoolArray, Float64Array, Labels
-from scgroove.metrics._candidates import METRICS, PlanLike, candidates, check_partner, shape
-from scgroove.metrics._foscttm_coupling import own_mass
+from scgroove._types import BoolArray, Float64Array, IntArray, Labels
+from scgroove.metrics._candidates import (
+    METRICS,
+    Candidates,
+    MissingTruthError,
+    PlanLike,
+    candidates,
+    check_partner,
+    shape,
+)
+from scgroove.metrics._chance import Chance, matching_variance
+from scgroove.metrics._foscttm_coupling import mass_places, masses
+from scgroove.metrics._ranks import OwnMass, own_mass
+from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
 
 
 @METRICS.register("trace")
@@ -118,11 +131,14 @@ def trace_per_cell(
     """
     partner = check_partner(partner, *shape(plan))
     pool = candidates(*shape(plan), labels_x, labels_y, within_label)
-    own, mass, _ = own_mass(plan, partner)
-    rows = pool.with_candidate_partner(partner)
-    rows = rows[mass[rows] > 0]
-    probability, chance = np.full(own.size, np.nan), np.full(own.size, np.nan)
-    probability[rows] = own[rows] / mass[rows]
+    return _of_masses(own_mass(plan, partner), pool, pool.with_candidate_partner(partner))
+
+
+def _of_masses(found: OwnMass, pool: Candidates, rows: IntArray) -> tuple[Float64Array, Float64Array]:
+    """Return the probability of the true match of each source cell, and 1 / n_i; NaN but for ``rows`` with mass."""
+    rows = rows[found.rows[rows] > 0]
+    probability, chance = np.full(found.own.size, np.nan), np.full(found.own.size, np.nan)
+    probability[rows] = found.own[rows] / found.rows[rows]
     chance[rows] = 1.0 / pool.counts_of_x()[rows]
     return probability, chance
 
@@ -130,8 +146,45 @@ def trace_per_cell(
 def _scored(probability: Float64Array) -> BoolArray:
     scored: BoolArray = ~np.isnan(probability)
     if not scored.any():
-        raise ValueError(
+        raise MissingTruthError(
             "no cell can be scored: none of the source cells with a known match (within its candidates) has "
             "mass in the coupling. Are its rows the source cells, and does it belong to these modalities?"
         )
     return scored
+
+
+def _score(material: Material, scope: Scope) -> Found:
+    """Return the trace; the spread is that over random partners of the cells that have mass."""
+    pool, partner = material.pool(scope), material.partners()
+    rows = pool.with_candidate_partner(partner)
+    probability, by_chance = _of_masses(masses(material), pool, rows)
+    scored = _scored(probability)
+    variance, mass = 0.0, masses(material).rows
+    for table in mass_places(material, scope):
+        assert table.share is not None
+        n_x, k = (int((mass[cells] > 0).sum()) for cells in (table.group.x, table.group.rows))
+        if k and table.has_x.any():
+            share = table.share[table.has_x]
+            variance += matching_variance(share, n_x, table.group.y.size, k)
+    sd = float(np.sqrt(variance)) / scored.sum()
+    return Found(float(probability[scored].mean()), Chance(by_chance[scored].mean(), sd), int(scored.sum()))
+
+
+for _scope in SCOPES:
+    register(
+        f"trace_{_scope}",
+        kind="coupling",
+        better="higher",
+        perfect=1.0,
+        needs=needs_of(_scope, "coupling", "partner"),
+    )(partial(_score, scope=_scope))
+
+
+@register(
+    "trace_over_chance", kind="coupling", better="higher", perfect=np.nan, needs=("coupling", "partner")
+)
+def _score_over_chance(material: Material) -> Found:
+    """Return the trace over its chance, within labels if there are labels."""
+    found = _score(material, material.best_scope)
+    mean, sd = found.chance
+    return Found(found.value / mean, Chance(1.0, sd / mean), found.n)

@@ -1,0 +1,320 @@
+"""What a metric has by chance: its mean and spread if the true partners were drawn at random among the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+
+from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.metrics._candidates import (
+    Candidates,
+    CandidateSet,
+    PlanLike,
+    candidates,
+    check_partner,
+    rows_per_block,
+    slices,
+)
+from scgroove.metrics._ranks import OwnMass, Ranks, Rule
+
+SAMPLED: Final = (64, 256, 4096)
+"""Cells of a candidate set that stand for all, for the spread: at least, at most, and of all sets together."""
+
+
+class Chance(NamedTuple):
+    """Mean and standard deviation of a metric under random true partners."""
+
+    mean: float
+    sd: float
+
+
+def chance(
+    metric: Callable[[IntArray], float],
+    partner: npt.ArrayLike,
+    n_target: int,
+    *,
+    labels_x: Labels | None = None,
+    labels_y: Labels | None = None,
+    within_label: bool | None = None,
+    n_permutations: int = 20,
+    seed: int = 0,
+) -> Chance:
+    """Return mean and spread of any metric when the true partners are drawn at random.
+
+    Each time, as many pairs as are known in a candidate set (a label, or all cells) are drawn from its source and its
+    target cells, without replacement: if every cell has a known partner, a permutation. What the metric has then, it
+    has without any knowledge beyond the label. :func:`score` needs no draws for the metrics of this package; this is
+    for metrics of your own.
+
+    Parameters
+    ----------
+    metric
+        Takes a ``partner`` array and returns a number.
+    partner
+        (n_source,) target row that truly matches each source row, -1 for none.
+    n_target
+        Number of target cells.
+    labels_x, labels_y
+        Label of each cell; None and NaN mean unlabelled.
+    within_label
+        Candidates are the cells of the same label, else all. Default: True if labels are given. Cells without a label,
+        or with a true match of another label, have no partner then.
+    n_permutations
+        Draws; the relative error of the spread is about ``1 / sqrt(2 n)``.
+    seed
+        The same seed draws the same partners.
+
+    Returns
+    -------
+    Chance
+        ``mean`` and ``sd``, a named tuple.
+
+    Raises
+    ------
+    ValueError
+        If partners or labels do not fit, no true match is among candidates, or there are less than 2 draws.
+
+    References
+    ----------
+    User guide, "Evaluation".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgroove.metrics import chance, foscttm
+    >>> x = np.random.default_rng(0).normal(size=(50, 3))
+    >>> found = chance(lambda partner: foscttm(x, x, partner), np.arange(50), 50)
+    >>> bool(abs(found.mean - 0.5) < 0.05)
+    True
+    """
+    if n_permutations < 2:
+        raise ValueError(f"n_permutations must be at least 2 for a spread; found {n_permutations}.")
+    known = np.asarray(partner)
+    known = check_partner(known, len(known), n_target)
+    sets = candidates(known.size, n_target, labels_x, labels_y, within_label).sets(known)
+    if not sets:
+        raise ValueError(
+            "no true match is among the candidates, so that no partner can be drawn at random. Are the labels those of "
+            "the same cells as partner? Try within_label=False."
+        )
+    rng = np.random.default_rng(seed)
+    found = [metric(random_partners(sets, known.size, rng)) for _ in range(n_permutations)]
+    return Chance(float(np.mean(found)), float(np.std(found, ddof=1)))
+
+
+def random_partners(sets: Iterable[CandidateSet], n_x: int, rng: np.random.Generator) -> IntArray:
+    """Return partners (n_x,) drawn at random: in each set as many pairs as are known, -1 for the other cells."""
+    out = np.full(n_x, -1, dtype=np.intp)
+    for group in sets:
+        k = group.rows.size
+        rows = group.x if k == group.x.size else rng.choice(group.x, k, replace=False)
+        out[rows] = rng.choice(group.y, k, replace=False)
+    return out
+
+
+def matching_variance(a: Float64Array, n_x: int, n_y: int, k: int) -> float:
+    """Return the variance of ``sum a_ij`` over k pairs (i, j) drawn at random from n_x rows and n_y columns.
+
+    With ``a_ij = m + r_i + c_j + d_ij`` (the effects of rows and columns sum to zero) and S their mean squares
+    by degrees of freedom,
+
+    ``k (S_r (n_x - k) / n_x + S_c (n_y - k) / n_y + S_d ((n_x - 1)(n_y - 1) + k - 1) / (n_x n_y))``,
+
+    which for a permutation, k = n_x = n_y, is the variance ``(n - 1) S_d`` of Hoeffding.
+
+    Parameters
+    ----------
+    a
+        Values of all pairs, or of those of a sample of rows and columns.
+    n_x, n_y
+        Rows and columns that pairs are drawn from.
+    k
+        Pairs.
+
+    References
+    ----------
+    Hoeffding 1951, "A combinatorial central limit theorem", theorem 2.
+    """
+    s_x, s_y = a.shape
+    rows, columns = np.asarray(a.mean(axis=1)), np.asarray(a.mean(axis=0))
+    rest = a - rows[:, None] - columns + a.mean()
+    s_d = float((rest**2).sum()) / max(1, (s_x - 1) * (s_y - 1))
+    # the mean over a sample of columns varies also by what is left over, which is taken off again
+    s_r = max(0.0, float(rows.var() * s_x) / max(1, s_x - 1) - s_d / s_y * (1 - s_y / n_y))
+    s_c = max(0.0, float(columns.var() * s_y) / max(1, s_y - 1) - s_d / s_x * (1 - s_x / n_x))
+    by_rows, by_columns = s_r * (n_x - k) / n_x, s_c * (n_y - k) / n_y
+    return float(k * (by_rows + by_columns + s_d * ((n_x - 1) * (n_y - 1) + k - 1) / (n_x * n_y)))
+
+
+def class_chance(gain: Float64Array, n_rows: IntArray, n_columns: IntArray) -> Chance:
+    """Return mean and spread of ``sum_i gain[p_i, q_s(i)]`` over permutations s of n cells.
+
+    Parameters
+    ----------
+    gain
+        Value of a cell of class p that meets one of class q, (P, Q).
+    n_rows, n_columns
+        Cells of each class on either side, (P,) and (Q,); both sum to n.
+    """
+    n = int(n_rows.sum())
+    p, q = n_rows / n, n_columns / n
+    rows, columns = gain @ q, p @ gain
+    mean = float(p @ rows)
+    rest = gain - rows[:, None] - columns + mean
+    return Chance(n * mean, float(np.sqrt(n * n / max(1, n - 1) * max(0.0, float(p @ rest**2 @ q)))))
+
+
+# ----------------------------------------------------------------------- places that any cell would have as the match
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """For a sample of the cells of a candidate set: the place of each, were it the true match of each other.
+
+    Attributes
+    ----------
+    group
+        The set.
+    x, y
+        Places (before, ties) for source and for target cells, both (sampled source, sampled target); None for a
+        direction that is not scored.
+    has_x, has_y
+        Which of the sampled cells have a place: those with mass.
+    share
+        Share of the mass of source cell i at target cell j; None for representations.
+    """
+
+    group: CandidateSet
+    x: tuple[Float64Array, Float64Array] | None
+    y: tuple[Float64Array, Float64Array] | None
+    has_x: npt.NDArray[np.bool_]
+    has_y: npt.NDArray[np.bool_]
+    share: Float64Array | None = None
+
+
+def sample(sets: list[CandidateSet], seed: int) -> list[tuple[IntArray, IntArray]]:
+    """Return, for each set, the cells of x and of y that stand for all, ascending; all of them where they are few."""
+    least, most, together = SAMPLED
+    size = min(most, max(least, together // max(1, len(sets))))
+    rng = np.random.default_rng(seed)
+
+    def some(cells: IntArray) -> IntArray:
+        return cells if cells.size <= size else np.sort(rng.choice(cells, size, replace=False))
+
+    return [(some(group.x), some(group.y)) for group in sets]
+
+
+def distance_tables(
+    x: Float64Array, y: Float64Array, sets: list[CandidateSet], seed: int, *, both: bool = True
+) -> list[RankTable]:
+    """Return the places by distance; NaN rows of x have none. Without ``both``, those of source cells only."""
+    tables = []
+    for group, (rows, columns) in zip(sets, sample(sets, seed), strict=True):
+        has_x = np.asarray(~np.isnan(x[rows]).any(axis=1))
+        by_x = _places(cdist(x[rows], y[group.y], "sqeuclidean"), np.searchsorted(group.y, columns))
+        by_y = None
+        if both:
+            by_y = _places(cdist(y[columns], x[group.x], "sqeuclidean"), np.searchsorted(group.x, rows))
+            by_y = (by_y[0].T, by_y[1].T)
+        tables.append(RankTable(group, by_x, by_y, has_x, np.ones(columns.size, dtype=bool)))
+    return tables
+
+
+def mass_tables(
+    plan: PlanLike, sets: list[CandidateSet], pool: Candidates, masses: OwnMass, seed: int
+) -> list[RankTable]:
+    """Return the places by mass, and the share of each row at each column."""
+    samples = sample(sets, seed)
+    along_x, along_y = _gather(plan, sets, pool, samples)
+    tables = []
+    for group, (rows, columns), at_x, at_y in zip(sets, samples, along_x, along_y, strict=True):
+        in_y, in_x = np.searchsorted(group.y, columns), np.searchsorted(group.x, rows)
+        by_x, by_y = _places(-at_x, in_y), _places(-at_y, in_x)
+        mass = masses.rows[rows]
+        has_x, has_y = np.asarray(mass > 0), np.asarray(masses.columns[columns] > 0)
+        share = at_x[:, in_y] / np.where(has_x, mass, 1.0)[:, None]
+        tables.append(RankTable(group, by_x, (by_y[0].T, by_y[1].T), has_x, has_y, share))
+    return tables
+
+
+def _places(cost: Float64Array, columns: IntArray) -> tuple[Float64Array, Float64Array]:
+    """Return, for each row, how many cost less than each of ``columns``, and how many others as much."""
+    n = cost.shape[1]
+    place, found = np.arange(n), np.empty((2, len(cost), columns.size))
+    step = rows_per_block(n, None)
+    for start in range(0, len(cost), step):
+        part = cost[start : start + step]
+        order = np.argsort(part, axis=1)
+        value = np.take_along_axis(part, order, axis=1)
+        new = np.ones((len(part), n + 1), dtype=bool)
+        new[:, 1:n] = value[:, 1:] != value[:, :-1]
+        first = np.maximum.accumulate(np.where(new[:, :n], place, 0), axis=1)
+        last = np.minimum.accumulate(np.where(new[:, 1:], place, n)[:, ::-1], axis=1)[:, ::-1]
+        inverse = np.empty_like(order)
+        np.put_along_axis(inverse, order, np.broadcast_to(place, order.shape), axis=1)
+        at = inverse[:, columns]
+        found[0, start : start + step] = np.take_along_axis(first, at, axis=1)
+        found[1, start : start + step] = np.take_along_axis(last - first, at, axis=1)
+    return found[0], found[1]
+
+
+def _gather(
+    plan: PlanLike, sets: list[CandidateSet], pool: Candidates, samples: list[tuple[IntArray, IntArray]]
+) -> tuple[list[Float64Array], list[Float64Array]]:
+    """Return, for each set, the masses of the sampled source cells at all targets, and of the targets at all sources."""
+    along_x = [np.zeros((s[0].size, g.y.size)) for g, s in zip(sets, samples, strict=True)]
+    along_y = [np.zeros((s[1].size, g.x.size)) for g, s in zip(sets, samples, strict=True)]
+    at_x, at_y, slot_x, slot_y = (np.full(n, -1, dtype=np.intp) for n in (*plan.shape, *plan.shape))
+    of_code = {group.code: number for number, group in enumerate(sets)}
+    for group, (rows, columns) in zip(sets, samples, strict=True):
+        at_x[group.x], at_y[group.y] = np.arange(group.x.size), np.arange(group.y.size)
+        slot_x[rows], slot_y[columns] = np.arange(rows.size), np.arange(columns.size)
+    for rows, columns, part in slices(plan):
+        for code in np.unique(pool.codes_x[rows]):
+            number = of_code.get(int(code))
+            if number is None:
+                continue
+            i = np.flatnonzero(pool.codes_x[rows] == code)
+            j = np.flatnonzero(pool.codes_y[columns] == code)
+            some_i, some_j = i[slot_x[rows[i]] >= 0], j[slot_y[columns[j]] >= 0]
+            along_x[number][np.ix_(slot_x[rows[some_i]], at_y[columns[j]])] = _cut(part, some_i, j)
+            along_y[number][np.ix_(slot_y[columns[some_j]], at_x[rows[i]])] = _cut(part, i, some_j).T
+    return along_x, along_y
+
+
+def _cut(part: Any, rows: IntArray, columns: IntArray) -> Float64Array:
+    if isinstance(part, np.ndarray):
+        return np.asarray(part[np.ix_(rows, columns)], dtype=np.float64)
+    return np.asarray(part[rows][:, columns].toarray(), dtype=np.float64)
+
+
+def rank_chance(rule: Rule, ranks: tuple[Ranks, ...], tables: list[RankTable]) -> Chance:
+    """Return mean and spread of the mean of a rule over cells, then over directions.
+
+    Parameters
+    ----------
+    rule
+        What a place is worth.
+    ranks
+        Places of the true matches: of source cells and, if scored, of target cells.
+    tables
+        Places that any cell would have.
+    """
+    scored = [one for one in ranks if one.scored.any()]
+    mean = float(np.mean([rule.expected(one.n[one.scored]).mean() for one in scored]))
+    weight = [1.0 / (one.scored.sum() * len(scored)) if one.scored.any() else 0.0 for one in ranks]
+    variance = 0.0
+    for table in tables:
+        a, n = np.zeros((table.has_x.size, table.has_y.size)), (table.group.y.size, table.group.x.size)
+        directions = ((table.x, table.has_x[:, None]), (table.y, table.has_y))
+        for w, size, (places, has) in zip(weight, n, directions, strict=False):
+            if w > 0 and size > 1 and places is not None:
+                # cells without mass are left out, which on average is as if they had the mean
+                a += np.where(has, w * (rule.of(*places, size) - rule.expected(size)), 0.0)
+        variance += matching_variance(a, n[1], n[0], table.group.rows.size)
+    return Chance(mean, float(np.sqrt(variance)))

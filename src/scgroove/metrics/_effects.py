@@ -1,0 +1,321 @@
+"""Effects of labels: predicted against measured differences to the control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from scgroove._labels import encode
+from scgroove._types import Float64Array, Labels
+from scgroove.metrics._baselines import position_of
+from scgroove.metrics._candidates import METRICS, MissingTruthError
+from scgroove.metrics._chance import Chance, matching_variance
+from scgroove.metrics._correlation import correlate
+from scgroove.metrics._score import Found, Material, register
+from scgroove.metrics._values import NaNPolicy, Values, complete_cells, label_sums
+
+TOP_K: Final = 20
+
+
+def label_effects(
+    values: Values, labels: Labels, control: str, *, nan: NaNPolicy = "raise"
+) -> tuple[list[str], Float64Array]:
+    """Return the effect of each label: the mean of its cells minus the mean of the control cells.
+
+    Parameters
+    ----------
+    values
+        Values of cells, (n, f), dense or sparse.
+    labels
+        Label of each cell; None and NaN mean unlabelled, and these cells are left out.
+    control
+        Name of the control label.
+    nan
+        ``"raise"``: missing values are an error. ``"omit"``: cells with a missing value are left out.
+
+    Returns
+    -------
+    names
+        The labels but for the control, sorted.
+    effects
+        float64 (labels, f).
+
+    Raises
+    ------
+    ValueError
+        If no cell has the label ``control``, labels do not fit, or a value is missing.
+
+    References
+    ----------
+    User guide, "Evaluation".
+
+    Examples
+    --------
+    >>> label_effects([[1.0], [3.0], [5.0]], ["ctrl", "ctrl", "a"], "ctrl")
+    (['a'], array([[3.]]))
+    """
+    checked, cells = complete_cells("values", values, nan)
+    names, (codes,) = encode(labels)
+    if codes.size != checked.shape[0]:
+        raise ValueError(
+            f"labels must hold one label a cell: expected {checked.shape[0]}, found {codes.size}."
+        )
+    kept = np.full(codes.size, -1, dtype=np.intp)
+    kept[cells] = codes[cells]
+    sums, counts = label_sums(
+        checked if cells.size == codes.size else checked[cells], kept[cells], len(names)
+    )
+    present = np.flatnonzero(counts > 0)
+    own = position_of(control, [names[code] for code in present])
+    means = sums[present] / counts[present, None]
+    others = np.delete(np.arange(present.size), own)
+    return [names[code] for code in present[others]], means[others] - means[own]
+
+
+@METRICS.register("effect_pearson")
+def effect_pearson(
+    predicted: Values,
+    measured: Values,
+    labels_predicted: Labels,
+    labels_measured: Labels,
+    control: str,
+    *,
+    nan: NaNPolicy = "raise",
+) -> float:
+    """Return the Pearson correlation of predicted with measured effects across features, mean over labels.
+
+    The effect of a label is the mean of its cells minus that of the control cells, each of its own side, so that a
+    constant bias of a feature plays no part. Cells need not be the same on both sides.
+
+    Parameters
+    ----------
+    predicted, measured
+        Values, (n_predicted, f) and (n_measured, f), dense or sparse.
+    labels_predicted, labels_measured
+        Label of each cell; None and NaN mean unlabelled. Labels of one side only are left out.
+    control
+        Name of the control label, on both sides.
+    nan
+        ``"raise"``: missing values are an error. ``"omit"``: cells with a missing value are left out.
+
+    Returns
+    -------
+    float
+        Between -1 and 1. A label whose predicted effect is the same for all features counts as 0; one whose measured
+        effect is, is left out.
+
+    Raises
+    ------
+    ValueError
+        If no cell has the label ``control``, no other label is in both, shapes or labels do not fit, or a value is
+        missing.
+
+    References
+    ----------
+    User guide, "Evaluation".
+
+    Examples
+    --------
+    >>> labels = ["ctrl", "a", "b"]
+    >>> measured = [[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]
+    >>> predicted = [[0.0, 0.0, 0.0], [2.0, 4.0, 6.0], [1.0, 2.0, 3.0]]
+    >>> effect_pearson(predicted, measured, labels, labels, "ctrl")
+    0.0
+    """
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    return _mean(_pearson(effects.predicted, effects.measured))
+
+
+def effect_pearson_per_label(
+    predicted: Values,
+    measured: Values,
+    labels_predicted: Labels,
+    labels_measured: Labels,
+    control: str,
+    *,
+    nan: NaNPolicy = "raise",
+) -> dict[str, float]:
+    """Return :func:`effect_pearson` of each label; NaN where the measured effect is the same for all features.
+
+    Parameters and errors are those of :func:`effect_pearson`.
+    """
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    return dict(zip(effects.names, _pearson(effects.predicted, effects.measured).tolist(), strict=True))
+
+
+@METRICS.register("effect_sign_agreement")
+def effect_sign_agreement(
+    predicted: Values,
+    measured: Values,
+    labels_predicted: Labels,
+    labels_measured: Labels,
+    control: str,
+    *,
+    top_k: int = TOP_K,
+    nan: NaNPolicy = "raise",
+) -> float:
+    """Return the share of the features with the largest measured effects whose predicted effect has the same sign.
+
+    Mean over labels. A predicted effect of exactly 0 counts one half, so that "nothing has an effect" has 0.5.
+
+    Parameters
+    ----------
+    predicted, measured, labels_predicted, labels_measured, control, nan
+        As in :func:`effect_pearson`.
+    top_k
+        Features looked at, for each label those of the largest absolute measured effect; all if there are fewer.
+        Features without a measured effect are never looked at.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        As :func:`effect_pearson`, or if ``top_k`` is below 1.
+
+    References
+    ----------
+    User guide, "Evaluation".
+
+    Examples
+    --------
+    >>> labels = ["ctrl", "a"]
+    >>> effect_sign_agreement(
+    ...     [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [5.0, -9.0]], labels, labels, "ctrl", top_k=2
+    ... )
+    0.5
+    """
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    return _mean(_same_sign(effects.predicted, effects.measured, _checked_top(top_k)))
+
+
+def effect_sign_agreement_per_label(
+    predicted: Values,
+    measured: Values,
+    labels_predicted: Labels,
+    labels_measured: Labels,
+    control: str,
+    *,
+    top_k: int = TOP_K,
+    nan: NaNPolicy = "raise",
+) -> dict[str, float]:
+    """Return :func:`effect_sign_agreement` of each label; NaN where no feature has a measured effect.
+
+    Parameters and errors are those of :func:`effect_sign_agreement`.
+    """
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    found = _same_sign(effects.predicted, effects.measured, _checked_top(top_k))
+    return dict(zip(effects.names, found.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Effects:
+    """Effects of the labels of both sides, (labels, f)."""
+
+    names: list[str]
+    predicted: Float64Array
+    measured: Float64Array
+
+
+def _effects(
+    predicted: Values,
+    measured: Values,
+    labels_predicted: Labels,
+    labels_measured: Labels,
+    control: str,
+    nan: NaNPolicy,
+) -> _Effects:
+    names_p, effects_p = label_effects(predicted, labels_predicted, control, nan=nan)
+    names_m, effects_m = label_effects(measured, labels_measured, control, nan=nan)
+    if effects_p.shape[1] != effects_m.shape[1]:
+        raise ValueError(
+            f"predicted and measured must have the same features: found {effects_p.shape[1]} and {effects_m.shape[1]}."
+        )
+    names = [name for name in names_p if name in set(names_m)]
+    if not names:
+        raise MissingTruthError(
+            f"no label but the control is in both: predicted has {names_p[:5]}, measured {names_m[:5]}. Labels are "
+            f"compared by name."
+        )
+    rows = [[found.index(name) for name in names] for found in (names_p, names_m)]
+    return _Effects(names, effects_p[rows[0]], effects_m[rows[1]])
+
+
+def _pearson(predicted: Float64Array, measured: Float64Array) -> Float64Array:
+    # an effect is a difference of means: what varies by less than their rounding is constant
+    return correlate(predicted.T.copy(), measured.T.copy(), precision=float(np.finfo(np.float64).eps))
+
+
+def _same_sign(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
+    """Return, for each label, the share of its top features of equal sign; NaN if no feature has a measured effect."""
+    size = np.abs(measured)
+    top = np.argsort(-size, axis=1, kind="stable")[:, :top_k]
+    weight = np.take_along_axis(size, top, axis=1) > 0
+    signs = [np.sign(np.take_along_axis(effects, top, axis=1)) for effects in (predicted, measured)]
+    agreement = (0.5 + 0.5 * signs[0] * signs[1]) * weight
+    n = weight.sum(axis=1)
+    out: Float64Array = np.divide(agreement.sum(axis=1), n, out=np.full(len(measured), np.nan), where=n > 0)
+    return out
+
+
+def _checked_top(top_k: int) -> int:
+    if top_k < 1:
+        raise ValueError(f"top_k, the number of features looked at, must be at least 1; found {top_k}.")
+    return top_k
+
+
+def _mean(per_label: Float64Array) -> float:
+    if np.isnan(per_label).all():
+        raise MissingTruthError(
+            "no label can be scored: the measured effect of each is the same for all features. Are control cells and "
+            "labelled cells the same, or is there one feature only?"
+        )
+    return float(per_label[~np.isnan(per_label)].mean())
+
+
+def _score(material: Material, per_label: Callable[[Float64Array, Float64Array], Float64Array]) -> Found:
+    """Return the mean over labels; by chance: the predicted effects are permuted among the labels."""
+    effects = material.once("effects", lambda: _of_material(material))
+    by_label = per_label(effects.predicted, effects.measured)
+    value, scored = _mean(by_label), np.flatnonzero(~np.isnan(by_label))
+    n = scored.size
+    a = np.stack(
+        [
+            per_label(np.roll(effects.predicted[scored], shift, axis=0), effects.measured[scored])
+            for shift in range(n)
+        ]
+    )
+    # a[s, l]: the prediction of label l - s, met with the measurement of l; row p, column l is a[l - p, l]
+    grid = np.arange(n)
+    a = a[(grid[None, :] - grid[:, None]) % n, grid[None, :]]
+    sd = float(np.sqrt(matching_variance(a, n, n, n))) / n
+    return Found(value, Chance(float(a.mean()), sd), n)
+
+
+def _of_material(material: Material) -> _Effects:
+    assert material.labels_x is not None
+    assert material.labels_y is not None
+    assert material.control is not None
+    return _effects(
+        material.predicted, material.measured, material.labels_x, material.labels_y, material.control, "omit"
+    )
+
+
+for _name, _per_label in (
+    ("effect_pearson", _pearson),
+    ("effect_sign_agreement", partial(_same_sign, top_k=TOP_K)),
+):
+    register(
+        _name,
+        kind="imputation",
+        better="higher",
+        perfect=1.0,
+        needs=("predicted", "measured", "labels", "control"),
+    )(partial(_score, per_label=_per_label))
