@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 DEMO_OUT ?= demo-output
-PYTEST_ARGS ?=
+# The tests are many and each uses one thread: as many processes as the machine has cores.
+PYTEST_ARGS ?= -n logical --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint docs notebooks wheel clean
