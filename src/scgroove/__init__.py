@@ -3,9 +3,10 @@
 The public API, by layer:
 
 - :mod:`scgroove.model`: ``GROOVE``, the model
-- :mod:`scgroove.tl`: ``embed``, ``align``, ``epsilon_scan``, ``impute``, ``score_matching``, ``umap``
+- :mod:`scgroove.tl`: ``embed``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_matching``, ``umap``
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
+- :mod:`scgroove.learners`, :mod:`scgroove.benchmark`: methods to compare, and the comparison
 - :mod:`scgroove.simulations`: ``weakly_paired``, screens with known truth
 - :mod:`scgroove.aligners`, :mod:`scgroove.metrics`, :mod:`scgroove.losses`: the numerics, on arrays and tensors
 - :mod:`scgroove.data`, :mod:`scgroove.module`, :mod:`scgroove.train`: for developers
@@ -16,14 +17,30 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import aligners, data, get, losses, metrics, model, module, pl, simulations, tl, train
+    from . import (
+        aligners,
+        benchmark,
+        data,
+        get,
+        learners,
+        losses,
+        metrics,
+        model,
+        module,
+        pl,
+        simulations,
+        tl,
+        train,
+    )
 
 __version__ = _version("scgroove")
 
 __all__ = [
     "aligners",
+    "benchmark",
     "data",
     "get",
+    "learners",
     "losses",
     "metrics",
     "model",

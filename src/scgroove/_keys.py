@@ -47,6 +47,11 @@ def epsilon_scan(source: str, target: str) -> str:
     return f"epsilon_scan_{source}_{target}"
 
 
+def selection(source: str, target: str) -> str:
+    """``mdata.uns``: scores of aligners without true pairs. Written by :func:`scgroove.tl.select_aligner`."""
+    return f"selection_{source}_{target}"
+
+
 SIMULATION: Final = "simulation"
 """``mdata.uns``: parameters and truth of a simulation."""
 

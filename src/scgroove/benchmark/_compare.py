@@ -145,9 +145,7 @@ def compare(
     rows = with_method(of_metric(results, metric), over)
     wide = _paired(rows, reference, over)
     sign, scale = orientation(rows), float(rows["value"].abs().max())
-    differences = {
-        name: _differences(wide, name, reference, blocks, sign) for name in wide if name != reference
-    }
+    differences = _differences(wide, reference, blocks, sign)
     scopes = _scopes(differences, _all_blocks(wide, blocks))
     table = pd.DataFrame([_row(scope, level, scale) for scope in scopes])
     table.insert(3, "reference", reference)
@@ -178,12 +176,14 @@ def _all_blocks(wide: pd.DataFrame, blocks: Sequence[str]) -> pd.MultiIndex:
 
 
 def _differences(
-    wide: pd.DataFrame, name: str, reference: str, blocks: Sequence[str], sign: float
-) -> pd.Series:
-    """Mean difference of each block where both were scored; positive is better than the reference."""
-    both = wide[[name, reference]].dropna()
-    difference = (sign * (both[name] - both[reference])).groupby(["data", "seed"]).mean()
-    return difference.groupby(list(blocks)).mean() if set(blocks) != {"data", "seed"} else difference
+    wide: pd.DataFrame, reference: str, blocks: Sequence[str], sign: float
+) -> dict[str, pd.Series]:
+    """Mean difference of each block where both were scored, for each method; positive is better than the reference."""
+    each = sign * wide.drop(columns=reference).sub(wide[reference], axis=0)
+    means = each.groupby(["data", "seed"]).mean()
+    if set(blocks) != {"data", "seed"}:
+        means = means.groupby(list(blocks)).mean()
+    return {str(name): means[name].dropna() for name in means}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -163,6 +164,92 @@ def as_wide(rows: pd.DataFrame) -> pd.DataFrame:
 def method_names(learners: Iterable[str], aligners: Iterable[str]) -> list[str]:
     """Name each pair of a learner and an aligner; a representation alone is called as its learner."""
     return [f"{a}{JOINED}{b}" if b else a for a, b in zip(learners, aligners, strict=True)]
+
+
+def families(results: pd.DataFrame, parameter: str) -> dict[str, tuple[str, float]]:
+    """Find data sets that differ in one parameter only.
+
+    Parameters
+    ----------
+    results
+        The table.
+    parameter
+        A numeric column with one value for each data set, such as ``"rho"``.
+
+    Returns
+    -------
+    dict
+        For each data set of a family of two or more, the name of the family (what the names of its data sets have in
+        common; empty if there is one family) and the value.
+
+    Raises
+    ------
+    UnknownNameError
+        If no data set has such a parameter; the message names the near miss.
+    ValueError
+        If no two data sets differ in it alone.
+    """
+    scored = results[(results["status"] == "done") & (results["metric"] != "")]
+    constants = _constants(scored)
+    if parameter not in constants or constants[parameter].isna().all():
+        raise UnknownNameError(unknown("parameter of data sets", parameter, constants.columns))
+    values = constants[parameter].dropna()
+    others = constants.drop(columns=parameter).loc[values.index]
+    groups: dict[Any, list[str]] = {}
+    for data in values.index:
+        groups.setdefault(tuple(repr(v) for v in others.loc[data]), []).append(data)
+    groups = {key: members for key, members in groups.items() if len(members) > 1}
+    if not groups:
+        raise ValueError(
+            f"no two data sets differ in {parameter!r} alone, so that there is nothing to draw against it; it is "
+            f"{', '.join(f'{v:g} in {name!r}' for name, v in values.head(4).items())}."
+        )
+    names = [_common(members) for members in groups.values()]
+    return {
+        data: ("" if len(groups) == 1 else name, float(values[data]))
+        for name, members in zip(names, groups.values(), strict=True)
+        for data in members
+    }
+
+
+def parameters(results: pd.DataFrame) -> dict[str, int]:
+    """Return parameters in which data sets of a family differ, and how many values the largest family has, most first."""
+    scored = results[(results["status"] == "done") & (results["metric"] != "")]
+    found = {}
+    for name in _constants(scored):
+        try:
+            members = families(results, name)
+        except ValueError:
+            continue
+        found[name] = max(len({v for f, v in members.values() if f == family}) for family, _ in members.values())
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def is_simulated(results: pd.DataFrame) -> dict[str, bool]:
+    """Whether parameters of a simulation stand beside the rows of a data set."""
+    known = {*NEEDED, *NUMBERS, "error"}
+    columns = [c for c in ("rho", "n_labels", "effect") if c in results and c not in known]
+    has = results[columns].notna().any(axis=1) if columns else pd.Series(False, index=results.index)
+    return {str(data): bool(flag) for data, flag in has.groupby(results["data"]).any().items()}
+
+
+def _constants(scored: pd.DataFrame) -> pd.DataFrame:
+    """Numeric columns that have a single value in each data set: parameters of the data, not of learners or aligners."""
+    known = {*NEEDED, *NUMBERS, "error"}
+    columns = [
+        c
+        for c in scored.columns
+        if c not in known and "." not in c and pd.api.types.is_numeric_dtype(scored[c])
+    ]
+    grouped = scored.groupby("data")[columns]
+    single = (grouped.nunique(dropna=False) == 1).all()
+    return grouped.first()[[c for c in columns if single[c]]]
+
+
+def _common(members: Sequence[str]) -> str:
+    """What the names of a family have in common: ``"zipf"`` of ``"zipf, rho 0"`` and ``"zipf, rho 1"``."""
+    shared = os.path.commonprefix(list(members)).rstrip(" ,;:=-_(")
+    return shared or " … ".join((members[0], members[-1]) if len(members) > 1 else members)
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:

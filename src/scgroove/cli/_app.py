@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from scgroove import __version__
+from scgroove.cli._benchmark import benchmark
 from scgroove.cli._display import Display
 from scgroove.cli._execute import Prepared, execute
 from scgroove.cli._inputs import check_accelerator, read, settings_for, simulated
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(benchmark)
 
 
 class Method(StrEnum):

@@ -5,6 +5,7 @@ from scgroove.tl._embed import embed
 from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
 from scgroove.tl._score import score_matching
+from scgroove.tl._select_aligner import select_aligner
 from scgroove.tl._umap import umap
 
-__all__ = ["align", "embed", "epsilon_scan", "impute", "score_matching", "umap"]
+__all__ = ["align", "embed", "epsilon_scan", "impute", "score_matching", "select_aligner", "umap"]

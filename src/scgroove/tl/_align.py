@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -148,18 +149,25 @@ def align(
     coupling = aligner.align(x, y, *labels, **weights_for(mdata, source, target, weight_key))
     if top_k is None and getattr(aligner, "rank", None) is not None:
         top_k = LOW_RANK_TOP_K
+    key = key_added if key_added is not None else _keys.coupling(source, target)
+    used = {"use_rep": use_rep, "label_key": label_key if labelled else None, "weight_key": weight_key}
+    names = {**used, "structure_rep": structure_rep}
     matrix, dropped = coupling.sparsify(top_k, threshold)
     evidence = dict(coupling.evidence)
     del coupling  # a large one is not to stand in memory beside what is stored of it
-    evidence |= {**dropped, "source": source, "target": target}
-    names = {"use_rep": use_rep, "label_key": label_key if labelled else None, "weight_key": weight_key}
-    for argument, given in {**names, "structure_rep": structure_rep}.items():
-        if given is not None:
-            evidence[f"{argument}_source"] = name_of(given, source, argument)
-            evidence[f"{argument}_target"] = name_of(given, target, argument)
-    key = key_added if key_added is not None else _keys.coupling(source, target)
+    evidence |= {**dropped, **told(source, target, names)}
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = evidence
+
+
+def told(source: str, target: str, names: Mapping[str, PerModality | None]) -> dict[str, str]:
+    """Return which modalities, representations and columns a coupling was made from, as its evidence keeps them."""
+    out = {"source": source, "target": target}
+    for argument, given in names.items():
+        if given is not None:
+            out[f"{argument}_source"] = name_of(given, source, argument)
+            out[f"{argument}_target"] = name_of(given, target, argument)
+    return out
 
 
 def labels_for(

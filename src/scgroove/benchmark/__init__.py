@@ -1,0 +1,72 @@
+"""The combinatorial benchmark: learners x aligners x data x seeds, scored against the truth.
+
+:func:`run` does a grid and :func:`read` reads what is done; :func:`summarise`, :func:`compare` and :func:`ranks` say what may
+be said about it; :func:`select` chooses an aligner where there is no truth.
+"""
+
+from scgroove.benchmark._builtin import SPECS, builtin
+from scgroove.benchmark._compare import compare
+from scgroove.benchmark._compare import SignedRank, compare, holm, signed_rank
+from scgroove.benchmark._evaluate import METRIC_NAMES
+from scgroove.benchmark._ranks import Ranks, critical_difference, ranks
+from scgroove.benchmark._ranks import ranks
+from scgroove.benchmark._results import CannotWriteError, ResultsError, about, read
+from scgroove.benchmark._runner import Progress, run
+from scgroove.benchmark._selection import (
+    CANDIDATES,
+    DEFAULT_SCORE,
+    Selection,
+    select,
+    selection_ranking,
+    selection_study,
+)
+from scgroove.benchmark._sensitivity import FACTORS, Factor, sensitivity
+from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
+from scgroove.benchmark._stats import best, costs, failures, gap_closed, gap_shares, summarise
+from scgroove.benchmark._table import ResultsWarning
+from scgroove.benchmark._stats import best, costs, failures, gap_closed, summarise
+from scgroove.benchmark._table import ResultsWarning
+from scgroove.benchmark._truth_free import TRUTH_FREE, Trial
+
+__all__ = [
+    "CANDIDATES",
+    "DEFAULT_SCORE",
+    "FACTORS",
+    "METRIC_NAMES",
+    "SPECS",
+    "TRUTH_FREE",
+    "AlignerSpec",
+    "CannotWriteError",
+    "DataSpec",
+    "Factor",
+    "LearnerSpec",
+    "Progress",
+    "Ranks",
+    "ResultsError",
+    "ResultsWarning",
+    "ResultsWarning",
+    "Selection",
+    "SignedRank",
+    "Spec",
+    "SpecError",
+    "Trial",
+    "about",
+    "best",
+    "builtin",
+    "compare",
+    "costs",
+    "critical_difference",
+    "failures",
+    "gap_closed",
+    "gap_shares",
+    "holm",
+    "ranks",
+    "read",
+    "run",
+    "select",
+    "selection_ranking",
+    "selection_study",
+    "sensitivity",
+    "signed_rank",
+    "summarise",
+]

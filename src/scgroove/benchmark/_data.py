@@ -1,0 +1,228 @@
+"""What is matched, and the truth, kept apart: a learner is handed data in which the truth is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scgroove import _keys
+from scgroove._types import Float64Array, IntArray
+from scgroove.benchmark._spec import DataSpec, SpecError, _hint
+from scgroove.data import label_keys, labels_of, pair_ids
+from scgroove.simulations import from_scenario
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+COVARIATES: Final = ("batch",)
+"""Columns of ``obs`` that learners may see beside the label."""
+
+CACHED: Final = 2
+"""Data sets kept in memory in a process: the jobs come in their order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Data and truth.
+
+    Attributes
+    ----------
+    hidden
+        What learners are handed: cells have names of their own modality, and nothing tells which are the same or what their
+        true latent is.
+    full
+        The same with the truth in it, in the same order: for ceilings, which say that they use it.
+    source, target
+        The modalities to match.
+    labels
+        For both, the label by which cells are scored (n_m,): in simulations the true one.
+    observed
+        For both, the label that learners and aligners see; None where a cell has none.
+    partner
+        Target row of the same cell for each source row, -1 where there is none; None if no pair is known.
+    latents
+        True shared latent of source and target cells, or None.
+    parameters
+        Numeric parameters of the simulation; empty for a file.
+    """
+
+    hidden: MuData
+    full: MuData
+    source: str
+    target: str
+    labels: tuple[NDArray[Any], NDArray[Any]]
+    observed: tuple[NDArray[Any], NDArray[Any]]
+    partner: IntArray | None
+    latents: tuple[Float64Array, Float64Array] | None
+    parameters: Mapping[str, float]
+
+
+def load(spec: DataSpec, seed: int) -> Loaded:
+    """Simulate or read, and take the truth apart. The last few are kept in memory.
+
+    Raises
+    ------
+    SpecError
+        If the file or its modalities are not as the spec says.
+    """
+    return _load(json.dumps(spec.as_plain(), sort_keys=True), 0 if spec.file else seed)
+
+
+@lru_cache(maxsize=CACHED)
+def _load(plain: str, seed: int) -> Loaded:
+    spec = DataSpec(**json.loads(plain))
+    mdata = _simulated(spec, seed) if spec.file is None else _read(spec)
+    source, target = _modalities(spec, mdata)
+    key = spec.label_key
+    label_keys(mdata, key, list(mdata.mod))
+    observed = tuple(labels_of(mdata.mod[m].obs, key) for m in (source, target))
+    true = "true_label" if spec.file is None else key
+    labels = tuple(labels_of(mdata.mod[m].obs, true) for m in (source, target))
+    return Loaded(
+        hidden=_without_truth(mdata, key),
+        full=mdata,
+        source=source,
+        target=target,
+        labels=labels,  # type: ignore[arg-type]
+        observed=observed,  # type: ignore[arg-type]
+        partner=_partner(mdata, source, target, spec.pair_key),
+        latents=_latents(mdata, source, target),
+        parameters=_numbers(spec),
+    )
+
+
+def _simulated(spec: DataSpec, seed: int) -> MuData:
+    return from_scenario(spec.simulated(), seed=seed)
+
+
+def _numbers(spec: DataSpec) -> dict[str, float]:
+    """Return the numeric parameters of a simulation: what results may be plotted against."""
+    if spec.file is not None:
+        return {}
+    scenario = spec.simulated()
+    given = {option.name: getattr(scenario, option.name) for option in fields(scenario)}
+    return {
+        name: float(value)
+        for name, value in given.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _read(spec: DataSpec) -> MuData:
+    import mudata
+
+    path = Path(str(spec.file))
+    if not path.is_file():
+        raise SpecError(
+            f"data {spec.name!r}: there is no file {path}. Names are relative to the folder of the spec."
+        )
+    mdata = mudata.read(path)
+    names = list(mdata.mod) if spec.source is None else [spec.source, spec.target or ""]
+    unknown = [m for m in names if m not in mdata.mod]
+    if unknown:
+        raise SpecError(
+            f"data {spec.name!r}: {path.name} has no modality {unknown[0]!r}.{_hint(unknown[0], mdata.mod)} It has "
+            f"{', '.join(mdata.mod)}. Name both, source= and target=."
+        )
+    label_keys(mdata, spec.label_key, names)
+    rng = np.random.default_rng(0)
+    mods = {m: _prepared(mdata.mod[m], spec, rng) for m in names[:2]}
+    empty = [m for m, adata in mods.items() if adata.n_obs == 0]
+    if empty:
+        raise SpecError(
+            f"data {spec.name!r}: no cell of {empty[0]!r} is left after drop_labels={list(spec.drop_labels)} and "
+            f"min_cells_per_label={spec.min_cells_per_label}."
+        )
+    return mudata.MuData(mods)
+
+
+def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnData:
+    """Return the cells and features that the spec keeps, in random order: nobody pairs by position."""
+    labels = labels_of(adata.obs, spec.label_key)
+    counts = {name: int((labels == name).sum()) for name in set(labels) if name is not None}
+    kept = np.array(
+        [
+            label is None or (label not in spec.drop_labels and counts[label] >= spec.min_cells_per_label)
+            for label in labels
+        ]
+    )
+    adata = adata[rng.permutation(np.flatnonzero(kept))].copy()
+    if spec.n_top_features is not None and adata.n_vars > spec.n_top_features:
+        adata = _most_variable(adata, spec.n_top_features)
+    return adata
+
+
+def _most_variable(adata: AnnData, n: int) -> AnnData:
+    """Return the features of largest dispersion; counts are normalised and logged for it, the values stay."""
+    import scanpy as sc
+
+    from scgroove.data import profile
+
+    seen = profile(adata, "data")
+    looked_at = adata.copy()
+    if seen.integer and seen.minimum >= 0 and seen.maximum > 1:
+        sc.pp.normalize_total(looked_at)
+        sc.pp.log1p(looked_at)
+    sc.pp.highly_variable_genes(looked_at, n_top_genes=n)
+    adata = adata[:, looked_at.var["highly_variable"].to_numpy()].copy()
+    if seen.integer and seen.minimum >= 0:
+        adata = adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
+    return adata
+
+
+def _modalities(spec: DataSpec, mdata: MuData) -> tuple[str, str]:
+    names = list(mdata.mod)
+    source, target = spec.source or names[0], spec.target or names[1]
+    for name in (source, target):
+        if name not in names:
+            raise SpecError(
+                f"data {spec.name!r} has no modality {name!r}.{_hint(name, names)} It has {', '.join(names)}."
+            )
+    if source == target:
+        raise SpecError(
+            f"data {spec.name!r}: source and target are both {source!r}; name two different modalities."
+        )
+    return source, target
+
+
+def _without_truth(mdata: MuData, label_key: str) -> MuData:
+    """Return the data without all that tells which cells are the same; the matrices are shared, not copied."""
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+    mods = {}
+    for m, adata in mdata.mod.items():
+        kept = [column for column in (label_key, *COVARIATES) if column in adata.obs]
+        obs = adata.obs[kept].copy()
+        obs.index = pd.Index([f"{m}_{i}" for i in range(adata.n_obs)])
+        mods[m] = AnnData(X=adata.X, obs=obs, var=pd.DataFrame(index=adata.var_names))
+    return MuData(mods)
+
+
+def _partner(mdata: MuData, source: str, target: str, pair_key: str | None) -> IntArray | None:
+    in_both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
+    if pair_key is None and not in_both:
+        return None
+    ids = pair_ids(mdata, [source, target], pair_key or _keys.PAIR)
+    if ids is None:
+        return None
+    place = {name: j for j, name in enumerate(ids[target]) if name is not None}
+    found = np.array([-1 if name is None else place.get(name, -1) for name in ids[source]], dtype=np.intp)
+    return found if (found >= 0).any() else None
+
+
+def _latents(mdata: MuData, source: str, target: str) -> tuple[Float64Array, Float64Array] | None:
+    """Return the state that the modalities share: what a perfect match would bring together."""
+    if any(_keys.STATE not in mdata.mod[m].obsm for m in (source, target)):
+        return None
+    x, y = (np.asarray(mdata.mod[m].obsm[_keys.STATE], dtype=np.float64) for m in (source, target))
+    return x, y

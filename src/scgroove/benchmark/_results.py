@@ -1,0 +1,305 @@
+"""A folder of results: one file for each cell of the grid, written when it is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from scgroove._types import FloatArray
+from scgroove.benchmark._spec import digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT: Final = 1
+"""Of the folder; another one is not read."""
+
+PACKAGES: Final = ("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax")
+
+COLUMNS: Final = (
+    "data", "learner", "aligner", "seed", "metric", "value", "chance", "chance_sd", "n", "better", "perfect", "status",
+    "error", "fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb",
+)  # fmt: skip
+"""Columns that every table of results has, in this order; others follow."""
+
+
+class ResultsError(ValueError):
+    """A folder that cannot be used for results, or holds none."""
+
+
+class CannotWriteError(OSError):
+    """Results could not be written; what was written before is kept."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid: a representation alone (``aligner=""``), or with an aligner.
+
+    ``key`` stands for all that its result depends on: data, options, seed and metrics.
+    """
+
+    data: str
+    learner: str
+    aligner: str
+    seed: int
+    key: str
+
+    @property
+    def file_name(self) -> str:
+        """Readable, and different for different cells."""
+        parts = [self.data, self.learner, self.aligner or "representation", f"seed{self.seed}"]
+        return "__".join([*(_slug(part) for part in parts), self.key]) + ".parquet"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its place in the table of results."""
+        return {"data": self.data, "learner": self.learner, "aligner": self.aligner, "seed": self.seed}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:40] or "x"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of results. Every file is written under another name first, so that none is ever half there."""
+
+    folder: Path
+
+    @property
+    def cells(self) -> Path:
+        """Folder of the cells."""
+        return self.folder / "cells"
+
+    @property
+    def representations(self) -> Path:
+        """Folder of what learners found; may be deleted when a run is over."""
+        return self.folder / "representations"
+
+    @property
+    def manifest(self) -> Path:
+        """File that says what made the folder."""
+        return self.folder / "run.json"
+
+    def open(self, spec: Mapping[str, Any], *, mix_versions: bool = False) -> None:
+        """Make the folder, or check that the results in it can be added to.
+
+        Raises
+        ------
+        ResultsError
+            If it holds something else, or results of another version of scgroove.
+        CannotWriteError
+            If nothing can be written there.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ResultsError(f"{self.folder} is a file; results need a folder. Give the name of a new one.")
+        if self.manifest.exists():
+            self._check_manifest(mix_versions)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise ResultsError(
+                f"{self.folder} is not empty, and holds no results of a benchmark. Give the name of a new folder."
+            )
+        with _writing(self.folder):
+            self.cells.mkdir(parents=True, exist_ok=True)
+            self.representations.mkdir(exist_ok=True)
+        about = {
+            "format": FORMAT,
+            "versions": versions(),
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "spec": spec,
+        }
+        self.write(self.manifest, lambda file: file.write(json.dumps(about, indent=1).encode()))
+
+    def _check_manifest(self, mix_versions: bool) -> None:
+        about = self.about()
+        here, there = versions()["scgroove"], about.get("versions", {}).get("scgroove")
+        if about.get("format") != FORMAT:
+            raise ResultsError(
+                f"{self.folder} holds results in format {about.get('format')}; this version of scgroove writes format "
+                f"{FORMAT}. Give the name of a new folder, or read them with the version that made them ({there})."
+            )
+        if here != there and not mix_versions:
+            raise ResultsError(
+                f"{self.folder} holds results of scgroove {there}, and this is {here}: they may not be comparable. Give the "
+                f"name of a new folder; or, to add to them all the same (each row says its version), pass mix_versions=True, "
+                f"on the command line --mix-versions."
+            )
+
+    def about(self) -> dict[str, Any]:
+        """Return what made the folder.
+
+        Raises
+        ------
+        ResultsError
+            If it holds no results.
+        """
+        try:
+            about: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ResultsError(
+                f"{self.folder} holds no results of a benchmark: there is no {self.manifest.name}. Make some with "
+                f"scgroove benchmark run SPEC --out {self.folder}."
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ResultsError(
+                f"{self.manifest} cannot be read: it is not what scgroove wrote. The cells are in {self.cells}; put back the "
+                f"file, or give the name of a new folder."
+            ) from None
+        return about
+
+    def status(self, cell: Cell) -> str | None:
+        """Return ``"done"``, ``"failed"``, ``"skipped"``; None if the cell is not there or cannot be read."""
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(self.cells / cell.file_name, columns=["status"])
+        except (OSError, ValueError, KeyError):
+            return None
+        return str(table["status"][0]) if table.num_rows else None
+
+    def save(self, cell: Cell, rows: list[dict[str, Any]]) -> None:
+        """Write the rows of a cell.
+
+        Raises
+        ------
+        CannotWriteError
+            If it could not be written; nothing is left of it then.
+        """
+        frame = tidy(rows)
+        self.write(self.cells / cell.file_name, lambda file: frame.to_parquet(file, index=False))
+
+    def representation(self, name: str) -> tuple[dict[str, FloatArray], dict[str, Any]] | None:
+        """Return what a learner found and what it took, or None if it is not there."""
+        try:
+            with np.load(self.representations / f"{name}.npz", allow_pickle=False) as kept:
+                evidence = json.loads(str(kept["evidence"]))
+                return {key[2:]: kept[key] for key in kept.files if key.startswith("z_")}, evidence
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+
+    def save_representation(
+        self, name: str, found: Mapping[str, FloatArray], evidence: Mapping[str, Any]
+    ) -> None:
+        """Keep what a learner found."""
+        arrays: dict[str, Any] = {f"z_{m}": np.asarray(z, dtype=np.float32) for m, z in found.items()}
+        plain = json.dumps({k: v for k, v in evidence.items() if isinstance(v, str | int | float | bool)})
+        self.write(
+            self.representations / f"{name}.npz",
+            lambda file: np.savez(file, evidence=np.array(plain), **arrays),
+        )
+
+    def write(self, path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+        """Write a file as a whole or not at all."""
+        with _writing(self.folder):
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def read(self) -> pd.DataFrame:
+        """Return all results as one tidy table."""
+        import pandas as pd
+
+        self.about()
+        files = sorted(self.cells.glob("*.parquet"))
+        if not files:
+            raise ResultsError(f"{self.folder} holds no finished cell yet.")
+        frames = [pd.read_parquet(file) for file in files]
+        frame = tidy([row for one in frames for row in one.to_dict("records")])
+        return frame.sort_values(["data", "learner", "aligner", "seed", "metric"], ignore_index=True)
+
+
+def tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with all columns that results have."""
+    import pandas as pd
+
+    text = {"data", "learner", "aligner", "metric", "better", "status", "error"}
+    filled = [{**{c: "" if c in text else np.nan for c in COLUMNS}, **row} for row in rows]
+    frame = pd.DataFrame(filled)
+    return frame[[*COLUMNS, *sorted(set(frame.columns) - set(COLUMNS))]].astype({"seed": "int64"})
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """Read the results of a benchmark, finished or not.
+
+    Parameters
+    ----------
+    folder
+        What :func:`scgroove.benchmark.run` wrote.
+
+    Returns
+    -------
+    DataFrame
+        One row for each value of a metric: ``data``, ``learner``, ``aligner`` (empty for metrics of the representation alone),
+        ``seed``, ``metric``, ``value``, ``chance`` and ``chance_sd``, ``n`` cells scored, ``better`` (``"lower"`` or
+        ``"higher"``), ``perfect``, ``status`` (``"done"``, ``"failed"``, ``"skipped"``) and ``error``, seconds and megabytes
+        of learner and aligner, what the aligner says of itself, versions, and the numeric parameters of simulations. A cell
+        that failed or was skipped is one row without a metric.
+
+    Raises
+    ------
+    ResultsError
+        If there are none.
+    """
+    return Store(Path(folder)).read()
+
+
+def about(folder: str | Path) -> dict[str, Any]:
+    """Return what made the results in a folder: spec, versions, machine, date.
+
+    Raises
+    ------
+    ResultsError
+        If there are none.
+    """
+    return Store(Path(folder)).about()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say what a failure to write means."""
+    try:
+        yield
+    except CannotWriteError:
+        raise
+    except OSError as error:
+        raise CannotWriteError(
+            f"cannot write to {folder}: {error.strerror or error}. Every cell that was finished before is kept; make room, or "
+            f"mend the permissions, and start the same run again: it goes on where it stopped."
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def representation_name(data: str, learner: str, seed: int, *identity: Any) -> str:
+    """Return the name under which a representation is kept."""
+    return "__".join([_slug(data), _slug(learner), f"seed{seed}", digest(*identity)])

@@ -1,0 +1,455 @@
+"""Runs a grid: a cell is written when it is done, and what is written is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from scgroove import aligners, learners
+from scgroove._measure import measured
+from scgroove.aligners._jobs import check_jobs
+from scgroove.benchmark._data import Loaded, load
+from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
+from scgroove.benchmark._results import (
+    CannotWriteError,
+    Cell,
+    Store,
+    representation_name,
+    versions,
+)
+from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError, digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Say = Callable[[str, "Progress"], None]
+
+EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsilon_absolute", "n_iter")
+"""What an aligner says of itself, where it is a number, kept beside every value."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    total
+        Cells of the grid.
+    kept
+        Those found in the folder.
+    done, failed, skipped
+        Those of this run.
+    """
+
+    total: int
+    kept: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Cells that need no more work."""
+        return self.kept + self.done + self.failed + self.skipped
+
+    def and_also(self, statuses: Iterable[str]) -> Progress:
+        """Return the progress after some more cells."""
+        counts = dict.fromkeys(("done", "failed", "skipped"), 0)
+        for status in statuses:
+            counts[status] += 1
+        return replace(self, **{name: getattr(self, name) + n for name, n in counts.items()})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One learner on one data set with one seed, and the aligners to come: what shares a representation.
+
+    ``classes`` are those of the learner and of the aligners: they take a worker of another process to the module that
+    registers them, or there as they are if they were defined in a script.
+    """
+
+    data: DataSpec
+    learner: LearnerSpec
+    seed: int
+    representation: str
+    cells: tuple[tuple[Cell, AlignerSpec | None], ...]
+    metrics: tuple[str, ...]
+    classes: tuple[type, tuple[tuple[str, type], ...]]
+
+    @property
+    def title(self) -> str:
+        """For a progress bar."""
+        return f"{self.data.name}, seed {self.seed}: {self.learner.name}"
+
+
+def run(
+    spec: Spec | Mapping[str, Any] | str | Path,
+    out: str | Path,
+    *,
+    n_jobs: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    retry_failed: bool = False,
+    mix_versions: bool = False,
+    progress: bool | Say = True,
+) -> pd.DataFrame:
+    """Run every combination of data, learner, aligner and seed, and write each as soon as it is done.
+
+    A run that was stopped, by whatever, goes on where it stopped when it is started again; a spec that has grown adds what
+    is missing. A learner is fitted once for all aligners. What fails is recorded with its error, and the rest goes on.
+
+    Parameters
+    ----------
+    spec
+        What to compare: a :class:`Spec`, a mapping as :meth:`Spec.from_dict` takes it, or a TOML file.
+    out
+        Folder of the results: a new one, or that of an earlier run.
+    n_jobs
+        Processes: None for one, or what ``joblib.parallel_config`` says (a Dask or Ray cluster, whose workers must see ``out``
+        and the files of the spec under the same names); -1 for all cores.
+    shard
+        ``(i, n)``: do only every n-th job, from the i-th on; n processes on a cluster, each with its own i, do all of them
+        into one folder.
+    retry_failed
+        Do again what failed or was skipped.
+    mix_versions
+        Add to results that another version of scgroove made.
+    progress
+        Show a bar; or a function that is called with a line and a :class:`Progress`.
+
+    Returns
+    -------
+    DataFrame
+        All results in the folder, as :func:`read` returns them.
+
+    Raises
+    ------
+    SpecError
+        If the spec cannot be run; nothing is written then.
+    ResultsError
+        If the folder holds something else, or results of another version.
+    CannotWriteError
+        If results cannot be written (full disk, permissions); what is finished is kept.
+
+    See Also
+    --------
+    scgroove.benchmark.read, scgroove.benchmark.summarise, scgroove.pl.benchmark_report
+
+    Examples
+    --------
+    >>> results = scgroove.benchmark.run(
+    ...     {"data": ["reference"], "learners": ["groove", "ps_logistic"], "aligners": ["eot"]}, "results"
+    ... )  # doctest: +SKIP
+    """
+    spec = as_spec(spec)
+    check_jobs(n_jobs)
+    _check_shard(shard)
+    store = Store(Path(out))
+    jobs = plan(spec)[shard[0] :: shard[1]]
+    store.open(spec.as_dict(), mix_versions=mix_versions)
+    open_jobs, kept = _remaining(jobs, store, retry_failed)
+    state = Progress(total=sum(len(job.cells) for job in jobs), kept=kept)
+    with _reporter(progress) as say:
+        say("starting", state)
+        for title, statuses in _work(open_jobs, store, n_jobs):
+            state = state.and_also(statuses)
+            say(title, state)
+    return store.read()
+
+
+def as_spec(spec: Spec | Mapping[str, Any] | str | Path) -> Spec:
+    """Return a spec, however it was given."""
+    if isinstance(spec, Spec):
+        return spec
+    return Spec.from_dict(spec) if isinstance(spec, Mapping) else Spec.from_toml(spec)
+
+
+def _check_shard(shard: tuple[int, int]) -> None:
+    i, n = shard
+    if not 0 <= i < n:
+        raise SpecError(
+            f"shard must be (i, n) with 0 <= i < n: the i-th of n parts, from 0; found {shard!r}."
+        )
+
+
+def plan(spec: Spec) -> list[Job]:
+    """Return the jobs of a grid: data and seed vary slowest, so that workers can keep the data."""
+    jobs = []
+    methods = tuple((one.method, aligners.get(one.method)) for one in spec.aligners)
+    for data in spec.data:
+        what = [data.as_plain(), file_digest(data.file)]
+        for seed in spec.seeds:
+            for learner in spec.learners:
+                identity = [*what, learner.learner, learner.options, seed]
+                cells: list[tuple[Cell, AlignerSpec | None]] = []
+                for aligner in (None, *spec.aligners):
+                    how = [aligner.method, aligner.labelled, aligner.options] if aligner else []
+                    key = digest(identity, how, spec.metrics)
+                    name = aligner.name if aligner else ""
+                    cells.append((Cell(data.name, learner.name, name, seed, key), aligner))
+                kept = representation_name(data.name, learner.name, seed, identity)
+                classes = (learners.get(learner.learner), methods)
+                jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, classes))
+    return jobs
+
+
+@lru_cache(maxsize=64)
+def file_digest(file: str | None) -> str:
+    """Return what stands for the contents of a file, so that results of other contents are not taken for its own.
+
+    Raises
+    ------
+    SpecError
+        If there is no such file.
+    """
+    if file is None:
+        return ""
+    try:
+        with open(file, "rb") as handle:
+            return hashlib.file_digest(handle, "blake2b").hexdigest()[:16]
+    except OSError as error:
+        raise SpecError(
+            f"cannot read the data file {file}: {error.strerror}. Names are relative to the folder of the spec."
+        ) from error
+
+
+def _remaining(jobs: Sequence[Job], store: Store, retry_failed: bool) -> tuple[list[Job], int]:
+    """Return the jobs with cells that are not there yet, and how many cells are."""
+    again = {"failed", "skipped"} if retry_failed else set()
+    out, kept = [], 0
+    for job in jobs:
+        left = tuple(
+            (cell, aligner)
+            for cell, aligner in job.cells
+            if (status := store.status(cell)) is None or status in again
+        )
+        kept += len(job.cells) - len(left)
+        if left:
+            out.append(replace(job, cells=left))
+    return out, kept
+
+
+def _work(jobs: Sequence[Job], store: Store, n_jobs: int | None) -> Iterator[tuple[str, list[str]]]:
+    """Do the jobs, here or on workers, and yield what became of each as it ends."""
+    import joblib
+
+    if joblib.effective_n_jobs(n_jobs) == 1:
+        for job in jobs:
+            yield do(job, store)
+        return
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+    yield from parallel(joblib.delayed(do)(job, store) for job in jobs)
+
+
+def do(job: Job, store: Store) -> tuple[str, list[str]]:
+    """Do one job: fit or find the representation, then score it alone and with each aligner.
+
+    Returns
+    -------
+    tuple
+        Its title, and the status of each of its cells.
+
+    Raises
+    ------
+    CannotWriteError
+        If a cell could not be written. All other errors are recorded in the cells.
+    """
+    _register(job)
+    base = {
+        "versions": "; ".join(f"{name} {v}" for name, v in versions().items()),
+        **_option_columns(job.learner),
+    }
+    skipped = learners.unavailable_reason(job.learner.learner)
+    if skipped is not None:
+        return job.title, [_record(store, cell, base, "skipped", skipped) for cell, _ in job.cells]
+    try:
+        loaded = load(job.data, job.seed)
+        base |= loaded.parameters
+        found, cost = _representation(job, loaded, store)
+    except CannotWriteError:
+        raise
+    except Exception as error:
+        return job.title, [_record(store, cell, base, "failed", _said(error)) for cell, _ in job.cells]
+    base |= {key: cost[key] for key in ("fit_seconds", "transform_seconds", "fit_memory_mb") if key in cost}
+    return job.title, [_cell(job, cell, aligner, loaded, found, base, store) for cell, aligner in job.cells]
+
+
+def _register(job: Job) -> None:
+    """Make known what the process that planned the job knew."""
+    own, methods = job.classes
+    if job.learner.learner not in learners.LEARNERS:
+        learners.LEARNERS.register(job.learner.learner)(own)
+    for name, cls in methods:
+        if name not in aligners.ALIGNERS:
+            aligners.ALIGNERS.register(name)(cls)
+
+
+def _representation(job: Job, loaded: Loaded, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the learner finds, from the folder if it is there."""
+    earlier = store.representation(job.representation)
+    if earlier is not None:
+        return earlier
+    learner = job.learner.build()
+    told = getattr(learner, "uses_pairs", False) or getattr(learner, "uses_truth", False)
+    mdata = loaded.full if told else loaded.hidden
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = learner.fit(mdata, job.data.label_key, seed=job.seed)
+        found = learners.check_output(
+            job.learner.name,
+            fitted.transform(mdata),
+            mdata,
+            list(mdata.mod),
+            aligned=getattr(learner, "aligned", True),
+        )
+    evidence = dict(getattr(learner, "evidence", {}))
+    evidence["fit_memory_mb"] = evidence.pop("peak_memory_mb", float("nan"))
+    evidence["aligned"] = bool(getattr(learner, "aligned", True))
+    # what is scored is what is kept: a run that goes on must give what one without a break gives
+    kept = {m: np.asarray(z, dtype=np.float32) for m, z in found.items()}
+    store.save_representation(job.representation, kept, evidence)
+    return kept, evidence
+
+
+def _cell(
+    job: Job,
+    cell: Cell,
+    aligner: AlignerSpec | None,
+    loaded: Loaded,
+    found: Mapping[str, Any],
+    base: Mapping[str, Any],
+    store: Store,
+) -> str:
+    """Score one cell of the grid, write it, and return what became of it."""
+    aligned = job.learner.aligned
+    columns = dict(base)
+    try:
+        if aligner is None:
+            if not aligned:
+                return _record(
+                    store,
+                    cell,
+                    columns,
+                    "skipped",
+                    "its modalities share no space: nothing to compare in one",
+                )
+            rows = evaluate_representation(loaded, found, job.metrics, job.seed)
+        else:
+            built = aligner.build(job.seed)
+            if not aligned and getattr(built, "shared_space", True):
+                reason = f"{aligner.method} needs a shared space, which {job.learner.name} does not make"
+                return _record(store, cell, columns, "skipped", reason)
+            coupling = _couple(built, aligner, loaded, found, columns)
+            rows = evaluate_coupling(loaded, found, coupling, job.metrics, job.seed)
+    except Exception as error:
+        return _record(store, cell, columns, "failed", _said(error))
+    if not rows:
+        return _record(
+            store, cell, columns, "skipped", "none of the metrics asked for can be computed without the truth"
+        )
+    store.save(cell, [{**cell.columns, **columns, "status": "done", **row} for row in rows])
+    return "done"
+
+
+def _couple(
+    built: Any, aligner: AlignerSpec, loaded: Loaded, found: Mapping[str, Any], columns: dict[str, Any]
+) -> Any:
+    """Return the coupling; what it took and says of itself goes into the columns."""
+    if hasattr(built, "pairs_x") and loaded.partner is not None:
+        built = _with_pairs(built, loaded)
+    labels = loaded.observed if aligner.labelled else (None, None)
+    with warnings.catch_warnings(record=True) as said, measured(columns, "align_seconds", "align_memory_mb"):
+        warnings.simplefilter("always")
+        coupling = built.align(found[loaded.source], found[loaded.target], *labels)
+    columns["warnings"] = "; ".join(sorted({str(one.message).split(". ")[0] for one in said}))
+    for name in EVIDENCE:
+        value = coupling.evidence.get(name)
+        if isinstance(value, bool | int | float):
+            columns[name] = float(value)
+    return coupling
+
+
+def _with_pairs(built: Any, loaded: Loaded) -> Any:
+    """Return the oracle with the truth that it needs."""
+    partner = loaded.partner
+    assert partner is not None
+    pairs_x = np.full(partner.size, None, dtype=object)
+    pairs_y = np.full(len(loaded.labels[1]), None, dtype=object)
+    known = np.flatnonzero(partner >= 0)
+    pairs_x[known], pairs_y[partner[known]] = known, known
+    return replace(built, pairs_x=pairs_x, pairs_y=pairs_y)
+
+
+def _record(store: Store, cell: Cell, base: Mapping[str, Any], status: str, reason: str) -> str:
+    """Write a cell that has no values, and why."""
+    store.save(cell, [{**cell.columns, **base, "status": status, "error": reason}])
+    return status
+
+
+def _said(error: BaseException) -> str:
+    """Return what went wrong, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return f"{type(error).__name__}: {text}{where}"
+
+
+def _option_columns(learner: LearnerSpec) -> dict[str, float]:
+    """Return the numeric options of a learner as columns: what results may be plotted against."""
+    return {
+        f"learner.{name}": float(value)
+        for name, value in learner.options.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _reporter(progress: bool | Say) -> Any:
+    """Return a context that gives a function to tell the progress to."""
+    from contextlib import nullcontext
+
+    if callable(progress):
+        return nullcontext(progress)
+    return _Bar() if progress else nullcontext(lambda title, state: None)
+
+
+class _Bar:
+    """A progress bar with what is being done, what failed, and when it will be over."""
+
+    def __enter__(self) -> Say:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._bar.__enter__()
+        self._task = self._bar.add_task("", total=1)
+        return self._say
+
+    def _say(self, title: str, state: Progress) -> None:
+        trouble = f" [red]({state.failed} failed)[/red]" if state.failed else ""
+        self._bar.update(
+            self._task, description=f"{title}{trouble}", total=state.total, completed=state.finished
+        )
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.__exit__(*error)  # type: ignore[arg-type]

@@ -1,0 +1,227 @@
+"""``scgroove benchmark``: run a grid, report it, list what can be combined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scgroove.cli._errors import UserError, errors
+
+if TYPE_CHECKING:
+    from scgroove.benchmark import Progress, Spec
+
+benchmark = typer.Typer(
+    name="benchmark",
+    no_args_is_help=True,
+    help="Compare learners and aligners on data whose truth is known.",
+    rich_markup_mode="markdown",
+)
+
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+_SPEC = """Example of SPEC.toml:
+
+    title = "My grid"
+    seeds = 5
+    learners = ["groove", "ps_logistic", {learner = "groove", name = "cold", options = {temperature = 0.1}}]
+    aligners = ["eot", "emd", "egw", "eot unlabelled"]
+
+    [[data]]
+    scenario = "reference"
+    parameters = {rho = 0.5}
+
+    [[data]]
+    file = "screen.h5mu"
+    drop_labels = ["unknown"]
+"""
+
+
+@benchmark.command("run", epilog="**scgroove benchmark list** names what can be combined.")
+def run(
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC", help="A TOML file, or one of the grids that come along: see **list**."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder of the results: a new one, or one to go on with."
+        ),
+    ],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")] = 1,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N", help="Do only the I-th of N parts, from 0; all parts may write into one folder."
+        ),
+    ] = "0/1",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed and small simulations: does it run at all?")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do again what failed or was skipped.")
+    ] = False,
+    mix_versions: Annotated[
+        bool, typer.Option("--mix-versions", help="Add to results of another version of scgroove.")
+    ] = False,
+    debug: _Debug = False,
+) -> None:
+    """Run every combination of a spec; what is in the folder already is not done again.
+
+    Each cell of the grid is written when it is done. Stop it whenever you like: the same command goes on where it stopped.
+    """
+    with errors(debug):
+        from scgroove.cli._display import quiet
+
+        part = _part(shard)
+        with quiet():
+            from scgroove import benchmark as grid
+
+            chosen = _spec(spec)
+            chosen = chosen.quick() if quick else chosen
+            typer.echo(f"{chosen.title}: {chosen.n_cells} cells of the grid, into {out}", err=True)
+            try:
+                results = grid.run(
+                    chosen,
+                    out,
+                    n_jobs=jobs,
+                    shard=part,
+                    retry_failed=retry_failed,
+                    mix_versions=mix_versions,
+                    progress=_progress(),
+                )
+            except KeyboardInterrupt:
+                typer.echo(
+                    "Stopped. What was finished is kept: the same command goes on from there.", err=True
+                )
+                raise typer.Exit(130) from None
+        _summary(results, out)
+
+
+def _part(shard: str) -> tuple[int, int]:
+    try:
+        i, n = (int(number) for number in shard.split("/"))
+    except ValueError:
+        raise UserError(f"--shard {shard}: expected I/N, as in 0/4 for the first of four parts.") from None
+    return i, n
+
+
+def _spec(given: str) -> Spec:
+    """Return the spec in a file, or one that comes along."""
+    from scgroove import benchmark as grid
+
+    if given in grid.SPECS:
+        return grid.builtin(given)
+    path = Path(given)
+    if path.suffix != ".toml" and not path.exists():
+        raise UserError(
+            f"{given}: neither a file nor one of the grids that come along ({', '.join(grid.SPECS)})."
+        )
+    if not path.is_file():
+        raise UserError(f"{given}: there is no such file.")
+    return grid.Spec.from_toml(path)
+
+
+def _progress() -> Any:
+    """Return a bar on a terminal; elsewhere a function that writes a line for each tenth."""
+    from rich.console import Console
+
+    if Console(stderr=True).is_terminal:
+        return True
+    told = [-1]
+
+    def say(title: str, state: Progress) -> None:
+        tenth = 10 * state.finished // max(state.total, 1)
+        if tenth > told[0]:
+            told[0] = tenth
+            failed = f", {state.failed} failed" if state.failed else ""
+            typer.echo(f"  {state.finished} of {state.total}{failed}: {title}", err=True)
+
+    return say
+
+
+def _summary(results: Any, out: Path) -> None:
+    cells = results.drop_duplicates(["data", "learner", "aligner", "seed"])["status"].value_counts()
+    counts = ", ".join(f"{cells.get(name, 0)} {name}" for name in ("done", "failed", "skipped"))
+    typer.echo(f"{counts}. Now: scgroove benchmark report {out}")
+
+
+@benchmark.command("report")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the results, finished or not.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE.html", help="By default report.html in the folder."),
+    ] = None,
+    reference: Annotated[
+        str, typer.Option(help="Learner that the others are compared with.")
+    ] = "ps_logistic_scaled",
+    debug: _Debug = False,
+) -> None:
+    """Write one HTML page: intervals, comparisons, ranks, curves, cost, and what failed."""
+    with errors(debug):
+        from scgroove.cli._display import quiet
+
+        with quiet():
+            from scgroove import benchmark as grid
+            from scgroove import pl
+
+            results = grid.read(folder)
+            about = grid.about(folder)
+            path = out or folder / "report.html"
+            pl.benchmark_report(results, path, **_page(about, results, reference))
+        typer.echo(f"{path}")
+
+
+def _page(about: dict[str, Any], results: Any, reference: str) -> dict[str, Any]:
+    import json
+
+    spec = about["spec"]
+    learners = sorted(set(results["learner"]))
+    return {
+        "title": spec.get("title", "Benchmark"),
+        "spec_text": json.dumps(spec, indent=1),
+        "reference": reference if reference in learners else learners[0],
+    }
+
+
+@benchmark.command("list")
+def list_all(debug: _Debug = False) -> None:
+    """List learners, aligners, metrics, scenarios, and the grids that come along."""
+    with errors(debug):
+        from scgroove.cli._display import quiet
+
+        with quiet():
+            sections = _sections()
+        for title, rows in sections.items():
+            typer.secho(f"\n{title}", bold=True)
+            width = max(len(name) for name, _ in rows)
+            for name, text in rows:
+                typer.echo(f"  {name:{width}}  {text}".rstrip())
+
+
+def _sections() -> dict[str, list[tuple[str, str]]]:
+    from scgroove import aligners, learners
+    from scgroove import benchmark as grid
+    from scgroove.simulations import SCENARIOS
+
+    def first_line(thing: Any) -> str:
+        return (thing.__doc__ or "").strip().splitlines()[0]
+
+    def learner(name: str) -> str:
+        missing = learners.unavailable_reason(name)
+        return first_line(learners.get(name)) + (f" [not available: {missing}]" if missing else "")
+
+    return {
+        "Learners": [(name, learner(name)) for name in learners.LEARNERS],
+        "Aligners (add ' unlabelled' for the form without labels)": [
+            (name, first_line(aligners.get(name))) for name in aligners.ALIGNERS
+        ],
+        "Metrics": list(grid.METRIC_NAMES.items()),
+        "Scenarios": [(name, SCENARIOS.get(name).reason) for name in SCENARIOS],
+        "Grids": [(name, grid.builtin(name).title) for name in grid.SPECS],
+    }

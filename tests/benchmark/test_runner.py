@@ -1,0 +1,337 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scgroove as sg
+from scgroove.benchmark import CannotWriteError, ResultsError, SpecError, read, run
+from scgroove.benchmark._results import COLUMNS, Store
+from scgroove.benchmark._runner import plan
+from scgroove.benchmark._spec import Spec
+from scgroove.learners import LEARNERS
+
+SMALL = {
+    "scenario": "reference",
+    "name": "small",
+    "parameters": {"n_labels": 4, "n_cells_per_label": 8, "n_features": [12, 9]},
+}
+
+
+def quiet(spec, out, **options):
+    return run(spec, out, progress=False, **options)
+
+
+def test_every_cell_is_scored_and_written(small, tmp_path, fits):
+    results = quiet(small, tmp_path / "out")
+    assert list(results.columns[: len(COLUMNS)]) == list(COLUMNS)
+    assert set(results["status"]) == {"done"}
+    cells = results.groupby(["aligner", "seed"]).size()
+    assert set(cells.index) == {(a, s) for a in ("", "eot", "uniform") for s in (0, 1)}
+    assert len(list((tmp_path / "out" / "cells").glob("*.parquet"))) == 6
+    assert fits() == {**dict.fromkeys(fits(), 0), "test_noisy_truth": 2}
+    good = results.query("metric == 'barycentric_foscttm_within_label' and aligner == 'eot'")["value"]
+    assert (good < 0.3).all()
+    even = results.query("metric == 'trace_over_chance' and aligner == 'uniform'")["value"]
+    np.testing.assert_allclose(even, 1.0)
+    assert (results["rho"] == 1).all()
+    assert (results["n_labels"] == 4).all()
+    pd.testing.assert_frame_equal(results, read(tmp_path / "out"))
+
+
+def test_scores_are_those_of_the_metrics(small, tmp_path):
+    results = quiet(small, tmp_path / "out")
+    spec = Spec.from_dict(small)
+    (kept,) = (tmp_path / "out" / "representations").glob("*seed1*.npz")
+    found = np.load(kept)
+    mdata = sg.simulations.from_scenario(spec.data[0].simulated(), seed=1)
+    partner = mdata["protein"].obs_names.get_indexer(mdata["rna"].obs_names)
+    labels = [mdata[m].obs["label"].to_numpy() for m in ("rna", "protein")]
+    expected = sg.metrics.foscttm(
+        found["z_rna"], found["z_protein"], partner, labels_x=labels[0], labels_y=labels[1]
+    )
+    value = results.query("metric == 'foscttm_within_label' and seed == 1")["value"].item()
+    assert value == pytest.approx(expected, abs=1e-12)
+    coupling = sg.aligners.EntropicOT().align(found["z_rna"], found["z_protein"], *labels)
+    value = results.query("metric == 'trace_within_label' and seed == 1 and aligner == 'eot'")["value"].item()
+    assert value == pytest.approx(sg.metrics.trace(coupling, partner), abs=1e-9)
+
+
+def test_a_second_run_does_nothing_again(small, tmp_path, fits):
+    first = quiet(small, tmp_path / "out")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()}
+    told = []
+    second = run(small, tmp_path / "out", progress=lambda title, state: told.append(state))
+    pd.testing.assert_frame_equal(first, second)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} == times
+    assert fits()["test_noisy_truth"] == 2
+    assert told[-1].kept == told[-1].finished == 6
+
+
+def test_a_spec_that_grows_adds_only_what_is_missing(small, tmp_path, fits):
+    quiet(small, tmp_path / "out")
+    more = {**small, "aligners": ["eot", "uniform", "random"]}
+    results = quiet(more, tmp_path / "out")
+    assert fits()["test_noisy_truth"] == 2, "the representation is kept"
+    assert set(results["aligner"]) == {"", "eot", "uniform", "random"}
+
+
+def test_other_options_are_other_cells(small, tmp_path, fits):
+    quiet(small, tmp_path / "out")
+    louder = {**small, "learners": [{"learner": "test_noisy_truth", "options": {"noise": 3.0}}]}
+    quiet(louder, tmp_path / "out")
+    assert fits()["test_noisy_truth"] == 4
+
+
+def test_failures_are_recorded_and_the_rest_goes_on(small, tmp_path):
+    spec = {**small, "learners": ["test_crash", "test_nan", "test_shape", "test_noisy_truth"], "seeds": 1}
+    results = quiet(spec, tmp_path / "out")
+    failed = results[results["status"] == "failed"]
+    assert len(failed) == 9
+    said = failed.groupby("learner")["error"].first()
+    assert (
+        "ZeroDivisionError: the learner broke (conftest" in said["test_crash"]
+        or "ZeroDivisionError: the learner broke (" in said["test_crash"]
+    )
+    assert "NaN or infinite values for 32 of 32 cells" in said["test_nan"]
+    assert "must return numbers of shape (32, k)" in said["test_shape"]
+    assert failed["value"].isna().all()
+    assert (results.query("learner == 'test_noisy_truth'")["status"] == "done").all()
+
+
+def test_failures_are_retried_only_when_asked(small, tmp_path, fits):
+    spec = {**small, "learners": ["test_crash"], "seeds": 1}
+    quiet(spec, tmp_path / "out")
+    quiet(spec, tmp_path / "out")
+    assert fits()["test_crash"] == 1
+    quiet(spec, tmp_path / "out", retry_failed=True)
+    assert fits()["test_crash"] == 2
+
+
+def test_an_aligner_that_needs_a_shared_space_is_skipped_with_the_reason(small, tmp_path):
+    spec = {**small, "learners": ["test_apart"], "aligners": ["eot", "egw"], "seeds": 1}
+    results = quiet(spec, tmp_path / "out")
+    status = results.groupby("aligner")[["status", "error"]].first()
+    assert status.loc["eot", "status"] == "skipped"
+    assert "eot needs a shared space, which test_apart does not make" in status.loc["eot", "error"]
+    assert status.loc["", "status"] == "skipped"
+    assert status.loc["egw", "status"] == "done"
+
+
+def test_learners_do_not_see_the_truth(small, tmp_path):
+    quiet({**small, "learners": ["test_spy"], "seeds": 1}, tmp_path / "out")
+    Spy = LEARNERS.get("test_spy")
+    for m in ("rna", "protein"):
+        assert Spy.seen[m]["obs"] == {"label"}
+        assert not Spy.seen[m]["obsm"]
+        assert not Spy.seen[m]["uns"]
+    assert not Spy.seen["uns"]
+    assert not Spy.seen["rna"]["names"] & Spy.seen["protein"]["names"]
+
+
+def test_shards_share_the_work(small, tmp_path, fits):
+    spec = {**small, "seeds": 3}
+    quiet(spec, tmp_path / "out", shard=(0, 2))
+    assert fits()["test_noisy_truth"] == 2
+    results = quiet(spec, tmp_path / "out", shard=(1, 2))
+    assert set(results["seed"]) == {0, 1, 2}
+    assert fits()["test_noisy_truth"] == 3
+    with pytest.raises(SpecError, match="shard must be"):
+        quiet(spec, tmp_path / "out", shard=(2, 2))
+
+
+def test_on_a_dask_cluster(small, tmp_path):
+    import joblib
+
+    distributed = pytest.importorskip("distributed", reason="dask is an extra: pip install 'scgroove[dask]'")
+    spec = {**small, "learners": ["pca_procrustes"]}
+    told = []
+    with (
+        distributed.LocalCluster(
+            host="127.0.0.1", n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config("dask"),
+    ):
+        there = run(spec, tmp_path / "dask", progress=lambda title, state: told.append(state.done))
+    here = quiet(spec, tmp_path / "here")
+    same = [c for c in here if not c.endswith(("seconds", "_mb", "versions"))]
+    pd.testing.assert_frame_equal(here[same], there[same], rtol=1e-6)
+    assert told == [0, 3, 6], "progress comes in as jobs end"
+
+
+def test_another_version_is_refused_unless_asked(small, tmp_path):
+    out = tmp_path / "out"
+    quiet(small, out)
+    about = json.loads((out / "run.json").read_text())
+    about["versions"]["scgroove"] = "0.0.1"
+    (out / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ResultsError, match=r"results of scgroove 0.0.1, .*mix_versions=True"):
+        quiet(small, out)
+    assert len(quiet(small, out, mix_versions=True)) > 0
+
+
+def test_a_folder_of_something_else_is_refused(small, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ResultsError, match="holds no results of a benchmark"):
+        quiet(small, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(ResultsError, match="is a file"):
+        quiet(small, tmp_path / "thesis.txt")
+    with pytest.raises(ResultsError, match=r"no run.json. Make some"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(small, tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(CannotWriteError, match="cannot write to"):
+            quiet(small, tmp_path / "out")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_full_disk_loses_nothing(small, tmp_path, monkeypatch):
+    out, written = tmp_path / "out", []
+    real = os.replace
+
+    def full(source, target):
+        if str(target).endswith(".parquet"):
+            if len(written) == 2:
+                raise OSError(28, "No space left on device")
+            written.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(
+        CannotWriteError, match=r"No space left on device. Every cell that was finished before is kept"
+    ):
+        quiet(small, out)
+    monkeypatch.setattr(os, "replace", real)
+    assert len(list((out / "cells").iterdir())) == 2, "nothing half-written is left"
+    done = {Path(path): Path(path).stat().st_mtime_ns for path in written}
+    results = quiet(small, out)
+    assert len(results.groupby(["aligner", "seed"])) == 6
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+def test_a_damaged_cell_is_done_again(small, tmp_path):
+    out = tmp_path / "out"
+    first = quiet(small, out)
+    victim = next((out / "cells").glob("*__eot__*"))
+    victim.write_bytes(victim.read_bytes()[:50])
+    again = quiet(small, out)
+    same = [c for c in first if not c.endswith(("seconds", "_mb"))]
+    pd.testing.assert_frame_equal(first[same], again[same])
+
+
+def test_cells_of_changed_data_are_not_taken_for_those_of_the_file(tmp_path):
+    file = tmp_path / "screen.h5mu"
+    spec = {"data": [{"file": str(file)}], "learners": ["test_spy"], "aligners": ["uniform"], "seeds": 1}
+    scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
+    sg.simulations.from_scenario(scenario, seed=0).write(file)
+    before = {cell.key for job in plan(Spec.from_dict(spec)) for cell, _ in job.cells}
+    quiet(spec, tmp_path / "out")
+    from scgroove.benchmark._runner import file_digest
+
+    sg.simulations.from_scenario(scenario, seed=1).write(file)
+    file_digest.cache_clear()
+    after = {cell.key for job in plan(Spec.from_dict(spec)) for cell, _ in job.cells}
+    assert not before & after
+
+
+def test_a_file_keeps_what_the_spec_says(tmp_path):
+    from scgroove.benchmark._data import load
+
+    scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
+    mdata = sg.simulations.from_scenario(scenario, seed=0)
+    mdata.write(tmp_path / "screen.h5mu")
+    spec = Spec.from_dict(
+        {"data": [{"file": str(tmp_path / "screen.h5mu"), "drop_labels": ["g00"]}], "learners": ["test_spy"]}
+    )
+    loaded = load(spec.data[0], 0)
+    assert set(loaded.labels[0]) == {"g01", "g02", "g03"}
+    names = [loaded.full.mod[m].obs["pair_id"].to_numpy() for m in (loaded.source, loaded.target)]
+    assert (names[0] == names[1][loaded.partner]).all()
+    assert not (loaded.partner == np.arange(24)).all(), "nobody pairs by position"
+
+
+def test_files_that_do_not_fit(tmp_path, small):
+    file = tmp_path / "screen.h5mu"
+    spec = {**small, "data": [{"file": str(file)}]}
+    with pytest.raises(SpecError, match="cannot read the data file"):
+        quiet(spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
+    sg.simulations.from_scenario(scenario, seed=0).write(file)
+    wrong = {
+        **small,
+        "data": [{"file": str(file), "source": "rma", "target": "protein"}],
+        "learners": ["test_spy"],
+    }
+    results = quiet(wrong, tmp_path / "out")
+    assert results["error"].str.contains("no modality 'rma'. Did you mean 'rna'?").all()
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar
+from scgroove.learners import LEARNERS, Learner
+
+@LEARNERS.register("slow")
+@dataclass
+class Slow(Learner):
+    name: ClassVar[str] = "slow"
+    def _fit(self, screen, seed):
+        open(sys.argv[2], "a").write(f"{seed}\\n")
+        time.sleep(0.5)
+    def _transform(self, mdata):
+        return {m: np.asarray(a.X)[:, :3] for m, a in mdata.mod.items()}
+
+from scgroove.benchmark import run
+run({"data": [%r], "learners": ["slow"], "aligners": ["uniform"], "seeds": 5}, sys.argv[1], n_jobs=int(sys.argv[3]), progress=False)
+"""
+
+
+def test_a_killed_run_goes_on_and_redoes_nothing(tmp_path):
+    script, out, log = tmp_path / "script.py", tmp_path / "out", tmp_path / "fits.txt"
+    script.write_text(KILLED % SMALL)
+    command = [sys.executable, str(script), str(out), str(log)]
+    process = subprocess.Popen([*command, "1"])
+    deadline = time.time() + 90
+    while len(list((out / "cells").glob("*.parquet")) if (out / "cells").exists() else []) < 4:
+        assert time.time() < deadline, "the run wrote nothing"
+        assert process.poll() is None, "the run ended too soon to be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*.parquet")}
+    assert 4 <= len(done) < 10
+    fitted = log.read_text().split()
+    subprocess.run([*command, "2"], check=True)  # workers know the class of the script
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert len(list((out / "cells").glob("*.parquet"))) == 10
+    finished = {path.name.split("__")[3] for path in done if "__uniform__" in path.name}
+    again = log.read_text().split()[len(fitted) :]
+    assert not {f"seed{seed}" for seed in again} & finished
+
+
+def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):
+    store = Store(tmp_path)
+
+    def broken(file):
+        file.write(b"half")
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        store.write(tmp_path / "x.parquet", broken)
+    assert list(tmp_path.iterdir()) == []
