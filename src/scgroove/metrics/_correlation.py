@@ -7,15 +7,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
 from scgroove._types import BoolArray, Float64Array
-from scgroove.metrics._imputation import score_pairs
+from scgroove.metrics._candidates import MissingTruthError
+from scgroove.metrics._chance import Chance
+from scgroove.metrics._imputation import PermutedSum, pairs_of
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import NaNPolicy, Values, along_cells, along_features, check_pairs
+from scgroove.metrics._values import NaNPolicy, Values, across_cells, across_features, check_pairs
 
-Chunks = Callable[[Any, Any], Iterator[tuple[slice, Float64Array, Float64Array]]]
+Across = Callable[[Any, Any], Iterator[tuple[slice, Float64Array, Float64Array]]]
 
 
 def pearson_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
@@ -50,7 +51,7 @@ def pearson_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy =
     >>> pearson_per_feature([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [5.0, 2.0], [10.0, 9.0]])
     array([1., 0.])
     """
-    return _correlations(predicted, measured, nan, along_cells, ranked=False)
+    return _correlations(predicted, measured, nan, across_cells, ranked=False)
 
 
 def pearson_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
@@ -66,7 +67,7 @@ def pearson_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "r
     ndarray
         float64 (n,); NaN and 0 as there, with "cell" for "feature".
     """
-    return _correlations(predicted, measured, nan, along_features, ranked=False)
+    return _correlations(predicted, measured, nan, across_features, ranked=False)
 
 
 def spearman_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
@@ -74,7 +75,7 @@ def spearman_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy 
 
     Parameters, results and errors are those of :func:`pearson_per_feature`.
     """
-    return _correlations(predicted, measured, nan, along_cells, ranked=True)
+    return _correlations(predicted, measured, nan, across_cells, ranked=True)
 
 
 def spearman_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
@@ -82,17 +83,15 @@ def spearman_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "
 
     Parameters, results and errors are those of :func:`pearson_per_cell`.
     """
-    return _correlations(predicted, measured, nan, along_features, ranked=True)
+    return _correlations(predicted, measured, nan, across_features, ranked=True)
 
 
 def _correlations(
-    predicted: Values, measured: Values, nan: NaNPolicy, chunks: Chunks, *, ranked: bool
+    predicted: Values, measured: Values, nan: NaNPolicy, across: Across, *, ranked: bool
 ) -> Float64Array:
     predicted, measured = check_pairs(predicted, measured, nan)
-    found = [
-        correlate(p, m, ranked=ranked, precision=_precision(predicted, measured))
-        for _, p, m in chunks(predicted, measured)
-    ]
+    precision = _precision(predicted, measured)
+    found = [correlate(p, m, ranked=ranked, precision=precision) for _, p, m in across(predicted, measured)]
     return np.concatenate(found)
 
 
@@ -104,65 +103,88 @@ def _precision(*values: Any) -> float:
 def correlate(
     predicted: Float64Array, measured: Float64Array, *, ranked: bool = False, precision: float = 0.0
 ) -> Float64Array:
-    """Return the correlation of each column of two dense arrays (n, c), which are used up.
+    """Return the correlation of each row of two dense arrays (k, n), which are used up: see :func:`units`."""
+    p, m, scored = units(predicted, measured, ranked=ranked, precision=precision)
+    out = np.clip(np.einsum("ij,ij->i", p, m), -1.0, 1.0)
+    out[~scored] = np.nan
+    return np.asarray(out)
+
+
+def units(
+    predicted: Float64Array, measured: Float64Array, *, ranked: bool, precision: float
+) -> tuple[Float64Array, Float64Array, BoolArray]:
+    """Return rows of mean 0 and length 1, whose inner products are correlations.
 
     Parameters
     ----------
     predicted, measured
-        NaN where missing.
+        (k, n), NaN where missing; used up.
     ranked
         Of ranks.
     precision
         Relative precision of the values: what varies by no more is constant.
+
+    Returns
+    -------
+    predicted, measured
+        (k, n); 0 where a value is missing, and all 0 for constant rows.
+    scored
+        Which rows have a correlation: two pairs at least, and measured values that vary, (k,).
     """
     missing = np.isnan(predicted) | np.isnan(measured)
-    n = len(predicted) - np.count_nonzero(missing, axis=0)
-    units = []
+    some = bool(missing.any())
+    n = predicted.shape[1] - np.count_nonzero(missing, axis=1)
+    found, varies = [], []
     for values in (predicted, measured):
-        values[missing] = np.nan
+        if some:
+            values[missing] = np.nan
         constant = _is_constant(values, precision)
         if ranked:
-            values = rankdata(values, axis=0, nan_policy="omit" if missing.any() else "propagate")
-        units.append(_unit(values, constant, n))
-    (p, constant_p), (m, constant_m) = units
-    out = np.clip(np.einsum("ij,ij->j", p, m), -1.0, 1.0)
-    out[constant_p] = 0.0
-    out[constant_m | (n < 2)] = np.nan
-    return np.asarray(out)
+            values = rankdata(values, axis=1, nan_policy="omit" if some else "propagate")
+        values = values - ((np.nansum if some else np.sum)(values, axis=1) / np.maximum(n, 1))[:, None]
+        if some:
+            values[missing] = 0.0
+        length = np.sqrt(np.einsum("ij,ij->i", values, values))
+        varies.append(~constant & (length > 0))
+        values *= np.divide(1.0, length, out=np.zeros_like(length), where=varies[-1])[:, None]
+        found.append(values)
+    return found[0], found[1], varies[1] & (n >= 2)
 
 
 def _is_constant(values: Float64Array, precision: float) -> BoolArray:
     with np.errstate(invalid="ignore"):
-        low, high = (f.reduce(values, axis=0) for f in (np.fmin, np.fmax))
+        low, high = (f.reduce(values, axis=1) for f in (np.fmin, np.fmax))
     narrow: BoolArray = ~(high - low > 16 * precision * np.maximum(np.abs(low), np.abs(high)))
     return narrow
 
 
-def _unit(
-    values: Float64Array, constant: BoolArray, n: npt.NDArray[np.intp]
-) -> tuple[Float64Array, BoolArray]:
-    """Return columns of mean 0 and length 1, 0 where missing, and which are constant."""
-    values = values - np.nansum(values, axis=0) / np.maximum(n, 1)
-    values[np.isnan(values)] = 0.0
-    length = np.sqrt(np.einsum("ij,ij->j", values, values))
-    constant = constant | (length == 0)
-    return values / np.where(constant, 1.0, length), constant
+def _score(material: Material, across: Across, *, ranked: bool) -> Found:
+    """Return the mean over features or cells; by chance: predictions are permuted among the cells of a label."""
+    pairs = pairs_of(material)
+    permuted, total, n = PermutedSum(pairs, material.seed), 0.0, 0
+    precision = _precision(pairs.predicted, pairs.measured)
+    for part, p, m in across(pairs.predicted, pairs.measured):
+        p, m, scored = units(p, m, ranked=ranked, precision=precision)
+        m[~scored] = 0.0
+        total, n = total + float(np.einsum("ij,ij->", p, m)), n + int(scored.sum())
+        if across is across_cells:
+            permuted.add(slice(None), part, p.T, m.T)
+        else:
+            permuted.add(part, slice(None), p, m)
+    if not n:
+        raise MissingTruthError(
+            "no value can be scored: the measured values are constant, so that nothing can be told apart."
+        )
+    mean, sd = permuted.chance()
+    return Found(total / n, Chance(mean / n, sd / n), pairs.codes.size)
 
 
-def _mean(per_one: Callable[[Any, Any], Float64Array], predicted: Any, measured: Any) -> float:
-    found = per_one(predicted, measured)
-    return float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else float("nan")
-
-
-def _score(material: Material, per_one: Callable[[Any, Any], Float64Array]) -> Found:
-    return score_pairs(material, partial(_mean, per_one))
-
-
-for _per_one in (pearson_per_feature, pearson_per_cell, spearman_per_feature, spearman_per_cell):
+for _name, _across, _ranked in (
+    ("pearson_per_feature", across_cells, False),
+    ("pearson_per_cell", across_features, False),
+    ("spearman_per_feature", across_cells, True),
+    ("spearman_per_cell", across_features, True),
+):
     register(
-        _per_one.__name__,
-        kind="imputation",
-        better="higher",
-        perfect=1.0,
-        needs=("predicted", "measured", "partner"),
-    )(partial(_score, per_one=_per_one))
+        _name, kind="imputation", better="higher", perfect=1.0, needs=("predicted", "measured", "partner")
+    )(partial(_score, across=_across, ranked=_ranked))

@@ -250,7 +250,7 @@ def _effects(
 
 def _pearson(predicted: Float64Array, measured: Float64Array) -> Float64Array:
     # an effect is a difference of means: what varies by less than their rounding is constant
-    return correlate(predicted.T.copy(), measured.T.copy(), precision=float(np.finfo(np.float64).eps))
+    return correlate(predicted.copy(), measured.copy(), precision=float(np.finfo(np.float64).eps))
 
 
 def _same_sign(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:

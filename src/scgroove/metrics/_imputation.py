@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from scgroove._labels import encode, members
-from scgroove._types import IntArray
-from scgroove.metrics._candidates import MissingTruthError
-from scgroove.metrics._chance import Chance
-from scgroove.metrics._score import Found, Material
+from scgroove._types import Float64Array, IntArray
+from scgroove.metrics._candidates import CandidateSet, MissingTruthError
+from scgroove.metrics._chance import Chance, matching_variance, sample
+from scgroove.metrics._score import Material
 from scgroove.metrics._values import check_values, is_complete
-
-PERMUTED: Final = 5000
-"""Cells that stand for all where chance is found by permuting them."""
-
-PERMUTATIONS: Final = 20
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Predicted values, the measured values of the same cells, (n, f), and a code for the label of each."""
+    """Predicted values and the measured values of the same cells, (n, f), none missing, and a code for the label of each.
+
+    Cells without a label are a group of their own.
+    """
 
     predicted: Any
     measured: Any
     codes: IntArray
 
 
-def score_pairs(material: Material, metric: Callable[[Any, Any], float]) -> Found:
-    """Return a metric of predicted and measured values of the same cells, and what it is by chance.
+def pairs_of(material: Material) -> Pairs:
+    """Return predicted and measured values of the cells with a known true match; those with a missing value are left out.
 
-    Cells of which a value is missing are left out. By chance: the predictions are permuted among cells of one label
-    (among all without labels), 20 times, at most 5,000 cells; the spread is brought to the number of cells.
+    Raises
+    ------
+    MissingTruthError
+        If no cell is left.
+    ValueError
+        If the features differ, or a value is infinite.
     """
-    pairs = material.once("pairs", lambda: _pairs(material))
-    value = metric(pairs.predicted, pairs.measured)
-    if np.isnan(value):
-        raise MissingTruthError(
-            "no value can be scored: every feature of the measured cells is constant, so that nothing can be told apart."
-        )
-    return Found(value, _permuted(pairs, metric, material.seed), pairs.codes.size)
+    return material.once("pairs", lambda: _pairs(material))
 
 
 def _pairs(material: Material) -> Pairs:
@@ -61,21 +57,51 @@ def _pairs(material: Material) -> Pairs:
         )
     codes = np.zeros(rows.size, dtype=np.intp)
     if material.labels_x is not None:
-        codes = encode(material.labels_x)[1][0][rows]
-    return Pairs(predicted[rows], measured[partner[rows]], codes)
+        codes = encode(material.labels_x)[1][0][rows] + 1
+    return Pairs(_taken(predicted, rows), _taken(measured, partner[rows]), codes)
 
 
-def _permuted(pairs: Pairs, metric: Callable[[Any, Any], float], seed: int) -> Chance:
-    rng = np.random.default_rng(seed)
-    n = pairs.codes.size
-    some = np.arange(n) if n <= PERMUTED else np.sort(rng.choice(n, PERMUTED, replace=False))
-    predicted, measured = pairs.predicted[some], pairs.measured[some]
-    codes = pairs.codes[some] + 1  # cells without a label are permuted among themselves
-    groups = members(codes, int(codes.max()) + 1)
-    found = []
-    for _ in range(PERMUTATIONS):
-        order = np.arange(some.size)
-        for cells in groups:
-            order[cells] = rng.permutation(cells)
-        found.append(metric(predicted[order], measured))
-    return Chance(float(np.mean(found)), float(np.std(found, ddof=1) * np.sqrt(some.size / n)))
+def _taken(values: Any, rows: IntArray) -> Any:
+    """Return some rows; the values themselves where these are all rows in order, which costs no memory."""
+    return values if np.array_equal(rows, np.arange(values.shape[0])) else values[rows]
+
+
+class PermutedSum:
+    """Mean and spread of ``sum_i p_i' m_s(i)`` over permutations s of the cells within their groups.
+
+    ``p_i' m_j`` is a matrix of which the sum over a permutation has a known mean and variance: see
+    :func:`matching_variance`. Its mean needs the sums of each group; its spread some of its rows and columns.
+    """
+
+    def __init__(self, pairs: Pairs, seed: int) -> None:
+        n, f = pairs.predicted.shape
+        self._groups = [g for g in members(pairs.codes, int(pairs.codes.max()) + 1) if g.size]
+        self._sums = np.zeros((2, len(self._groups), f))
+        group_of = np.empty(n, dtype=np.intp)
+        for number, cells in enumerate(self._groups):
+            group_of[cells] = number
+        self._one_hot = sp.csc_matrix((np.ones(n), (group_of, np.arange(n))), shape=(len(self._groups), n))
+        sets = [CandidateSet(number, g, g, g) for number, g in enumerate(self._groups)]
+        self._samples = [both[0] for both in sample(sets, seed)]
+        sampled = np.concatenate(self._samples)
+        self._slot = np.full(n, -1, dtype=np.intp)
+        self._slot[sampled] = np.arange(sampled.size)
+        self._kept = np.zeros((2, sampled.size, f))
+
+    def add(self, cells: slice, features: slice, predicted: Float64Array, measured: Float64Array) -> None:
+        """Take in some features of some cells, (cells, features)."""
+        some = np.flatnonzero(self._slot[cells] >= 0)
+        at = self._slot[cells][some]
+        for side, values in enumerate((predicted, measured)):
+            self._sums[side][:, features] += self._one_hot[:, cells] @ values
+            self._kept[side][at, features] = values[some]
+
+    def chance(self) -> Chance:
+        """Return mean and standard deviation."""
+        mean = variance = 0.0
+        for number, (group, some) in enumerate(zip(self._groups, self._samples, strict=True)):
+            n = group.size
+            mean += float(self._sums[0, number] @ self._sums[1, number]) / n
+            p, m = self._kept[:, self._slot[some]]
+            variance += matching_variance(p @ m.T, n, n, n)
+        return Chance(mean, float(np.sqrt(variance)))

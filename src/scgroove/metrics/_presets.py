@@ -29,7 +29,7 @@ from scgroove.metrics._candidates import (
 from scgroove.metrics._correlation import correlate
 from scgroove.metrics._ranks import FRACTION_BEFORE, count_nearer, pair_distance, projected_ranks
 from scgroove.metrics._squared_error import mse, r2
-from scgroove.metrics._values import Values, along_cells, along_features, check_pairs
+from scgroove.metrics._values import Values, across_cells, across_features, check_pairs
 
 PRESETS: Final[Registry[Callable[..., Any]]] = Registry("preset")
 """Peers' definitions by name."""
@@ -194,8 +194,8 @@ def perturbot_prediction(
     scale = np.ones(pair[0].shape[1]) if control_mean is None else np.asarray(control_mean, dtype=np.float64)
     if scale.shape != (pair[0].shape[1],):
         raise ValueError(f"control_mean must have shape ({pair[0].shape[1]},); found {scale.shape}.")
-    by_cell = [_softened(p / scale[:, None], m / scale[:, None]) for _, p, m in along_features(*pair)]
-    by_feature = [_softened(p, m) for _, p, m in along_cells(*pair)]
+    by_cell = [_softened(p / scale, m / scale) for _, p, m in across_features(*pair)]
+    by_feature = [_softened(p, m) for _, p, m in across_cells(*pair)]
     names = ("Pearson_corr", "Spearman_corr", "Pearson_samples", "Spearman_samples")
     parts = [
         np.concatenate([one[place] for one in found]) for found in (by_cell, by_feature) for place in (0, 1)
@@ -381,16 +381,13 @@ def psa_probe_r2(predicted: Values, measured: Values) -> float:
 
 
 def _softened(predicted: Float64Array, measured: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return Pearson (with 1e-8 in the denominator) and Spearman (NaN if constant) of each column."""
-    pearson = []
-    for values in (predicted, measured):
-        pearson.append(values - values.mean(axis=0))
-    p, m = pearson
-    squares = np.einsum("ij,ij->j", p, p) * np.einsum("ij,ij->j", m, m)
-    constant = np.ptp(predicted, axis=0) == 0
+    """Return Pearson (with 1e-8 in the denominator) and Spearman (NaN if constant) of each row."""
+    p, m = (values - values.mean(axis=1, keepdims=True) for values in (predicted, measured))
+    squares = np.einsum("ij,ij->i", p, p) * np.einsum("ij,ij->i", m, m)
+    constant = np.ptp(predicted, axis=1) == 0
     spearman = correlate(predicted, measured, ranked=True)
     spearman[constant] = np.nan
-    return np.einsum("ij,ij->j", p, m) / (np.sqrt(squares) + 1e-8), spearman
+    return np.einsum("ij,ij->i", p, m) / (np.sqrt(squares) + 1e-8), spearman
 
 
 def _check_square(plan: PlanLike) -> None:

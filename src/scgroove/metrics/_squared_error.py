@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.metrics._candidates import METRICS
-from scgroove.metrics._imputation import score_pairs
+from scgroove.metrics._candidates import METRICS, MissingTruthError
+from scgroove.metrics._chance import Chance
+from scgroove.metrics._imputation import PermutedSum, pairs_of
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import NaNPolicy, Values, along_cells, along_features, check_pairs
+from scgroove.metrics._values import NaNPolicy, Values, across_cells, across_features, check_pairs
 
 
 @METRICS.register("mse")
@@ -62,7 +66,7 @@ def mse_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise
     """
     pair = check_pairs(predicted, measured, nan)
     out = np.full(pair[0].shape[0], np.nan)
-    for rows, p, m in along_features(*pair):
+    for rows, p, m in across_features(*pair):
         error, pairs = _error(p, m)
         out[rows][pairs > 0] = error[pairs > 0] / pairs[pairs > 0]
     return out
@@ -114,23 +118,54 @@ def r2_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "rai
     return out
 
 
-def _sums(predicted: object, measured: object) -> tuple[Float64Array, Float64Array, Float64Array]:
+def _sums(predicted: Any, measured: Any) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return, for each feature, squared errors, squares of measured values about their mean, and numbers of pairs."""
     found = []
-    for _, p, m in along_cells(predicted, measured):
+    for _, p, m in across_cells(predicted, measured):
         error, pairs = _error(p, m)
         m[np.isnan(p)] = np.nan
-        constant = np.fmax.reduce(m, axis=0) == np.fmin.reduce(m, axis=0)
-        spread = np.nansum((m - np.nansum(m, axis=0) / np.maximum(pairs, 1)) ** 2, axis=0)
+        constant = np.fmax.reduce(m, axis=1) == np.fmin.reduce(m, axis=1)
+        mean = np.nansum(m, axis=1) / np.maximum(pairs, 1)
+        spread = np.nansum((m - mean[:, None]) ** 2, axis=1)
         found.append((error, np.where(constant, 0.0, spread), pairs))
     error, spread, pairs = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return error, spread, pairs
 
 
 def _error(predicted: Float64Array, measured: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return, for each column, the sum of squared differences and how many there are."""
+    """Return, for each row, the sum of squared differences and how many there are."""
     squares = (predicted - measured) ** 2
-    return np.nansum(squares, axis=0), np.count_nonzero(~np.isnan(squares), axis=0).astype(np.float64)
+    return np.nansum(squares, axis=1), np.count_nonzero(~np.isnan(squares), axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """Sum of squared errors and what it is by chance; squares of measured values about their mean; values and cells."""
+
+    error: float
+    by_chance: Chance
+    spread: float
+    n_values: int
+    n_cells: int
+
+
+def _squares(material: Material) -> _Squares:
+    """Return the sums; by chance: predictions are permuted among the cells of a label.
+
+    About the mean of the measured feature, ``sum (p - m)^2 = sum p^2 + sum m^2 - 2 sum p m``, of which only the last
+    depends on the permutation.
+    """
+    pairs = pairs_of(material)
+    permuted, error, squares = PermutedSum(pairs, material.seed), 0.0, np.zeros(2)
+    centre = np.asarray(pairs.measured.mean(axis=0, dtype=np.float64)).ravel()
+    for cells, p, m in across_features(pairs.predicted, pairs.measured):
+        error += float(((p - m) ** 2).sum())
+        p, m = p - centre, m - centre
+        squares += (p**2).sum(), (m**2).sum()
+        permuted.add(cells, slice(None), p, m)
+    mean, sd = permuted.chance()
+    n, f = pairs.predicted.shape
+    return _Squares(error, Chance(float(squares.sum()) - 2 * mean, 2 * sd), float(squares[1]), n * f, n)
 
 
 _NEEDS = ("predicted", "measured", "partner")
@@ -138,9 +173,17 @@ _NEEDS = ("predicted", "measured", "partner")
 
 @register("mse", kind="imputation", better="lower", perfect=0.0, needs=_NEEDS)
 def _score_mse(material: Material) -> Found:
-    return score_pairs(material, mse)
+    found = material.once("squares", lambda: _squares(material))
+    n = found.n_values
+    return Found(found.error / n, Chance(found.by_chance.mean / n, found.by_chance.sd / n), found.n_cells)
 
 
 @register("r2", kind="imputation", better="higher", perfect=1.0, needs=_NEEDS)
 def _score_r2(material: Material) -> Found:
-    return score_pairs(material, r2)
+    found = material.once("squares", lambda: _squares(material))
+    if found.spread <= 0:
+        raise MissingTruthError(
+            "no variance can be explained: every feature of the measured cells is constant."
+        )
+    by_chance = Chance(1 - found.by_chance.mean / found.spread, found.by_chance.sd / found.spread)
+    return Found(1 - found.error / found.spread, by_chance, found.n_cells)

@@ -126,20 +126,20 @@ def steps(n: int, other: int) -> Iterator[slice]:
 
 def dense(values: Any) -> Float64Array:
     """Return values as a dense float64 array of their own."""
-    return np.array(values.toarray() if sp.issparse(values) else values, dtype=np.float64)
+    return np.array(values.toarray() if sp.issparse(values) else values, dtype=np.float64, order="C")
 
 
-def along_cells(predicted: Any, measured: Any) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
-    """Yield (features, predicted, measured): all cells of some features at a time, dense (n, c)."""
+def across_cells(predicted: Any, measured: Any) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
+    """Yield (features, predicted, measured): all cells of some features at a time, dense (features, cells)."""
     pair = [values.tocsc() if sp.issparse(values) else values for values in (predicted, measured)]
     for columns in steps(predicted.shape[1], predicted.shape[0]):
-        yield columns, dense(pair[0][:, columns]), dense(pair[1][:, columns])
+        yield columns, dense(pair[0][:, columns].T), dense(pair[1][:, columns].T)
 
 
-def along_features(predicted: Any, measured: Any) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
-    """Yield (cells, predicted, measured): all features of some cells at a time, dense (f, c)."""
+def across_features(predicted: Any, measured: Any) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
+    """Yield (cells, predicted, measured): all features of some cells at a time, dense (cells, features)."""
     for rows in steps(*predicted.shape):
-        yield rows, dense(predicted[rows]).T, dense(measured[rows]).T
+        yield rows, dense(predicted[rows]), dense(measured[rows])
 
 
 def label_sums(values: Any, codes: npt.NDArray[np.intp], n_labels: int) -> tuple[Float64Array, Float64Array]:
