@@ -5,11 +5,9 @@ be said about it; :func:`select` chooses an aligner where there is no truth.
 """
 
 from scgroove.benchmark._builtin import SPECS, builtin
-from scgroove.benchmark._compare import compare
 from scgroove.benchmark._compare import SignedRank, compare, holm, signed_rank
 from scgroove.benchmark._evaluate import METRIC_NAMES
 from scgroove.benchmark._ranks import Ranks, critical_difference, ranks
-from scgroove.benchmark._ranks import ranks
 from scgroove.benchmark._results import CannotWriteError, ResultsError, about, read
 from scgroove.benchmark._runner import Progress, run
 from scgroove.benchmark._selection import (
@@ -23,8 +21,6 @@ from scgroove.benchmark._selection import (
 from scgroove.benchmark._sensitivity import FACTORS, Factor, sensitivity
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
 from scgroove.benchmark._stats import best, costs, failures, gap_closed, gap_shares, summarise
-from scgroove.benchmark._table import ResultsWarning
-from scgroove.benchmark._stats import best, costs, failures, gap_closed, summarise
 from scgroove.benchmark._table import ResultsWarning
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial
 
@@ -43,7 +39,6 @@ __all__ = [
     "Progress",
     "Ranks",
     "ResultsError",
-    "ResultsWarning",
     "ResultsWarning",
     "Selection",
     "SignedRank",
