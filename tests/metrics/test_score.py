@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from itertools import permutations, product
 
 import numpy as np
@@ -274,6 +275,26 @@ def test_a_truth_that_scores_no_cell_is_missing_too(screen: dict) -> None:
     incomplete = {**screen, "predicted": np.full((N, 12), np.nan)}
     with pytest.raises(MissingTruthError, match=r"none with a known true match has all its values"):
         score("r2", **incomplete)
+
+
+def test_latents_that_are_all_equal_cannot_be_scored(screen: dict) -> None:
+    with pytest.raises(
+        MissingTruthError, match=r"the uniform coupling has no error that another could be compared with"
+    ):
+        score("latent_error", **{**screen, "latent_x": np.ones((N, 2)), "latent_y": np.ones((N, 2))})
+
+
+def test_memory_is_linear_in_the_cells() -> None:
+    n = 3500
+    z = np.random.default_rng(0).normal(size=(n, 2))
+    labels = np.arange(n) % 4
+    coupling = EntropicOT(epsilon=1.0).align(z, z, labels, labels)
+    names = ["foscttm_global", "coupling_foscttm_global", "barycentric_foscttm_within_label", "label_mass"]
+    tracemalloc.start()
+    scores(names, x=z, y=z, coupling=coupling, partner=np.arange(n), labels_x=labels, labels_y=labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 49e6  # half of one n x n matrix
 
 
 def test_cells_with_missing_values_are_left_out_of_imputation(screen: dict) -> None:

@@ -95,6 +95,11 @@ def _error(u_x: Float64Array, u_y: Float64Array, projected: Float64Array, pool: 
             uniform += float(((u - u_y[theirs].mean(axis=0)) ** 2).sum())
             u, v = u - u.mean(axis=0), v - v.mean(axis=0)
             variance += 4.0 * float(((u.T @ u) * (v.T @ v)).sum()) / max(1, mine.size - 1)
+    if uniform == 0:
+        raise MissingTruthError(
+            "the uniform coupling has no error that another could be compared with: the true latents of each set of candidates "
+            "are all equal."
+        )
     return Found(error / uniform, Chance(1.0, float(np.sqrt(variance)) / uniform), rows.size)
 
 

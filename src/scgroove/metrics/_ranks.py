@@ -263,10 +263,9 @@ def _count_more(
 def _count_dense(
     part: Any, codes_x: IntArray, codes_y: IntArray, own_x: Float64Array, own_y: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    candidate = codes_x[:, None] == codes_y
-    candidate[codes_x < 0] = False
-    if not candidate.all():
-        part = np.where(candidate, part, 0)
+    of_one_label = codes_x[0] >= 0 and (codes_x == codes_x[0]).all() and (codes_y == codes_x[0]).all()
+    if not of_one_label:
+        part = np.where((codes_x[:, None] == codes_y) & (codes_x[:, None] >= 0), part, 0)
     own = own_x[:, None]
     found_x = [np.count_nonzero(part > own, axis=1), np.count_nonzero(part == own, axis=1)]
     found_y = [np.count_nonzero(part > own_y, axis=0), np.count_nonzero(part == own_y, axis=0)]

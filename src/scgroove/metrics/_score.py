@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
@@ -174,22 +173,13 @@ class Material:
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together."""
         self._kept: dict[Any, Any] = {}
-        found = self._sizes(("x", "latent_x", "predicted", "labels_x"), 0)
-        known = {**found, "partner": len(np.asarray(self.partner))} if self.partner is not None else found
-        for side, sizes in (
-            ("source", known),
-            ("target", self._sizes(("y", "latent_y", "measured", "labels_y"), 1)),
-        ):
-            if len(set(sizes.values())) > 1:
-                raise ValueError(
-                    f"all that is scored must have one row a {side} cell; found {sizes} rows. Give {', '.join(sizes)} of "
-                    f"the same cells in the same order."
-                )
-            if not sizes:
-                continue
-            self._kept[side] = next(iter(sizes.values()))
+        self._sizes = (
+            self._size(0, "source", ("x", "latent_x", "predicted", "labels_x", "partner")),
+            self._size(1, "target", ("y", "latent_y", "measured", "labels_y")),
+        )
 
-    def _sizes(self, names: tuple[str, ...], axis: int) -> dict[str, int]:
+    def _size(self, axis: int, side: str, names: tuple[str, ...]) -> int:
+        """Return the number of cells of a side; 0 if nothing of it is given."""
         given = {name: getattr(self, name) for name in names}
         sizes = {
             name: int(part.shape[0]) if hasattr(part, "shape") else len(part)
@@ -198,9 +188,14 @@ class Material:
         }
         if self.coupling is not None:
             sizes["coupling"] = int(self.coupling.shape[axis])
-        return sizes
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                f"all that is scored must have one row a {side} cell; found {sizes} rows. Give {', '.join(sizes)} of the "
+                f"same cells in the same order."
+            )
+        return next(iter(sizes.values()), 0)
 
-    def lacks(self, needs: Iterable[str]) -> list[str]:
+    def lacks(self, needs: Collection[str]) -> list[str]:
         """Return which of the needs are not at hand."""
         return [
             need
@@ -222,16 +217,12 @@ class Material:
 
     def pool(self, scope: Scope) -> Candidates:
         """Return who is compared with whom."""
-        labels = (self.labels_x, self.labels_y) if scope == "within_label" else (None, None)
-        return self.once(
-            ("pool", scope), lambda: candidates(self._kept["source"], self._kept["target"], *labels, None)
-        )
+        x, y = (self.labels_x, self.labels_y) if scope == "within_label" else (None, None)
+        return self.once(("pool", scope), lambda: candidates(*self._sizes, x, y, within_label=None))
 
     def partners(self) -> IntArray:
         """Return the true partners (n_source,), checked."""
-        return self.once(
-            "partners", lambda: check_partner(self.partner, self._kept["source"], self._kept["target"])
-        )
+        return self.once("partners", lambda: check_partner(self.partner, *self._sizes))
 
     def sets(self, scope: Scope) -> list[CandidateSet]:
         """Return the sets of candidates in which a true match is known."""
