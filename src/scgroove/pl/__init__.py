@@ -4,6 +4,13 @@ They read and draw; they compute nothing anew. All take ``ax``, ``show``, ``save
 Matplotlib is imported when the first figure is drawn.
 """
 
+from scgroove.pl._benchmark_cost import benchmark_cost
+from scgroove.pl._benchmark_curves import benchmark_curves
+from scgroove.pl._benchmark_heatmap import benchmark_heatmap
+from scgroove.pl._benchmark_intervals import benchmark_intervals
+from scgroove.pl._benchmark_ranks import benchmark_critical_difference
+from scgroove.pl._benchmark_report import benchmark_report
+from scgroove.pl._benchmark_sensitivity import benchmark_sensitivity
 from scgroove.pl._coupling import coupling_label_mass
 from scgroove.pl._epsilon_scan import epsilon_scan
 from scgroove.pl._history import training_history
@@ -12,6 +19,13 @@ from scgroove.pl._latent import latent
 from scgroove.pl._simulation import simulation_knobs
 
 __all__ = [
+    "benchmark_cost",
+    "benchmark_critical_difference",
+    "benchmark_curves",
+    "benchmark_heatmap",
+    "benchmark_intervals",
+    "benchmark_report",
+    "benchmark_sensitivity",
     "coupling_label_mass",
     "epsilon_scan",
     "imputed_vs_measured",
