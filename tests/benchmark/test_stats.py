@@ -12,7 +12,7 @@ from scipy import stats
 
 from scgroove import benchmark
 from scgroove.benchmark._stats import on_front
-from scgroove.benchmark._table import ResultsWarning
+from scgroove.benchmark._table import ResultsWarning, families, parameters
 
 
 def table(values, *, better="lower", metric="m", **fixed):
@@ -302,6 +302,57 @@ def test_nothing_is_missing_below_a_representation_that_failed():
     complete = table({("d", "l", "p", 0): 1.0})
     assert benchmark.failures(complete).empty
     assert list(benchmark.failures(complete).columns) == list(found.columns)
+
+
+# -- parameters of data sets -------------------------------------------------------------------------------------
+
+
+def scenarios(**columns):
+    """One row a data set, with its parameters."""
+    names = next(iter(columns.values()))
+    rows = table({(f"{name}", "l", "", 0): 1.0 for name in names})
+    return rows.assign(**{key: rows["data"].map(values) for key, values in columns.items()})
+
+
+def test_families_differ_in_one_parameter():
+    results = scenarios(
+        rho={"a, rho 0": 0.0, "a, rho 1": 1.0, "b, rho 0": 0.0, "b, rho 1": 1.0, "c": 1.0},
+        n_labels={"a, rho 0": 5, "a, rho 1": 5, "b, rho 0": 9, "b, rho 1": 9, "c": 7},
+    )
+    assert families(results, "rho") == {
+        "a, rho 0": ("a, rho", 0.0),
+        "a, rho 1": ("a, rho", 1.0),
+        "b, rho 0": ("b, rho", 0.0),
+        "b, rho 1": ("b, rho", 1.0),
+    }
+    assert parameters(results) == {"n_labels": 3, "rho": 2}
+    assert {name for name, _ in families(results, "n_labels").values()} == {
+        "a, rho 0 … b, rho 0",
+        "a, rho 1 … c",
+    }
+
+
+def test_what_differs_in_text_is_no_family():
+    """The same rho twice, told apart by a column of text: two families, of which one has a single member."""
+    results = scenarios(
+        rho={"reference": 1.0, "half": 0.5, "linear": 1.0},
+        view={"reference": "tanh", "half": "tanh", "linear": "linear"},
+    )
+    assert families(results, "rho") == {"half": ("", 0.5), "reference": ("", 1.0)}
+    with pytest.raises(
+        ValueError, match=r"'linear', 'reference' have the same 'rho' and differ in something"
+    ):
+        families(results.drop(columns="view"), "rho")
+    assert parameters(results.drop(columns="view")) == {}
+
+
+def test_options_and_what_aligners_say_are_no_parameters():
+    keys = [(d, le, a, 0) for d in "xy" for le in "kl" for a in ("", "p")]
+    results = table(dict.fromkeys(keys, 1.0))
+    results["n_iter"] = np.where(results["aligner"] == "p", 10.0, np.nan)
+    results["learner.tau"] = 0.1
+    results["rho"] = results["data"].map({"x": 0.0, "y": 1.0})
+    assert parameters(results) == {"rho": 2}
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -189,39 +188,48 @@ def families(results: pd.DataFrame, parameter: str) -> dict[str, tuple[str, floa
     ValueError
         If no two data sets differ in it alone.
     """
-    scored = results[(results["status"] == "done") & (results["metric"] != "")]
-    constants = _constants(scored)
-    if parameter not in constants or constants[parameter].isna().all():
-        raise UnknownNameError(unknown("parameter of data sets", parameter, constants.columns))
+    constants = data_parameters(results)
+    numeric = [c for c in constants if pd.api.types.is_numeric_dtype(constants[c])]
+    if parameter not in numeric or constants[parameter].isna().all():
+        raise UnknownNameError(unknown("parameter of data sets", parameter, numeric))
     values = constants[parameter].dropna()
     others = constants.drop(columns=parameter).loc[values.index]
     groups: dict[Any, list[str]] = {}
     for data in values.index:
         groups.setdefault(tuple(repr(v) for v in others.loc[data]), []).append(data)
-    groups = {key: members for key, members in groups.items() if len(members) > 1}
-    if not groups:
-        raise ValueError(
-            f"no two data sets differ in {parameter!r} alone, so that there is nothing to draw against it; it is "
-            f"{', '.join(f'{v:g} in {name!r}' for name, v in values.head(4).items())}."
-        )
-    names = [_common(members) for members in groups.values()]
+    # the same value twice: these data sets differ in something that no column tells
+    usable = [m for m in groups.values() if len(m) > 1 and not values[m].duplicated().any()]
+    if not usable:
+        raise ValueError(_no_family(parameter, values, list(groups.values())))
     return {
-        data: ("" if len(groups) == 1 else name, float(values[data]))
-        for name, members in zip(names, groups.values(), strict=True)
+        data: ("" if len(usable) == 1 else _common(members), float(values[data]))
+        for members in usable
         for data in members
     }
 
 
+def _no_family(parameter: str, values: pd.Series, groups: list[list[str]]) -> str:
+    """Say why there is nothing to draw against a parameter."""
+    for members in groups:
+        same = [name for name in members if (values[members] == values[name]).sum() > 1]
+        if same and len(set(values[members])) > 1:
+            return (
+                f"data sets {', '.join(map(repr, same[:4]))} have the same {parameter!r} and differ in something that no column tells: "
+                f"keep those of one line, such as results[results['data'].isin([...])]."
+            )
+    shown = ", ".join(f"{v:g} in {name!r}" for name, v in values.head(4).items())
+    return f"no two data sets differ in {parameter!r} alone, so that there is nothing to draw against it; it is {shown}."
+
+
 def parameters(results: pd.DataFrame) -> dict[str, int]:
-    """Return parameters in which data sets of a family differ, and how many values the largest family has, most first."""
-    scored = results[(results["status"] == "done") & (results["metric"] != "")]
+    """Return parameters in which data sets of a family differ, and how many the largest family has, most first."""
     found = {}
-    for name in _constants(scored):
+    for name in data_parameters(results):
         try:
-            members = families(results, name)
+            names = [family for family, _ in families(results, name).values()]
         except ValueError:
             continue
-        found[name] = max(len({v for f, v in members.values() if f == family}) for family, _ in members.values())
+        found[name] = max(names.count(family) for family in names)
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -233,22 +241,24 @@ def is_simulated(results: pd.DataFrame) -> dict[str, bool]:
     return {str(data): bool(flag) for data, flag in has.groupby(results["data"]).any().items()}
 
 
-def _constants(scored: pd.DataFrame) -> pd.DataFrame:
-    """Numeric columns that have a single value in each data set: parameters of the data, not of learners or aligners."""
-    known = {*NEEDED, *NUMBERS, "error"}
-    columns = [
-        c
-        for c in scored.columns
-        if c not in known and "." not in c and pd.api.types.is_numeric_dtype(scored[c])
-    ]
+def data_parameters(results: pd.DataFrame) -> pd.DataFrame:
+    """Return what tells data sets apart, one row each: columns with a single value in each of them.
+
+    Not those of learners or aligners (their values differ within a data set; options of learners have a dot in their name), nor
+    what is measured.
+    """
+    scored = results[(results["status"] == "done") & (results["metric"] != "")]
+    known = {*NEEDED, *NUMBERS, "error", "versions", "warnings"}
+    columns = [c for c in scored.columns if c not in known and "." not in c]
     grouped = scored.groupby("data")[columns]
-    single = (grouped.nunique(dropna=False) == 1).all()
+    single = (grouped.nunique(dropna=False) < 2).all()
     return grouped.first()[[c for c in columns if single[c]]]
 
 
 def _common(members: Sequence[str]) -> str:
     """What the names of a family have in common: ``"zipf"`` of ``"zipf, rho 0"`` and ``"zipf, rho 1"``."""
-    shared = os.path.commonprefix(list(members)).rstrip(" ,;:=-_(")
+    alike = [len(set(letters)) == 1 for letters in zip(*members, strict=False)]
+    shared = members[0][: [*alike, False].index(False)].rstrip(" ,;:=-_(")
     return shared or " … ".join((members[0], members[-1]) if len(members) > 1 else members)
 
 
