@@ -52,6 +52,15 @@ def test_is_the_double_loop(seed: int, unbiased: bool, chunk: int) -> None:
         assert energy_distance(sp.csr_matrix(b), a, unbiased=unbiased) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_many_features_are_exact_enough(offset: float) -> None:
+    rng = np.random.default_rng(3)
+    a, b = offset + rng.normal(size=(9, 100)), offset + rng.normal(0.2, 1, size=(7, 100))
+    assert energy_distance(a, b) == pytest.approx(_loop(a, b, False), rel=1e-6)
+    assert energy_distance(a, b, unbiased=True) == pytest.approx(_loop(a, b, True), rel=1e-6)
+    assert energy_distance(a, a[::-1]) == pytest.approx(0, abs=1e-6)
+
+
 @given(seed=st.integers(0, 10**6))
 def test_its_root_is_that_of_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)

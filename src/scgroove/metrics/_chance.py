@@ -20,7 +20,7 @@ from scgroove.metrics._candidates import (
     rows_per_block,
     slices,
 )
-from scgroove.metrics._ranks import OwnMass, Ranks, Rule
+from scgroove.metrics._ranks import OwnMass, Ranks, Rule, sorted_places
 
 SAMPLED: Final = (64, 256, 4096)
 """Cells of a candidate set that stand for all, for the spread: at least, at most, and of all sets together."""
@@ -244,22 +244,13 @@ def mass_tables(
 
 def _places(cost: Float64Array, columns: IntArray) -> tuple[Float64Array, Float64Array]:
     """Return, for each row, how many cost less than each of ``columns``, and how many others as much."""
-    n = cost.shape[1]
-    place, found = np.arange(n), np.empty((2, len(cost), columns.size))
-    step = rows_per_block(n, None)
+    found = np.empty((2, len(cost), columns.size))
+    step = rows_per_block(cost.shape[1], None)
     for start in range(0, len(cost), step):
-        part = cost[start : start + step]
-        order = np.argsort(part, axis=1)
-        value = np.take_along_axis(part, order, axis=1)
-        new = np.ones((len(part), n + 1), dtype=bool)
-        new[:, 1:n] = value[:, 1:] != value[:, :-1]
-        first = np.maximum.accumulate(np.where(new[:, :n], place, 0), axis=1)
-        last = np.minimum.accumulate(np.where(new[:, 1:], place, n)[:, ::-1], axis=1)[:, ::-1]
-        inverse = np.empty_like(order)
-        np.put_along_axis(inverse, order, np.broadcast_to(place, order.shape), axis=1)
-        at = inverse[:, columns]
-        found[0, start : start + step] = np.take_along_axis(first, at, axis=1)
-        found[1, start : start + step] = np.take_along_axis(last - first, at, axis=1)
+        rows = slice(start, start + step)
+        first, last = sorted_places(cost[rows])
+        found[0, rows] = first[:, columns]
+        found[1, rows] = (last - first)[:, columns]
     return found[0], found[1]
 
 

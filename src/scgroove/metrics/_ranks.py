@@ -88,6 +88,22 @@ RECIPROCAL: Final = Rule(
 """One over the place of the true match; a sum of reciprocals is a difference of digamma functions."""
 
 
+def sorted_places(values: Float64Array) -> tuple[IntArray, IntArray]:
+    """Return the first and last place, from 0, of each value in its sorted row; they differ for ties. (k, n) all."""
+    n = values.shape[1]
+    place = np.arange(n)
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    new = np.ones((len(values), n + 1), dtype=bool)
+    new[:, 1:n] = ordered[:, 1:] != ordered[:, :-1]
+    found = np.empty((2, *values.shape), dtype=np.intp)
+    first = np.maximum.accumulate(np.where(new[:, :n], place, 0), axis=1)
+    last = np.minimum.accumulate(np.where(new[:, 1:], place, n)[:, ::-1], axis=1)[:, ::-1]
+    for out, at in zip(found, (first, last), strict=True):
+        np.put_along_axis(out, order, at, axis=1)
+    return found[0], found[1]
+
+
 def pair_distance(a: Float64Array, b: Float64Array) -> Float64Array:
     """Return the squared distance of each row of a to the same row of b, to the last bit as in a tile of distances."""
     out = np.empty(len(a))

@@ -145,8 +145,10 @@ def across_features(predicted: Any, measured: Any) -> Iterator[tuple[slice, Floa
 def label_sums(values: Any, codes: npt.NDArray[np.intp], n_labels: int) -> tuple[Float64Array, Float64Array]:
     """Return sums (n_labels, f) and numbers of cells (n_labels,) of each label; cells of code -1 are in none."""
     kept = np.flatnonzero(codes >= 0)
-    one_hot = sp.csr_matrix(
+    one_hot = sp.csc_matrix(
         (np.ones(kept.size), (codes[kept], kept)), shape=(n_labels, codes.size), dtype=np.float64
     )
-    sums = one_hot @ values
-    return dense(sums), np.bincount(codes[kept], minlength=n_labels).astype(np.float64)
+    sums = np.zeros((n_labels, values.shape[1]))
+    for cells in steps(*values.shape):
+        sums += one_hot[:, cells] @ dense(values[cells])
+    return sums, np.bincount(codes[kept], minlength=n_labels).astype(np.float64)
