@@ -175,7 +175,7 @@ def test_couplings_have_their_marginals_and_keep_to_labels(options: dict, seed: 
     x, y, lx, ly = _data(seed)
     coupling = CoOptimalTransport(label_weights=weights, **options).align(x, y, lx, ly)
     assert coupling.mass == pytest.approx(1)
-    assert label_mass(coupling, lx, ly) == 1
+    assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
     mass = dict(zip(coupling.evidence["labels"], coupling.evidence["label_mass"], strict=True))
     np.testing.assert_allclose(coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx])
     columns = np.array([mass[label] / (ly == label).sum() for label in ly])
@@ -231,7 +231,7 @@ def test_labels_of_one_cell_and_one_feature(options: dict) -> None:
     x, y, _, _ = _data(6, n=5, m=4)
     lx, ly = np.array(list("abccc")), np.array(list("aabc"))
     coupling = CoOptimalTransport(**options).align(x, y, lx, ly)
-    assert label_mass(coupling, lx, ly) == 1
+    assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
     assert coupling.evidence["converged"]
     one = CoOptimalTransport(**options).align(x[:, :1], y[:, :1], lx, ly)
     np.testing.assert_allclose(one.evidence["feature_coupling"], [[1.0]])
@@ -363,12 +363,12 @@ def test_exact_plans_are_sparse_and_large_entropic_ones_are_potentials() -> None
             {"epsilon": -1},
             r"epsilon must be positive, relative .* or 0 for an exact coupling, or 'auto'; found -1",
         ),
-        ({"epsilon": None}, r"epsilon must be positive.* found None"),
+        ({"epsilon": None}, r"epsilon must be a number; found None"),
         ({"epsilon": False}, r"epsilon must be positive.* found False"),
         ({"epsilon": 1e-9}, r"found 1e-09\. Below 1e-07, rounding decides: use 0\."),
         (
             {"epsilon_features": "auto"},
-            r"epsilon_features must be positive.* None for the same as epsilon; found 'auto'",
+            r"epsilon_features must be a number or None; found 'auto'",
         ),
         ({"epsilon_scale": "median"}, r"epsilon_scale must be one of 'mean', 'max'; found 'median'"),
         ({"epsilon": 0, "tol": 0}, r"tol must be positive"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from importlib import metadata
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, Labels, Scalar
-from scgroove.aligners._blocks import LabelWeights, Partition, partition
+from scgroove.aligners._blocks import LabelWeights, Partition, check_label_weights, partition
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._plans import BlockPlan
@@ -143,9 +144,16 @@ class BaseAligner(ABC):
     strict: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
+        """Refuse options that cannot be used; numbers of NumPy become Python's."""
+        self._plain_numbers()
+        check_label_weights(self.label_weights)
         if not self.max_memory_gb > 0:
             raise ValueError(f"max_memory_gb must be positive; found {self.max_memory_gb!r}.")
+
+    def _plain_numbers(self) -> None:
+        """Replace the numbers among the options by Python's, or refuse what is no number."""
+        for option in fields(self):
+            object.__setattr__(self, option.name, plain_number(option, getattr(self, option.name)))
 
     def align(
         self,
@@ -282,24 +290,57 @@ class BaseAligner(ABC):
         """Whether the user must be warned of a block."""
         return not solved.at_rest or (solved.row_error + solved.column_error) / mass > BAD_MARGINAL
 
+    def _trouble(self, solved: Solved, mass: float) -> str:
+        """Say what is bad about a block."""
+        error = f"marginal error {(solved.row_error + solved.column_error) / mass:.1e}"
+        return error if solved.at_rest else f"{error}, still changing"
+
+    def _reading(self) -> str:
+        """Say how that is to be read."""
+        return f"Errors are relative to the mass; above {BAD_MARGINAL:g} a coupling should not be trusted."
+
     def _judge(self, parts: Partition, solution: Solution) -> None:
         bad = []
         for block, s in zip(parts.blocks, solution.blocks, strict=True):
             if self._is_bad(s, block.mass):
                 name = f"label {block.label!r}" if parts.labelled else "all cells"
-                error = f"marginal error {(s.row_error + s.column_error) / block.mass:.1e}"
-                bad.append(f"{name} ({error}{'' if s.at_rest else ', still changing'})")
+                bad.append(f"{name} ({self._trouble(s, block.mass)})")
         if not bad:
             return
         shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         message = (
             f"method {self.name!r} did not converge for {len(bad)} of {len(solution.blocks)} blocks: {shown}. "
-            f"Errors are relative to the mass; above {BAD_MARGINAL:g} a coupling should not be trusted. "
-            f"{self._advice()}"
+            f"{self._reading()} {self._advice()}"
         )
         if self.strict:
             raise ConvergenceError(message)
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def plain_number(option: Field[Any], value: Any) -> Any:
+    """Return the value of an option, a number as its annotation wants it: ``1e4`` iterations are 10000.
+
+    Raises
+    ------
+    ValueError
+        If the option is a number and the value is none.
+    """
+    kinds = {part.strip() for part in str(option.type).split("|")}
+    if isinstance(value, bool | np.bool_) or not kinds & {"int", "float"}:
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        if "float" in kinds:
+            return number
+        if number.is_integer():
+            return int(number)
+    if (value is None and "None" in kinds) or (isinstance(value, str) and "Literal" in str(option.type)):
+        return value
+    kind = "number" if "float" in kinds else "whole number"
+    allowed = " or None" if "None" in kinds else ""
+    raise ValueError(f"{option.name} must be a {kind}{allowed}; found {value!r}.")
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -125,10 +125,7 @@ def partition(
     """
     if n_source == 0 or n_target == 0:
         raise ValueError(f"both modalities need cells; found {n_source} source and {n_target} target cells.")
-    if label_weights not in LABEL_WEIGHTS:
-        raise ValueError(
-            f"label_weights must be one of {', '.join(map(repr, LABEL_WEIGHTS))}; found {label_weights!r}."
-        )
+    check_label_weights(label_weights)
     cells = (
         _check_weights("weights_x", weights_source, n_source),
         _check_weights("weights_y", weights_target, n_target),
@@ -193,6 +190,20 @@ def _block(
     shares = (cells[0][rows], cells[1][columns])
     a, b = (mass * own / own.sum() for own in shares)
     return Block(label, rows, columns, a, b * (a.sum() / b.sum()))
+
+
+def check_label_weights(label_weights: Any) -> None:
+    """Refuse weights of labels that are not known.
+
+    Raises
+    ------
+    ValueError
+        With the names that are.
+    """
+    if label_weights not in LABEL_WEIGHTS:
+        raise ValueError(
+            f"label_weights must be one of {', '.join(map(repr, LABEL_WEIGHTS))}; found {label_weights!r}."
+        )
 
 
 def label_masses(n_source: Float64Array, n_target: Float64Array, weights: LabelWeights) -> Float64Array:

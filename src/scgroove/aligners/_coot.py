@@ -20,6 +20,7 @@ from scgroove.aligners._entropic import EntropicAligner, Task
 from scgroove.aligners._epsilon import AUTO, SMALLEST, CostSummary, cost_scale
 from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._linear import exact_plan
+from scgroove.aligners._low_rank import plan_errors
 from scgroove.aligners._plans import BlockPlan, PotentialPlan
 from scgroove.aligners._sinkhorn import Problem, Scaled
 
@@ -31,6 +32,9 @@ WARM: Final = 1e-2
 
 ENOUGH: Final = 0.05
 """``epsilon="auto"`` stops where the transport cost falls by less than this share of its whole fall."""
+
+ROUNDING: Final = 1e-13
+"""Share of their middle within which values differ by rounding only."""
 
 STARTED: Final = 1e-2
 """Fall of the transport cost, relative to that of the product couplings, below which nothing has been matched yet."""
@@ -291,17 +295,22 @@ class Sweeps:
 
     def kept(self, descent: Descent, cost_scale: float) -> list[Solved]:
         """Return the blocks with their plans: CSR without entropy, else potentials or dense, whichever takes less memory."""
-        cells = descent.cells
-        return [
-            replace(
-                solved,
-                plan=self._plan(block, cells, i),
-                converged=solved.converged and descent.converged,
-                at_rest=descent.at_rest,
-                cost_scale=cost_scale,
+        cells, out = descent.cells, []
+        for i, (block, solved) in enumerate(zip(self.parts.blocks, cells.solved, strict=True)):
+            plan = self._plan(block, cells, i)
+            row_error, column_error = plan_errors(plan, block.a, block.b)  # of what is kept, computed anew
+            out.append(
+                replace(
+                    solved,
+                    plan=plan,
+                    row_error=row_error,
+                    column_error=column_error,
+                    converged=solved.converged and descent.converged,
+                    at_rest=descent.at_rest,
+                    cost_scale=cost_scale,
+                )
             )
-            for i, (block, solved) in enumerate(zip(self.parts.blocks, cells.solved, strict=True))
-        ]
+        return out
 
     def _plan(self, block: Block, cells: CellStep, i: int) -> BlockPlan:
         solved, (f, g) = cells.solved[i], cells.potentials[i]
@@ -309,6 +318,14 @@ class Sweeps:
             return solved.plan
         factors = PotentialPlan(self.cost(block, cells.features), f, g, solved.epsilon)
         return factors if factors.nbytes < 8 * block.n_pairs else factors.rows()
+
+
+def without_middle(x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return both less a number from the middle of all values; zeros where nothing but rounding is left."""
+    middle = 0.5 * (x.mean() + y.mean())
+    centred = x - middle, y - middle
+    size = max(float(np.abs(z).max(initial=0.0)) for z in centred)
+    return centred if size > ROUNDING * abs(middle) else (np.zeros_like(x), np.zeros_like(y))
 
 
 def solve_exactly(tasks: Iterable[Task]) -> Iterator[tuple[Problem, Scaled]]:
@@ -631,6 +648,7 @@ class CoOptimalTransport(EntropicAligner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
+        self._plain_numbers()
         if self.epsilon != AUTO:
             check_share("epsilon", self.epsilon, "'auto'")
         if self.epsilon_features is not None:
@@ -655,6 +673,8 @@ class CoOptimalTransport(EntropicAligner):
         return self.epsilon == 0, features == 0
 
     def _solve_all(self, parts: Partition, x: Float64Array, y: Float64Array) -> Solution:
+        # a number taken from all values changes no difference; left in, potentials grow as its square and lose digits
+        x, y = without_middle(x, y)
         sweeps = Sweeps(parts, x, y, lambda tasks, tol: self._solve_tasks(tasks, tol=tol))
         product = sweeps.product()
         stop = Stop(self.tol, self.tol_outer, self.max_outer)

@@ -196,12 +196,19 @@ def unit_rows(x: Float64Array, side: str) -> Float64Array:
     return np.asarray(x / length)
 
 
-def mean_pairwise_cost(x: Float64Array, y: Float64Array, cost: Cost = "sqeuclidean") -> float:
-    """Return the mean of :func:`pairwise_cost` over all pairs, in linear time."""
+def mean_pairwise_cost(
+    x: Float64Array,
+    y: Float64Array,
+    cost: Cost = "sqeuclidean",
+    a: Float64Array | None = None,
+    b: Float64Array | None = None,
+) -> float:
+    """Return the mean of :func:`pairwise_cost` over all pairs, in linear time; of cells with weights a (n,) and b (m,)."""
     if cost == "cosine":
-        return 0.5 * mean_pairwise_cost(unit_rows(x, "source"), unit_rows(y, "target"))
-    centre = y.mean(axis=0)
-    mean = float(((x - centre) ** 2).sum(axis=1).mean() + ((y - centre) ** 2).sum(axis=1).mean())
+        return 0.5 * mean_pairwise_cost(unit_rows(x, "source"), unit_rows(y, "target"), "sqeuclidean", a, b)
+    centre = np.average(y, axis=0, weights=b)
+    spread = [((z - centre) ** 2).sum(axis=1) for z in (x, y)]
+    mean = float(np.average(spread[0], weights=a) + np.average(spread[1], weights=b))
     # cells all at one place: what is left is the rounding of the centre
     return mean if mean > ROUNDING * float(centre @ centre) else 0.0
 

@@ -20,8 +20,8 @@ ANNEAL_FROM: Final = 0.1
 ANNEAL_BY: Final = 3.0
 """eps at which annealing starts, and the ratio of one to the next."""
 
-LOOSE: Final = 1e-3
-"""Tolerances of the steps on the way."""
+LOOSE: Final = 1e-4
+"""Tolerances of the steps on the way: looser ones leave it to chance which of several optima a descent goes to."""
 
 SAVED: Final = 0.05
 """Share of what a smaller eps has saved so far that the next must save, to be worth it."""
@@ -193,6 +193,11 @@ class Descent:
 
     def _move(self, new: Contraction) -> None:
         size = float(np.linalg.norm(new.k))
+        if not np.isfinite(size):
+            raise ValueError(
+                "the descent left the range of numbers: the costs inside a modality are too unlike in size. Look for extreme "
+                "values in the representations or costs, or raise epsilon."
+            )
         moved = max(float(np.linalg.norm(new.k - self.start.k)), 1e-9 * size, 1e-300)
         self.change = float(np.linalg.norm(new.k - self.now.k)) / moved
         self.now = new

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import BaseAligner, Evidence, Solution, Solved, marginal_errors
+from scgroove.aligners._base import BaseAligner, Evidence, Solution, Solved, marginal_errors, versions
 from scgroove.aligners._costs import BlockCost
 from scgroove.aligners._epsilon import AUTO, EpsilonScale, check_epsilon
 from scgroove.aligners._plans import PotentialPlan
@@ -206,7 +206,13 @@ class EntropicAligner(BaseAligner):
             "epsilon_absolute": np.array([s.epsilon for s in solution.blocks]),
             "cost_scale": np.array([s.cost_scale for s in solution.blocks]),
             "backend_used": resolve(self.backend),
+            **(versions("jax", "ott-jax") if self._uses_jax else {}),
         }
+
+    @property
+    def _uses_jax(self) -> bool:
+        """Whether JAX or ott-jax solves it."""
+        return resolve(self.backend) == "jax" or getattr(self, "rank", None) is not None
 
     def _advice(self) -> str:
         now = self.epsilon if self.epsilon == AUTO else f"{self.epsilon:g}"

@@ -29,6 +29,7 @@ from scgroove.aligners._structure import (
     check_structure,
     rank_of,
     rescaled,
+    size_of,
     structure,
 )
 
@@ -43,7 +44,7 @@ class _Quadratic(EntropicAligner):
     intra_cost: IntraCost = "sqeuclidean"
     anneal: bool = True
     max_outer: int = 500
-    tol_outer: float = 1e-4
+    tol_outer: float = 1e-6
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
@@ -64,15 +65,14 @@ class _Quadratic(EntropicAligner):
     def _structures(
         self, x: Any, y: Any, rows: IntArray, columns: IntArray
     ) -> tuple[Factors | Matrix, Factors | Matrix, tuple[float, float]]:
-        """Return the costs inside source and target divided by their mean (or largest), and these."""
+        """Return the costs inside source and target divided by their size, and these sizes."""
         found = [
             structure(x, rows, self.intra_cost, "source"),
             structure(y, columns, self.intra_cost, "target"),
         ]
         if any(isinstance(one, Matrix) for one in found):
             found = [as_matrix(one) for one in found]
-        sizes = [one.mean() if self.epsilon_scale == "mean" else one.largest() for one in found]
-        scales = [size if size > 0 else 1.0 for size in sizes]
+        scales = [size_of(one, self.epsilon_scale) for one in found]
         in_x, in_y = (rescaled(one, scale) for one, scale in zip(found, scales, strict=True))
         return in_x, in_y, (scales[0], scales[1])
 
@@ -406,6 +406,7 @@ class FusedGromovWasserstein(_Quadratic):
     shared_space: ClassVar[bool] = True
 
     epsilon: float | Literal["auto"] = 0.01
+    tol: float = 1e-6
     alpha: float = 0.5
     cost: Cost = "sqeuclidean"
     structure_x: Any = field(default=None, repr=False, compare=False)

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from scgroove._types import Float64Array
 from scgroove.aligners._base import ALIGNERS, BaseAligner, Evidence, Solution, Solved, marginal_errors
 from scgroove.aligners._blocks import Block, Partition
-from scgroove.aligners._costs import COSTS, BilinearCost, Cost, PairCost, SumCost
+from scgroove.aligners._costs import COSTS, BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
 from scgroove.aligners._entropic import EntropicAligner, Task, judged
 from scgroove.aligners._epsilon import AUTO, EpsilonScope, check_scope, pair_scale
 from scgroove.aligners._jobs import check_jobs, run, work_at_a_time
@@ -219,6 +219,8 @@ class EntropicOT(_EntropicLinear):
         cost = pairs_of(task)
         scale = low_rank_scale(cost, self.epsilon_scale)
         rank = min(int(self.rank or 1), *cost.shape)
+        if rank == 1:
+            return _product(task, cost, relative * scale, scale)
         result = low_rank_sinkhorn(
             cost.x,
             cost.y,
@@ -319,6 +321,12 @@ class UnbalancedOT(_EntropicLinear):
     def _is_bad(self, solved: Solved, mass: float) -> bool:
         return not solved.converged
 
+    def _trouble(self, solved: Solved, mass: float) -> str:
+        return f"still changing after {solved.iterations} iterations"
+
+    def _reading(self) -> str:
+        return f"The potentials changed by more than tol={self.tol:g}, in units of eps; marginals are not to be met exactly."
+
     def _solver_evidence(self, solution: Solution) -> Evidence:
         found = super()._solver_evidence(solution)
         return {**found, "mass": float(sum(row_sums(s.plan).sum() for s in solution.blocks))}
@@ -351,6 +359,12 @@ class ExactOT(LinearAligner):
 
     max_iter: int = 10_000_000
 
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be used."""
+        super().__post_init__()
+        if self.max_iter < 1:
+            raise ValueError(f"max_iter must be at least 1; found {self.max_iter!r}.")
+
     def _solve_blocks(self, tasks: Sequence[Task]) -> list[Solved]:
         return [self._solve(task) for task in tasks]
 
@@ -375,11 +389,35 @@ class ExactOT(LinearAligner):
         return f"Raise max_iter (now {self.max_iter}), or use method='eot'."
 
 
+def _product(task: Task, cost: PairCost, epsilon: float, scale: float) -> Solved:
+    """Return the one plan of rank 1 that meets the marginals, ``a b' / mass``; one cell leaves no other."""
+    mass = float(task.a.sum())
+    factors = task.a[:, None], task.b[:, None], np.array([mass])
+    mean = mean_pairwise_cost(cost.x, cost.y, cost.kind, task.a, task.b)
+    entropies = sum(float(-(p * (np.log(p) - 1.0)).sum()) for p in factors)
+    return Solved(
+        plan=LowRankPlan(*factors),
+        row_error=0.0,
+        column_error=float(np.abs(task.b * (mass / task.b.sum()) - task.b).sum()),
+        transport_cost=mass * mean,
+        objective=mass * mean - epsilon * entropies,
+        iterations=0,
+        epsilon=epsilon,
+        cost_scale=scale,
+    )
+
+
 def exact_plan(
     cost: Float64Array, a: Float64Array, b: Float64Array, max_iter: int
 ) -> tuple[Float64Array, bool]:
-    """Return the exact plan (n, m) by POT's network simplex, and whether it is optimal."""
+    """Return the exact plan (n, m) by POT's network simplex, and whether it is optimal.
+
+    Costs are divided by the largest one, since the simplex takes differences below about 1e-15 for none.
+    """
     import ot
+
+    size = float(np.abs(cost).max(initial=0.0))
+    cost = cost / size if size > 0 else cost
 
     with warnings.catch_warnings():  # POT warns of what is reported as evidence here
         warnings.simplefilter("ignore")

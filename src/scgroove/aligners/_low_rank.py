@@ -9,14 +9,14 @@ import numpy as np
 from scgroove._types import Float64Array
 from scgroove.aligners._costs import PairCost
 from scgroove.aligners._epsilon import EpsilonScale, pair_scale
-from scgroove.aligners._plans import LowRankPlan, column_sums, row_sums
+from scgroove.aligners._plans import BlockPlan, column_sums, row_sums
 
 LARGEST_SAMPLE: Final = 2000
 """Cells of a modality among which the largest cost is looked for."""
 
 
-def plan_errors(plan: LowRankPlan, a: Float64Array, b: Float64Array) -> tuple[float, float]:
-    """Return the L1 errors of the row and column sums of a plan, in linear time."""
+def plan_errors(plan: BlockPlan, a: Float64Array, b: Float64Array) -> tuple[float, float]:
+    """Return the L1 errors of the row and column sums of a plan, in linear time where it has a low rank."""
     return float(np.abs(row_sums(plan) - a).sum()), float(np.abs(column_sums(plan) - b).sum())
 
 

@@ -27,10 +27,17 @@ IntraCost: TypeAlias = Literal["sqeuclidean", "cosine", "euclidean", "precompute
 INTRA_COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine", "euclidean", "precomputed")
 LOW_RANK: Final = ("sqeuclidean", "cosine")
 
+SMALL_MEAN: Final = 1e-3
+"""Share of the root mean square below which a mean is no scale."""
+
 
 @dataclass(frozen=True, eq=False)
 class LowRankCost:
     """Symmetric costs between the cells of a modality, ``C = left @ right.T``: give it in the place of a representation.
+
+    Costs are divided by their mean; where that is near 0 or below, as for inner products and kernels, by their root mean square.
+    Kernels whose rows sum to 0 (of centred data) make the product coupling stationary, so that a descent may stay there: take
+    distances then.
 
     Attributes
     ----------
@@ -74,6 +81,18 @@ class LowRankCost:
     def __len__(self) -> int:
         """Number of cells."""
         return len(self.left)
+
+
+def size_of(costs: Structure, scale: str) -> float:
+    """Return what costs are divided by: their mean or largest; their root mean square where the mean says nothing.
+
+    Distances have a mean of that order. Inner products and kernels may have one of 0 or below.
+    """
+    n = len(costs)
+    root = float(np.sqrt(max(costs.squared_dot(np.full(n, 1.0 / n)).mean(), 0.0)))
+    size = costs.mean() if scale == "mean" else costs.largest()
+    size = size if size > SMALL_MEAN * root else root
+    return size if size > 0 else 1.0
 
 
 class Structure(Protocol):
