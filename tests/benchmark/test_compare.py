@@ -151,7 +151,7 @@ def test_direction_of_the_metric():
 def test_one_seed_shows_nothing():
     row = benchmark.compare(table(on("d", ref=[0.9], new=[0.1])), "m", "ref").iloc[0]
     assert row[["low", "high"]].isna().all()
-    assert (row["verdict"], row["note"], row["p"]) == ("no difference shown", "one block", 1.0)
+    assert (row["verdict"], row["note"], row["p"]) == ("no difference shown", "one repetition", 1.0)
 
 
 def test_a_repeated_difference_is_no_repeated_evidence():
@@ -183,9 +183,9 @@ def test_scopes_speak_of_different_things(three):
     found = benchmark.compare(three, "m", "ref")
     assert found["scope"].tolist() == ["data set"] * 3 + ["these data sets", "across data sets"]
     assert found["verdict"].tolist() == ["better", "better", "worse", "better", "no difference shown"]
-    assert found["n"].tolist() == [4, 4, 4, 12, 3]
+    assert found["n"].tolist() == [4, 4, 4, 4, 3]
     assert found["n_data"].tolist() == [1, 1, 1, 3, 3]
-    assert found["p_smallest"].tolist() == [0.125] * 3 + [2.0**-11, 0.25]
+    assert found["p_smallest"].tolist() == [0.125] * 4 + [0.25]
     assert "on each of a, b, c" in found["family"].iloc[0]
     assert found["p_holm"].iloc[0] == min(1.0, 3 * found["p"].iloc[0])
     means = found["mean"].to_numpy()
@@ -196,28 +196,38 @@ def test_scopes_speak_of_different_things(three):
 def test_pooled_intervals_by_hand(three):
     found = benchmark.compare(three, "m", "ref").set_index("scope")
     wide = three.pivot_table(values="value", index=["data", "seed"], columns="learner")
-    d = [(g["ref"] - g["new"]).to_numpy() for _, g in wide.groupby("data")]
-    across = stats.ttest_1samp([g.mean() for g in d], 0).confidence_interval(0.95)
+    d = (wide["ref"] - wide["new"]).to_numpy().reshape(3, 4)
+    across = stats.ttest_1samp(d.mean(axis=1), 0).confidence_interval(0.95)
     assert tuple(found.loc["across data sets", ["low", "high"]]) == pytest.approx(tuple(across))
-    v = np.array([g.var(ddof=1) / 4 for g in d])
-    freedom = v.sum() ** 2 / (v**2 / 3).sum()
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(v.sum()) / 3
-    mean = np.mean([g.mean() for g in d])
-    assert tuple(found.loc["these data sets", ["low", "high"]]) == pytest.approx((mean - half, mean + half))
-    assert found.loc["these data sets", "interval"] == "stratified t"
-    assert found.loc["these data sets", "p"] == pytest.approx(
-        stats.wilcoxon(np.concatenate(d), method="exact").pvalue
-    )
+    these = stats.ttest_1samp(d.mean(axis=0), 0).confidence_interval(0.95)
+    assert tuple(found.loc["these data sets", ["low", "high"]]) == pytest.approx(tuple(these))
 
 
-def test_stratified_interval_of_two_groups_is_that_of_welch():
-    """The mean of two data sets' differences: half of what Welch's test takes the interval of."""
-    rng = np.random.default_rng(3)
-    first, second = rng.normal(1, 0.1, size=4), rng.normal(2, 0.5, size=7)
-    values = on("a", ref=first, new=[0.0] * 4) | on("b", ref=second, new=[0.0] * 7)
-    row = benchmark.compare(table(values), "m", "ref", quiet=True).set_index("scope").loc["these data sets"]
-    welch = stats.ttest_ind(first, -second, equal_var=False).confidence_interval(0.95)
-    assert (row["low"], row["high"]) == pytest.approx((welch.low / 2, welch.high / 2))
+def test_joint_intervals_are_widened_for_the_family():
+    rng = np.random.default_rng(0)
+    values = on("d", ref=rng.normal(size=6), a=rng.normal(size=6), b=rng.normal(size=6), c=rng.normal(size=6))
+    found = benchmark.compare(table(values), "m", "ref").set_index("candidate")
+    for name, row in found.iterrows():
+        d = [values[("d", "ref", "", s)] - values[("d", name, "", s)] for s in range(6)]
+        expected = stats.ttest_1samp(d, 0).confidence_interval(1 - 0.05 / 3)
+        assert (row["low_joint"], row["high_joint"]) == pytest.approx(tuple(expected))
+        assert row["low_joint"] < row["low"]
+    alone = benchmark.compare(
+        table({k: v for k, v in values.items() if k[1] in ("ref", "a")}), "m", "ref"
+    ).iloc[0]
+    assert (alone["low_joint"], alone["high_joint"]) == pytest.approx((alone["low"], alone["high"]))
+
+
+def test_seeds_that_lack_a_data_set_are_not_pooled():
+    values = on("d", ref=[0.4, 0.5, 0.6], new=[0.3, 0.3, 0.2]) | on("e", ref=[0.4, 0.5, 0.6], new=[0.1, 0.2])
+    found = benchmark.compare(table(values), "m", "ref", quiet=True).set_index("scope")
+    row = found.loc["these data sets"]
+    assert (row["n"], row["n_missing"], row["n_data"]) == (2, 1, 2)
+    assert row["mean"] == pytest.approx(np.mean([(0.1 + 0.3) / 2, (0.2 + 0.3) / 2]))
+    apart = on("d", ref=[0.4], new=[0.3]) | {("e", le, "", 1): v for le, v in (("ref", 0.4), ("new", 0.1))}
+    row = benchmark.compare(table(apart), "m", "ref", quiet=True).set_index("scope").loc["these data sets"]
+    assert (row["n"], row["note"]) == (0, "no seed with all data sets")
+    assert row["verdict"] == "no difference shown"
 
 
 def test_blocks_of_data_or_seeds_alone(three):
@@ -232,15 +242,26 @@ def test_blocks_of_data_or_seeds_alone(three):
     assert by_seed["mean"] == pytest.approx(whole.loc["these data sets", "mean"])
 
 
-def test_coverage_of_the_pooled_interval():
-    """Interval of the mean over three given data sets with unequal spread, 5 seeds each: 95 in 100 hold the truth."""
+def test_coverage_where_seeds_are_shared_by_data_sets():
+    """Simulations of one seed share cells, so that their differences go together: the interval holds the truth all the same.
+
+    Of 15 blocks taken for independent it would not: that one is checked beside it.
+    """
     rng = np.random.default_rng(0)
-    hits, trials = 0, 250
+    trials, hits, naive = 60, 0, 0
     for _ in range(trials):
-        groups = [rng.normal(gain, sd, size=5) for gain, sd in ((1, 0.1), (0, 1), (-1, 0.5))]
-        low, high = benchmark._intervals.stratified_interval(groups, 0.95)
-        hits += low <= 0 <= high
-    assert 0.92 <= hits / trials <= 0.985
+        d = rng.normal(size=5) + 0.3 * rng.normal(size=(3, 5))
+        values = (
+            on("a", ref=d[0], new=0 * d[0])
+            | on("b", ref=d[1], new=0 * d[0])
+            | on("c", ref=d[2], new=0 * d[0])
+        )
+        row = benchmark.compare(table(values), "m", "ref").set_index("scope").loc["these data sets"]
+        hits += row["low"] <= 0 <= row["high"]
+        low, high = stats.ttest_1samp(d.ravel(), 0).confidence_interval(0.95)
+        naive += low <= 0 <= high
+    assert hits >= 53  # 57 expected; below 53 in 2 of 100 experiments
+    assert naive <= 48
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------
@@ -275,7 +296,7 @@ def test_missing_blocks_are_said_with_their_number():
         found = benchmark.compare(table(values), "m", "ref").set_index(["scope", "data", "candidate"])
     assert found.loc[("data set", "d", "new"), ["n", "n_missing"]].tolist() == [2, 1]
     empty = found.loc[("data set", "d", "k")]
-    assert (empty["n"], empty["note"]) == (0, "no block where both were scored")
+    assert (empty["n"], empty["note"]) == (0, "nothing where both were scored")
     assert math.isnan(empty["p_holm"])
     assert empty["verdict"] == "no difference shown"
     with warnings.catch_warnings():

@@ -246,7 +246,7 @@ def test_intervals_are_coloured_by_verdict(benchmark_results):
     axes = pl.benchmark_intervals(benchmark_results, FOS, "ps_logistic_scaled")
     titles = [ax.get_title(loc="left") for ax in axes]
     assert titles[0] == "rho 0\n5 seeds"
-    assert titles[3:] == ["all of these\n15 blocks", "across data sets\n3 data sets"]
+    assert titles[3:] == ["all of these\n5 seeds", "across data sets\n3 data sets"]
     here = table[(table["scope"] == "data set") & (table["data"] == "rho 1")].set_index("candidate")
     names = [t.get_text() for t in axes[0].get_yticklabels()]
     colors = {"better": BETTER_COLOR, "worse": WORSE_COLOR, "no difference shown": SAME_COLOR}

@@ -137,7 +137,13 @@ def test_numbers_are_those_of_the_statistics(page, benchmark_results):
         table = benchmark.compare(methods, FOS, "ps_logistic_scaled")
         best = benchmark.best(methods, FOS)
     row = table[(table["scope"] == "these data sets") & (table["candidate"] == "groove")].iloc[0]
-    assert f"+{number(row['mean'])} ({number(row['low'])} to {number(row['high'])})" in page.text
+    assert (
+        f"+{number(row['mean'])} ({number(row['low'])} to {number(row['high'])})" in page.text
+    )  # in the table
+    assert (
+        f"groove +{number(row['mean'])} ({number(row['low_joint'])} to {number(row['high_joint'])})"
+        in page.text
+    )
     first = best[best["best"] & (best["data"] == "rho 1")].iloc[0]
     assert f"rho 1 {first['method']} {number(first['mean'])}" in page.text
     assert table["family"].iloc[0] in page.text
@@ -184,13 +190,18 @@ def test_one_seed_is_a_problem_said_first(few_results):
     assert "Worse:" not in Page(page).text
 
 
-def test_few_blocks_are_said_to_rest_on_intervals_alone(few_results):
+def test_what_few_seeds_can_show_is_said(few_results):
     text = Page(quick(few_results[few_results["data"] == "rho 1"])).text
-    assert (
-        "by 95% intervals alone, of which 1 in 20 excludes 0 by chance: with 3 blocks no p could be small enough"
-        in text
+    assert "The p of a signed-rank test over so many is never below 0.25: it can show nothing" in text
+    assert "learners compared with ps_logistic_scaled on rho 1 (3 seeds)" in text
+    (note,) = findings.design(
+        few_results.merge(pd.DataFrame({"extra": range(3)}), how="cross").assign(
+            seed=lambda t: t["seed"] + 3 * t["extra"]
+        ),
+        0.95,
     )
-    assert "is never below 0.25" in text
+    assert note.level == "finding"
+    assert note.text.endswith("is never below 0.00391.")
 
 
 def test_measured_data_are_told_from_simulated(few_results):
@@ -238,15 +249,18 @@ def test_no_sentence_calls_a_difference_a_win_where_the_interval_holds_zero(seed
     ]
     results = pd.DataFrame(rows).assign(metric="m", better="lower", status="done")
     table = benchmark.compare(results, "m", "ref")
-    text = " ".join(
-        p for note in findings.against_reference(table, "m", 0.95) for p in (note.text, *note.points)
-    )
+    note = findings.against_reference(table, "m", 0.95)[0]
+    lines = dict(point.split(": ", 1) for point in note.points)
     pooled = table[table["scope"] == "these data sets"].set_index("candidate")
     for name, row in pooled.iterrows():
-        said = {w for w in ("Better", "Worse") if re.search(rf"{w}: [^:]*\b{name} [+−]", text)}
-        sure = row["p_holm"] <= 0.05 and not row["low"] <= 0 <= row["high"]
-        assert said == ({row["verdict"].capitalize()} if sure else set())
-        assert sure or re.search(rf"No difference shown: .*\b{name} [+−]", text)
+        said = [key for key, text in lines.items() if re.search(rf"\b{name} [+−]", text)]
+        assert len(said) == 1
+        if row["low"] <= 0 <= row["high"]:
+            assert said == ["No difference shown"]
+        elif row["low_joint"] <= 0 <= row["high_joint"]:
+            assert said == ["Only by an interval of its own, as 1 in 20 is by chance"]
+        else:
+            assert said == [row["verdict"].capitalize()]
 
 
 def test_best_says_when_not_even_the_best_beats_chance():
@@ -275,9 +289,19 @@ def test_aligners_that_lead_in_different_places():
     results = pd.DataFrame(rows).assign(metric="m", better="lower", status="done")
     best = benchmark.best(results, "m", over="aligner")
     assert set(best.loc[best["best"], "method"]) == {"p", "q"}
-    (note,) = findings.aligners(benchmark.ranks(results, "m", "aligner"), best, "m")
-    assert "p has the best mean rank" in note.text
-    assert "q on y (p not told apart on it)" in note.text
+    (note,) = findings.aligners(benchmark.compare(results, "m", "p", over="aligner"), best, "m")
+    assert note.text == "Aligners, by m and over all learners: p leads."
+    assert note.points == (
+        "Shown to be worse, by intervals widened for their number: q",
+        "None has the best mean on every data set: p on x, z, q on y (p not told apart on it)",
+    )
+    same = results.assign(
+        value=results["value"].where(results["aligner"] == "p", 0.15 + 0.1 * rng.normal(size=24))
+    )
+    (note,) = findings.aligners(
+        benchmark.compare(same, "m", "p", over="aligner"), best[best["method"] == "p"], "m"
+    )
+    assert note.points[0] == "Not told apart from it: q"
 
 
 # -- writing, and bad input --------------------------------------------------------------------------------------

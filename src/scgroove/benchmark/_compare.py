@@ -14,7 +14,7 @@ from scipy import stats
 
 from scgroove._registry import UnknownNameError
 from scgroove._types import Float64Array
-from scgroove.benchmark._intervals import ROUNDING, is_constant, stratified_interval
+from scgroove.benchmark._intervals import ROUNDING, is_constant, t_interval
 from scgroove.benchmark._table import (
     Over,
     as_wide,
@@ -51,16 +51,17 @@ def compare(
     """Compare everything with a reference, in pairs, and say what the differences allow to be said.
 
     Values are paired in the same data set, seed and aligner (``over="aligner"``: and learner), turned so that **positive is
-    better than the reference**, and averaged over what is not compared: one difference a block. Seeds are nested in data sets:
-    fifteen blocks of three data sets are not fifteen data sets. Hence up to three kinds of rows, by ``scope``:
+    better than the reference**, and averaged over what is not compared: one difference a block. Seeds are nested in data sets,
+    and simulations with the same seed share cells: fifteen blocks of three data sets and five seeds are not fifteen independent
+    repetitions. Hence up to three kinds of rows, by ``scope``:
 
     ``"data set"``
         One data set; its seeds are the repetitions.
     ``"these data sets"``
-        The mean over the data sets, each weighing the same, were the same ones run with other seeds: the interval is
-        stratified, the signed ranks are those of all blocks. It says nothing of other data sets.
+        The mean over the data sets, each weighing the same; the repetitions are the seeds, of which those are used that
+        have all data sets. What the same data sets would show with other seeds; it says nothing of other data sets.
     ``"across data sets"``
-        One mean difference a data set, and the data sets are the repetitions: what another data set like them would give.
+        One mean difference a data set, and the data sets are the repetitions: what another data set like them would show.
         With three data sets this can show very little, and that is how it is.
 
     Parameters
@@ -92,10 +93,13 @@ def compare(
         ``mean``, ``low``, ``high``, ``sd``, ``interval``
             Of the differences: Student's interval of the mean. NaN with one block; also where the difference is the
             same in every seed, since what repeats itself is no repeated evidence.
+        ``low_joint``, ``high_joint``
+            The interval widened for the number of comparisons of the family (Bonferroni), so that all of them hold
+            together with the confidence asked for.
         ``n``, ``n_missing``, ``n_data``
-            Blocks compared, blocks where either is missing, and data sets.
+            Repetitions compared (seeds, or data sets), repetitions where either is missing, and data sets.
         ``wins``, ``losses``, ``ties``
-            Of the candidate, over blocks.
+            Of the candidate, over repetitions.
         ``p``, ``p_holm``, ``p_smallest``
             Wilcoxon's signed-rank test, two-sided, exact (see :func:`signed_rank`); after Holm's correction over the
             family; and the smallest that p could be with as many differences.
@@ -137,7 +141,7 @@ def compare(
     ...     }
     ... )
     >>> row = compare(results, "m", "r").iloc[0]
-    >>> row["candidate"], row["mean"], int(row["wins"]), row["p"], row["verdict"]
+    >>> row["candidate"], float(row["mean"]), int(row["wins"]), float(row["p"]), row["verdict"]
     ('l', 2.5, 2, 0.5, 'no difference shown')
     """
     level = check_level(level)
@@ -188,56 +192,61 @@ def _differences(
 
 @dataclass(frozen=True)
 class _Scope:
-    """What a row of the table speaks of, and the differences it rests on, those of each stratum apart."""
+    """What a row of the table speaks of, and the differences it rests on: one for each repetition."""
 
     name: str
     data: str
     candidate: str
-    groups: list[Float64Array]
+    values: Float64Array
     n_asked: int
     n_data: int
 
 
 def _scopes(differences: dict[str, pd.Series], every: pd.MultiIndex) -> Iterator[_Scope]:
     """Data set by data set, then pooled."""
-    if "data" not in every.names:
-        for name, d in differences.items():
-            yield _Scope(THESE, "", name, [d.to_numpy()], len(every), 1)
-        return
-    sets = list(every.get_level_values("data").unique())
+    sets = list(every.get_level_values("data").unique()) if "data" in every.names else []
     nested = every.nlevels == 2
     for data in sets if nested else []:
         n_asked = int((every.get_level_values("data") == data).sum())
         for name, d in differences.items():
-            yield _Scope(
-                ONE, data, name, [d[d.index.get_level_values("data") == data].to_numpy()], n_asked, 1
-            )
-    if nested and len(sets) > 1:
+            yield _Scope(ONE, data, name, d[d.index.get_level_values("data") == data].to_numpy(), n_asked, 1)
+    if "data" not in every.names:
         for name, d in differences.items():
-            groups = [group.to_numpy() for _, group in d.groupby("data")]
-            yield _Scope(THESE, "", name, groups, len(every), len(groups))
+            yield _Scope(THESE, "", name, d.to_numpy(), len(every), 1)
+    if nested and len(sets) > 1:
+        n_asked = len(every.get_level_values("seed").unique())
+        for name, d in differences.items():
+            yield _Scope(
+                THESE, "", name, _by_seed(d), n_asked, len(d.index.get_level_values("data").unique())
+            )
     if len(sets) > 1:
         for name, d in differences.items():
             means = d.groupby("data").mean().to_numpy()
-            yield _Scope(ACROSS, "", name, [means], len(sets), len(means))
+            yield _Scope(ACROSS, "", name, means, len(sets), len(means))
+
+
+def _by_seed(d: pd.Series) -> Float64Array:
+    """Mean over the data sets, for each seed that has them all."""
+    grouped = d.groupby("seed")
+    n_data = len(d.index.get_level_values("data").unique())
+    return np.asarray(grouped.mean()[grouped.size() == n_data].to_numpy())
 
 
 def _row(scope: _Scope, level: float, scale: float) -> dict[str, Any]:
     """Return what the differences of a scope say; differences of the size of rounding are none."""
-    groups = [_without_rounding(g, scale) for g in scope.groups if len(g)]
-    values = np.concatenate(groups) if groups else np.empty(0)
-    repeats = _repeats(scope, groups, scale)
-    low, high = (math.nan, math.nan) if repeats else stratified_interval(groups, level)
+    values = _without_rounding(scope.values, scale)
+    repeats = _repeats(scope, values, scale)
+    low, high = (math.nan, math.nan) if repeats else t_interval(values, level)
     test = signed_rank(values)
     return {
         "scope": scope.name,
         "data": scope.data,
         "candidate": scope.candidate,
-        "mean": float(np.mean([g.mean() for g in groups])) if groups else math.nan,
+        "mean": float(values.mean()) if len(values) else math.nan,
         "low": low,
         "high": high,
         "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-        "interval": "stratified t" if len(groups) > 1 else "t",
+        "interval": "t",
         "n": len(values),
         "n_missing": scope.n_asked - len(values),
         "n_data": scope.n_data,
@@ -246,7 +255,7 @@ def _row(scope: _Scope, level: float, scale: float) -> dict[str, Any]:
         "ties": int((values == 0).sum()),
         "p": test.p,
         "p_smallest": test.p_smallest,
-        "note": _note(groups, repeats),
+        "note": _note(scope, repeats),
     }
 
 
@@ -256,20 +265,21 @@ def _without_rounding(values: Float64Array, scale: float) -> Float64Array:
     return np.asarray(np.round(values / unit) * unit)
 
 
-def _repeats(scope: _Scope, groups: Sequence[Float64Array], scale: float) -> bool:
-    """Whether all seeds of each data set gave the very same difference, and not none."""
-    several = any(len(g) > 1 for g in groups) and scope.name != ACROSS
-    return several and all(is_constant(g, scale) for g in groups) and any(g.any() for g in groups)
+def _repeats(scope: _Scope, values: Float64Array, scale: float) -> bool:
+    """Whether all seeds gave the very same difference, and not none."""
+    several = len(values) > 1 and scope.name != ACROSS
+    return several and is_constant(values, scale) and bool(values.any())
 
 
-def _note(groups: Sequence[Float64Array], repeats: bool) -> str:
-    if not groups:
-        return "no block where both were scored"
+def _note(scope: _Scope, repeats: bool) -> str:
     if repeats:
         return "the same difference in every seed: repeated runs, not repeated evidence"
-    if min(len(g) for g in groups) < 2:
-        return "one block" if len(groups) == 1 else "a data set with one block"
-    return ""
+    if len(scope.values) == 1:
+        return "one repetition"
+    if len(scope.values):
+        return ""
+    partly = scope.name == THESE and scope.n_data > 1
+    return "no seed with all data sets" if partly else "nothing where both were scored"
 
 
 class SignedRank(NamedTuple):
@@ -385,8 +395,21 @@ def _corrected(table: pd.DataFrame, over: Over) -> pd.DataFrame:
     parts = []
     for scope, rows in table.groupby("scope", sort=False):
         tests = rows[rows["p"].notna()]
-        parts.append(rows.assign(p_holm=holm(rows["p"]), family=_family(str(scope), tests, over)))
+        low, high = _joint(rows, len(tests))
+        columns = {"p_holm": holm(rows["p"]), "low_joint": low, "high_joint": high}
+        parts.append(rows.assign(**columns, family=_family(str(scope), tests, over)))
     return pd.concat(parts, ignore_index=True)
+
+
+def _joint(rows: pd.DataFrame, n_comparisons: int) -> tuple[Float64Array, Float64Array]:
+    """Intervals of the means, widened for their number; NaN where there is none."""
+    n = rows["n"].to_numpy(dtype=float)
+    error = (1 - rows["level"].to_numpy()) / max(n_comparisons, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        half = stats.t.ppf(1 - error / 2, n - 1) * rows["sd"].to_numpy() / np.sqrt(n)
+    half = np.where(rows["low"].notna(), half, np.nan)
+    mean = rows["mean"].to_numpy()
+    return mean - half, mean + half
 
 
 def _family(scope: str, tests: pd.DataFrame, over: Over) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -26,24 +26,6 @@ def t_interval(values: Float64Array, level: float) -> tuple[float, float]:
         return math.nan, math.nan
     mean = float(values.mean())
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return mean - half, mean + half
-
-
-def stratified_interval(groups: Sequence[Float64Array], level: float) -> tuple[float, float]:
-    """Interval of the mean of group means, where the groups are given and only their members are drawn.
-
-    The variance is the sum of those of the means; degrees of freedom after Welch and Satterthwaite. NaN if a group has
-    fewer than two members.
-    """
-    if not groups or min(len(g) for g in groups) < 2:
-        return math.nan, math.nan
-    mean = float(np.mean([g.mean() for g in groups]))
-    variances = np.array([g.var(ddof=1) / len(g) for g in groups])
-    total = variances.sum()
-    if total == 0:
-        return mean, mean
-    freedom = total**2 / (variances**2 / np.array([len(g) - 1 for g in groups])).sum()
-    half = float(stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(total) / len(groups))
     return mean - half, mean + half
 
 

@@ -73,8 +73,9 @@ def ranks(
     """Rank everything in each block, and say which mean ranks can be told apart.
 
     In each block the best has rank 1; ties share their mean rank. Only cells in which every method was scored are
-    used, so that no method is ranked on easier ones. Seeds are nested in data sets: with ``block=("data", "seed")`` the test
-    speaks of these data sets, with ``("data",)`` of other data sets like them.
+    used, so that no method is ranked on easier ones. The test takes blocks for independent. Blocks of one data set are
+    not, nor are simulations with the same seed, which share cells: with ``block=("data", "seed")`` it sees too many
+    differences. ``("data",)`` is safe, and needs many data sets.
 
     Parameters
     ----------

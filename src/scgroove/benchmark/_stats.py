@@ -101,8 +101,8 @@ def summarise(
     ...     }
     ... )
     >>> row = summarise(results, "m").iloc[0]
-    >>> row["mean"], row["sd"], int(row["n_seeds"]), round(row["low"], 3), round(row["high"], 3)
-    (2.0, 1.0, 3, -0.484, 4.484)
+    >>> [round(float(row[name]), 3) for name in ("mean", "sd", "n_seeds", "low", "high")]
+    [2.0, 1.0, 3.0, -0.484, 4.484]
     """
     make = interval_maker(interval, check_level(level), n_boot, seed)
     columns = _groups(results, by)

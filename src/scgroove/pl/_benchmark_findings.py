@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -44,7 +44,7 @@ def design(results: pd.DataFrame, level: float) -> list[Note]:
     from scgroove import benchmark
 
     done = results[results["status"] == "done"]
-    n_seeds, n_data = done["seed"].nunique(), done["data"].nunique()
+    n_seeds = len(done["seed"].unique())
     if not len(done):
         return [Note("problem", "Nothing was scored. See what failed, below.")]
     if n_seeds < FEW_SEEDS:
@@ -56,14 +56,15 @@ def design(results: pd.DataFrame, level: float) -> list[Note]:
                 + "no difference between methods should be read from this page.",
             )
         ]
-    one, every = (benchmark.signed_rank([1.0] * n).p_smallest for n in (n_seeds, n_seeds * n_data))
-    text = f"Everything rests on {n_seeds} seeds. With so many, the p of a signed-rank test on one data set is never below {p_value(one)}"
-    if one > 1 - level:
-        text += ", so that there the intervals have to tell"
-    if n_data > 1:
-        small = "below 0.0001" if every < 1e-4 else f"as small as {p_value(every)}"
-        text += f"; over all {n_seeds * n_data} blocks of {n_data} data sets it can be {small}"
-    return [Note("caution" if one > 1 - level else "finding", f"{text}.")]
+    smallest = benchmark.signed_rank([1.0] * n_seeds).p_smallest
+    text = f"Everything rests on {n_seeds} seeds. The p of a signed-rank test over so many is never below {p_value(smallest)}"
+    enough = smallest <= 1 - level
+    text += (
+        ""
+        if enough
+        else ": it can show nothing, and the intervals have to tell, which assume that differences scatter normally"
+    )
+    return [Note("finding" if enough else "caution", f"{text}.")]
 
 
 def measured(simulated: dict[str, bool]) -> list[Note]:
@@ -120,7 +121,7 @@ def best_methods(summary: pd.DataFrame, best: pd.DataFrame, metric: str, level: 
     return [
         Note(
             worst,
-            f"{title}: the best mean of each data set ({level:.0%} intervals).",
+            f"{title}: the best mean of each data set ({level:.0%} intervals, not widened for their number).",
             tuple(n.text for n in notes),
         )
     ]
@@ -186,58 +187,43 @@ def near_chance(summary: pd.DataFrame, metric: str) -> list[Note]:
 
 
 def against_reference(table: pd.DataFrame, metric: str, level: float) -> list[Note]:
-    """Say what is better or worse than the reference, over all data sets, and what of that other data sets may expect."""
-    scopes = set(table["scope"])
-    rows = table[table["scope"] == ("these data sets" if "these data sets" in scopes else "data set")]
+    """Say what is better or worse than the reference, over all data sets, and what of that other data sets may expect.
+
+    Better or worse is what stays so when the intervals are widened for their number; what only stands out by its own interval
+    is listed apart.
+    """
+    pooled = "these data sets" in set(table["scope"])
+    rows = table[table["scope"] == ("these data sets" if pooled else "data set")]
     rows = rows.sort_values("mean", ascending=False, kind="stable")
-    by_ranks = _ranks_can_tell(rows, level)
-    verdicts = {name: rows[rows["verdict"] == name] for name in ("better", "worse", "no difference shown")}
-    if by_ranks:
-        sure = rows["p_holm"] <= (1 - level) * (1 + 1e-9)
-        verdicts = {
-            name: part[sure.loc[part.index]]
-            for name, part in verdicts.items()
-            if name != "no difference shown"
-        }
-        verdicts["no difference shown"] = rows[
-            ~rows.index.isin([*verdicts["better"].index, *verdicts["worse"].index])
-        ]
-    parts = [
-        f"{word}: {_some([_against(row, by_ranks) for row in part.to_dict('records')], 5)}"
-        for word, part in verdicts.items()
-        if len(part)
-    ]
-    where = (
-        f"over the {int(rows['n_data'].max())} data sets"
-        if "these data sets" in scopes
-        else f"on {rows['data'].iloc[0]}"
-    )
-    n = int(rows["n"].max())
-    how = (
-        f"where the {level:.0%} interval excludes 0 and p, after Holm's correction for {_counted(len(rows), 'comparison')}, is at "
-        f"most {1 - level:.2g}"
-        if by_ranks
-        else f"by {level:.0%} intervals alone, of which 1 in {1 / (1 - level):.0f} excludes 0 by chance: with {_counted(n, 'block')} no p "
-        f"could be small enough after correction for {_counted(len(rows), 'comparison')}"
-    )
+    groups: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        groups.setdefault(_said_of(row), []).append(_difference(row))
+    where = f"over the {int(rows['n_data'].max())} data sets" if pooled else f"on {rows['data'].iloc[0]}"
+    widened = f", widened for {len(rows)} comparisons (Bonferroni) and given here," if len(rows) > 1 else ""
     text = (
-        f"{_capital(metric_title(metric))}: learners compared with {rows['reference'].iloc[0]} {where} ({_counted(n, 'block')}). Better "
-        f"or worse is said {how}."
+        f"{_capital(metric_title(metric))}: learners compared with {rows['reference'].iloc[0]} {where} "
+        f"({_counted(int(rows['n'].max()), 'seed')}). Better or worse is said where the {level:.0%} interval of the difference{widened} "
+        "excludes 0."
     )
-    points = tuple(_capital(part) for part in parts)
-    return [Note("finding" if by_ranks else "caution", text, points), *_elsewhere(table, metric)]
+    apart = f"Only by an interval of its own, as 1 in {1 / (1 - level):.0f} is by chance"
+    names = {"better": "Better", "worse": "Worse", "apart": apart, "none": "No difference shown"}
+    points = tuple(f"{names[key]}: {_some(groups[key], 5)}" for key in names if key in groups)
+    return [Note("finding", text, points), *_elsewhere(table, metric)]
 
 
-def _ranks_can_tell(rows: pd.DataFrame, level: float) -> bool:
-    """Whether a p could be small enough at all."""
-    return bool((rows["p_smallest"].min() * len(rows)) <= 1 - level)
+def _said_of(row: dict[str, Any]) -> str:
+    """``"better"``, ``"worse"``, ``"apart"`` (by its own interval only) or ``"none"``."""
+    if row["verdict"] not in ("better", "worse"):
+        return "none"
+    holds = not (row["low_joint"] > 0 or row["high_joint"] < 0)
+    return "apart" if holds else str(row["verdict"])
 
 
-def _against(row: dict[str, object], by_ranks: bool) -> str:
-    inner = difference_text(row)
-    if row["verdict"] == "no difference shown" or not by_ranks:
-        return f"{row['candidate']} {inner}"
-    return f"{row['candidate']} {inner.removesuffix(')')}; p {p_value(float(str(row['p_holm'])))})"
+def _difference(row: dict[str, Any]) -> str:
+    """Candidate and difference, with the interval that the sentence rests on."""
+    if _said_of(row) in ("better", "worse"):
+        row = {**row, "low": row["low_joint"], "high": row["high_joint"]}
+    return f"{row['candidate']} {difference_text(row)}"
 
 
 def _elsewhere(table: pd.DataFrame, metric: str) -> list[Note]:
@@ -262,27 +248,38 @@ def _elsewhere(table: pd.DataFrame, metric: str) -> list[Note]:
     return [Note("caution", f"{text}Across data sets no interval excludes 0.")]
 
 
-def aligners(ranks: object, best: pd.DataFrame, metric: str) -> list[Note]:
-    """Say which aligner ranks best, what cannot be told from it, and whether one is best everywhere."""
-    table = ranks.table  # type: ignore[attr-defined]
-    first = str(table["method"].iloc[0])
-    together = [c for c in ranks.cliques if first in c]  # type: ignore[attr-defined]
-    others = [name for name in (together[0] if together else ()) if name != first]
-    text = (
-        f"Aligners, by {metric_title(metric)}: {first} has the best mean rank, {table['mean_rank'].iloc[0]:.2f} of {len(table)} over "
-        f"{_counted(ranks.n_blocks, 'block')}"  # type: ignore[attr-defined]
-    )
-    text += (
-        f"; it cannot be told apart from {_and(others)}."
-        if others
-        else "; it can be told apart from all others."
-    )
+def aligners(table: pd.DataFrame, best: pd.DataFrame, metric: str) -> list[Note]:
+    """Say which aligner is better than which, and whether one is best everywhere.
+
+    Parameters
+    ----------
+    table
+        All aligners compared with the one that leads.
+    best
+        The best aligner of each data set.
+    metric
+        What they were scored by.
+    """
+    leader = str(table["reference"].iloc[0])
+    pooled = "these data sets" in set(table["scope"])
+    rows = table[table["scope"] == ("these data sets" if pooled else "data set")]
+    said = {
+        key: [r["candidate"] for r in rows.to_dict("records") if _said_of(r) == key]
+        for key in ("worse", "apart", "none", "better")
+    }
+    close = [*said["none"], *said["apart"], *said["better"]]
+    text = f"Aligners, by {metric_title(metric)} and over all learners: {leader} leads."
+    points = []
+    if said["worse"]:
+        points.append(f"Shown to be worse, by intervals widened for their number: {_some(said['worse'], 12)}")
+    if close:
+        points.append(f"Not told apart from it: {_some(close, 12)}")
     firsts = best[best["best"]]
     if len(firsts["method"].unique()) > 1:
-        text += f" None has the best mean on every data set: {_some(_bests(best, first), 4)}."
+        points.append(f"None has the best mean on every data set: {_some(_bests(best, leader), 4)}")
     elif len(firsts) > 1:
-        text += f" The best mean is that of {firsts['method'].iloc[0]} on all {len(firsts)} data sets."
-    return [Note("finding", text)]
+        points.append(f"The best mean is that of {firsts['method'].iloc[0]} on all {len(firsts)} data sets")
+    return [Note("finding", text, tuple(points))]
 
 
 def _bests(best: pd.DataFrame, leader: str) -> list[str]:
@@ -321,7 +318,7 @@ def share_of_the_limit(gaps: pd.DataFrame, names: Sequence[str], metric: str) ->
 
 def _share(row: dict[str, float]) -> str:
     inside = f" ({row['low']:.0%} to {row['high']:.0%})" if math.isfinite(row["low"]) else ""
-    return f"{row['mean']:.0%}{inside}"
+    return f"{row['mean']:.0%}{inside}".replace("-", "−")
 
 
 def leading(summary: pd.DataFrame, reference: str, ceilings: Iterable[str] | None) -> list[str]:

@@ -13,6 +13,7 @@ from scgroove.pl._benchmark import (
     BETTER_COLOR,
     SAME_COLOR,
     WORSE_COLOR,
+    decimals,
     is_ceiling,
     metric_title,
     number,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLORS: Final = {"better": BETTER_COLOR, "worse": WORSE_COLOR}
+_MOST_DIGITS: Final = 6
 _NEEDED: Final = ("scope", "data", "candidate", "reference", "metric", "mean", "low", "high", "n", "verdict")
 
 
@@ -43,7 +45,7 @@ def benchmark_intervals(
     """Plot how much better than a reference each learner is: paired differences with intervals, a panel a scope.
 
     To the right of the line: better. Blue and orange: the interval lies on one side of 0; grey: no difference is shown.
-    An arrow: the interval goes on beyond the panel. What a panel speaks of is told by
+    Thin lines: intervals widened for the number of comparisons. An arrow: the interval goes on beyond the panel. What a panel speaks of is told by
     :func:`scgroove.benchmark.compare`.
 
     Parameters
@@ -127,7 +129,7 @@ def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     panels = {}
     for (scope, data), rows in table.groupby(["scope", "data"], sort=False):
         most = int(rows["n"].max())
-        what = "seed" if scope == "data set" else "block" if scope == "these data sets" else "data set"
+        what = "data set" if scope == "across data sets" else "seed"
         title = (
             str(data)
             if data
@@ -197,6 +199,9 @@ def _difference(ax: Axes, y: float, row: Any, reach: tuple[float, float]) -> Non
     if not reach[0] <= row["mean"] <= reach[1]:
         _beyond(ax, y, row["mean"], reach, color)
         return
+    if math.isfinite(row.get("low_joint", math.nan)):
+        joint = [max(row["low_joint"], reach[0]), min(row["high_joint"], reach[1])]
+        ax.plot(joint, [y, y], color=color, linewidth=0.6)
     if math.isfinite(low):
         ax.plot(
             [max(low, reach[0]), min(high, reach[1])],
@@ -241,9 +246,13 @@ def _axis_label(where: Any, table: pd.DataFrame) -> None:
 
 
 def difference_text(row: Any) -> str:
-    """Write a difference with its interval: ``"+0.031 (0.012 to 0.050)"``."""
+    """Write a difference with its interval: ``"+0.031 (0.012 to 0.050)"``, with digits enough to see on which side of 0 it lies."""
     if not math.isfinite(row["mean"]):
         return "–"
+    values = [value for value in (row["mean"], row["low"], row["high"]) if math.isfinite(value)]
+    digits = decimals(values)
+    while digits < _MOST_DIGITS and any(value != 0 and round(value, digits) == 0 for value in values):
+        digits += 1
     sign = "+" if row["mean"] > 0 else ""
-    inside = f" ({number(row['low'])} to {number(row['high'])})" if math.isfinite(row["low"]) else ""
-    return f"{sign}{number(row['mean'])}{inside}"
+    inside = f" ({number(row['low'], digits)} to {number(row['high'], digits)})" if len(values) == 3 else ""
+    return f"{sign}{number(row['mean'], digits)}{inside}"

@@ -21,6 +21,10 @@ _ROW, _BAR = 0.19, 0.085
 
 _WIDTH: Final = 8.2
 
+_CAVEAT: Final = (
+    " Blocks that share a data set or a seed are not independent, so that more is told apart than should be."
+)
+
 
 def benchmark_critical_difference(
     results: pd.DataFrame | Ranks,
@@ -157,10 +161,11 @@ def _names(ax: Axes, ranks: Any, line: float, top: float) -> None:
 
 
 def _caption(ranks: Any) -> str:
-    unit = "data sets" if tuple(ranks.block) == ("data",) else "blocks (data set x seed)"
+    by_data = tuple(ranks.block) == ("data",)
+    unit = "data sets" if by_data else "blocks (data set x seed)"
     lost = f", {ranks.n_dropped} dropped" if ranks.n_dropped else ""
     out = f" Left out: {', '.join(ranks.left_out)}." if ranks.left_out else ""
     return (
         f"{metric_title(ranks.metric)}. Mean rank of each {ranks.over} over {ranks.n_blocks} {unit}{lost}; 1 is best. Bars join what "
-        f"cannot be told apart.\nFriedman p {p_value(ranks.p)}.{out}"
+        f"cannot be told apart.\nFriedman p {p_value(ranks.p)}.{out}{'' if by_data else _CAVEAT}"
     )

@@ -366,7 +366,7 @@ def _add_curves(asked: _Asked, section: _Section) -> None:
     from scgroove.benchmark._table import parameters
 
     rows = asked.table[asked.table["metric"] == section.name]
-    found = parameters(rows)
+    found = parameters(asked.table)
     names = [name for name, n in found.items() if n >= 3] or list(found)[:1]
     aligner = _leading_aligner(asked, section.name)
     several = len(rows["aligner"].unique()) > 1
@@ -401,11 +401,13 @@ def _add_comparison(asked: _Asked, section: _Section) -> None:
         section.reasons["comparison"] = reason
         return
     everything = benchmark.compare(asked.table, section.name, asked.reference, level=asked.level, quiet=True)
+    limits = everything[~everything["candidate"].isin(table["candidate"])]
+    shown = pd.concat([table, limits], ignore_index=True)
     section.figures["comparison"] = [
         _picture(
             f"Differences from {asked.reference} by {section.title}",
             benchmark_intervals,
-            everything,
+            shown,
             ceilings=asked.ceilings,
         )
     ]
@@ -416,30 +418,20 @@ def _add_comparison(asked: _Asked, section: _Section) -> None:
 
 def _compare_table(table: pd.DataFrame) -> Table:
     columns = [
-        "speaks of",
-        "learner",
-        "#better by (interval)",
-        "#wins",
-        "#losses",
-        "#ties",
-        "#p",
-        "#p, Holm",
-        "#smallest p",
-        "verdict",
-        "",
-    ]
+        "speaks of", "learner", "verdict", "#better by (interval)", "#widened for all", "#won, lost, tied", "#p", "#p, Holm",
+        "#smallest p", "",
+    ]  # fmt: skip
     rows = [
         [
             row["data"] or row["scope"],
             row["candidate"],
+            row["verdict"],
             difference_text(row),
-            str(row["wins"]),
-            str(row["losses"]),
-            str(row["ties"]),
+            interval_text(row["low_joint"], row["high_joint"]),
+            f"{row['wins']}, {row['losses']}, {row['ties']}",
             p_value(row["p"]),
             p_value(row["p_holm"]),
             p_value(row["p_smallest"]),
-            row["verdict"],
             row["note"],
         ]
         for row in table.to_dict("records")
@@ -462,8 +454,16 @@ def _add_ranks(asked: _Asked, section: _Section) -> None:
         alt = f"Mean ranks of {over}s by {section.title}"
         section.figures.setdefault("ranks", []).append(_picture(alt, benchmark_critical_difference, ranks))
         if over == "aligner":
-            best = benchmark.best(asked.methods, section.name, over="aligner", level=asked.level)
-            section.aligner_notes += findings.aligners(ranks, best, section.name)
+            section.aligner_notes += _aligner_notes(asked, section.name, str(ranks.table["method"].iloc[0]))
+
+
+def _aligner_notes(asked: _Asked, metric: str, leader: str) -> list[findings.Note]:
+    from scgroove import benchmark
+
+    table = benchmark.compare(asked.methods, metric, leader, over="aligner", level=asked.level, quiet=True)
+    return findings.aligners(
+        table, benchmark.best(asked.methods, metric, over="aligner", level=asked.level), metric
+    )
 
 
 # -- the rest of the page ----------------------------------------------------------------------------------------
