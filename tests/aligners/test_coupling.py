@@ -191,6 +191,23 @@ def test_from_sparse_round_trip() -> None:
         assert coupling.top_matches(1)["target"].tolist() == ["x", "z", "x"]
 
 
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8, np.float16, np.float32, object])
+@pytest.mark.parametrize("form", [np.asarray, sp.coo_matrix, sp.csr_array])
+def test_plans_of_whole_numbers_and_truth_values(form: Callable[..., Any], dtype: type) -> None:
+    plan = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]], dtype=dtype)
+    if form is not np.asarray:
+        plan = form(plan.astype(np.int8 if dtype in (object, np.float16) else dtype))
+    cells = np.arange(3)
+    for coupling in (
+        Coupling.from_sparse(plan),
+        Coupling((CouplingBlock("", cells, cells, plan),), (3, 3)),
+    ):
+        np.testing.assert_allclose(coupling.entropy(), [0, np.log(2), 0], rtol=1e-6)
+        np.testing.assert_allclose(coupling.push(np.array([[1], [3], [7]])), [[1], [2], [7]])
+        assert coupling.mass == 4
+        assert coupling.blocks[0].plan.dtype == (np.float32 if dtype is np.float32 else np.float64)
+
+
 def test_an_empty_coupling_is_fine() -> None:
     empty = Coupling((), (2, 3))
     assert empty.to_sparse().shape == (2, 3)
@@ -442,6 +459,55 @@ def test_keeping_factors_takes_less_memory_than_the_matrix() -> None:
     assert nbytes == {"potentials": 8 * 2 * 500 * 3, "dense": 8 * 500 * 500}
 
 
+# ------------------------------------------------------------------------------------- values that are no numbers
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_bad_value_of_a_matched_cell_is_refused_however_the_plan_is_kept(form: str, bad: float) -> None:
+    coupling = _same_plan(form, 1)
+    i, j = (int(np.flatnonzero(mass > 0)[1]) for mass in (coupling.row_mass(), coupling.column_mass()))
+    x, y = X.copy(), Y.copy()
+    x[i, 1] = y[j, 0] = bad
+    for call, name, cell in (
+        (lambda: coupling.push(y), "y", f"1 of 12 target cells, first in cell 't{j}'"),
+        (lambda: coupling.push(sp.csr_matrix(y)), "y", f"1 of 12 target cells, first in cell 't{j}'"),
+        (lambda: coupling.pull(x), "x", f"1 of 13 source cells, first in cell 's{i}'"),
+        (lambda: coupling.push_mass(x[:, 1]), "weights", f"1 of 13 source cells, first in cell 's{i}'"),
+        (lambda: coupling.pull_mass(y), "weights", f"1 of 12 target cells, first in cell 't{j}'"),
+    ):
+        message = f"{name} holds NaN or infinite values in {cell}, which would spread to every cell matched"
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_values_of_cells_without_mass_are_not_used(form: str) -> None:
+    coupling = _same_plan(form, 1)
+    x, y, zero_x, zero_y = X.copy(), Y.copy(), X.copy(), Y.copy()
+    idle = [*np.flatnonzero(coupling.row_mass() == 0)], [*np.flatnonzero(coupling.column_mass() == 0)]
+    assert 9 in idle[0]  # a cell of a block
+    x[idle[0]], y[idle[1]], zero_x[idle[0]], zero_y[idle[1]] = np.nan, np.nan, 0, 0
+    for kind in (np.asarray, sp.csr_matrix):
+        np.testing.assert_array_equal(coupling.push(kind(y)), coupling.push(kind(zero_y)))
+        np.testing.assert_array_equal(coupling.pull(kind(x)), coupling.pull(kind(zero_x)))
+    np.testing.assert_array_equal(coupling.push_mass(x), coupling.push_mass(zero_x))
+    assert not np.isnan(coupling.pull_mass(y)).any()
+    assert np.isnan(x).any()  # what was given stays as it was
+    # there and back: what pull cannot know of targets without mass does not come back as NaN
+    back = coupling.push(coupling.pull(X))
+    np.testing.assert_array_equal(np.isnan(back).any(axis=1), coupling.row_mass() == 0)
+
+
+def test_large_finite_values_and_truth_values_are_numbers() -> None:
+    large = np.full((4, 1), 1e308)
+    np.testing.assert_allclose(_hand().push(large)[[0, 1, 3]], large[:3])
+    seen = np.array([[True], [False], [True], [True]])
+    np.testing.assert_allclose(_hand().push(seen)[:, 0], [0.25, 1, np.nan, 0])
+    np.testing.assert_allclose(_hand().push(seen.astype(object))[:, 0], [0.25, 1, np.nan, 0])
+    np.testing.assert_allclose(_hand().push_mass(seen[:, 0]), [0, 1.75, 0.25, 0])
+
+
 # ------------------------------------------------------------------------------------------------ sending mass
 
 
@@ -527,6 +593,35 @@ def test_top_k_and_threshold_together_keep_what_both_keep() -> None:
     # of row 0, what is above 0.5 * 10 / 4 = 1.25: two; of row 1, all are above 0.5 / 4, so three, it matters not which
     np.testing.assert_allclose(stored[0], [20 / 3, 10 / 3, 0, 0])
     np.testing.assert_allclose(np.sort(stored[1]), [0, 4 / 3, 4 / 3, 4 / 3])
+
+
+@both
+def test_what_float32_cannot_hold_is_dropped_and_counted(sparse: bool) -> None:
+    plan = np.array([[0.5, 1e-60, 0.0], [0.0, 1e-60, 0.5]])
+    whole = sp.csr_matrix(plan) if sparse else plan
+    coupling = Coupling((CouplingBlock("", np.arange(2), np.arange(3), whole),), (2, 3))
+    stored, report = coupling.sparsify()
+    assert stored.nnz == 2
+    assert stored.data.all()
+    assert report["n_dropped"] == 2
+    assert coupling.sparsify(dtype=np.float64)[0].nnz == 4
+
+
+@both
+def test_how_far_the_columns_of_what_is_stored_are_off_by_hand(sparse: bool) -> None:
+    plan = np.array([[0.3, 0.2], [0.3, 0.2]])
+    whole = sp.csr_matrix(plan) if sparse else plan
+    for b, whole_error, top_error in (
+        (None, 0, 0.8),  # against its own columns (0.6, 0.4): |1 - 0.6| + |0 - 0.4|
+        (np.array([0.5, 0.5]), 0.2, 1.0),
+        (np.array([1.0, 1.0]), 0.5, 0.5),  # relative to the mass wanted
+    ):
+        coupling = Coupling((CouplingBlock("", np.arange(2), np.arange(2), whole, None, b),), (2, 2))
+        assert coupling.sparsify()[1]["column_error_stored"] == pytest.approx(whole_error, abs=1e-6)
+        stored, report = coupling.sparsify(top_k=1)
+        assert report["column_error_stored"] == pytest.approx(top_error)
+        np.testing.assert_allclose(stored.toarray(), [[0.5, 0], [0.5, 0]])
+    assert Coupling((), (2, 3)).sparsify()[1]["column_error_stored"] == 0
 
 
 def test_stored_as_float32_keeps_tiny_masses() -> None:
@@ -679,6 +774,31 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
             r"top_k, the entries kept of a row, must be at least 1, and whole; found 0",
         ),
         (lambda: _hand().to_sparse(2.5), r"top_k, .* must be at least 1, and whole; found 2\.5"),
+        (lambda: _hand().to_sparse(True), r"top_k, .* must be at least 1, and whole; found True"),
+        (lambda: _hand().to_sparse(threshold="low"), r"threshold is a share .*; found 'low'"),
+        (
+            lambda: _hand().push(np.array([["a"]] * 4)),
+            r"y must hold real numbers; found values of type <U1\.",
+        ),
+        (lambda: _hand().pull(np.ones((4, 1)) * 1j), r"x must hold real numbers; found .* complex128\."),
+        (
+            lambda: _hand().push_mass(["a", "b", "c", "d"]),
+            r"weights must hold real numbers; found values of type <U1.*pandas\.get_dummies\(labels\)",
+        ),
+        (
+            lambda: _hand().pull_mass(np.array(["a", 1, 2, 3], dtype=object)),
+            r"weights must hold real numbers; found values of type object",
+        ),
+        (
+            lambda: _hand().push_mass(sp.csr_matrix(np.ones((4, 1)))),
+            r"weights must be dense, .* source cell; found a sparse matrix\. .* pass weights\.toarray\(\)",
+        ),
+        (lambda: Coupling.from_sparse(np.ones(3)), r"plan must be a matrix .*; found shape \(3,\)"),
+        (lambda: Coupling.from_sparse(np.array([["a"]])), r"plan must hold real numbers; found .* <U1"),
+        (
+            lambda: CouplingBlock("a", np.arange(1), np.arange(1), np.array([[1j]])),
+            r"block 'a': a plan must hold real numbers; found values of type complex128",
+        ),
         (
             lambda: _hand().top_matches(0),
             r"n, the number of matches of a cell, must be at least 1, and whole; found 0",

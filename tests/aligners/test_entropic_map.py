@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,10 +67,36 @@ def test_nothing_n_by_m_is_built() -> None:
     assert peak < 120e6  # all weights would take 576 MB
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"epsilon must be positive, relative to the mean cost; found 0"):
-        entropic_map([[0.0]], [[0.0]], [[1.0]], epsilon=0)
-    with pytest.raises(ValueError, match=r"both modalities in one space"):
-        entropic_map([[0.0]], [[0.0, 1.0]], [[1.0]])
-    with pytest.raises(ValueError, match=r"1 source cells are at the origin"):
-        entropic_map([[0.0]], [[1.0]], [[1.0]], cost="cosine")
+ONE = {"x": [[0.0]], "y": [[0.0], [2.0]], "values": [[1.0], [0.0]]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epsilon": 0}, r"epsilon must be positive, relative to the mean cost; found 0\."),
+        ({"epsilon": "auto"}, r"epsilon must be positive, .*; found 'auto'\. Only aligners choose it; 0\.05 is usual"),
+        ({"epsilon": np.inf}, r"epsilon must be positive, .*; found inf\."),
+        ({"epsilon": True}, r"epsilon must be positive, .*; found True\."),
+        ({"cost": "cosin"}, r"cost must be one of 'sqeuclidean', 'cosine'; found 'cosin'\. Did you mean 'cosine'\?"),
+        ({"cost": "euclid"}, r"cost must be one of .*; found 'euclid'\. Did you mean 'sqeuclidean'\?"),
+        ({"cost": "cosine"}, r"1 source cells are at the origin"),
+        ({"y": [[0.0, 1.0]] * 2}, r"both modalities in one space"),
+        ({"y": np.empty((0, 1)), "values": np.empty((0, 1))}, r"both modalities need cells; found 1 source and 0 target cells\. .* nothing to average"),
+        ({"x": np.empty((0, 1))}, r"both modalities need cells; found 0 source and 2 target cells"),
+        ({"values": [1.0, 0.0]}, r"values must have one row a target cell: expected \(2, d\), found \(2,\)\. One number a cell is a matrix too: values\[:, None\]"),
+        ({"values": [[1.0]]}, r"values must have one row a target cell: expected \(2, d\), found \(1, 1\)"),
+        ({"values": sp.csr_matrix((3, 1))}, r"values must have one row a target cell: expected \(2, d\), found \(3, 1\)"),
+        ({"values": [["a"], ["b"]]}, r"values must hold real numbers; found values of type <U1"),
+        ({"values": [[1.0], [np.nan]]}, r"values holds NaN or infinite values in 1 of 2 target cells, first in cell 1, which would spread to every source cell"),
+        ({"values": sp.csr_matrix([[0.0, 1.0], [np.inf, 0.0]])}, r"in 1 of 2 target cells, first in cell 1"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        entropic_map(**{**ONE, **options})
+
+
+def test_whole_numbers_and_truth_values_are_averaged() -> None:
+    for values in ([[4], [2]], sp.csr_matrix([[4], [2]])):
+        assert entropic_map([[1.0]], [[0.0], [2.0]], values)[0].tolist() == [[3]]
+    assert entropic_map([[1.0]], [[0.0], [2.0]], [[True], [False]])[0].tolist() == [[0.5]]

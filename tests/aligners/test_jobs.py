@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
@@ -42,7 +43,7 @@ def test_many_equal_blocks_make_as_many_chunks_as_asked_for() -> None:
     assert [len(part) for part in parts] == [625] * 8
 
 
-@pytest.mark.parametrize("n_jobs", [None, 1, 2, -1])
+@pytest.mark.parametrize("n_jobs", [None, 1, 2, np.int64(2), -1])
 def test_results_come_in_the_order_of_the_items(n_jobs: int | None) -> None:
     sizes = np.random.default_rng(0).integers(1, 100, size=50).tolist()
     with joblib.parallel_config(backend="threading"):
@@ -76,16 +77,16 @@ def test_an_error_in_a_job_is_raised() -> None:
         run(solve, [1, 2, 3, 4], [1, 1, 1, 1], 2)
 
 
-@pytest.mark.parametrize("n_jobs", [0, 1.0, "2", True])
+@pytest.mark.parametrize("n_jobs", [0, 1.0, "2", True, np.int64(0), np.bool_(True)])
 def test_numbers_of_workers_that_are_none(n_jobs: object) -> None:
     with pytest.raises(
         ValueError,
         match=rf"n_jobs must be a number of workers, -1 for all cores, or None for what joblib.parallel_config says; "
-        rf"found {n_jobs!r}\.",
+        rf"found {re.escape(repr(n_jobs))}\.",
     ):
         check_jobs(n_jobs)
 
 
-@pytest.mark.parametrize("n_jobs", [None, 1, 8, -1, -2])
+@pytest.mark.parametrize("n_jobs", [None, 1, 8, -1, -2, np.int64(2), np.int8(-1), np.uint16(3)])
 def test_numbers_of_workers(n_jobs: int | None) -> None:
     check_jobs(n_jobs)

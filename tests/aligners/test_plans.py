@@ -162,6 +162,13 @@ def test_rows_are_scaled_and_kept_as_the_plan_is(name: str) -> None:
     np.testing.assert_allclose(_plans.row_sums(again), by * matrix.sum(axis=1))
 
 
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csr_array])
+def test_masses_of_plans_in_float32_are_summed_in_float64(form: Any) -> None:
+    column = np.array([1e8, *[1.0] * 10], dtype=np.float32)  # 1e8 + 1 is 1e8 in float32
+    assert _plans.column_sums(form(column[:, None])).tolist() == [1e8 + 10]
+    assert _plans.row_sums(form(column[None])).tolist() == [1e8 + 10]
+
+
 def test_memory_of_plans_by_hand() -> None:
     assert _plans.nbytes(PLANS["potentials, squared"][0]) == 8 * (3 + 1) * (N + M)
     assert _plans.nbytes(PLANS["low rank"][0]) == 8 * (2 * (N + M) + 2)

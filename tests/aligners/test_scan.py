@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 
-from scgroove.aligners import EPSILONS, EntropicOT, ExactOT, epsilon_scan
+from scgroove.aligners import EPSILONS, CoOptimalTransport, EntropicOT, ExactOT, epsilon_scan
 
 
 def _data(seed: int = 0):
@@ -52,6 +53,33 @@ def test_default_grid_weights_and_no_warning_for_what_the_table_says() -> None:
     assert table["converged"].tolist() == [True, False]
     assert table["marginal_error"].iloc[1] > 1e-3
     assert epsilon_scan("eot", x, y)["epsilon"].tolist() == sorted(EPSILONS, reverse=True)
+
+
+def test_no_entropy_is_tried_where_the_aligner_takes_it() -> None:
+    x, y, labels = _data(4)
+    table = epsilon_scan("coot", x, y[:, :2], labels, labels, epsilons=(0, 0.1))
+    assert table["epsilon"].tolist() == [0.1, 0.0]
+    exact = CoOptimalTransport(epsilon=0).align(x, y[:, :2], labels, labels)
+    assert table["transport_cost"][1] == table["objective"][1] == exact.evidence["objective"]
+    assert table["epsilon_absolute"][1] == 0
+    assert table["partners"][1] < table["partners"][0]
+    assert epsilon_scan("coot", x, y, epsilons=np.zeros(1))["epsilon"].tolist() == [0]
+
+
+@pytest.mark.parametrize("method", ["eot", "egw"])
+def test_no_entropy_is_refused_where_it_does_not(method: str) -> None:
+    x, y, _ = _data(4)
+    with pytest.raises(ValueError, match=r"epsilon must be positive.* found 0\.0\. .* use method='emd'"):
+        epsilon_scan(method, x, y, epsilons=(0.1, 0))
+
+
+@pytest.mark.parametrize("epsilons", ["auto", ("auto",), 0.1, (0.1, None)])
+def test_what_is_no_list_of_numbers_is_refused(epsilons: Any) -> None:
+    x, y, _ = _data(4)
+    with pytest.raises(
+        ValueError, match=r"epsilons must be numbers, .* such as \(1, 0\.3, 0\.1, 0\.03, 0\.01\)"
+    ):
+        epsilon_scan("eot", x, y, epsilons=epsilons)
 
 
 def test_what_has_no_epsilon_is_refused() -> None:

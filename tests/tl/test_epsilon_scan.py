@@ -42,11 +42,22 @@ def test_rows_are_what_align_gives(screen: Screen) -> None:
     assert "scan" in mdata.uns
 
 
+def test_coot_may_be_scanned_down_to_no_entropy(screen: Screen) -> None:
+    mdata = screen()
+    rep = {"rna": "X", "protein": "X"}
+    scan = sg.tl.epsilon_scan(mdata, "rna", "protein", method="coot", use_rep=rep, epsilons=(0.1, 0))
+    sg.tl.align(mdata, "rna", "protein", method="coot", use_rep=rep, epsilon=0)
+    assert scan["epsilon"].tolist() == [0.1, 0]
+    assert scan["objective"].iloc[1] == pytest.approx(mdata.uns["coupling_rna_protein"]["objective"])
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
         ({"method": "emd"}, TypeError, r"'emd' has no epsilon to scan\. Those that have: 'eot'"),
         ({"epsilons": ()}, ValueError, r"epsilons is empty"),
+        ({"epsilons": (0.1, 0)}, ValueError, r"epsilon must be positive.* use method='emd'"),
+        ({"epsilons": "auto"}, ValueError, r"epsilons must be numbers"),
         ({"epsilons": (0.1, -1)}, ValueError, r"epsilon must be positive"),
         ({"tolerance": 1}, TypeError, r"method 'eot' has no option 'tolerance'"),
         ({"label_key": "no"}, KeyError, r"Label column 'no' not found"),

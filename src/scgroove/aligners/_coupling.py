@@ -19,7 +19,8 @@ from scgroove.aligners import _plans
 from scgroove.aligners._costs import in_slices
 from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._plans import BlockPlan
-from scgroove.aligners._sparsify import Piece, count, fill, keep
+from scgroove.aligners._sparsify import Piece, check_kept, check_number, count, fill, keep
+from scgroove.aligners._values import as_numbers, check_values, is_finite, rows_not_finite, without_rows
 
 THRESHOLD: Final = 1e-3
 """Largest share of the mass of a row that :func:`scgroove.tl.align` drops by default."""
@@ -41,7 +42,8 @@ class CouplingBlock:
     rows, columns
         Positions of the source (n,) and target cells (m,).
     plan
-        Masses (n, m), float64: a dense array or CSR matrix; or their factors, from which they are computed when needed.
+        Masses (n, m), a dense array or CSR matrix of float64 or float32 (whole numbers and truth values become float64);
+        or their factors, from which they are computed when needed.
     a, b
         Masses that the source (n,) and target cells (m,) were to have; None if not known.
     """
@@ -55,6 +57,7 @@ class CouplingBlock:
 
     def __post_init__(self) -> None:
         """Refuse a plan that does not fit its cells, or is not a plan."""
+        object.__setattr__(self, "plan", _as_plan(f"block {self.label!r}: a plan", self.plan))
         if self.plan.shape != (self.rows.size, self.columns.size):
             raise ValueError(
                 f"block {self.label!r}: a plan of {self.rows.size} source and {self.columns.size} target cells "
@@ -116,8 +119,14 @@ class Coupling:
         source_names: Sequence[str] | None = None,
         target_names: Sequence[str] | None = None,
     ) -> Coupling:
-        """Return a coupling of one block from a matrix (n_source, n_target), sparse or dense."""
-        matrix = sp.csr_matrix(plan)
+        """Return a coupling of one block from a matrix (n_source, n_target), sparse or dense.
+
+        Raises
+        ------
+        ValueError
+            If it is no matrix of finite masses of at least 0.
+        """
+        matrix = sp.csr_matrix(_as_plan("plan", plan))
         block = CouplingBlock("", np.arange(matrix.shape[0]), np.arange(matrix.shape[1]), matrix)
         shape = (int(matrix.shape[0]), int(matrix.shape[1]))
         return cls((block,), shape, dict(evidence or {}), source_names, target_names)
@@ -168,11 +177,16 @@ class Coupling:
     @property
     def marginals(self) -> tuple[Float64Array, Float64Array]:
         """Masses a (n_source,) and b (n_target,) that the cells were to have; those that they have, where not known."""
-        a, b = np.zeros(self.shape[0]), np.zeros(self.shape[1])
+        return self._wanted(0), self._wanted(1)
+
+    def _wanted(self, axis: int) -> Float64Array:
+        """Return the masses that source (0) or target cells (1) were to have; those that they have, where not known."""
+        out = np.zeros(self.shape[axis])
         for block in self.blocks:
-            a[block.rows] = _plans.row_sums(block.plan) if block.a is None else block.a
-            b[block.columns] = _plans.column_sums(block.plan) if block.b is None else block.b
-        return a, b
+            cells, known = (block.rows, block.a) if axis == 0 else (block.columns, block.b)
+            sums = _plans.row_sums if axis == 0 else _plans.column_sums
+            out[cells] = sums(block.plan) if known is None else known
+        return out
 
     def marginal_errors(self) -> tuple[float, float]:
         """Return the L1 errors of the source and of the target marginals, computed anew from the plans."""
@@ -215,6 +229,7 @@ class Coupling:
             mass, inner = np.zeros(block.plan.shape[axis]), np.zeros(block.plan.shape[axis])
             for start, stop, part in _plans.slices(block.plan):
                 place = slice(start, stop) if axis == 0 else slice(None)
+                part = part.astype(np.float64, copy=False)  # stored ones are float32
                 mass[place] += _flat_sum(part, 1 - axis)
                 inner[place] += _flat_sum(_times_log(part), 1 - axis)
             kept = mass > 0
@@ -244,7 +259,8 @@ class Coupling:
         for block in self.blocks:
             cells = block.rows if axis == 0 else block.columns
             candidates = block.plan.shape[1 - axis]
-            out[cells] = 1.0 - out[cells] / np.log(candidates) if candidates > 1 else out[cells] * 0.0 + 1.0
+            decided = 1.0 - out[cells] / np.log(candidates) if candidates > 1 else out[cells] * 0.0 + 1.0
+            out[cells] = np.maximum(decided, 0.0)  # rounding
         return out
 
     def label_mass(self, labels_x: Labels | None = None, labels_y: Labels | None = None) -> pd.DataFrame:
@@ -322,9 +338,10 @@ class Coupling:
         Raises
         ------
         ValueError
-            If ``y`` has not one row a target cell.
+            If ``y`` has not one row a target cell, or holds anything but finite numbers in a cell with mass. (Of cells without
+            mass nothing is used, so :meth:`pull` and :meth:`push` go there and back.)
         """
-        values = _checked_rows("y", y, self.shape[1], "target")
+        values = self._values("y", y, "target")
         out = np.full((self.shape[0], values.shape[1]), np.nan, dtype=dtype)
         for block in self.blocks:
             mass = _plans.row_sums(block.plan)
@@ -351,9 +368,9 @@ class Coupling:
         Raises
         ------
         ValueError
-            If ``x`` has not one row a source cell.
+            If ``x`` has not one row a source cell, or holds anything but finite numbers in a cell with mass.
         """
-        values = _checked_rows("x", x, self.shape[0], "source")
+        values = self._values("x", x, "source")
         out = np.full((self.shape[1], values.shape[1]), np.nan, dtype=dtype)
         for block in self.blocks:
             mass = _plans.column_sums(block.plan)
@@ -380,7 +397,7 @@ class Coupling:
         Raises
         ------
         ValueError
-            If there is not one row a source cell.
+            If there is not one row a source cell, the weights are sparse, or one of a cell with mass is no finite number.
         """
         return self._send(weights, "source")
 
@@ -400,16 +417,18 @@ class Coupling:
         Raises
         ------
         ValueError
-            If there is not one row a target cell.
+            If there is not one row a target cell, the weights are sparse, or one of a cell with mass is no finite number.
         """
         return self._send(weights, "target")
 
     def _send(self, weights: npt.ArrayLike, side: Side) -> Float64Array:
-        axis = _axis(side)
-        given = np.asarray(weights, dtype=np.float64)
-        values = _checked_rows(
-            "weights", given[:, None] if given.ndim == 1 else given, self.shape[axis], side
-        )
+        if sp.issparse(weights):
+            raise ValueError(
+                f"weights must be dense, one number or a row of k numbers a {side} cell; found a sparse matrix. The result "
+                f"is dense in any case: pass weights.toarray()."
+            )
+        axis, given = _axis(side), np.asarray(weights)
+        values = self._values("weights", given[:, None] if given.ndim == 1 else given, side)
         out = np.zeros((self.shape[1 - axis], values.shape[1]))
         for block in self.blocks:
             sums, product = (_plans.row_sums, _plans.tdot) if axis == 0 else (_plans.column_sums, _plans.dot)
@@ -418,6 +437,23 @@ class Coupling:
             shares = np.divide(values[own], mass, out=np.zeros((own.size, values.shape[1])), where=mass > 0)
             out[other] = product(block.plan, shares)
         return out[:, 0] if given.ndim == 1 else out
+
+    def _values(self, name: str, given: Any, side: Side) -> Any:
+        """Return values of source or target cells as a matrix of finite numbers, dense or CSR."""
+        axis = _axis(side)
+        values = check_values(name, given, self.shape[axis], side)
+        if is_finite(values):
+            return values
+        bad = rows_not_finite(values)
+        wrong = bad & ((self.row_mass() if axis == 0 else self.column_mass()) > 0)
+        if wrong.any():
+            first, names = int(wrong.argmax()), (self.source_names, self.target_names)[axis]
+            raise ValueError(
+                f"{name} holds NaN or infinite values in {int(wrong.sum())} of {wrong.size} {side} cells, first in cell "
+                f"{first if names is None else repr(names[first])}, which would spread to every cell matched with them. "
+                f"Leave those cells or columns out, or fill the values in."
+            )
+        return without_rows(values, bad)
 
     def top_matches(self, n: int = 5, side: Side = "source") -> pd.DataFrame:
         """Return the n best matches of each cell.
@@ -442,7 +478,7 @@ class Coupling:
             If n is not positive, or there is no such side.
         """
         axis = _axis(side)
-        _check_number("n, the number of matches of a cell,", n)
+        check_number("n, the number of matches of a cell,", n)
         columns: dict[str, list[Any]] = {
             name: [] for name in ("own", "other", "rank", "mass", "probability", "label")
         }
@@ -504,7 +540,8 @@ class Coupling:
         Returns
         -------
         csr_matrix
-            (n_source, n_target). What is left of a row is scaled up to the mass that it had, so row masses are kept.
+            (n_source, n_target). What is left of a row is scaled up to the mass that it had, so row masses are kept; column
+            masses are not (:meth:`sparsify` says how far off they are). Masses that ``dtype`` cannot hold are left out.
 
         Raises
         ------
@@ -522,13 +559,28 @@ class Coupling:
         dtype: npt.DTypeLike = np.float32,
         max_memory_gb: float = 4.0,
     ) -> tuple[sp.csr_matrix, dict[str, Scalar]]:
-        """Return :meth:`to_sparse` and what it cost: ``n_dropped``, ``mass_dropped`` (relative) and ``threshold``."""
-        share = 0.0 if threshold is None else float(threshold)
-        if not 0 <= share < 1:
-            raise ValueError(f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}.")
-        if top_k is not None:
-            _check_number("top_k, the entries kept of a row,", top_k)
+        """Return :meth:`to_sparse` and what it cost.
 
+        Parameters
+        ----------
+        top_k, threshold, dtype, max_memory_gb
+            As for :meth:`to_sparse`.
+
+        Returns
+        -------
+        matrix
+            As of :meth:`to_sparse`.
+        report
+            ``threshold`` and, if given, ``top_k``; ``n_dropped``, entries; ``mass_dropped``, the share of the mass that they
+            held; ``column_error_stored``, the L1 error of the column masses of the matrix against those that the target
+            cells were to have (:attr:`marginals`), relative to the mass.
+
+        Raises
+        ------
+        ValueError, TooLargeError
+            As :meth:`to_sparse`.
+        """
+        share = check_kept(top_k, threshold)
         entry = (np.dtype(dtype).itemsize + 4) / 1e9
         if top_k is None:  # a plan of low rank has no small entries: no need to count them
             low_rank = [b.plan.shape for b in self.blocks if isinstance(b.plan, _plans.LowRankPlan)]
@@ -539,10 +591,17 @@ class Coupling:
         matrix = fill(self._stored(top_k, share), counted, self.shape, dtype)
         report: dict[str, Scalar] = {
             "threshold": share,
-            "n_dropped": counted.n_dropped,
+            "n_dropped": counted.n_dropped + counted.n_entries - int(matrix.nnz),
             "mass_dropped": max(0.0, counted.mass_dropped / counted.mass) if counted.mass > 0 else 0.0,
+            "column_error_stored": self._column_error(matrix),
         }
         return matrix, report if top_k is None else {**report, "top_k": int(top_k)}
+
+    def _column_error(self, matrix: sp.csr_matrix) -> float:
+        """Return how far the column masses of what is stored are from those wanted (L1, relative to the mass)."""
+        wanted = self._wanted(1)
+        mass = float(wanted.sum())
+        return float(np.abs(_plans.column_sums(matrix) - wanted).sum()) / mass if mass > 0 else 0.0
 
     def _check_size(self, needed: float, allowed: float) -> None:
         if needed > allowed:
@@ -636,9 +695,14 @@ def _axis(side: str) -> int:
     return 0 if side == "source" else 1
 
 
-def _check_number(what: str, number: Any) -> None:
-    if not isinstance(number, int | np.integer) or number < 1:
-        raise ValueError(f"{what} must be at least 1, and whole; found {number!r}.")
+def _as_plan(what: str, plan: Any) -> Any:
+    """Return a plan of float64 or float32, dense or CSR, or by its factors."""
+    if _plans.is_factored(plan):
+        return plan
+    matrix = as_numbers(what, plan.tocsr() if sp.issparse(plan) else np.asarray(plan))
+    if matrix.ndim != 2:
+        raise ValueError(f"{what} must be a matrix (source cells, target cells); found shape {matrix.shape}.")
+    return matrix if matrix.dtype in (np.float64, np.float32) else matrix.astype(np.float64)
 
 
 def _flat_sum(part: Any, axis: int) -> Float64Array:
@@ -660,15 +724,6 @@ def _indicator(codes: IntArray) -> tuple[IntArray, sp.csr_matrix]:
         (np.ones(codes.size), (np.arange(codes.size), position)), (codes.size, present.size)
     )
     return present, one_hot
-
-
-def _checked_rows(name: str, values: Any, expected: int, side: str) -> Any:
-    values = values.tocsr() if sp.issparse(values) else np.asarray(values)
-    if values.ndim != 2 or values.shape[0] != expected:
-        raise ValueError(
-            f"{name} must have one row a {side} cell: expected ({expected}, d), found {values.shape}."
-        )
-    return values
 
 
 def _write_means(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from scgroove._registry import near_miss
 from scgroove._types import Float64Array
 from scgroove.aligners._base import check_representations
-from scgroove.aligners._costs import Cost, mean_pairwise_cost, pairwise_cost
+from scgroove.aligners._costs import COSTS, Cost, mean_pairwise_cost, pairwise_cost
+from scgroove.aligners._values import check_values, is_finite, rows_not_finite
 
 BLOCK_VALUES: Final = 2**22
 """Costs, or values, computed at a time (32 MB of float64)."""
@@ -34,9 +37,9 @@ def entropic_map(
     x, y
         Representations of the source cells (n, d) and target cells (m, d) in one space.
     values
-        What to average, (m, p), dense or scipy sparse (kept sparse).
+        What to average, (m, p), dense or scipy sparse (kept sparse). Finite: every cell gets a share of every value.
     epsilon
-        eps, relative to the mean cost between the given cells.
+        eps, relative to the mean cost between the given cells: a positive number.
     cost
         ``"sqeuclidean"`` or ``"cosine"``.
 
@@ -50,17 +53,17 @@ def entropic_map(
     Raises
     ------
     ValueError
-        If the representations do not fit, or eps is not positive.
+        If the representations or values do not fit or are not finite, a side has no cells, eps is no positive number, or
+        the cost is unknown.
 
     References
     ----------
     Pooladian and Niles-Weed 2021, arXiv 2109.12004, equation 9.
     """
     x, y = check_representations(x, y)
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.")
-    held: Any = sp.csr_matrix(values).T if sp.issparse(values) else np.asarray(values, dtype=np.float32)
-    width = int(np.shape(values)[1])
+    checked = _check(x, y, values, epsilon, cost)
+    held: Any = checked.T if sp.issparse(checked) else np.asarray(checked, dtype=np.float32)
+    width = int(checked.shape[1])
     absolute = epsilon * (mean_pairwise_cost(x, y, cost) or 1.0)
     mapped = np.empty((len(x), width), dtype=np.float32)
     step = max(1, BLOCK_VALUES // max(len(y), width))
@@ -70,6 +73,31 @@ def entropic_map(
         block = (held @ weights.T).T if sp.issparse(held) else weights.astype(np.float32) @ held
         mapped[start : start + step] = block
     return mapped, absolute
+
+
+def _check(x: Float64Array, y: Float64Array, values: Any, epsilon: Any, cost: Any) -> Any:
+    """Return the values as a matrix of numbers, dense or CSR; refuse what cannot be used."""
+    if isinstance(epsilon, bool) or not isinstance(epsilon, Real) or not 0 < float(epsilon) < np.inf:
+        chosen = " Only aligners choose it; 0.05 is usual here." if epsilon == "auto" else ""
+        raise ValueError(f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.{chosen}")
+    if cost not in COSTS:
+        near = near_miss(cost, COSTS)
+        hint = f" Did you mean {near!r}?" if near is not None else ""
+        raise ValueError(f"cost must be one of {', '.join(map(repr, COSTS))}; found {cost!r}.{hint}")
+    if not (len(x) and len(y)):
+        raise ValueError(
+            f"both modalities need cells; found {len(x)} source and {len(y)} target cells. Without source cells there is "
+            f"nothing to map, without target cells nothing to average."
+        )
+    found = check_values("values", values, len(y), "target")
+    if not is_finite(found):
+        bad = rows_not_finite(found)
+        raise ValueError(
+            f"values holds NaN or infinite values in {int(bad.sum())} of {bad.size} target cells, first in cell "
+            f"{int(bad.argmax())}, which would spread to every source cell. Leave those cells or columns out, or fill the "
+            f"values in."
+        )
+    return found
 
 
 def _softmax(cost: Float64Array, epsilon: float) -> Float64Array:

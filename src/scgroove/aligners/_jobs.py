@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -76,7 +77,9 @@ def check_jobs(n_jobs: Any) -> None:
     ValueError
         If it is neither None nor an integer other than 0.
     """
-    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0):
+    if n_jobs is None:
+        return
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
         raise ValueError(
             f"n_jobs must be a number of workers, -1 for all cores, or None for what joblib.parallel_config says; "
             f"found {n_jobs!r}."

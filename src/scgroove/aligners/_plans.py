@@ -203,13 +203,13 @@ def _times(left: Any, right: Any) -> Float64Array:
 
 
 def row_sums(plan: Any) -> Float64Array:
-    """Return ``T 1``, (n,)."""
-    return _flat(dot(plan, np.ones((plan.shape[1], 1)))) if is_factored(plan) else _flat(plan.sum(axis=1))
+    """Return ``T 1``, (n,), summed in float64 whatever the plan is kept in."""
+    return _flat(dot(plan, np.ones((plan.shape[1], 1))))
 
 
 def column_sums(plan: Any) -> Float64Array:
-    """Return ``T' 1``, (m,)."""
-    return _flat(tdot(plan, np.ones((plan.shape[0], 1)))) if is_factored(plan) else _flat(plan.sum(axis=0))
+    """Return ``T' 1``, (m,), summed in float64 whatever the plan is kept in."""
+    return _flat(tdot(plan, np.ones((plan.shape[0], 1))))
 
 
 def scaled(plan: Any, rows: Float64Array) -> Any:

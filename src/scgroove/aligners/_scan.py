@@ -40,7 +40,7 @@ def epsilon_scan(
     x, y, labels_x, labels_y
         As for ``align``.
     epsilons
-        eps to try, relative, as the aligner takes them.
+        eps to try, relative, as the aligner takes them: positive, and for ``"coot"`` also 0, no entropy.
     **inputs
         ``weights_x`` and ``weights_y``, as for ``align``.
 
@@ -88,13 +88,28 @@ def epsilon_scan(
             f"'egw_each', 'fgw', 'coot'."
         )
     rows = []
-    for epsilon in check_grid(epsilons):
+    for epsilon in _grid(base, epsilons):
         with warnings.catch_warnings():  # the table says it
             warnings.simplefilter("ignore", ConvergenceWarning)
             made: Any = replace(base, epsilon=epsilon, strict=False)  # type: ignore[call-arg, type-var]
             coupling = made.align(x, y, labels_x, labels_y, **inputs)
         rows.append({"epsilon": epsilon, **_row(coupling)})
     return pd.DataFrame(rows)
+
+
+def _grid(base: Any, epsilons: Sequence[float]) -> list[float]:
+    """Return the eps to try, largest first; 0 among them only if the aligner takes it."""
+    try:
+        given = [float(epsilon) for epsilon in epsilons]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"epsilons must be numbers, relative to the mean cost, such as (1, 0.3, 0.1, 0.03, 0.01); found {epsilons!r}."
+        ) from None
+    positive = [epsilon for epsilon in given if epsilon != 0]
+    if len(positive) == len(given):
+        return check_grid(given)
+    replace(base, epsilon=0.0)  # the aligner says why, if it does not
+    return [*(check_grid(positive) if positive else []), 0.0]
 
 
 def _row(coupling: Coupling) -> dict[str, Any]:

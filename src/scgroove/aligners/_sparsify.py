@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,34 @@ class Count:
     def n_entries(self) -> int:
         """Number of entries that stay."""
         return int(self.indptr[-1])
+
+
+def check_kept(top_k: Any, threshold: Any) -> float:
+    """Return the share of the mass of a row that may be dropped; refuse what cannot be used.
+
+    Raises
+    ------
+    ValueError
+        If ``top_k`` is no number of entries (None: all), or ``threshold`` no share (None: 0).
+    """
+    if top_k is not None:
+        check_number("top_k, the entries kept of a row,", top_k)
+    share = 0.0 if threshold is None else threshold
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= float(share) < 1:
+        raise ValueError(f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}.")
+    return float(share)
+
+
+def check_number(what: str, number: Any) -> None:
+    """Refuse anything but a whole number of at least 1.
+
+    Raises
+    ------
+    ValueError
+        That says ``what`` must be one.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        raise ValueError(f"{what} must be at least 1, and whole; found {number!r}.")
 
 
 def keep(rows: IntArray, columns: IntArray, plan: Any, top_k: int | None, threshold: float) -> Piece:
@@ -105,7 +134,7 @@ def count(pieces: Iterable[Piece], n_rows: int) -> Count:
 def fill(
     pieces: Iterable[Piece], counted: Count, shape: tuple[int, int], dtype: npt.DTypeLike
 ) -> sp.csr_matrix:
-    """Return the matrix, float (n, m), from pieces that were counted."""
+    """Return the matrix, float (n, m), from pieces that were counted; without masses that ``dtype`` cannot hold."""
     indices, data = np.empty(counted.n_entries, dtype=np.int32), np.empty(counted.n_entries, dtype=dtype)
     for piece in pieces:
         ends = np.cumsum(piece.counts)
@@ -114,4 +143,5 @@ def fill(
         indices[place], data[place] = piece.columns, piece.values
     matrix = sp.csr_matrix((data, indices, counted.indptr), shape=shape)
     matrix.sort_indices()
+    matrix.eliminate_zeros()
     return matrix

@@ -39,7 +39,7 @@ def epsilon_scan(
     source, target
         Names of the modalities.
     epsilons
-        eps to try, relative to the mean cost.
+        eps to try, relative to the mean cost: positive, and for ``"coot"`` also 0, no entropy.
     label_key, use_rep, method, labelled, unlabeled_category, weight_key, structure_rep, **options
         As for :func:`scgroove.tl.align`; the method must have an eps.
     key_added
