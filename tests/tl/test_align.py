@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import mudata
 import numpy as np
@@ -18,10 +21,13 @@ from scgroove.aligners import (
     ALIGNERS,
     ConvergenceError,
     ConvergenceWarning,
+    Coupling,
+    CouplingBlock,
     EntropicOT,
     ExactOT,
     TooLargeError,
 )
+from scgroove.aligners._plans import LowRankPlan
 
 Screen = Callable[..., mudata.MuData]
 
@@ -129,6 +135,7 @@ def test_a_category_may_stand_for_no_label(screen: Screen) -> None:
     evidence = mdata.uns["coupling_rna_protein"]
     assert evidence["labels"].tolist() == ["g00", "g01", "g03"]
     assert evidence["n_source_unlabelled"] == 12
+    assert evidence["unlabeled_category"] == "g02"
 
 
 def test_unlabelled_alignment_needs_no_labels(screen: Screen) -> None:
@@ -147,7 +154,8 @@ def test_options_key_added_and_threshold(screen: Screen) -> None:
     sg.tl.align(
         mdata, "rna", "protein", key_added="sharp", epsilon=0.01, cost="cosine", label_weights="equal"
     )
-    sg.tl.align(mdata, "rna", "protein", key_added="wide", epsilon=1.0, threshold=0.2)
+    with pytest.warns(ConvergenceWarning, match=r"Lower threshold \(now 0\.2\)"):
+        sg.tl.align(mdata, "rna", "protein", key_added="wide", epsilon=1.0, threshold=0.2)
     assert list(mdata.obsp) == ["sharp", "wide"]
     sharp, wide = mdata.uns["sharp"], mdata.uns["wide"]
     assert (sharp["epsilon"], sharp["cost"], sharp["label_weights"]) == (0.01, "cosine", "equal")
@@ -256,13 +264,142 @@ def test_weights_of_cells(screen: Screen) -> None:
 
 def test_only_the_best_matches_are_stored(screen: Screen) -> None:
     mdata = screen()
-    sg.tl.align(mdata, "rna", "protein", epsilon=1.0, top_k=3)
+    with pytest.warns(ConvergenceWarning, match="differs from what was found"):
+        sg.tl.align(mdata, "rna", "protein", epsilon=1.0, top_k=3)
     stored = sg.get.coupling(mdata, "rna", "protein").to_sparse()
     assert np.diff(stored.indptr).tolist() == [3] * 48
     assert mdata.uns["coupling_rna_protein"]["top_k"] == 3
     best = sg.get.coupling(mdata, "rna", "protein").top_matches(1)
     assert set(best["source"]) == set(mdata["rna"].obs_names)
     assert set(best["target"]) <= set(mdata["protein"].obs_names)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "knob"),
+    [
+        ("eot", {"top_k": 1}, r"only the 1 largest entries of a row are kept\. Raise top_k \(now 1\)"),
+        ("eot", {"threshold": 0.9}, r"small entries are dropped\. Lower threshold \(now 0\.9\)"),
+        ("uot", {"top_k": 1}, r"Raise top_k \(now 1\)"),
+    ],
+)
+def test_the_evidence_says_what_holds_for_what_is_stored(
+    screen: Screen, method: str, options: dict[str, Any], knob: str
+) -> None:
+    mdata = screen()
+    with pytest.warns(ConvergenceWarning, match=knob) as caught:
+        sg.tl.align(mdata, "rna", "protein", method=method, epsilon=1.0, **options)
+    evidence = mdata.uns["coupling_rna_protein"]
+    columns = sg.get.coupling(mdata, "rna", "protein").column_mass()
+    # in uns, that of the coupling that was found; all cells were to have 1/48
+    assert evidence["column_error_stored"] == pytest.approx(np.abs(columns - 1 / 48).sum(), rel=1e-6)
+    assert evidence["column_error_stored"] > evidence["column_error"] + 1e-3
+    message = str(caught[-1].message)
+    assert f"scgroove.aligners.get({method!r})(...).align(x, y)" in message
+    assert (
+        f"its column masses are off by {evidence['column_error_stored']:.1e} of the mass, those found by "
+        f"{evidence['column_error']:.1e}" in message
+    )
+    assert caught[-1].filename == __file__
+
+
+@pytest.mark.parametrize("method", ["eot", "uot", "emd", "egw", "snn", "nn", "uniform"])
+def test_no_warning_where_storing_changes_nothing(screen: Screen, method: str) -> None:
+    mdata = screen()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        sg.tl.align(mdata, "rna", "protein", method=method)
+    evidence = mdata.uns["coupling_rna_protein"]
+    assert evidence["column_error_stored"] == pytest.approx(evidence["column_error"], abs=1e-4)
+
+
+def test_the_memory_allowed_holds_for_what_is_stored(screen: Screen) -> None:
+    options: dict[str, Any] = {"labelled": False, "epsilon": 1.0, "threshold": 0, "backend": "pot"}
+    mdata = screen()
+    # 48 * 48 entries of 8 bytes: 18 kB
+    with (
+        mock.patch.object(EntropicOT, "estimate_memory", return_value=0.0),
+        pytest.raises(
+            TooLargeError, match=r"a matrix of this coupling .* max_memory_gb=1\.5e-05.*or raise max"
+        ),
+    ):
+        sg.tl.align(mdata, "rna", "protein", max_memory_gb=15e-6, **options)
+    assert not mdata.uns.keys() & {"coupling_rna_protein"}
+    with mock.patch.object(EntropicOT, "estimate_memory", return_value=0.0):
+        sg.tl.align(mdata, "rna", "protein", max_memory_gb=20e-6, **options)
+    assert mdata.obsp["coupling_rna_protein"].nnz == 48 * 48
+    with mock.patch.object(Coupling, "sparsify", side_effect=TooLargeError) as stored:
+        with pytest.raises(TooLargeError):
+            sg.tl.align(mdata, "rna", "protein", max_memory_gb=7.0)
+        assert stored.call_args.kwargs == {"max_memory_gb": 7.0}
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 1.0}, {"threshold": "low"}, {"top_k": 0}, {"top_k": 1.5}, {"top_k": True}]
+)
+def test_how_to_store_is_checked_before_the_work(screen: Screen, options: dict[str, Any]) -> None:
+    with (
+        mock.patch.object(EntropicOT, "align", side_effect=AssertionError("aligned")),
+        pytest.raises(ValueError, match=rf"{next(iter(options))}.*; found"),
+    ):
+        sg.tl.align(screen(), "rna", "protein", **options)
+
+
+def test_truth_values_are_a_representation(screen: Screen) -> None:
+    mdata = screen()
+    seen = {m: np.asarray(mdata[m].X)[:, :5] > 0 for m in ("rna", "protein")}
+    for m, own in seen.items():
+        mdata[m].obsm["seen"], mdata[m].obsm["number"] = sp.csr_matrix(own), own.astype(float)
+        mdata[m].obsm["frame"] = pd.DataFrame(own, index=mdata[m].obs_names)
+    for rep in ("seen", "frame", "number"):
+        sg.tl.align(mdata, "rna", "protein", use_rep=rep, key_added=rep)
+    np.testing.assert_array_equal(_matrix(mdata, key="seen"), _matrix(mdata, key="number"))
+    np.testing.assert_array_equal(_matrix(mdata, key="frame"), _matrix(mdata, key="number"))
+    mdata["rna"].layers["seen"] = np.asarray(mdata["rna"].X) > 0
+    sg.tl.align(mdata, "rna", "protein", method="egw", use_rep={"rna": "seen", "protein": "X"})
+
+
+@dataclass(frozen=True)
+class _Foreign:
+    """An aligner that is none of ours: it says nothing of how it came to its coupling."""
+
+    name = "foreign"
+    whole: bool = False
+    rank: int | None = None
+
+    def align(self, x: Any, y: Any, labels_x: Any = None, labels_y: Any = None) -> Coupling:
+        if self.rank is not None:
+            q, r = (np.full((len(z), 1), 1 / len(z)) for z in (x, y))
+            block = CouplingBlock("", np.arange(len(x)), np.arange(len(y)), LowRankPlan(q, r, np.ones(1)))
+            return Coupling((block,), block.plan.shape)
+        made = EntropicOT().align(x, y, labels_x, labels_y)
+        return Coupling.from_sparse(made.to_sparse()) if self.whole else replace(made, evidence={})
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_aligners_of_others_need_say_nothing(screen: Screen, labelled: bool, whole: bool) -> None:
+    mdata, own = screen(), screen()
+    with mock.patch.dict(ALIGNERS._items, {"foreign": _Foreign}), warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        sg.tl.align(mdata, "rna", "protein", method="foreign", labelled=labelled, whole=whole, threshold=0)
+        coupling = sg.get.coupling(mdata, "rna", "protein")
+    sg.tl.align(own, "rna", "protein", labelled=labelled, threshold=0)
+    expected = sg.get.coupling(own, "rna", "protein")
+    np.testing.assert_allclose(coupling.to_dense(), expected.to_dense(), rtol=1e-5, atol=1e-9)
+    assert coupling.labels == ([""] if whole or not labelled else expected.labels)
+    assert coupling.marginal_errors() == (0, 0)  # nothing is known of the masses that were wanted
+
+
+def test_plans_of_low_rank_are_stored_in_part_and_say_so(screen: Screen) -> None:
+    mdata = screen(n_cells_per_label=20)
+    with mock.patch.dict(ALIGNERS._items, {"foreign": _Foreign}):
+        with pytest.warns(ConvergenceWarning, match=r"only the 50 largest .* Raise top_k \(now 50\)"):
+            sg.tl.align(mdata, "rna", "protein", method="foreign", labelled=False, rank=1)
+        assert mdata.uns["coupling_rna_protein"]["column_error_stored"] > 0.1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            sg.tl.align(mdata, "rna", "protein", method="foreign", labelled=False, rank=1, top_k=80)
+        assert mdata.uns["coupling_rna_protein"]["column_error_stored"] < 1e-6
 
 
 def test_survives_h5mu(screen: Screen, tmp_path: Path) -> None:
@@ -361,6 +498,7 @@ def _stale(mdata: mudata.MuData) -> None:
         (None, {"epsilom": 1}, TypeError, r"method 'eot' has no option 'epsilom'\. Did you mean 'epsilon'\? Its options: .*epsilon"),
         (None, {"method": "emd", "epsilon": 1}, TypeError, r"method 'emd' has no option 'epsilon'"),
         (None, {"epsilon": -1}, ValueError, r"epsilon must be positive"),
+        (None, {"threshold": None, "top_k": -1}, ValueError, r"top_k, the entries kept of a row, must be at least 1"),
         (None, {"threshold": 2}, ValueError, r"threshold is a share of the mass of a row"),
         (None, {"weight_key": "lable"}, KeyError, r"weight_key='lable': no such column in mdata\.mod\['rna'\]\.obs, .* Did you mean 'label'"),
         (None, {"weight_key": "label"}, ValueError, r"weight_key='label': the column of 'rna' must hold numbers"),

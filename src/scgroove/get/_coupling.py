@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
 from scgroove.aligners import Coupling
+from scgroove.get._blocks import ChangedError, blocks_of
 from scgroove.get._inputs import check_pair
 from scgroove.get._union import union_rows
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 def coupling(mdata: MuData, source: str, target: str, key: str | None = None) -> Coupling:
     """Return the coupling of two modalities, rows for source cells and columns for target cells.
+
+    It is what is stored: float32, and without the entries that :func:`scgroove.tl.align` dropped. Blocks, labels and the
+    masses that cells were to have are put together from the columns of ``obs`` that it was made with, as they are now.
 
     Parameters
     ----------
@@ -31,13 +37,24 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     Returns
     -------
     Coupling
-        (n_source, n_target), in the order of the cells of the modalities, with the evidence stored beside it.
-        ``.to_sparse()`` is the matrix.
+        (n_source, n_target), in the order of the cells of the modalities, with the evidence stored beside it: one block a
+        label, or a single one. ``.to_sparse()`` is the matrix.
+
+        For a subset of the cells, or without the weight column, the blocks are known but not the masses that the cells were
+        to have: ``.marginals`` are those that they have. A matrix without evidence is a single block.
 
     Raises
     ------
     ValueError
-        If a modality is unknown, or there is no such coupling; the message gives the call that makes it.
+        If a modality is unknown, there is no such coupling, or it goes from other modalities to others; the message gives
+        the call that makes it, or reads it.
+
+    Warns
+    -----
+    UserWarning
+        If the label column is gone, or other cells belong to a label now. The coupling is a single block without labels then,
+        since nobody knows who the candidates of a cell were: ``.confidence()`` and ``.label_mass()`` are not those of a labelled
+        coupling. Masses, and what is computed from them alone, stay right.
 
     Examples
     --------
@@ -48,10 +65,43 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     name = key if key is not None else _keys.coupling(source, target)
     if name not in mdata.obsp:
         raise UnknownNameError(_missing(mdata, source, target, key, name))
+    evidence = dict(mdata.uns.get(name, {}))
+    _check_direction(mdata, source, target, name, evidence)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     matrix = sp.csr_matrix(mdata.obsp[name])[rows][:, columns]
-    names = (mdata.mod[m].obs_names.to_numpy(dtype=object) for m in (source, target))
-    return Coupling.from_sparse(matrix, dict(mdata.uns.get(name, {})), *names)
+    names = [mdata.mod[m].obs_names.to_numpy(dtype=object) for m in (source, target)]
+    if not {"labelled", "labels"} <= set(evidence):
+        return Coupling.from_sparse(matrix, evidence, *names)
+    try:
+        blocks = blocks_of(mdata, source, target, matrix, evidence)
+    except ChangedError as error:
+        warnings.warn(
+            f"the labels that the coupling {name!r} was made with are not known: {error}. It is returned as one block without "
+            f"labels, so that confidence and label_mass are not those of a labelled coupling. Put the column back as it was, or "
+            f"align again with scgroove.tl.align(mdata, {source!r}, {target!r}).",
+            UserWarning,
+            stacklevel=2,
+        )
+        return Coupling.from_sparse(matrix, evidence, *names)
+    return Coupling(blocks, (len(names[0]), len(names[1])), evidence, *names)
+
+
+def _check_direction(mdata: MuData, source: str, target: str, name: str, evidence: Mapping[str, Any]) -> None:
+    """Refuse a coupling from other modalities to others: its matrix would be read at the wrong cells."""
+    if not {"source", "target"} <= set(evidence):
+        return
+    made = (str(evidence["source"]), str(evidence["target"]))
+    if made == (source, target):
+        return
+    if not set(made) <= set(mdata.mod):
+        advice = f"If these were renamed, say so: mdata.uns[{name!r}].update(source={source!r}, target={target!r})."
+    else:
+        advice = f"Read it with scgroove.get.coupling(mdata, {made[0]!r}, {made[1]!r}, key={name!r})"
+        backwards = made == (target, source)
+        advice += "; its pull and pull_mass go the other way." if backwards else "."
+    raise ValueError(
+        f"the coupling {name!r} goes from {made[0]!r} to {made[1]!r}, not from {source!r} to {target!r}. {advice}"
+    )
 
 
 def _missing(mdata: MuData, source: str, target: str, key: str | None, name: str) -> str:

@@ -155,6 +155,8 @@ def representation(
     _check_dense(values, modality, key, max_memory_gb)
     values = to_memory(values)
     array = np.asarray(values.toarray() if sp.issparse(values) else values)
+    if array.dtype == np.bool_:  # measured or not, open or closed: 1 or 0
+        array = array.astype(np.float32)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
         raise ValueError(
             f"{key!r} of {modality!r} must be a numeric matrix (cells, dimensions); found {array.dtype} of shape "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,8 @@ import numpy as np
 
 from scgroove import _keys, aligners
 from scgroove._registry import near_miss
+from scgroove.aligners._base import BAD_MARGINAL
+from scgroove.aligners._sparsify import check_kept
 from scgroove.get._inputs import (
     PerModality,
     check_pair,
@@ -88,10 +91,13 @@ def align(
         Share of the mass of a row that may be dropped by storing only the entries that matter; rows are
         scaled to keep their mass. 0 keeps everything.
     top_k
-        Store the largest entries of each row only, this many; default all, or 50 for plans of low rank (``rank=``).
+        Store the largest entries of each row only, this many; default all, or 50 for plans of low rank (``rank=``). Rows
+        keep their mass, columns do not: what is stored is another coupling than the one that was found, the more so the
+        smaller ``top_k``. Its evidence has ``column_error_stored`` beside ``column_error``.
     **options
         Of the method, such as ``epsilon`` (relative to the mean cost, or ``"auto"``), ``cost``, ``label_weights``,
-        ``n_jobs``, ``backend``, ``strict`` or ``max_memory_gb``: see its class in :mod:`scgroove.aligners`.
+        ``n_jobs``, ``backend``, ``strict`` or ``max_memory_gb`` (of the solution and of the stored matrix): see its class in
+        :mod:`scgroove.aligners`.
 
     Returns
     -------
@@ -104,13 +110,16 @@ def align(
         ``mdata.uns[key_added]``
             Its evidence: errors of the marginals (L1, relative to the mass), converged, objective, absolute
             eps of each label, seconds, labels and cells left out, options, versions; for ``"coot"`` also
-            ``feature_coupling``, (d_source, d_target).
+            ``feature_coupling``, (d_source, d_target). All of this is about the coupling that was found. About what is
+            stored of it: ``n_dropped``, ``mass_dropped``, ``threshold``, ``top_k`` and ``column_error_stored``, the L1 error
+            of its column masses, relative to the mass.
 
     Raises
     ------
     ValueError
         If a modality, a representation or the method is unknown, values are not finite, the spaces differ, weights are
-        negative, or no label is shared; or the problem is too large for ``max_memory_gb``. ``mdata`` is unchanged then.
+        negative, no label is shared, or ``threshold`` or ``top_k`` cannot be used; or the problem or its result is too large
+        for ``max_memory_gb``. ``mdata`` is unchanged then.
     KeyError
         If a modality has no such label or weight column. ``mdata`` is unchanged then.
     TypeError
@@ -121,7 +130,8 @@ def align(
     Warns
     -----
     ConvergenceWarning
-        If the marginals are off by more than 0.1 % of the mass, or the solver gave up.
+        If the marginals are off by more than 0.1 % of the mass, or the solver gave up; or if the columns of what is stored
+        are off by 0.1 % more than those of the coupling.
 
     See Also
     --------
@@ -135,12 +145,12 @@ def align(
     --------
     >>> scgroove.tl.align(mdata, "rna", "prot", label_key="label")  # doctest: +SKIP
     >>> scgroove.get.coupling(mdata, "rna", "prot")  # doctest: +SKIP
-    Coupling(12782 source x 5597 target cells, 1 blocks, method=eot, converged=True)
     >>> scgroove.tl.align(
     ...     mdata, "rna", "prot", method="egw", use_rep={"rna": "X_pca", "prot": "X"}
     ... )  # doctest: +SKIP
     """
     check_pair(mdata, source, target)
+    check_kept(top_k, threshold)
     aligner = construct(method, options)
     labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
     x, y = inputs_of(mdata, source, target, aligner, use_rep)
@@ -152,12 +162,48 @@ def align(
     key = key_added if key_added is not None else _keys.coupling(source, target)
     used = {"use_rep": use_rep, "label_key": label_key if labelled else None, "weight_key": weight_key}
     names = {**used, "structure_rep": structure_rep}
-    matrix, dropped = coupling.sparsify(top_k, threshold)
-    evidence = dict(coupling.evidence)
+    limit = {"max_memory_gb": aligner.max_memory_gb} if hasattr(aligner, "max_memory_gb") else {}
+    matrix, dropped = coupling.sparsify(top_k, threshold, **limit)
+    evidence = {**_known_labels(coupling, labelled), **coupling.evidence}
     del coupling  # a large one is not to stand in memory beside what is stored of it
     evidence |= {**dropped, **told(source, target, names)}
+    if labelled and unlabeled_category is not None:
+        evidence["unlabeled_category"] = unlabeled_category
+    _warn_of_storing(evidence, method)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = evidence
+
+
+def _known_labels(coupling: aligners.Coupling, labelled: bool) -> dict[str, Any]:
+    """Return what :func:`scgroove.get.coupling` needs for the blocks, where the aligner does not say it itself."""
+    if labelled and not all(coupling.labels):
+        return {}
+    return {"labelled": labelled, "labels": np.array(coupling.labels, dtype=object)}
+
+
+def _warn_of_storing(evidence: Mapping[str, Any], method: str) -> None:
+    """Warn if the columns of what is stored are farther off than those of the coupling."""
+    stored, found = float(evidence["column_error_stored"]), float(evidence.get("column_error", 0.0))
+    if stored - found <= BAD_MARGINAL:
+        return
+    top_k = evidence.get("top_k")
+    small = (
+        f"only the {top_k} largest entries of a row are kept"
+        if top_k is not None
+        else "small entries are dropped"
+    )
+    knob = (
+        f"Raise top_k (now {top_k})"
+        if top_k is not None
+        else f"Lower threshold (now {evidence['threshold']:g})"
+    )
+    warnings.warn(
+        f"what is stored of this coupling, and used from now on, differs from what was found: its column masses are off by "
+        f"{stored:.1e} of the mass, those found by {found:.1e}, since {small}. {knob}; or take the coupling "
+        f"itself, which needs no matrix, from scgroove.aligners.get({method!r})(...).align(x, y).",
+        aligners.ConvergenceWarning,
+        stacklevel=3,
+    )
 
 
 def told(source: str, target: str, names: Mapping[str, PerModality | None]) -> dict[str, str]:
