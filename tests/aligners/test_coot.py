@@ -375,7 +375,7 @@ def test_exact_plans_are_sparse_and_large_entropic_ones_are_potentials() -> None
         ({"backend": "cuda"}, r"backend must be one of"),
         ({"tol_outer": 0}, r"tol_outer must be positive, such as 1e-7; found 0"),
         ({"max_outer": 0}, r"max_outer must be an integer of at least 1; found 0"),
-        ({"n_starts": 2.0}, r"n_starts must be an integer of at least 1; found 2\.0"),
+        ({"n_starts": 2.5}, r"n_starts must be a whole number; found 2\.5"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:

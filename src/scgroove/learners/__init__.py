@@ -1,5 +1,37 @@
 """Learners: what makes a representation. MuData in, one array a modality out."""
 
 from scgroove.learners._base import LEARNERS, Learner, LearnerOutputError, check_output, construct, get
+from scgroove.learners._ceiling import OracleLatent
+from scgroove.learners._classical import (
+    LabelCCA,
+    LinearDiscriminants,
+    PrincipalComponents,
+    RandomRepresentation,
+)
+from scgroove.learners._external import DiagviLearner, GlueLearner, MoscotLearner, unavailable_reason
+from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
+from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
 
-__all__ = ["LEARNERS", "Learner", "LearnerOutputError", "check_output", "construct", "get"]
+__all__ = [
+    "LEARNERS",
+    "PENALTY_GRID",
+    "DiagviLearner",
+    "GlueLearner",
+    "GroupProcrustes",
+    "LDAProcrustes",
+    "LabelCCA",
+    "Learner",
+    "LearnerOutputError",
+    "LinearDiscriminants",
+    "LogisticPropensity",
+    "MoscotLearner",
+    "OracleLatent",
+    "PCAProcrustes",
+    "PrincipalComponents",
+    "RandomRepresentation",
+    "ScaledLogisticPropensity",
+    "check_output",
+    "construct",
+    "get",
+    "unavailable_reason",
+]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scgroove._measure import measured
 from scgroove._registry import Registry, near_miss
 from scgroove._types import FloatArray
+from scgroove.data import check_modalities
 from scgroove.learners._screen import Screen
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Learner(ABC):
             If the data are not as described, or the learner needs what they lack.
         """
         screen = Screen.read(mdata, label_key, modalities, unlabeled_category)
+        self.__dict__.pop("modalities_", None)  # if this fit fails, nothing is fitted
         self.evidence: dict[str, Any] = {}
         with measured(self.evidence, "fit_seconds", "peak_memory_mb"):
             self._fit(screen, seed)
@@ -115,6 +117,8 @@ class Learner(ABC):
         ------
         RuntimeError
             If the learner is not fitted.
+        TypeError, KeyError, ValueError
+            If it is no MuData, or a modality is missing or has other features.
         LearnerOutputError
             If it made values that are not finite or of the wrong shape.
         """
@@ -122,6 +126,7 @@ class Learner(ABC):
             raise RuntimeError(
                 f"{type(self).__name__} is not fitted: call .fit(mdata) before .transform(mdata)."
             )
+        check_modalities(mdata, self.modalities_)
         with measured(self.evidence, "transform_seconds"):
             found = self._transform(mdata)
         return check_output(self.name, found, mdata, self.modalities_, aligned=self.aligned)
@@ -188,6 +193,15 @@ def construct(name: str, options: Mapping[str, Any] | None = None) -> Any:
     return cls(**(options or {}))
 
 
+def _as_array(name: str, modality: str, found: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(found)
+    except Exception as error:  # rows of different lengths, a tensor on another device, ...
+        raise LearnerOutputError(
+            f"learner {name!r} must return an array for {modality!r}; found {type(found).__name__}, which is none: {error}"
+        ) from error
+
+
 def check_output(
     name: str, found: Any, mdata: MuData, modalities: Sequence[str], *, aligned: bool
 ) -> dict[str, npt.NDArray[Any]]:
@@ -206,7 +220,7 @@ def check_output(
         )
     out: dict[str, npt.NDArray[Any]] = {}
     for m in modalities:
-        z = np.asarray(found[m])
+        z = _as_array(name, m, found[m])
         n = mdata.mod[m].n_obs
         if z.ndim != 2 or z.shape[0] != n or z.shape[1] == 0 or z.dtype.kind not in "fiub":
             raise LearnerOutputError(

@@ -76,9 +76,10 @@ def mean_reciprocal_rank(
     metric: Metric = "euclidean",
     block_size: int | None = None,
 ) -> float:
-    """Return the mean of one over the rank of the true match; 1 is perfect, ``(1 + 1/2 + ... + 1/n) / n`` chance.
+    """Return the mean of one over the rank of the true match; 1 is perfect.
 
-    The nearest candidate has rank 1; where the match ties with others, the mean over all orders of the ties counts.
+    The nearest candidate has rank 1; where the match ties with others, the mean over all orders of the ties counts. By
+    chance among n candidates it is ``(1 + 1/2 + ... + 1/n) / n``.
     Mean over cells, then over both directions. It looks at the first few places, FOSCTTM at all of them alike.
 
     Parameters

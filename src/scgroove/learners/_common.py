@@ -1,0 +1,172 @@
+"""What the learners without networks share: label means, folds, fewer features, and cells known again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Final, Self, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove.learners._screen import Screen
+
+EXACT: Final = 200
+"""Up to this many features (or cells) the principal components are exact, and beyond them found by random projection."""
+
+
+CELLS_AT_A_TIME: Final = 4096
+
+
+def label_means(x: FloatArray, codes: IntArray, n_labels: int) -> tuple[Float64Array, IntArray]:
+    """Return the mean of each label, and how many cells it has.
+
+    Parameters
+    ----------
+    x
+        (n, d).
+    codes
+        (n,) label of each cell, -1 for none.
+    n_labels
+        Length of the vocabulary.
+
+    Returns
+    -------
+    means
+        float64 (n_labels, d); zero where a label has no cell.
+    counts
+        (n_labels,) cells.
+    """
+    known = np.flatnonzero(codes >= 0)
+    counts = np.bincount(codes[known], minlength=n_labels)
+    sums = sp.csr_array((np.ones(known.size), (codes[known], known)), shape=(n_labels, len(x))) @ x
+    means: Float64Array = sums / np.maximum(counts, 1)[:, None]
+    return means, counts.astype(np.intp)
+
+
+def check_label_counts(screen: Screen, learner: str) -> dict[str, BoolArray]:
+    """Return which shared labels each modality has, (n_labels,) each.
+
+    Raises
+    ------
+    ValueError
+        If a modality has fewer than two: there is then nothing to tell apart.
+    """
+    present = {m: np.bincount(c[c >= 0], minlength=screen.n_labels) > 0 for m, c in screen.codes.items()}
+    for m, there in present.items():
+        if there.sum() < 2:
+            found = [screen.vocabulary[i] for i in np.flatnonzero(there)]
+            raise ValueError(
+                f"learner {learner!r} tells labels apart, so each modality must have two shared labels or more; {m!r} has "
+                f"{found}. Labels are compared by name between modalities: scgroove.data.label_table(mdata) shows which "
+                f"are shared."
+            )
+    return present
+
+
+def stratified_folds(codes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
+    """Return the fold of each cell: the cells of a label are dealt to the folds in turn, in random order.
+
+    A label of two cells or more is in the training set of every fold. Unlike :class:`sklearn.model_selection.StratifiedKFold`,
+    labels may have fewer cells than there are folds.
+
+    Parameters
+    ----------
+    codes
+        (n,) labels; -1 is dealt out like a label of its own.
+    n_folds
+        Two or more.
+    rng
+        Random state.
+
+    Returns
+    -------
+    ndarray
+        (n,) numbers from 0 to ``n_folds - 1``.
+    """
+    shuffled = rng.permutation(codes.size)
+    order = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    folds = np.empty(codes.size, dtype=np.intp)
+    folds[order] = np.arange(codes.size) % n_folds
+    return folds
+
+
+def principal_components(x: FloatArray, n_components: int, seed: int) -> PCA:
+    """Return the fitted principal components, as many as there can be but at most ``n_components``."""
+    n = max(1, min(n_components, x.shape[0] - 1, x.shape[1]))
+    exact = min(x.shape) <= EXACT
+    pca = PCA(n, svd_solver="full" if exact else "randomized", random_state=seed)
+    return pca.fit(_double(x))
+
+
+def reduction(x: FloatArray, most: int, seed: int) -> Callable[[FloatArray], Float64Array]:
+    """Return what takes features to at most ``most``: nothing if they are no more, else the first principal components."""
+    if x.shape[1] <= most:
+        return lambda new: new.astype(np.float64)
+    return partial(project, principal_components(x, most, seed))
+
+
+def project(pca: PCA, x: FloatArray) -> Float64Array:
+    """Return the principal components of cells, float64 (n, k)."""
+    return np.asarray(pca.transform(_double(x)), dtype=np.float64)
+
+
+AffineMap: TypeAlias = tuple[Float64Array, Float64Array, Float64Array]
+"""``(x - mean) weights + offset``: (d,), (d, k), (k,)."""
+
+
+def apply(step: AffineMap, x: FloatArray) -> Float64Array:
+    """Return ``(x - mean) weights + offset``, (n, k), in blocks of cells: no copy of all features in float64."""
+    mean, weights, offset = step
+    out = np.empty((len(x), weights.shape[1]))
+    for start in range(0, len(x), CELLS_AT_A_TIME):
+        block = slice(start, start + CELLS_AT_A_TIME)
+        out[block] = (x[block] - mean) @ weights + offset
+    return out
+
+
+def _double(x: FloatArray) -> FloatArray:
+    """Return float64 where that is affordable: not of 12,000 features."""
+    return x.astype(np.float64) if x.shape[1] <= 10 * EXACT else x
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The cells that a learner was fitted on: known again by name and features together.
+
+    Attributes
+    ----------
+    cells
+        Row and fingerprint of the features, by name.
+    """
+
+    cells: dict[str, tuple[int, bytes]]
+
+    @classmethod
+    def of(cls, names: NDArray[Any], x: FloatArray) -> Self:
+        """Remember cells by their names, (n,), and features, (n, d)."""
+        return cls({str(name): (i, _fingerprint(x[i])) for i, name in enumerate(names)})
+
+    def rows(self, names: NDArray[Any], x: FloatArray) -> IntArray:
+        """Return the row in the fit of each cell, -1 for a cell that was not in it, (n,)."""
+        rows = np.full(len(names), -1, dtype=np.intp)
+        for i, name in enumerate(names):
+            row, fingerprint = self.cells.get(str(name), (-1, b""))
+            if row >= 0 and fingerprint == _fingerprint(x[i]):
+                rows[i] = row
+        return rows
+
+
+def _fingerprint(row: FloatArray) -> bytes:
+    return blake2b(np.ascontiguousarray(row).tobytes(), digest_size=8).digest()
+
+
+def check_whole(option: str, value: object, least: int = 1) -> None:
+    """Refuse what is not a whole number of at least ``least``."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{option} must be a whole number, {least} or more; found {value!r}.")
