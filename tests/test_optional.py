@@ -36,7 +36,9 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(extras: object)
     assert reason.startswith("no-such-package is not installed. ")
     assert 'pip install "scgroove[absent]"' in reason
     assert "numpy is" not in reason
-    with pytest.raises(ExtraNotInstalledError, match=r'no_such_package\.sub is needed: no-such.*"scgroove\[absent\]"') as info:
+    with pytest.raises(
+        ExtraNotInstalledError, match=r'no_such_package\.sub is needed: no-such.*"scgroove\[absent\]"'
+    ) as info:
         import_extra("no_such_package.sub", "absent")
     assert isinstance(info.value, ImportError)
     assert info.value.name == "no_such_package.sub"
@@ -45,7 +47,9 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(extras: object)
 def test_a_version_that_is_too_old_is_said(extras: object) -> None:
     import numpy
 
-    with pytest.raises(ExtraNotInstalledError, match=f"numpy {numpy.__version__} is installed, and 999 or later is needed"):
+    with pytest.raises(
+        ExtraNotInstalledError, match=f"numpy {numpy.__version__} is installed, and 999 or later is needed"
+    ):
         import_extra("numpy", "old")
 
 
@@ -55,7 +59,9 @@ def test_a_package_that_cannot_be_imported_is_said_with_the_cause(
     (tmp_path / "broken_package.py").write_text("raise ImportError('its numpy is of another age')")
     monkeypatch.syspath_prepend(tmp_path)
     assert missing("broken") is None  # it is not imported to look for it
-    with pytest.raises(ExtraNotInstalledError, match="installed but cannot be imported: its numpy is of another age"):
+    with pytest.raises(
+        ExtraNotInstalledError, match="installed but cannot be imported: its numpy is of another age"
+    ):
         import_extra("broken_package", "broken")
 
 

@@ -86,7 +86,10 @@ def test_modalities_are_those_asked_for_in_that_order(screen: Any) -> None:
         (lambda m, n: np.full((n, 2), "a"), r"found <U1 of shape"),
         (lambda m, n: np.full((n, 2), None), r"found object of shape"),
         (lambda m, n: np.ones((n, 2), dtype=complex), r"found complex128 of shape"),
-        (lambda m, n: [[1.0]] * (n - 1) + [[1.0, 2.0]], r"must return an array for 'rna'; found list, which is none"),
+        (
+            lambda m, n: [[1.0]] * (n - 1) + [[1.0, 2.0]],
+            r"must return an array for 'rna'; found list, which is none",
+        ),
         (lambda m, n: None, r"found object of shape \(\)"),
     ],
 )
@@ -103,12 +106,16 @@ def test_values_that_are_not_finite_are_refused_and_counted(screen: Any, bad: fl
         z[5, 2] = bad
         return z
 
-    with pytest.raises(LearnerOutputError, match=r"'shapes' returned NaN or infinite values for 2 of 32 cells of 'rna'"):
+    with pytest.raises(
+        LearnerOutputError, match=r"'shapes' returned NaN or infinite values for 2 of 32 cells of 'rna'"
+    ):
         Shapes(make).fit_transform(screen)
 
 
 def test_a_modality_left_out_or_too_many_are_refused(screen: Any) -> None:
-    with pytest.raises(LearnerOutputError, match=r"one array for each of \['rna', 'protein'\]; found \['rna'\]"):
+    with pytest.raises(
+        LearnerOutputError, match=r"one array for each of \['rna', 'protein'\]; found \['rna'\]"
+    ):
         Shapes(drop="protein").fit_transform(screen)
     both = {m: np.ones((32, 2)) for m in ("rna", "protein", "atac")}
     with pytest.raises(LearnerOutputError, match=r"found \['atac', 'protein', 'rna'\]"):
@@ -121,7 +128,9 @@ def test_one_width_for_all_only_if_it_claims_one_space(screen: Any) -> None:
     def make(m: str, n: int) -> Any:
         return np.ones((n, len(m)))
 
-    with pytest.raises(LearnerOutputError, match=r"share a space, but their widths differ: \{'rna': 3, 'protein': 7\}"):
+    with pytest.raises(
+        LearnerOutputError, match=r"share a space, but their widths differ: \{'rna': 3, 'protein': 7\}"
+    ):
         Shapes(make).fit_transform(screen)
 
     @dataclass
@@ -149,10 +158,11 @@ def test_labels_are_looked_for_before_anything_is_learned(screen: Any) -> None:
 
 
 def test_names_and_options_that_are_not_known_get_the_near_miss() -> None:
-    with pytest.raises(ValueError, match="unknown learner 'ps_logistik'. Did you mean 'ps_logistic'"):
+    with pytest.raises(ValueError, match=r"unknown learner 'ps_logistik'\. Did you mean 'ps_logistic'"):
         construct("ps_logistik")
     with pytest.raises(
-        TypeError, match=r"learner 'pca' has no option 'n_component'. Did you mean 'n_components'\? Its options: n_components\."
+        TypeError,
+        match=r"learner 'pca' has no option 'n_component'. Did you mean 'n_components'\? Its options: n_components\.",
     ):
         construct("pca", {"n_component": 3})
     assert construct("pca", {"n_components": 3}).n_components == 3
@@ -167,7 +177,9 @@ def test_every_learner_stands_under_its_own_name() -> None:
 
 def test_ceilings_are_said_to_be_ceilings() -> None:
     assert get("oracle_latent").uses_truth
-    assert not any(get(n).uses_truth or get(n).uses_pairs for n in ("pca", "lda", "cca_labels", "ps_logistic", "random"))
+    assert not any(
+        get(n).uses_truth or get(n).uses_pairs for n in ("pca", "lda", "cca_labels", "ps_logistic", "random")
+    )
     assert not get("pca").aligned
     assert not get("pca").uses_labels
     assert not get("random").uses_labels

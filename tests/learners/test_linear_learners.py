@@ -105,7 +105,9 @@ def test_cells_that_were_not_fitted_stand_among_the_others(name: str, screen: md
     assert {m: len(one) for m, one in z.items()} == {m: new[m].n_obs for m in new.mod}
     if name == "random":
         return
-    fitted = make(name).fit_transform(screen)  # these cells among those of the fit: turned maybe, but as far from one another
+    fitted = make(name).fit_transform(
+        screen
+    )  # these cells among those of the fit: turned maybe, but as far from one another
     for m in z:
         one, other = pdist(z[m]), pdist(fitted[m][rows[m] % 4 == 0])
         assert np.corrcoef(one, other)[0, 1] > 0.75
@@ -120,7 +122,11 @@ def test_the_order_of_the_cells_does_not_matter(name: str, screen: md.MuData) ->
     other = make(name).fit_transform(some(screen, rows))
     for m in screen.mod:
         scale = np.abs(one[m]).max()
-        turned = other[m] * np.sign((one[m][rows[m]] * other[m]).sum(axis=0) + 1e-12) if name == "pca" else other[m]
+        turned = (
+            other[m] * np.sign((one[m][rows[m]] * other[m]).sum(axis=0) + 1e-12)
+            if name == "pca"
+            else other[m]
+        )
         np.testing.assert_allclose(turned / scale, one[m][rows[m]] / scale, atol=2e-3)
 
 

@@ -16,7 +16,9 @@ import scgroove
 from scgroove.learners._screen import Features, Screen
 
 
-def modality(x: Any, labels: Sequence[Any], names: Sequence[str] | None = None, features: str = "f") -> ad.AnnData:
+def modality(
+    x: Any, labels: Sequence[Any], names: Sequence[str] | None = None, features: str = "f"
+) -> ad.AnnData:
     x = x if sp.issparse(x) else np.asarray(x, dtype=np.float32)
     obs = pd.DataFrame({"label": labels}, index=list(names or [f"{features}{i}" for i in range(x.shape[0])]))
     return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"{features}_{j}" for j in range(x.shape[1])]))
@@ -25,7 +27,9 @@ def modality(x: Any, labels: Sequence[Any], names: Sequence[str] | None = None, 
 def pair(labels_a: Sequence[Any], labels_b: Sequence[Any], **more: Sequence[Any]) -> md.MuData:
     rng = np.random.default_rng(0)
     parts = {"a": labels_a, "b": labels_b, **more}
-    return md.MuData({m: modality(rng.normal(size=(len(lab), 3)), lab, features=m) for m, lab in parts.items()})
+    return md.MuData(
+        {m: modality(rng.normal(size=(len(lab), 3)), lab, features=m) for m, lab in parts.items()}
+    )
 
 
 def test_the_vocabulary_is_what_two_modalities_or_more_have() -> None:
@@ -60,7 +64,9 @@ def test_only_the_modalities_asked_for_count() -> None:
 
 
 def test_nothing_in_common_is_an_error_that_shows_both() -> None:
-    with pytest.raises(ValueError, match=r"no label is in two modalities.*found \[\['x'\], \['X'\]\].*right column\?"):
+    with pytest.raises(
+        ValueError, match=r"no label is in two modalities.*found \[\['x'\], \['X'\]\].*right column\?"
+    ):
         Screen.read(pair(["x", None], ["X", "X"]))
 
 
@@ -73,7 +79,9 @@ def test_real_values_are_standardised() -> None:
     np.testing.assert_allclose(features(adata), expected, atol=1e-6)
     assert features(adata).dtype == np.float32
     new = modality([[2.0, 6.0, 0.5]], ["x"])
-    np.testing.assert_allclose(features(new), (new.X - x.mean(axis=0)) / [x[:, 0].std(), 1.0, x[:, 2].std()], rtol=1e-5)
+    np.testing.assert_allclose(
+        features(new), (new.X - x.mean(axis=0)) / [x[:, 0].std(), 1.0, x[:, 2].std()], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_matrix, sp.csc_matrix])
@@ -109,12 +117,16 @@ def test_other_features_are_refused() -> None:
     adata = modality(np.random.default_rng(0).normal(size=(4, 3)), ["x"] * 4)
     features = Features.fit(adata, "a")
     for wrong in (adata[:, :2].copy(), adata[:, [1, 0, 2]].copy()):
-        with pytest.raises(ValueError, match="'a' must have the 3 features that the learner was fitted on, in that order"):
+        with pytest.raises(
+            ValueError, match="'a' must have the 3 features that the learner was fitted on, in that order"
+        ):
             features(wrong)
 
 
 def test_partners_are_the_rows_of_the_same_cell() -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=4, n_cells_per_label=5, exclusive_labels={"rna": 1}, seed=3)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=4, n_cells_per_label=5, exclusive_labels={"rna": 1}, seed=3
+    )
     screen = Screen.read(mdata)
     partner = screen.partners("rna", "protein")
     rna, protein = mdata["rna"], mdata["protein"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from scgroove._labels import encode, members
 from scgroove._registry import Registry
-from scgroove._types import BoolArray, Float64Array, IntArray, Labels
+from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.aligners import Coupling
 
 TruthFree = Callable[["Trial"], Float64Array]
@@ -72,7 +72,7 @@ class Trial:
 
     def cells(self) -> list[tuple[IntArray, IntArray]]:
         """Return, for each label, its source cells that have mass, and its target cells."""
-        sent: BoolArray = ~np.isnan(self.projected).any(axis=1)
+        sent = np.asarray(~np.isnan(self.projected).any(axis=1))
         pairs = zip(members(self.codes_x, self.n_labels), members(self.codes_y, self.n_labels), strict=True)
         return [(rows[sent[rows]], columns) for rows, columns in pairs]
 

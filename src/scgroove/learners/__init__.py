@@ -8,15 +8,34 @@ from scgroove.learners._classical import (
     PrincipalComponents,
     RandomRepresentation,
 )
+from scgroove.learners._contrastive import CLIPOracle, CLIPPseudo, SupCon
 from scgroove.learners._external import DiagviLearner, GlueLearner, MoscotLearner, unavailable_reason
+from scgroove.learners._groove import (
+    GrooveAutoencoder,
+    GrooveContrastOnly,
+    GrooveLearner,
+    GrooveMLP,
+    GrooveOutside,
+    GrooveWithoutBackTranslation,
+    GrooveWithoutGroupCLIP,
+)
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
 from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
 
 __all__ = [
     "LEARNERS",
     "PENALTY_GRID",
+    "CLIPOracle",
+    "CLIPPseudo",
     "DiagviLearner",
     "GlueLearner",
+    "GrooveAutoencoder",
+    "GrooveContrastOnly",
+    "GrooveLearner",
+    "GrooveMLP",
+    "GrooveOutside",
+    "GrooveWithoutBackTranslation",
+    "GrooveWithoutGroupCLIP",
     "GroupProcrustes",
     "LDAProcrustes",
     "LabelCCA",
@@ -30,6 +49,7 @@ __all__ = [
     "PrincipalComponents",
     "RandomRepresentation",
     "ScaledLogisticPropensity",
+    "SupCon",
     "check_output",
     "construct",
     "get",

@@ -142,7 +142,9 @@ def discriminants(
     centre = x.mean(axis=0)
     kept = np.ptp(x, axis=0) > 0  # a flat feature is none: it would still be shrunk towards the others
     if not kept.any():
-        raise ValueError("no feature varies among the cells with a shared label, so that nothing tells labels apart.")
+        raise ValueError(
+            "no feature varies among the cells with a shared label, so that nothing tells labels apart."
+        )
     inside, between = _scatter((x - centre)[:, kept], codes, n_labels)
     if shrinkage == "auto":
         covariance, _ = ledoit_wolf(inside, assume_centered=True)

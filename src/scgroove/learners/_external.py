@@ -363,7 +363,7 @@ def label_weights(screen: Screen, m: str) -> Float64Array:
     counts = np.bincount(codes[known], minlength=screen.n_labels)
     weights = np.array([0.0 if label is not None else 1.0 for label in screen.labels[m]])
     weights[known] = known.sum() / np.count_nonzero(counts) / counts[codes[known]]
-    return weights / weights.mean()
+    return np.asarray(weights / weights.mean())
 
 
 @contextmanager
