@@ -18,6 +18,8 @@ from scgroove.metrics import (
     foscttm_coupling_per_cell,
     label_mass,
     latent_error,
+    score,
+    scores,
     trace,
     trace_over_chance,
 )
@@ -175,6 +177,44 @@ def test_other_metrics_are_alike_dense_sparse_and_in_blocks() -> None:
         assert barycentric_foscttm(form, y, partner) == pytest.approx(barycentric_foscttm(plan, y, partner))
         assert latent_error(form, u, y) == pytest.approx(latent_error(plan, u, y))
         assert label_mass(form, lx, ly) == pytest.approx(1)
+
+
+def test_a_mass_stored_in_two_pieces_is_one_mass() -> None:
+    rows, columns = np.nonzero(T)
+    halves = np.tile(T[rows, columns] / 2, 2)
+    order = np.argsort(np.tile(rows, 2), kind="stable")
+    split = sp.csr_matrix(
+        (halves[order], np.tile(columns, 2)[order], 2 * sp.csr_matrix(T).indptr), shape=(3, 3)
+    )
+    assert not split.has_canonical_format
+    assert foscttm_coupling(split) == pytest.approx(foscttm_coupling(T))
+    assert trace(split) == pytest.approx(trace(T))
+
+
+def test_cells_without_a_label_have_mass_and_no_part_in_chance() -> None:
+    rng = np.random.default_rng(2)
+    plan = rng.random((7, 7))
+    labels = ["a", "a", "a", None, "b", "b", "b"]
+    found = scores(
+        ["coupling_foscttm_within_label", "trace_within_label"],
+        coupling=plan,
+        partner=np.arange(7),
+        labels_x=labels,
+        labels_y=labels,
+    )
+    cut = plan.copy()
+    cut[3] = cut[:, 3] = 0
+    assert [one.n for one in found] == [6, 6]
+    assert found[0].value == pytest.approx(foscttm_coupling(cut, labels_x=labels, labels_y=labels))
+    assert found[0].chance_sd == pytest.approx(
+        score(
+            "coupling_foscttm_within_label",
+            coupling=cut,
+            partner=np.arange(7),
+            labels_x=labels,
+            labels_y=labels,
+        ).chance_sd
+    )
 
 
 def test_scaling_the_coupling_changes_nothing() -> None:

@@ -261,11 +261,3 @@ def slices(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Plan]]:
 def _check_masses(masses: npt.NDArray[Any]) -> None:
     if masses.size and not (masses.min() >= 0 and np.isfinite(masses.sum())):
         raise ValueError("a coupling holds finite masses of at least 0; found a negative mass or NaN.")
-
-
-def row_mass(plan: PlanLike) -> Float64Array:
-    """Return the mass of each source cell, (n_source,)."""
-    mass = np.zeros(plan.shape[0])
-    for rows, _, part in blocks(plan):
-        mass[rows] += np.asarray(part.sum(axis=1), dtype=np.float64).ravel()
-    return mass

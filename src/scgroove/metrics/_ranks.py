@@ -42,10 +42,6 @@ class Ranks:
         known: BoolArray = ~np.isnan(self.before)
         return known
 
-    def where(self, kept: BoolArray) -> Ranks:
-        """Return the places of some cells only."""
-        return Ranks(*(np.where(kept, part, np.nan) for part in (self.before, self.ties, self.n)))
-
 
 @dataclass(frozen=True)
 class Rule:
