@@ -186,6 +186,7 @@ def _page(about: dict[str, Any], results: Any, reference: str) -> dict[str, Any]
         "title": spec.get("title", "Benchmark"),
         "spec_text": json.dumps(spec, indent=1),
         "reference": reference if reference in learners else learners[0],
+        "about": about,
     }
 
 
