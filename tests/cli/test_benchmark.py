@@ -66,7 +66,7 @@ def test_list_names_what_can_be_combined():
 def test_the_grids_that_come_along_are_grids():
     from scgroove import benchmark
 
-    assert benchmark.builtin("reference").n_cells == 3 * 5 * 19 * 9
+    assert benchmark.builtin("reference").n_cells == 3 * 5 * 22 * 9
     for name in benchmark.SPECS:
         assert benchmark.builtin(name).quick().n_cells > 0
     with pytest.raises(ValueError, match="Did you mean 'reference'"):

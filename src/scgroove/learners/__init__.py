@@ -9,6 +9,7 @@ from scgroove.learners._classical import (
     RandomRepresentation,
 )
 from scgroove.learners._contrastive import CLIPOracle, CLIPPseudo, SupCon
+from scgroove.learners._davae import DAVAE, AdversarialVAE
 from scgroove.learners._external import DiagviLearner, GlueLearner, MoscotLearner, unavailable_reason
 from scgroove.learners._groove import (
     GrooveAutoencoder,
@@ -19,12 +20,17 @@ from scgroove.learners._groove import (
     GrooveWithoutBackTranslation,
     GrooveWithoutGroupCLIP,
 )
+from scgroove.learners._mmd import MMD
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
 from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
+from scgroove.learners._propensity_mlp import MLPPropensity
 
 __all__ = [
+    "DAVAE",
     "LEARNERS",
+    "MMD",
     "PENALTY_GRID",
+    "AdversarialVAE",
     "CLIPOracle",
     "CLIPPseudo",
     "DiagviLearner",
@@ -43,6 +49,7 @@ __all__ = [
     "LearnerOutputError",
     "LinearDiscriminants",
     "LogisticPropensity",
+    "MLPPropensity",
     "MoscotLearner",
     "OracleLatent",
     "PCAProcrustes",

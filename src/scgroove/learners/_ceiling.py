@@ -71,6 +71,9 @@ class OracleLatent(Learner):
             )
         check_whole("n_folds", self.n_folds, 2)
         check_whole("max_features", self.max_features)
+        penalties = np.atleast_1d(np.asarray(self.penalties, dtype=np.float64))
+        if not penalties.size or not np.isfinite(penalties).all() or penalties.min() <= 0:
+            raise ValueError(f"penalties must hold positive values of lambda; found {self.penalties!r}.")
 
     def _fit(self, screen: Screen, seed: int) -> None:
         truth = {m: self._truth(screen.mdata.mod[m], m) for m in screen.modalities}

@@ -96,9 +96,8 @@ class GrooveLearner(Learner):
             try:
                 self._train(model, seed)
             finally:
-                model.deregister_manager(
-                    data
-                )  # or scvi-tools would keep the data as long as the process lives
+                # or scvi-tools would keep the data as long as the process lives
+                model.deregister_manager(data)
         self.model_ = model
         self.evidence.update(
             steps=int(model.trainer.global_step), loss=float(model.history["train_loss"].iloc[-1, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from scgroove._types import FloatArray, IntArray
-from scgroove.data import GroupSampler, check_modalities
+from scgroove.data import GroupSampler
 from scgroove.learners._base import Learner
 from scgroove.learners._screen import Screen
+from scgroove.losses import negative_log_likelihood
 from scgroove.model._groove import TARGET_STEPS
 from scgroove.module import Decoder, Encoder
 from scgroove.module._encoders import EncoderKind
@@ -211,6 +213,12 @@ class Cells:
         where = {m: torch.as_tensor(r, device=self.x[m].device) for m, r in rows.items() if len(r)}
         return {m: self.x[m][i] for m, i in where.items()}, {m: self.codes[m][i] for m, i in where.items()}
 
+    def of_one_label(self) -> Cells:
+        """Return the same cells as if all had one label, the same: for learners that must not know labels."""
+        out = copy.copy(self)
+        out.codes = {m: torch.zeros_like(c) for m, c in self.codes.items()}
+        return out
+
 
 class Encoders(nn.Module):
     """The encoders of GROOVE, one a modality, for features that are standardised already.
@@ -298,17 +306,7 @@ class Decoders(nn.Module):
 
     def forward(self, modality: str, z: Tensor, x: Tensor) -> Tensor:
         """Return the negative log-likelihood of features, mean over them, (n,)."""
-        from scgroove.losses import negative_log_likelihood
-
         return negative_log_likelihood(self.of(modality)(z, z[:, :0], z[:, :1]), x)
-
-
-class Networks(nn.Module):
-    """What a :class:`TorchLearner` trains: it has an ``embed``."""
-
-    def embed(self, modality: str, x: Tensor) -> Tensor:
-        """Return the representation of cells, (n, k)."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -387,8 +385,7 @@ class TorchLearner(Learner):
         self.evidence.update(steps=len(losses), epochs=batches.epochs, loss=float(np.mean(last)))
 
     def _transform(self, mdata: MuData) -> dict[str, FloatArray]:
-        names = check_modalities(mdata, self.modalities_)
-        return {m: embed(self.networks_, m, self.features_[m](mdata.mod[m])) for m in names}
+        return {m: embed(self.networks_, m, of(mdata.mod[m])) for m, of in self.features_.items()}
 
 
 @torch.inference_mode()
