@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final, cast
 
 import numpy as np
@@ -22,6 +21,12 @@ ANNEAL_BY: Final = 3.0
 
 LOOSE: Final = 1e-4
 """Tolerances of the steps on the way: looser ones leave it to chance which of several optima a descent goes to."""
+
+STALLED: Final = 10
+"""Steps without a smaller change after which what is left is taken for the errors of the inner solutions."""
+
+NEAR: Final = 10.0
+"""Multiple of the tolerance of the inner solutions up to which it may be."""
 
 SAVED: Final = 0.05
 """Share of what a smaller eps has saved so far that the next must save, to be worth it."""
@@ -144,6 +149,8 @@ class Descent:
         Sinkhorn iterations of each block, over all steps.
     change
         Of K in the last step, relative to its distance from the start.
+    least, stalled
+        The smallest change at the present eps, and the steps since it was found.
     energy
         ``sum_ijkl (C_ik - D_jl)^2 T_ij T_kl`` of the last coupling, once finished.
     linear
@@ -158,6 +165,8 @@ class Descent:
     inner: list[int]
     outer: int = 0
     change: float = np.inf
+    least: float = np.inf
+    stalled: int = 0
     energy: float = np.nan
     linear: float = 0.0
 
@@ -200,8 +209,14 @@ class Descent:
             )
         moved = max(float(np.linalg.norm(new.k - self.start.k)), 1e-9 * size, 1e-300)
         self.change = float(np.linalg.norm(new.k - self.now.k)) / moved
+        self.stalled = 0 if self.change < 0.9 * self.least else self.stalled + 1
+        self.least = min(self.least, self.change)
         self.now = new
         self.outer += 1
+
+    def at_rest(self, goal: float, inner: float) -> bool:
+        """Whether the change is as small as asked for, or as small as inner solutions of this tolerance let it become."""
+        return self.change <= goal or (self.stalled >= STALLED and self.change <= NEAR * inner)
 
     def finish(self, solved: Iterator[tuple[Problem, Scaled]], epsilon: float, at_rest: bool) -> list[Solved]:
         """Return the solutions of the last linearised problems, judged; and note the energy."""
@@ -254,7 +269,8 @@ def descend(
     tol
         Of the last entropic problems.
     tol_outer
-        Stop a group when its contraction K changes by less than this, relative to its distance from the start.
+        Stop a group when its contraction K changes by less than this, relative to its distance from the start; or has ceased
+        to change by less from step to step, within ten times ``tol``.
     max_outer
         Largest number of steps at an eps.
 
@@ -266,10 +282,11 @@ def descend(
     descents = [Descent.of(group) for group in groups]
     for epsilon in path:
         goal, inner = (tol_outer, tol) if epsilon == path[-1] else (LOOSE, LOOSE)
-        _go_on(descents, epsilon, partial(solve, tol=inner), goal, max_outer)
+        _go_on(descents, epsilon, solve, goal, inner, max_outer)
     last = path[-1]
+    resting = [d.at_rest(tol_outer, tol) for d in descents]
     solved = solve((task for d in descents for task in d.tasks(last)), tol=tol)
-    return [(d, d.finish(solved, last, d.change <= tol_outer)) for d in descents]
+    return [(d, d.finish(solved, last, rest)) for d, rest in zip(descents, resting, strict=True)]
 
 
 def _go_on(
@@ -277,15 +294,18 @@ def _go_on(
     epsilon: float,
     solve: Callable[..., Iterator[tuple[Problem, Scaled]]],
     goal: float,
+    inner: float,
     max_outer: int,
 ) -> None:
-    """Take steps at one eps until no group changes any more."""
+    """Take steps at one eps, each solved to the tolerance ``inner``, until no group changes any more."""
     active = list(descents)
+    for d in active:
+        d.least, d.stalled = np.inf, 0
     for _ in range(max_outer):
-        solved = solve(task for d in active for task in d.tasks(epsilon))
+        solved = solve((task for d in active for task in d.tasks(epsilon)), tol=inner)
         for d in active:
             d.take(solved)
-        active = [d for d in active if d.change > goal]
+        active = [d for d in active if not d.at_rest(goal, inner)]
         if not active:
             break
 
@@ -313,7 +333,7 @@ def chosen_epsilon(groups: Sequence[Group], solve: Callable[..., Any], max_outer
     first: float | None = None
     costs: float | None = None
     for k, epsilon in enumerate(grid):
-        _go_on(descents, epsilon, partial(solve, tol=LOOSE), LOOSE, max_outer)
+        _go_on(descents, epsilon, solve, LOOSE, LOOSE, max_outer)
         solved = solve((task for d in descents for task in d.tasks(epsilon)), tol=LOOSE)
         for d in descents:
             d.finish(solved, epsilon, at_rest=True)

@@ -192,7 +192,8 @@ class GromovWasserstein(_Quadratic):
         this finds far better ones than starting at a small eps. False: start from the product coupling.
     max_outer, tol_outer
         Linearise at most this many times at an eps, and stop when the coupling, as far as the next step depends on it,
-        changes by less than this share of its distance from the product coupling.
+        changes by less than this share of its distance from the product coupling; or ceases to change by less, within ten times
+        ``tol``.
     rank
         None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabelled problem too large for a plan;
         squared Euclidean costs only, and ``epsilon="auto"`` is none.

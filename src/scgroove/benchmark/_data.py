@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -124,7 +126,9 @@ def _read(spec: DataSpec) -> MuData:
         raise SpecError(
             f"data {spec.name!r}: there is no file {path}. Names are relative to the folder of the spec."
         )
-    mdata = mudata.read(path)
+    with warnings.catch_warnings():  # of mudata, on what it will do with columns in a later version
+        warnings.simplefilter("ignore", FutureWarning)
+        mdata = mudata.read(path)
     names = list(mdata.mod) if spec.source is None else [spec.source, spec.target or ""]
     unknown = [m for m in names if m not in mdata.mod]
     if unknown:
@@ -141,7 +145,7 @@ def _read(spec: DataSpec) -> MuData:
             f"data {spec.name!r}: no cell of {empty[0]!r} is left after drop_labels={list(spec.drop_labels)} and "
             f"min_cells_per_label={spec.min_cells_per_label}."
         )
-    return mudata.MuData(mods)
+    return _mudata(mods)
 
 
 def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnData:
@@ -197,7 +201,6 @@ def _without_truth(mdata: MuData, label_key: str) -> MuData:
     """Return the data without all that tells which cells are the same; the matrices are shared, not copied."""
     import pandas as pd
     from anndata import AnnData
-    from mudata import MuData
 
     mods = {}
     for m, adata in mdata.mod.items():
@@ -205,7 +208,16 @@ def _without_truth(mdata: MuData, label_key: str) -> MuData:
         obs = adata.obs[kept].copy()
         obs.index = pd.Index([f"{m}_{i}" for i in range(adata.n_obs)])
         mods[m] = AnnData(X=adata.X, obs=obs, var=pd.DataFrame(index=adata.var_names))
-    return MuData(mods)
+    return _mudata(mods)
+
+
+def _mudata(mods: Mapping[str, AnnData]) -> MuData:
+    """Return a MuData that has the columns of its modalities in them only."""
+    import mudata
+
+    options = getattr(mudata, "set_options", None)  # before 0.4, columns were copied up unless told not to
+    with options(pull_on_update=False) if options else nullcontext():
+        return mudata.MuData(dict(mods))
 
 
 def _partner(mdata: MuData, source: str, target: str, pair_key: str | None) -> IntArray | None:

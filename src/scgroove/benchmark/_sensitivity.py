@@ -105,7 +105,7 @@ def sensitivity(
 
     References
     ----------
-    User guide, "Sensitivity".
+    User guide, "Benchmark".
     """
     base = Spec.from_dict(
         {

@@ -37,7 +37,8 @@ def select_aligner(
     """Couple two modalities in several ways, score each without true pairs, and keep the best.
 
     Which aligner is best depends on the data, and true pairs to tell are what a weakly paired screen does not have. This
-    scores what can be seen without them; the user guide says how well that has agreed with the truth where it was known.
+    scores what can be seen without them. :func:`scgroove.benchmark.selection_study` says how well that agrees with the truth on data
+    where it is known.
 
     Parameters
     ----------
@@ -56,8 +57,8 @@ def select_aligner(
     unlabeled_category
         A label that stands for "no label".
     score
-        The score to choose by, one of ``scgroove.benchmark.TRUTH_FREE.names()``; default the one that agreed best with the
-        truth in the study of the user guide.
+        The score to choose by, one of ``scgroove.benchmark.TRUTH_FREE.names()``; default
+        ``"predictability"``.
     n_boot
         Bootstrap samples of the labels, for the confidence.
     seed
@@ -94,7 +95,7 @@ def select_aligner(
 
     References
     ----------
-    User guide, "Choosing an aligner".
+    User guide, "Benchmark".
 
     Examples
     --------
