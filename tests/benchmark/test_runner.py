@@ -15,6 +15,7 @@ from scgroove.benchmark import CannotWriteError, ResultsError, SpecError, read, 
 from scgroove.benchmark._results import COLUMNS, Store
 from scgroove.benchmark._runner import plan
 from scgroove.benchmark._spec import Spec
+from scgroove.benchmark._table import families
 from scgroove.learners import LEARNERS
 
 SMALL = {
@@ -43,6 +44,25 @@ def test_every_cell_is_scored_and_written(small, tmp_path, fits):
     assert (results["rho"] == 1).all()
     assert (results["n_labels"] == 4).all()
     pd.testing.assert_frame_equal(results, read(tmp_path / "out"))
+
+
+def test_text_tells_data_sets_apart(tmp_path):
+    """Parameters that are words, or one number a modality, are columns too: a line is drawn through what differs in one alone."""
+    apart = {"escape": {"rna": 0.25, "protein": 0.5}, "co_assayed": False}
+    data = [
+        {**SMALL, "name": name, "parameters": {**SMALL["parameters"], **more}}
+        for name, more in {
+            "a": {}, "a, half": {"rho": 0.5}, "linear": {"view": "linear"}, "counts": {"counts": ["rna"]}, "apart": apart,
+        }.items()
+    ]  # fmt: skip
+    spec = {"data": data, "learners": ["random"], "aligners": ["eot"], "seeds": 1, "metrics": ["foscttm_global"]}
+    first = quiet(spec, tmp_path / "out").groupby("data").first()
+    assert first["view"].to_dict() == {**dict.fromkeys(first.index, "tanh"), "linear": "linear"}
+    assert first.loc["counts", "counts"] == "rna"
+    assert first.loc["a", ["counts", "n_features", "co_assayed"]].tolist() == ["", "12, 9", "True"]
+    assert first.loc["apart", "escape_each"] == "rna 0.25, protein 0.5"
+    assert np.isnan(first.loc["apart", "escape"])
+    assert families(read(tmp_path / "out"), "rho") == {"a": ("", 1.0), "a, half": ("", 0.5)}
 
 
 def test_scores_are_those_of_the_metrics(small, tmp_path):

@@ -53,7 +53,7 @@ class Loaded:
     latents
         True shared latent of source and target cells, or None.
     parameters
-        Numeric parameters of the simulation; empty for a file.
+        Parameters of the simulation, numbers and text; empty for a file.
     """
 
     hidden: MuData
@@ -64,7 +64,7 @@ class Loaded:
     observed: tuple[NDArray[Any], NDArray[Any]]
     partner: IntArray | None
     latents: tuple[Float64Array, Float64Array] | None
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, float | str]
 
 
 def load(spec: DataSpec, seed: int) -> Loaded:
@@ -97,7 +97,7 @@ def _load(plain: str, seed: int) -> Loaded:
         observed=observed,  # type: ignore[arg-type]
         partner=_partner(mdata, source, target, spec.pair_key),
         latents=_latents(mdata, source, target),
-        parameters=_numbers(spec),
+        parameters=_columns(spec),
     )
 
 
@@ -105,17 +105,26 @@ def _simulated(spec: DataSpec, seed: int) -> MuData:
     return from_scenario(spec.simulated(), seed=seed)
 
 
-def _numbers(spec: DataSpec) -> dict[str, float]:
-    """Return the numeric parameters of a simulation: what results may be plotted against."""
+def _columns(spec: DataSpec) -> dict[str, float | str]:
+    """Return the parameters of a simulation, numbers and text: what results may be plotted against, and what tells data apart."""
     if spec.file is not None:
         return {}
     scenario = spec.simulated()
-    given = {option.name: getattr(scenario, option.name) for option in fields(scenario)}
-    return {
-        name: float(value)
-        for name, value in given.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return dict(_column(option.name, option.default, getattr(scenario, option.name)) for option in fields(scenario))
+
+
+def _column(name: str, default: Any, value: Any) -> tuple[str, float | str]:
+    """Return a parameter as a column; one that is a number as a rule has a column of its own where it is not."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return name, float(value)
+    is_number = isinstance(default, int | float) and not isinstance(default, bool)
+    return (f"{name}_each" if is_number else name), _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return str(value) if isinstance(value, str | bool) else ", ".join(map(str, value))
 
 
 def _read(spec: DataSpec) -> MuData:

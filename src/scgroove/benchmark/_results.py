@@ -253,7 +253,7 @@ def read(folder: str | Path) -> pd.DataFrame:
         One row for each value of a metric: ``data``, ``learner``, ``aligner`` (empty for metrics of the representation alone),
         ``seed``, ``metric``, ``value``, ``chance`` and ``chance_sd``, ``n`` cells scored, ``better`` (``"lower"`` or
         ``"higher"``), ``perfect``, ``status`` (``"done"``, ``"failed"``, ``"skipped"``) and ``error``, seconds and megabytes
-        of learner and aligner, what the aligner says of itself, versions, and the numeric parameters of simulations. A cell
+        of learner and aligner, what the aligner says of itself, versions, and the parameters of simulations. A cell
         that failed or was skipped is one row without a metric.
 
     Raises

@@ -289,10 +289,11 @@ def maxvar(
 def _ridge(centred: Float64Array, present: BoolArray, regularisation: float) -> Float64Array:
     """Return C' (C C' + lambda I)^-1 on the labels that are present, zero for the others, (d, n_labels)."""
     c = centred[present]
-    gram = c @ c.T
-    penalty = regularisation * max(float(np.trace(gram)), 1e-12) / min(len(c) - 1, c.shape[1])
+    # by singular values: an inverse of C C' + lambda I is off by about 1e-16 / lambda, seen where lambda is small
+    u, s, vt = np.linalg.svd(c, full_matrices=False)
+    penalty = regularisation * max(float(s @ s), 1e-12) / min(len(c) - 1, c.shape[1])
     out = np.zeros(centred.T.shape)
-    out[:, present] = c.T @ np.linalg.inv(gram + penalty * np.eye(len(c)))
+    out[:, present] = (vt.T * (s / (s**2 + penalty))) @ u.T
     return out
 
 
