@@ -55,12 +55,18 @@ def test_text_tells_data_sets_apart(tmp_path):
             "a": {}, "a, half": {"rho": 0.5}, "linear": {"view": "linear"}, "counts": {"counts": ["rna"]}, "apart": apart,
         }.items()
     ]  # fmt: skip
-    spec = {"data": data, "learners": ["random"], "aligners": ["eot"], "seeds": 1, "metrics": ["foscttm_global"]}
+    spec = {
+        "data": data,
+        "learners": ["random"],
+        "aligners": ["eot"],
+        "seeds": 1,
+        "metrics": ["foscttm_global"],
+    }
     first = quiet(spec, tmp_path / "out").groupby("data").first()
     assert first["view"].to_dict() == {**dict.fromkeys(first.index, "tanh"), "linear": "linear"}
     assert first.loc["counts", "counts"] == "rna"
     assert first.loc["a", ["counts", "n_features", "co_assayed"]].tolist() == ["", "12, 9", "True"]
-    assert first.loc["apart", "escape_each"] == "rna 0.25, protein 0.5"
+    assert first.loc["apart", "escape_each"] == "protein 0.5, rna 0.25"
     assert np.isnan(first.loc["apart", "escape"])
     assert families(read(tmp_path / "out"), "rho") == {"a": ("", 1.0), "a, half": ("", 0.5)}
 

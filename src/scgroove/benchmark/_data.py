@@ -110,7 +110,9 @@ def _columns(spec: DataSpec) -> dict[str, float | str]:
     if spec.file is not None:
         return {}
     scenario = spec.simulated()
-    return dict(_column(option.name, option.default, getattr(scenario, option.name)) for option in fields(scenario))
+    return dict(
+        _column(option.name, option.default, getattr(scenario, option.name)) for option in fields(scenario)
+    )
 
 
 def _column(name: str, default: Any, value: Any) -> tuple[str, float | str]:
