@@ -35,6 +35,10 @@ COLUMNS: Final = (
 """Columns that every table of results has, in this order; others follow."""
 
 
+EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsilon_absolute", "n_iter")
+"""What an aligner says of itself, where it is a number, kept beside every value."""
+
+
 class ResultsError(ValueError):
     """A folder that cannot be used for results, or holds none."""
 

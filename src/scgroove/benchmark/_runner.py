@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from scgroove.aligners._jobs import check_jobs
 from scgroove.benchmark._data import Loaded, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
 from scgroove.benchmark._results import (
+    EVIDENCE,
     CannotWriteError,
     Cell,
     Store,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Say = Callable[[str, "Progress"], None]
-
-EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsilon_absolute", "n_iter")
-"""What an aligner says of itself, where it is a number, kept beside every value."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._registry import UnknownNameError, near_miss
+from scgroove.benchmark._results import EVIDENCE
 
 Over: TypeAlias = Literal["learner", "aligner", "method"]
 
@@ -20,6 +21,9 @@ NEEDED: Final = (*KEYS, "metric", "value", "better", "status")
 NUMBERS: Final = (
     "value", "chance", "chance_sd", "perfect", "n", "fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb",
 )  # fmt: skip
+OF_RUNS: Final = ("transform_seconds", *EVIDENCE, "error", "versions", "warnings")
+"""What else is told of a run, and tells no data sets apart, though each may have one value of it."""
+
 JOINED: Final = " + "
 """Between learner and aligner in the name of a method."""
 
@@ -248,7 +252,7 @@ def data_parameters(results: pd.DataFrame) -> pd.DataFrame:
     what is measured.
     """
     scored = results[(results["status"] == "done") & (results["metric"] != "")]
-    known = {*NEEDED, *NUMBERS, "error", "versions", "warnings"}
+    known = {*NEEDED, *NUMBERS, *OF_RUNS}
     columns = [c for c in scored.columns if c not in known and "." not in c]
     grouped = scored.groupby("data")[columns]
     single = (grouped.nunique(dropna=False) < 2).all()
