@@ -281,12 +281,12 @@ def descend(
     """
     descents = [Descent.of(group) for group in groups]
     for epsilon in path:
-        goal, inner = (tol_outer, tol) if epsilon == path[-1] else (LOOSE, LOOSE)
+        last = epsilon == path[-1]
+        goal, inner = (tol_outer, tol) if last else (max(LOOSE, tol_outer), max(LOOSE, tol))
         _go_on(descents, epsilon, solve, goal, inner, max_outer)
-    last = path[-1]
     resting = [d.at_rest(tol_outer, tol) for d in descents]
-    solved = solve((task for d in descents for task in d.tasks(last)), tol=tol)
-    return [(d, d.finish(solved, last, rest)) for d, rest in zip(descents, resting, strict=True)]
+    solved = solve((task for d in descents for task in d.tasks(path[-1])), tol=tol)
+    return [(d, d.finish(solved, path[-1], rest)) for d, rest in zip(descents, resting, strict=True)]
 
 
 def _go_on(
