@@ -640,9 +640,23 @@ def _picture(alt: str, draw: Callable[..., Any], *args: Any, **options: Any) -> 
         figure.savefig(file, format="png", dpi=FILE_DPI)
     finally:
         plt.close(figure)
-    png = file.getvalue()
-    width = round(int.from_bytes(png[16:20], "big") * SCREEN_DPI / FILE_DPI)
-    return {"alt": alt, "data": base64.b64encode(png).decode(), "width": width}
+    png, pixels = _with_palette(file)
+    return {
+        "alt": alt,
+        "data": base64.b64encode(png).decode(),
+        "width": round(pixels * SCREEN_DPI / FILE_DPI),
+    }
+
+
+def _with_palette(file: io.BytesIO) -> tuple[bytes, int]:
+    """Return a picture with 256 colours, a quarter of the bytes and the same to the eye; and its width."""
+    from PIL import Image  # comes with matplotlib
+
+    full = Image.open(file).convert("RGB")
+    picture = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue(), full.width
 
 
 def _whole(name: str) -> str:
