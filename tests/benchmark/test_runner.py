@@ -289,6 +289,24 @@ def test_a_file_keeps_what_the_spec_says(tmp_path):
     assert not (loaded.partner == np.arange(24)).all(), "nobody pairs by position"
 
 
+def test_effects_are_scored_where_a_control_is_named(tmp_path):
+    spec = {
+        "data": [{**SMALL, "control": "g01"}],
+        "learners": ["test_noisy_truth"],
+        "aligners": ["eot"],
+        "seeds": 1,
+    }
+    results = quiet(spec, tmp_path / "out")
+    found = results.set_index("metric")["value"]
+    assert found["effect_pearson"] > 0.9
+    assert found["effect_sign_agreement"] > 0.8
+    other = quiet({**spec, "data": [SMALL]}, tmp_path / "other")
+    assert "effect_pearson" not in set(other["metric"])
+    unknown = quiet({**spec, "data": [{**SMALL, "control": "g1"}]}, tmp_path / "unknown")
+    assert set(unknown["status"]) == {"failed"}
+    assert "control='g1' is no label of both modalities. Did you mean 'g01'?" in unknown["error"].iloc[0]
+
+
 def test_files_that_do_not_fit(tmp_path, small):
     file = tmp_path / "screen.h5mu"
     spec = {**small, "data": [{"file": str(file)}]}

@@ -54,6 +54,8 @@ class Loaded:
         True shared latent of source and target cells, or None.
     parameters
         Parameters of the simulation, numbers and text; empty for a file.
+    control
+        Label from which effects are counted, or None.
     """
 
     hidden: MuData
@@ -65,6 +67,7 @@ class Loaded:
     partner: IntArray | None
     latents: tuple[Float64Array, Float64Array] | None
     parameters: Mapping[str, float | str]
+    control: str | None = None
 
 
 def load(spec: DataSpec, seed: int) -> Loaded:
@@ -98,7 +101,21 @@ def _load(plain: str, seed: int) -> Loaded:
         partner=_partner(mdata, source, target, spec.pair_key),
         latents=_latents(mdata, source, target),
         parameters=_columns(spec),
+        control=_control(spec, labels),
     )
+
+
+def _control(spec: DataSpec, labels: tuple[Any, ...]) -> str | None:
+    """Return the label of controls, which both modalities must have."""
+    if spec.control is None:
+        return None
+    shared = sorted({str(one) for one in labels[0] if one is not None} & {str(one) for one in labels[1]})
+    if spec.control not in shared:
+        raise SpecError(
+            f"data {spec.name!r}: control={spec.control!r} is no label of both modalities.{_hint(spec.control, shared)} Both have "
+            f"{', '.join(shared[:10])}{' and others' if len(shared) > 10 else ''}."
+        )
+    return spec.control
 
 
 def _simulated(spec: DataSpec, seed: int) -> MuData:

@@ -98,7 +98,9 @@ def _imputation(
     if not reached.any():
         return []
     partner = None if loaded.partner is None else loaded.partner[reached]
-    part = {"labels_x": loaded.labels[0][reached], "labels_y": loaded.labels[1]}
+    part: dict[str, Any] = {"labels_x": loaded.labels[0][reached], "labels_y": loaded.labels[1]}
+    if loaded.control is not None and loaded.control in part["labels_x"]:
+        part["control"] = loaded.control
     if partner is not None and (partner >= 0).any():
         part["partner"] = partner
     asked = _asked(names, "imputation")

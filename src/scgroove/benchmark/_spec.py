@@ -132,6 +132,8 @@ class DataSpec:
         Labels with fewer cells in a modality are left out there.
     n_top_features
         Of a count modality keep the most variable ones, this many; None keeps all.
+    control
+        Label of the cells without a perturbation, from which effects are counted; None: no scores of effects.
     """
 
     name: str = ""
@@ -145,6 +147,7 @@ class DataSpec:
     drop_labels: tuple[str, ...] = ()
     min_cells_per_label: int = 2
     n_top_features: int | None = None
+    control: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is neither a scenario nor a file."""
@@ -171,6 +174,8 @@ class DataSpec:
         """Return all that the data depend on but the contents of a file, as plain values."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["name"]
+        if self.control is None:  # results from before there was this option stay valid
+            del plain["control"]
         return plain
 
     def simulated(self) -> Scenario:
