@@ -7,7 +7,7 @@ The public API, by layer:
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
 - :mod:`scgroove.learners`, :mod:`scgroove.benchmark`: methods to compare, and the comparison
-- :mod:`scgroove.simulations`: ``weakly_paired``, screens with known truth
+- :mod:`scgroove.simulations`: ``weakly_paired``, screens with known truth; :mod:`scgroove.datasets`: published ones
 - :mod:`scgroove.aligners`, :mod:`scgroove.metrics`, :mod:`scgroove.losses`: the numerics, on arrays and tensors
 - :mod:`scgroove.data`, :mod:`scgroove.module`, :mod:`scgroove.train`: for developers
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         aligners,
         benchmark,
         data,
+        datasets,
         get,
         learners,
         losses,
@@ -39,6 +40,7 @@ __all__ = [
     "aligners",
     "benchmark",
     "data",
+    "datasets",
     "get",
     "learners",
     "losses",

@@ -1,0 +1,25 @@
+"""Public screens as MuData, downloaded from their sources and kept in a cache."""
+
+from scgroove.datasets._download import CACHE_VARIABLE, DownloadError, RemoteFile
+from scgroove.datasets._published import (
+    DATASETS,
+    Published,
+    frangieh_2021,
+    neurips_2021_cite,
+    neurips_2021_multiome,
+    papalexi_2021,
+    table,
+)
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "DATASETS",
+    "DownloadError",
+    "Published",
+    "RemoteFile",
+    "frangieh_2021",
+    "neurips_2021_cite",
+    "neurips_2021_multiome",
+    "papalexi_2021",
+    "table",
+]

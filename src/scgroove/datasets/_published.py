@@ -1,0 +1,429 @@
+"""Public screens, each from where its authors or curators put it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+
+from scgroove import _keys
+from scgroove._registry import UnknownNameError, near_miss
+from scgroove.datasets._download import DownloadError, RemoteFile, fetch, unpacked
+from scgroove.datasets._read import Hdf5, read_counts, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+GEO: Final = "https://ftp.ncbi.nlm.nih.gov/geo"
+ZENODO: Final = "https://zenodo.org/records/10044268/files"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a data set is from, and on what terms it may be used; ``mdata.uns["source"]`` says it too.
+
+    Attributes
+    ----------
+    title, citation, doi, accession, licence
+        As its authors and the archive say.
+    files
+        What is downloaded.
+    """
+
+    title: str
+    citation: str
+    doi: str
+    accession: str
+    licence: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def size_mb(self) -> float:
+        """About how much is downloaded, in MB."""
+        return sum(file.size_mb for file in self.files)
+
+
+GEO_TERMS: Final = "public in GEO, which places no restriction on use; cite the article"
+
+DATASETS: Final[Mapping[str, Published]] = {
+    "papalexi_2021": Published(
+        title="CRISPR screen of regulators of PD-L1 in THP-1 cells, ECCITE-seq: RNA and four surface proteins",
+        citation="Papalexi et al. 2021, Nature Genetics 53:322-331",
+        doi="10.1038/s41588-021-00778-2",
+        accession="GEO GSE153056",
+        licence=GEO_TERMS,
+        files=(
+            RemoteFile(
+                "GSM4633614_ECCITE_cDNA_counts.tsv.gz",
+                f"{GEO}/samples/GSM4633nnn/GSM4633614/suppl/GSM4633614_ECCITE_cDNA_counts.tsv.gz",
+                50,
+            ),
+            RemoteFile(
+                "GSM4633615_ECCITE_ADT_counts.tsv.gz",
+                f"{GEO}/samples/GSM4633nnn/GSM4633615/suppl/GSM4633615_ECCITE_ADT_counts.tsv.gz",
+                0.3,
+            ),
+            RemoteFile(
+                "GSE153056_ECCITE_metadata.tsv.gz",
+                f"{GEO}/series/GSE153nnn/GSE153056/suppl/GSE153056_ECCITE_metadata.tsv.gz",
+                1,
+                "sha256:7059b0cb857dc344e6bb53dbdc5ccadccb25bb069372ed6f45eff46b7e992a76",
+            ),
+        ),
+    ),
+    "frangieh_2021": Published(
+        title="CRISPR screen of immune evasion in melanoma cells, Perturb-CITE-seq: RNA and surface proteins, three conditions",
+        citation="Frangieh et al. 2021, Nature Genetics 53:332-341; curated by Peidli et al. 2024, Nature Methods 21:531-540",
+        doi="10.1038/s41588-021-00779-1",
+        accession="Single Cell Portal SCP1064; Zenodo 10.5281/zenodo.10044268",
+        licence="CC BY 4.0 (Zenodo record)",
+        files=(
+            RemoteFile("FrangiehIzar2021_RNA.h5ad", f"{ZENODO}/FrangiehIzar2021_RNA.h5ad", 1500),
+            RemoteFile("FrangiehIzar2021_protein.h5ad", f"{ZENODO}/FrangiehIzar2021_protein.h5ad", 20),
+        ),
+    ),
+    "neurips_2021_cite": Published(
+        title="Bone marrow of healthy donors, CITE-seq: RNA and 134 surface proteins (NeurIPS 2021 competition)",
+        citation="Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track",
+        doi="",
+        accession="GEO GSE194122",
+        licence=GEO_TERMS,
+        files=(
+            RemoteFile(
+                "GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz",
+                f"{GEO}/series/GSE194nnn/GSE194122/suppl/GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz",
+                615,
+            ),
+        ),
+    ),
+    "neurips_2021_multiome": Published(
+        title="Bone marrow of healthy donors, multiome: RNA and open chromatin (NeurIPS 2021 competition)",
+        citation="Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track",
+        doi="",
+        accession="GEO GSE194122",
+        licence=GEO_TERMS,
+        files=(
+            RemoteFile(
+                "GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz",
+                f"{GEO}/series/GSE194nnn/GSE194122/suppl/GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz",
+                2700,
+            ),
+        ),
+    ),
+}
+"""Data sets, by the name of the function that loads them."""
+
+
+def papalexi_2021(
+    *,
+    disjoint: bool = False,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    mirror: str | None = None,
+    progress: bool = True,
+) -> MuData:
+    """Load the CRISPR screen of Papalexi et al. 2021: 20,729 THP-1 cells, RNA and four surface proteins (ECCITE-seq).
+
+    Parameters
+    ----------
+    disjoint
+        False: both modalities of all cells, the same cell with the same ``obs["pair_id"]``. True: a random half of the cells
+        of each label keeps its RNA, the other half its proteins, as if they came from two screens.
+    seed
+        Of the halves.
+    cache
+        Folder for downloads; default ``SCGROOVE_DATA_DIR``, or the cache folder of the system.
+    mirror
+        Address of a folder that has the files too, to take them from there.
+    progress
+        Show a bar while downloading (about 50 MB).
+
+    Returns
+    -------
+    MuData
+        ``rna`` and ``prot``, counts in ``X`` (CSR float32); ``obs["label"]`` is the gene that the guide targets, ``"NT"`` the
+        control; ``obs["batch"]`` the replicate. ``uns["source"]`` says where it is from.
+
+    Raises
+    ------
+    DownloadError
+        If a file cannot be had, is damaged, or is not what it was.
+
+    References
+    ----------
+    Papalexi et al. 2021, Nature Genetics 53:322; GEO GSE153056.
+
+    Examples
+    --------
+    >>> mdata = scgroove.datasets.papalexi_2021(disjoint=True)  # doctest: +SKIP
+    """
+    rna, prot, about = (fetch(f, cache, mirror, progress=progress) for f in DATASETS["papalexi_2021"].files)
+    obs = read_table(about, needed=("gene", "replicate"))
+    mods = {}
+    for name, path in (("rna", rna), ("prot", prot)):
+        counts, features, cells = read_counts(path)
+        place = {cell: i for i, cell in enumerate(cells)}
+        rows = np.array([place.get(cell, -1) for cell in obs.index], dtype=np.intp)
+        if (rows < 0).any():
+            raise DownloadError(
+                f"{path.name} lacks {int((rows < 0).sum())} of the {len(rows)} cells that {about.name} names: the files do not "
+                f"belong together. Remove them from {path.parent} to download them anew."
+            )
+        own = obs.assign(label=obs["gene"], batch=obs["replicate"])
+        mods[name] = _modality(counts[rows], own, features)
+    return _finished(mods, "papalexi_2021", disjoint, seed)
+
+
+def frangieh_2021(
+    *,
+    condition: str | None = None,
+    disjoint: bool = False,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    mirror: str | None = None,
+    progress: bool = True,
+) -> MuData:
+    """Load the CRISPR screen of Frangieh et al. 2021: 218,331 melanoma cells, RNA and surface proteins (Perturb-CITE-seq).
+
+    The authors' own files need an account; these are as curated by scPerturb.
+
+    Parameters
+    ----------
+    condition
+        ``"Control"``, ``"IFNγ"`` or ``"Co-culture"``: the cells of one condition, which need a third of the memory. None:
+        all of them.
+    disjoint, seed, cache, mirror, progress
+        As for :func:`papalexi_2021`; about 1.5 GB are downloaded.
+
+    Returns
+    -------
+    MuData
+        ``rna`` and ``prot``; ``obs["label"]`` is the gene that the guide targets, ``"control"`` the control, missing where the
+        source has none; ``obs["condition"]`` and ``obs["n_perturbations"]`` (guides of the cell).
+
+    Raises
+    ------
+    DownloadError
+        If a file cannot be had, is damaged, or is not what it was.
+    UnknownNameError
+        If there is no such condition.
+
+    References
+    ----------
+    Frangieh et al. 2021, Nature Genetics 53:332; Peidli et al. 2024, Nature Methods 21:531; Zenodo 10044268.
+    """
+    rna, prot = (fetch(f, cache, mirror, progress=progress) for f in DATASETS["frangieh_2021"].files)
+    with Hdf5(rna) as first, Hdf5(prot) as second:
+        both = {"rna": first, "prot": second}
+        obs = {m: file.table("obs", ("perturbation", "perturbation_2", "nperts")) for m, file in both.items()}
+        shared = obs["rna"].index.intersection(obs["prot"].index)
+        if condition is not None:
+            told = obs["rna"].loc[shared, "perturbation_2"].astype(str)
+            shared = shared[(told == _known(condition, told)).to_numpy()]
+        mods = {}
+        for m, file in both.items():
+            rows = obs[m].index.get_indexer(shared)
+            own = obs[m].iloc[rows]
+            own = own.assign(
+                label=own["perturbation"],
+                condition=own["perturbation_2"],
+                n_perturbations=own["nperts"],
+            )
+            mods[m] = _modality(
+                file.matrix("X", rows), own, file.table("var").index, ("condition", "n_perturbations")
+            )
+    return _finished(mods, "frangieh_2021", disjoint, seed)
+
+
+def neurips_2021_cite(
+    *,
+    disjoint: bool = False,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    mirror: str | None = None,
+    progress: bool = True,
+) -> MuData:
+    """Load bone marrow cells of the NeurIPS 2021 competition: 90,261 cells, RNA and 134 surface proteins (CITE-seq).
+
+    Parameters
+    ----------
+    disjoint, seed, cache, mirror, progress
+        As for :func:`papalexi_2021`; about 600 MB are downloaded.
+
+    Returns
+    -------
+    MuData
+        ``rna`` and ``prot``, counts in ``X`` (CSR float32); ``obs["label"]`` is the cell type, ``obs["batch"]`` site and donor.
+
+    Raises
+    ------
+    DownloadError
+        If a file cannot be had, is damaged, or is not what it was.
+
+    References
+    ----------
+    Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
+    """
+    return _neurips(
+        "neurips_2021_cite", {"rna": "GEX", "prot": "ADT"}, disjoint, seed, cache, mirror, progress
+    )
+
+
+def neurips_2021_multiome(
+    *,
+    disjoint: bool = False,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    mirror: str | None = None,
+    progress: bool = True,
+) -> MuData:
+    """Load bone marrow cells of the NeurIPS 2021 competition: 69,249 cells, RNA and 116,490 peaks of open chromatin (multiome).
+
+    Parameters
+    ----------
+    disjoint, seed, cache, mirror, progress
+        As for :func:`papalexi_2021`; about 2.7 GB are downloaded.
+
+    Returns
+    -------
+    MuData
+        ``rna`` and ``atac``, counts in ``X`` (CSR float32); ``obs["label"]`` is the cell type, ``obs["batch"]`` site and donor.
+
+    Raises
+    ------
+    DownloadError
+        If a file cannot be had, is damaged, or is not what it was.
+
+    References
+    ----------
+    Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
+    """
+    return _neurips(
+        "neurips_2021_multiome", {"rna": "GEX", "atac": "ATAC"}, disjoint, seed, cache, mirror, progress
+    )
+
+
+def _neurips(
+    name: str,
+    kinds: Mapping[str, str],
+    disjoint: bool,
+    seed: int,
+    cache: str | Path | None,
+    mirror: str | None,
+    progress: bool,
+) -> MuData:
+    (packed,) = (fetch(f, cache, mirror, progress=progress) for f in DATASETS[name].files)
+    with Hdf5(unpacked(packed)) as file:
+        obs = file.table("obs", ("cell_type", "batch"))
+        var = file.table("var", ("feature_types",))
+        counts = file.matrix("layers/counts")
+    obs = obs.assign(label=obs["cell_type"])
+    mods = {}
+    for m, kind in kinds.items():
+        own = (var["feature_types"].astype(str) == kind).to_numpy()
+        if not own.any():
+            raise DownloadError(
+                f"{packed.name} has no features of type {kind!r}: it is not the file that it was."
+            )
+        mods[m] = _modality(counts[:, own], obs, var.index[own])
+    return _finished(mods, name, disjoint, seed)
+
+
+def _known(condition: str, told: pd.Series) -> str:
+    names = sorted(set(told))
+    if condition not in names:
+        near = near_miss(condition, names)
+        hint = f" Did you mean {near!r}?" if near is not None else ""
+        raise UnknownNameError(
+            f"unknown condition {condition!r}.{hint} Available: {', '.join(map(repr, names))}."
+        )
+    return condition
+
+
+def _modality(
+    counts: sp.csr_matrix, obs: pd.DataFrame, features: Sequence[str], also: Sequence[str] = ("batch",)
+) -> AnnData:
+    """Return a modality with the columns that all data sets have, and some more."""
+    import pandas as pd
+    from anndata import AnnData
+
+    kept = pd.DataFrame(index=pd.Index(obs.index.astype(str), name=None))
+    for column in ("label", *also):
+        values = obs[column]
+        kept[column] = values.to_numpy() if pd.api.types.is_numeric_dtype(values) else _as_category(values)
+    adata = AnnData(
+        sp.csr_matrix(counts, dtype=np.float32),
+        obs=kept,
+        var=pd.DataFrame(index=pd.Index(features).astype(str)),
+    )
+    adata.var_names_make_unique()
+    return adata
+
+
+def _as_category(values: pd.Series) -> Any:
+    import pandas as pd
+
+    text = values.astype(object).where(values.notna(), None)
+    return pd.Categorical([None if one is None else str(one) for one in text])
+
+
+def _finished(mods: dict[str, AnnData], name: str, disjoint: bool, seed: int) -> MuData:
+    from contextlib import nullcontext
+
+    import mudata
+
+    if disjoint:
+        mods = _halves(mods, seed)
+    else:
+        for adata in mods.values():
+            adata.obs[_keys.PAIR] = adata.obs_names.to_numpy()
+    options = getattr(mudata, "set_options", None)
+    with options(pull_on_update=False) if options else nullcontext():
+        mdata = mudata.MuData(mods)
+    told = DATASETS[name]
+    mdata.uns["source"] = {
+        **{key: getattr(told, key) for key in ("title", "citation", "doi", "accession", "licence")},
+        "files": np.array([file.url for file in told.files], dtype=object),
+    }
+    return mdata
+
+
+def _halves(mods: Mapping[str, AnnData], seed: int) -> dict[str, AnnData]:
+    """Return the first modality of one half of the cells of each label, and the second of the other half."""
+    rng = np.random.default_rng(seed)
+    (first, a), (second, b) = mods.items()
+    labels = a.obs["label"].cat.codes.to_numpy()
+    in_first = np.zeros(a.n_obs, dtype=bool)
+    for code in np.unique(labels):
+        own = rng.permutation(np.flatnonzero(labels == code))
+        in_first[own[: (own.size + 1) // 2]] = True
+    return {first: a[in_first].copy(), second: b[~in_first].copy()}
+
+
+def table() -> pd.DataFrame:
+    """Return what there is: one row a data set, with its title, size of the download in MB, citation, accession and licence.
+
+    Examples
+    --------
+    >>> scgroove.datasets.table().index.tolist()
+    ['papalexi_2021', 'frangieh_2021', 'neurips_2021_cite', 'neurips_2021_multiome']
+    """
+    import pandas as pd
+
+    rows = {
+        name: {
+            "title": one.title,
+            "size_mb": one.size_mb,
+            "citation": one.citation,
+            "accession": one.accession,
+            "licence": one.licence,
+        }
+        for name, one in DATASETS.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
