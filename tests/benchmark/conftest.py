@@ -101,6 +101,31 @@ class Spy(_Counting):
         return {m: np.asarray(a.X)[:, :3] for m, a in mdata.mod.items()}
 
 
+@LEARNERS.register("test_destroyer")
+@dataclass
+class Destroyer(_Counting):
+    """Overwrites what it was handed."""
+
+    name: ClassVar[str] = "test_destroyer"
+
+    def _transform(self, mdata):
+        for a in mdata.mod.values():
+            a.X[:] = 0.0
+            a.obs["label"] = "gone"
+        return {m: np.ones((a.n_obs, 2)) * np.arange(a.n_obs)[:, None] for m, a in mdata.mod.items()}
+
+
+@LEARNERS.register("test_exit")
+@dataclass
+class Exit(_Counting):
+    """Wants to end the whole program."""
+
+    name: ClassVar[str] = "test_exit"
+
+    def _transform(self, mdata):
+        raise SystemExit("enough")
+
+
 for _cls in (NoisyTruth, Crash, NotFinite, WrongShape, Apart, Spy):
     _cls.fits = []
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import scgroove as sg
+from scgroove import benchmark
 from scgroove.benchmark import CannotWriteError, ResultsError, SpecError, read, run
 from scgroove.benchmark._results import COLUMNS, Store
 from scgroove.benchmark._runner import plan
@@ -264,13 +265,13 @@ def test_cells_of_changed_data_are_not_taken_for_those_of_the_file(tmp_path):
     scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
     sg.simulations.from_scenario(scenario, seed=0).write(file)
     before = {cell.key for job in plan(Spec.from_dict(spec)) for cell, _ in job.cells}
-    quiet(spec, tmp_path / "out")
-    from scgroove.benchmark._runner import file_digest
-
+    first = quiet(spec, tmp_path / "out")
     sg.simulations.from_scenario(scenario, seed=1).write(file)
-    file_digest.cache_clear()
     after = {cell.key for job in plan(Spec.from_dict(spec)) for cell, _ in job.cells}
     assert not before & after
+    second = quiet(spec, tmp_path / "out")
+    assert len(second) == len(first), "results of the earlier contents are not among them"
+    assert not np.array_equal(second["value"], first["value"])
 
 
 def test_a_file_keeps_what_the_spec_says(tmp_path):
@@ -307,6 +308,97 @@ def test_effects_are_scored_where_a_control_is_named(tmp_path):
     assert "control='g1' is no label of both modalities. Did you mean 'g01'?" in unknown["error"].iloc[0]
 
 
+# ------------------------------------------------------------------------------------- a folder that goes on with more
+
+
+def test_a_spec_that_has_grown_or_changed_gives_its_own_results_only(small, tmp_path):
+    out = tmp_path / "out"
+    first = quiet(small, out)
+    cells = ["data", "learner", "aligner", "seed", "metric"]
+    more = quiet({**small, "metrics": ["foscttm_global", "trace_global", "foscttm_within_label"]}, out)
+    assert not more.duplicated(cells).any()
+    benchmark.summarise(more, "foscttm_global")
+    changed = quiet({**small, "aligners": [{"method": "eot", "options": {"epsilon": 0.5}}, "uniform"]}, out)
+    assert not changed.duplicated(cells).any()
+    assert set(changed.loc[changed["aligner"] == "eot", "aligner.epsilon"]) == {0.5}
+    quick = quiet(Spec.from_dict(small).quick(), out)
+    assert set(quick["seed"]) == {0}
+    again = quiet(small, out)
+    pd.testing.assert_frame_equal(again, first)
+    everything = read(out, everything=True)
+    assert everything.duplicated(cells).any()
+    assert len(benchmark.about(out)["earlier"]) == 3
+
+
+def test_renamed_data_stand_there_once(small, tmp_path):
+    quiet(small, tmp_path / "out")
+    renamed = {**small, "data": [{**SMALL, "name": "renamed"}]}
+    assert set(quiet(renamed, tmp_path / "out")["data"]) == {"renamed"}
+
+
+def test_metrics_of_representations_need_no_coupling(small, tmp_path):
+    results = quiet({**small, "metrics": ["foscttm_global"]}, tmp_path / "out")
+    assert set(results["aligner"]) == {""}
+    assert set(results["status"]) == {"done"}
+
+
+def test_a_damaged_cell_is_told_and_the_others_are_read(small, tmp_path):
+    quiet(small, tmp_path / "out")
+    victim = next((tmp_path / "out" / "cells").glob("*__eot__*"))
+    victim.write_bytes(victim.read_bytes()[:40])
+    with pytest.warns(benchmark.ResultsWarning, match=r"cannot be read .* counts as not done"):
+        results = read(tmp_path / "out")
+    assert len(results.groupby(["aligner", "seed"])) == 5
+
+
+def test_a_folder_that_another_process_has_just_made(small, tmp_path):
+    """Tasks of an array start together: one may see what another has made, before there is a manifest."""
+    out = tmp_path / "out"
+    (out / "cells").mkdir(parents=True)
+    (out / ".unfinished-abc").write_text("of a killed run")
+    os.utime(out / ".unfinished-abc", (1e9, 1e9))
+    assert len(quiet(small, out)) > 0
+    assert not (out / ".unfinished-abc").exists()
+
+
+def test_an_idle_shard_is_no_error(small, tmp_path):
+    results = quiet(small, tmp_path / "out", shard=(5, 6))
+    assert results.empty
+    assert list(results.columns) == list(COLUMNS)
+    with pytest.raises(ResultsError, match="holds no finished cell yet"):
+        read(tmp_path / "out")
+
+
+def test_what_a_learner_does_to_its_data_no_other_sees(small, tmp_path):
+    alone = quiet({**small, "learners": ["test_noisy_truth"]}, tmp_path / "alone")
+    after = quiet({**small, "learners": ["test_destroyer", "test_noisy_truth"]}, tmp_path / "after")
+    after = after[after["learner"] == "test_noisy_truth"].reset_index(drop=True)
+    same = ["data", "aligner", "seed", "metric", "value"]
+    pd.testing.assert_frame_equal(after[same], alone[same])
+
+
+def test_rows_say_who_was_told_the_truth(small, tmp_path):
+    spec = {
+        **small,
+        "learners": [{"learner": "clip_oracle", "name": "CLIP", "options": {"max_epochs": 2}}, "random"],
+    }
+    told = (
+        quiet({**spec, "aligners": ["eot", "oracle"]}, tmp_path / "out")
+        .groupby(["learner", "aligner"])["knows_truth"]
+        .first()
+    )
+    assert told.to_dict() == {
+        ("CLIP", ""): True, ("CLIP", "eot"): True, ("CLIP", "oracle"): True,
+        ("random", ""): False, ("random", "eot"): False, ("random", "oracle"): True,
+    }  # fmt: skip
+
+
+def test_a_learner_that_wants_to_end_everything(small, tmp_path):
+    results = quiet({**small, "learners": ["test_exit", "test_noisy_truth"]}, tmp_path / "out")
+    assert set(results.loc[results["learner"] == "test_exit", "status"]) == {"failed"}
+    assert set(results.loc[results["learner"] == "test_noisy_truth", "status"]) == {"done"}
+
+
 def test_files_that_do_not_fit(tmp_path, small):
     file = tmp_path / "screen.h5mu"
     spec = {**small, "data": [{"file": str(file)}]}
@@ -320,8 +412,19 @@ def test_files_that_do_not_fit(tmp_path, small):
         "data": [{"file": str(file), "source": "rma", "target": "protein"}],
         "learners": ["test_spy"],
     }
-    results = quiet(wrong, tmp_path / "out")
-    assert results["error"].str.contains("no modality 'rma'. Did you mean 'rna'?").all()
+    with pytest.raises(SpecError, match="no modality 'rma'. Did you mean 'rna'[?]"):
+        quiet(wrong, tmp_path / "out")
+    for data, message in (
+        ({"drop_labels": ["g0O"]}, "drop_labels names 'g0O', which no cell has"),
+        ({"control": "g1"}, "control='g1' is no label of both modalities"),
+        ({"label_key": "lable"}, "lable"),
+        ({"source": "protein", "target": "protein"}, "source and target are both 'protein'"),
+    ):
+        with pytest.raises((SpecError, KeyError), match=message):
+            quiet({**wrong, "data": [{"file": str(file), **data}]}, tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "told before anything is done"
+    one_side = {**wrong, "data": [{"file": str(file), "target": "rna"}]}
+    assert set(quiet(one_side, tmp_path / "out")["status"]) == {"done"}, "the other modality is the source"
 
 
 KILLED = """

@@ -150,3 +150,27 @@ def test_a_typo_in_a_file_names_the_file(tmp_path):
 def test_a_file_has_no_parameters():
     with pytest.raises(SpecError, match="parameters go with a scenario"):
         DataSpec(file="a.h5mu", parameters={"rho": 1})
+
+
+def test_one_label_to_drop_may_be_text():
+    assert DataSpec(file="a.h5mu", drop_labels="unknown").drop_labels == ("unknown",)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"scenario": "reference", "drop_labels": ["g0"]},
+            "drop_labels goes with a file, not with a scenario",
+        ),
+        ({"scenario": "reference", "n_top_features": 5}, "n_top_features goes with a file"),
+        (
+            {"file": "a.h5mu", "n_top_features": "2000"},
+            "n_top_features must be a whole number of at least 1; found '2000'",
+        ),
+        ({"file": "a.h5mu", "min_cells_per_label": 0}, "min_cells_per_label must be a whole number"),
+    ],
+)
+def test_options_of_data_that_would_do_nothing_or_harm(options, message):
+    with pytest.raises(SpecError, match=message):
+        DataSpec(**options)

@@ -8,7 +8,7 @@ from scgroove.benchmark._builtin import SPECS, builtin
 from scgroove.benchmark._compare import SignedRank, compare, holm, signed_rank
 from scgroove.benchmark._evaluate import METRIC_NAMES
 from scgroove.benchmark._ranks import Ranks, critical_difference, ranks
-from scgroove.benchmark._results import CannotWriteError, ResultsError, about, read
+from scgroove.benchmark._results import CannotWriteError, ResultsError, ResultsWarning, about, read
 from scgroove.benchmark._runner import Progress, run
 from scgroove.benchmark._selection import (
     CANDIDATES,
@@ -21,7 +21,6 @@ from scgroove.benchmark._selection import (
 from scgroove.benchmark._sensitivity import FACTORS, Factor, sensitivity
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
 from scgroove.benchmark._stats import best, costs, failures, gap_closed, gap_shares, summarise
-from scgroove.benchmark._table import ResultsWarning
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial
 
 __all__ = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -69,6 +71,17 @@ class Loaded:
     parameters: Mapping[str, float | str]
     control: str | None = None
 
+    def handed(self, told: bool) -> MuData:
+        """Return what a learner is handed, of its own: what it does to it no other learner and no score sees.
+
+        Parameters
+        ----------
+        told
+            Whether it is one that is told the truth.
+        """
+        mdata = self.full if told else self.hidden
+        return _mudata({m: adata.copy() for m, adata in mdata.mod.items()})
+
 
 def load(spec: DataSpec, seed: int) -> Loaded:
     """Simulate or read, and take the truth apart. The last few are kept in memory.
@@ -78,12 +91,38 @@ def load(spec: DataSpec, seed: int) -> Loaded:
     SpecError
         If the file or its modalities are not as the spec says.
     """
-    return _load(json.dumps(spec.as_plain(), sort_keys=True), 0 if spec.file else seed)
+    plain = json.dumps(spec.as_plain(), sort_keys=True)
+    return _load(plain, spec.name, 0 if spec.file else seed, file_digest(spec.file))
+
+
+def file_digest(file: str | None) -> str:
+    """Return what stands for the contents of a file, so that results of other contents are not taken for its own.
+
+    Raises
+    ------
+    SpecError
+        If there is no such file.
+    """
+    if file is None:
+        return ""
+    try:
+        about = os.stat(file)
+        return _digest(file, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise SpecError(
+            f"cannot read the data file {file}: {error.strerror}. Names are relative to the folder of the spec."
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _digest(file: str, changed: int, size: int) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "blake2b").hexdigest()[:16]
 
 
 @lru_cache(maxsize=CACHED)
-def _load(plain: str, seed: int) -> Loaded:
-    spec = DataSpec(**json.loads(plain))
+def _load(plain: str, name: str, seed: int, digest: str) -> Loaded:
+    spec = DataSpec(name=name, **json.loads(plain))
     mdata = _simulated(spec, seed) if spec.file is None else _read(spec)
     source, target = _modalities(spec, mdata)
     key = spec.label_key
@@ -157,14 +196,9 @@ def _read(spec: DataSpec) -> MuData:
     with warnings.catch_warnings():  # of mudata, on what it will do with columns in a later version
         warnings.simplefilter("ignore", FutureWarning)
         mdata = mudata.read(path)
-    names = list(mdata.mod) if spec.source is None else [spec.source, spec.target or ""]
-    unknown = [m for m in names if m not in mdata.mod]
-    if unknown:
-        raise SpecError(
-            f"data {spec.name!r}: {path.name} has no modality {unknown[0]!r}.{_hint(unknown[0], mdata.mod)} It has "
-            f"{', '.join(mdata.mod)}. Name both, source= and target=."
-        )
+    names = list(_modalities(spec, mdata))
     label_keys(mdata, spec.label_key, names)
+    _check_labels_dropped(spec, mdata, names[:2])
     rng = np.random.default_rng(0)
     mods = {m: _prepared(mdata.mod[m], spec, rng) for m in names[:2]}
     empty = [m for m, adata in mods.items() if adata.n_obs == 0]
@@ -174,6 +208,20 @@ def _read(spec: DataSpec) -> MuData:
             f"min_cells_per_label={spec.min_cells_per_label}."
         )
     return _mudata(mods)
+
+
+def _check_labels_dropped(spec: DataSpec, mdata: MuData, names: Sequence[str]) -> None:
+    there = {
+        str(label)
+        for m in names
+        for label in labels_of(mdata.mod[m].obs, spec.label_key)
+        if label is not None
+    }
+    for label in spec.drop_labels:
+        if label not in there:
+            raise SpecError(
+                f"data {spec.name!r}: drop_labels names {label!r}, which no cell has.{_hint(label, there)}"
+            )
 
 
 def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnData:
@@ -211,13 +259,17 @@ def _most_variable(adata: AnnData, n: int) -> AnnData:
 
 
 def _modalities(spec: DataSpec, mdata: MuData) -> tuple[str, str]:
+    """Return the modalities to match: as named; else the first two, or the first that is not the one named."""
     names = list(mdata.mod)
-    source, target = spec.source or names[0], spec.target or names[1]
-    for name in (source, target):
-        if name not in names:
+    for name in (spec.source, spec.target):
+        if name is not None and name not in names:
             raise SpecError(
                 f"data {spec.name!r} has no modality {name!r}.{_hint(name, names)} It has {', '.join(names)}."
             )
+    if len(names) < 2:
+        raise SpecError(f"data {spec.name!r} has one modality, {', '.join(names)}; two are needed.")
+    source = spec.source or next(name for name in names if name != spec.target)
+    target = spec.target or next(name for name in names if name != source)
     if source == target:
         raise SpecError(
             f"data {spec.name!r}: source and target are both {source!r}; name two different modalities."

@@ -7,8 +7,10 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +30,12 @@ FORMAT: Final = 1
 
 PACKAGES: Final = ("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax")
 
+UNFINISHED: Final = ".unfinished-"
+"""Start of the names of files that are being written."""
+
+STALE: Final = 3600.0
+"""Seconds after which such a file is taken for one that a killed run left."""
+
 COLUMNS: Final = (
     "data", "learner", "aligner", "seed", "metric", "value", "chance", "chance_sd", "n", "better", "perfect", "status",
     "error", "fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb",
@@ -41,6 +49,10 @@ EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsil
 
 class ResultsError(ValueError):
     """A folder that cannot be used for results, or holds none."""
+
+
+class ResultsWarning(UserWarning):
+    """Some of the results that are asked for, or that a statistic needs, are not there."""
 
 
 class CannotWriteError(OSError):
@@ -97,8 +109,17 @@ class Store:
         """File that says what made the folder."""
         return self.folder / "run.json"
 
-    def open(self, spec: Mapping[str, Any], *, mix_versions: bool = False) -> None:
+    def open(self, spec: Mapping[str, Any], cells: Iterable[Cell], *, mix_versions: bool = False) -> None:
         """Make the folder, or check that the results in it can be added to.
+
+        Parameters
+        ----------
+        spec
+            What is run, as plain values.
+        cells
+            Of the grid: what :meth:`read` returns from now on.
+        mix_versions
+            Add to results of another version.
 
         Raises
         ------
@@ -109,15 +130,19 @@ class Store:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise ResultsError(f"{self.folder} is a file; results need a folder. Give the name of a new one.")
+        earlier: list[Any] = []
         if self.manifest.exists():
             self._check_manifest(mix_versions)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+            about = self.about()
+            earlier = [one for one in (*about.get("earlier", []), about["spec"]) if one != spec]
+        elif self.folder.exists() and any(not _is_ours(path) for path in self.folder.iterdir()):
             raise ResultsError(
                 f"{self.folder} is not empty, and holds no results of a benchmark. Give the name of a new folder."
             )
         with _writing(self.folder):
             self.cells.mkdir(parents=True, exist_ok=True)
             self.representations.mkdir(exist_ok=True)
+            self._tidy_up()
         about = {
             "format": FORMAT,
             "versions": versions(),
@@ -125,8 +150,19 @@ class Store:
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "spec": spec,
+            "earlier": earlier,
+            "cells": sorted(cell.file_name for cell in cells),
         }
         self.write(self.manifest, lambda file: file.write(json.dumps(about, indent=1).encode()))
+
+    def _tidy_up(self) -> None:
+        """Remove what killed runs left half-written; what is recent may still be written by another process."""
+        oldest = time.time() - STALE
+        for folder in (self.folder, self.cells, self.representations):
+            for path in folder.glob(f"{UNFINISHED}*"):
+                with suppress(OSError):
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
 
     def _check_manifest(self, mix_versions: bool) -> None:
         about = self.about()
@@ -209,7 +245,7 @@ class Store:
     def write(self, path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         """Write a file as a whole or not at all."""
         with _writing(self.folder):
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
             try:
                 with os.fdopen(handle, "wb") as file:
                     write(file)
@@ -220,17 +256,36 @@ class Store:
                 Path(name).unlink(missing_ok=True)
                 raise
 
-    def read(self) -> pd.DataFrame:
-        """Return all results as one tidy table."""
-        import pandas as pd
-
-        self.about()
+    def read(self, cells: Iterable[Cell] | None = None, *, everything: bool = False) -> pd.DataFrame:
+        """Return the results of some cells as one tidy table, by default those of the last spec."""
+        names = self.about().get("cells") if cells is None else [cell.file_name for cell in cells]
         files = sorted(self.cells.glob("*.parquet"))
-        if not files:
-            raise ResultsError(f"{self.folder} holds no finished cell yet.")
-        frames = [pd.read_parquet(file) for file in files]
-        frame = tidy([row for one in frames for row in one.to_dict("records")])
+        if names is not None and not everything:
+            known = set(names)
+            files = [file for file in files if file.name in known]
+        frame = tidy([row for one in files for row in _rows(one)])
         return frame.sort_values(["data", "learner", "aligner", "seed", "metric"], ignore_index=True)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a name in the folder is one that another process may have just made."""
+    return path.name in ("cells", "representations", "run.json") or path.name.startswith(UNFINISHED)
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a cell; none, with a warning, if it cannot be read."""
+    import pandas as pd
+
+    try:
+        rows: list[dict[str, Any]] = pd.read_parquet(file).to_dict("records")
+    except (OSError, ValueError) as error:
+        warnings.warn(
+            f"{file} cannot be read ({error}) and counts as not done: the run that made it does it again when it is started again.",
+            ResultsWarning,
+            stacklevel=4,
+        )
+        return []
+    return rows
 
 
 def tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -238,18 +293,25 @@ def tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     text = {"data", "learner", "aligner", "metric", "better", "status", "error"}
+    if not rows:
+        return pd.DataFrame({c: pd.Series(dtype=object if c in text else float) for c in COLUMNS}).astype(
+            {"seed": "int64"}
+        )
     filled = [{**{c: "" if c in text else np.nan for c in COLUMNS}, **row} for row in rows]
     frame = pd.DataFrame(filled)
     return frame[[*COLUMNS, *sorted(set(frame.columns) - set(COLUMNS))]].astype({"seed": "int64"})
 
 
-def read(folder: str | Path) -> pd.DataFrame:
+def read(folder: str | Path, *, everything: bool = False) -> pd.DataFrame:
     """Read the results of a benchmark, finished or not.
 
     Parameters
     ----------
     folder
         What :func:`scgroove.benchmark.run` wrote.
+    everything
+        Also cells of earlier specs in the same folder that the last one does not have, such as those with other options. The same
+        data set, learner, aligner and seed may then stand there twice, and statistics refuse that.
 
     Returns
     -------
@@ -257,15 +319,25 @@ def read(folder: str | Path) -> pd.DataFrame:
         One row for each value of a metric: ``data``, ``learner``, ``aligner`` (empty for metrics of the representation alone),
         ``seed``, ``metric``, ``value``, ``chance`` and ``chance_sd``, ``n`` cells scored, ``better`` (``"lower"`` or
         ``"higher"``), ``perfect``, ``status`` (``"done"``, ``"failed"``, ``"skipped"``) and ``error``, seconds and megabytes
-        of learner and aligner, what the aligner says of itself, versions, and the parameters of simulations. A cell
-        that failed or was skipped is one row without a metric.
+        of learner and aligner, what the aligner says of itself, ``knows_truth`` (whether learner or aligner was told it, so that
+        it is a limit and no method), versions, options as ``learner.<option>`` and ``aligner.<option>``, and the parameters
+        of simulations. A cell that failed or was skipped is one row without a metric.
 
     Raises
     ------
     ResultsError
         If there are none.
+
+    Warns
+    -----
+    ResultsWarning
+        If a file is damaged; its cell counts as not done.
     """
-    return Store(Path(folder)).read()
+    store = Store(Path(folder))
+    frame = store.read(everything=everything)
+    if frame.empty:
+        raise ResultsError(f"{folder} holds no finished cell yet.")
+    return frame
 
 
 def about(folder: str | Path) -> dict[str, Any]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from scgroove import aligners, learners
+from scgroove import aligners, learners, metrics
 from scgroove._measure import measured
 from scgroove.aligners._jobs import check_jobs
-from scgroove.benchmark._data import Loaded, load
+from scgroove.benchmark._data import Loaded, file_digest, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
 from scgroove.benchmark._results import (
     EVIDENCE,
@@ -32,6 +30,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Say = Callable[[str, "Progress"], None]
+
+
+COSTS: Final = ("fit_seconds", "transform_seconds", "fit_memory_mb")
+"""What a learner took."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,12 @@ def run(
     spec = as_spec(spec)
     check_jobs(n_jobs)
     _check_shard(shard)
+    for data in spec.data:
+        if data.file is not None:
+            load(data, spec.seeds[0])  # a wrong name is told before anything is done
     store = Store(Path(out))
+    store.open(spec.as_dict(), cells_of(spec), mix_versions=mix_versions)
     jobs = plan(spec)[shard[0] :: shard[1]]
-    store.open(spec.as_dict(), mix_versions=mix_versions)
     open_jobs, kept = _remaining(jobs, store, retry_failed)
     state = Progress(total=sum(len(job.cells) for job in jobs), kept=kept)
     with _reporter(progress) as say:
@@ -181,6 +186,8 @@ def _check_shard(shard: tuple[int, int]) -> None:
 def plan(spec: Spec) -> list[Job]:
     """Return the jobs of a grid: data and seed vary slowest, so that workers can keep the data."""
     jobs = []
+    alone, coupled = _scored(spec.metrics)
+    asked = (*((None,) if alone else ()), *(spec.aligners if coupled else ()))
     methods = tuple((one.method, aligners.get(one.method)) for one in spec.aligners)
     for data in spec.data:
         what = [data.as_plain(), file_digest(data.file)]
@@ -188,35 +195,26 @@ def plan(spec: Spec) -> list[Job]:
             for learner in spec.learners:
                 identity = [*what, learner.learner, learner.options, seed]
                 cells: list[tuple[Cell, AlignerSpec | None]] = []
-                for aligner in (None, *spec.aligners):
+                for aligner in asked:
                     how = [aligner.method, aligner.labelled, aligner.options] if aligner else []
                     key = digest(identity, how, spec.metrics)
                     name = aligner.name if aligner else ""
                     cells.append((Cell(data.name, learner.name, name, seed, key), aligner))
-                kept = representation_name(data.name, learner.name, seed, identity)
+                kept = representation_name(data.name, learner.name, seed, versions()["scgroove"], identity)
                 classes = (learners.get(learner.learner), methods)
                 jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, classes))
     return jobs
 
 
-@lru_cache(maxsize=64)
-def file_digest(file: str | None) -> str:
-    """Return what stands for the contents of a file, so that results of other contents are not taken for its own.
+def _scored(names: Sequence[str]) -> tuple[bool, bool]:
+    """Whether metrics are asked for that score representations, and such that score couplings."""
+    kinds = {metrics.SCORES.get(name).kind for name in names or metrics.SCORES.names()}
+    return "representation" in kinds, bool(kinds & {"coupling", "imputation"})
 
-    Raises
-    ------
-    SpecError
-        If there is no such file.
-    """
-    if file is None:
-        return ""
-    try:
-        with open(file, "rb") as handle:
-            return hashlib.file_digest(handle, "blake2b").hexdigest()[:16]
-    except OSError as error:
-        raise SpecError(
-            f"cannot read the data file {file}: {error.strerror}. Names are relative to the folder of the spec."
-        ) from error
+
+def cells_of(*specs: Spec) -> list[Cell]:
+    """Return all cells of some grids."""
+    return [cell for spec in specs for job in plan(spec) for cell, _ in job.cells]
 
 
 def _remaining(jobs: Sequence[Job], store: Store, retry_failed: bool) -> tuple[list[Job], int]:
@@ -261,9 +259,11 @@ def do(job: Job, store: Store) -> tuple[str, list[str]]:
         If a cell could not be written. All other errors are recorded in the cells.
     """
     _register(job)
-    base = {
+    told = _told(learners.get(job.learner.learner))
+    base: dict[str, Any] = {
         "versions": "; ".join(f"{name} {v}" for name, v in versions().items()),
-        **_option_columns(job.learner),
+        "knows_truth": told,
+        **_option_columns("learner", job.learner.options),
     }
     skipped = learners.unavailable_reason(job.learner.learner)
     if skipped is not None:
@@ -274,9 +274,9 @@ def do(job: Job, store: Store) -> tuple[str, list[str]]:
         found, cost = _representation(job, loaded, store)
     except CannotWriteError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return job.title, [_record(store, cell, base, "failed", _said(error)) for cell, _ in job.cells]
-    base |= {key: cost[key] for key in ("fit_seconds", "transform_seconds", "fit_memory_mb") if key in cost}
+    base |= {key: cost[key] for key in (*COSTS, "fit_warnings") if key in cost}
     return job.title, [_cell(job, cell, aligner, loaded, found, base, store) for cell, aligner in job.cells]
 
 
@@ -296,10 +296,9 @@ def _representation(job: Job, loaded: Loaded, store: Store) -> tuple[dict[str, A
     if earlier is not None:
         return earlier
     learner = job.learner.build()
-    told = getattr(learner, "uses_pairs", False) or getattr(learner, "uses_truth", False)
-    mdata = loaded.full if told else loaded.hidden
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    mdata = loaded.handed(_told(learner))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         fitted = learner.fit(mdata, job.data.label_key, seed=job.seed)
         found = learners.check_output(
             job.learner.name,
@@ -309,12 +308,18 @@ def _representation(job: Job, loaded: Loaded, store: Store) -> tuple[dict[str, A
             aligned=getattr(learner, "aligned", True),
         )
     evidence = dict(getattr(learner, "evidence", {}))
+    evidence["fit_warnings"] = _first_sentences(said)
     evidence["fit_memory_mb"] = evidence.pop("peak_memory_mb", float("nan"))
     evidence["aligned"] = bool(getattr(learner, "aligned", True))
     # what is scored is what is kept: a run that goes on must give what one without a break gives
     kept = {m: np.asarray(z, dtype=np.float32) for m, z in found.items()}
     store.save_representation(job.representation, kept, evidence)
     return kept, evidence
+
+
+def _told(learner: Any) -> bool:
+    """Whether a learner, or its class, is one that is told the truth."""
+    return bool(getattr(learner, "uses_pairs", False) or getattr(learner, "uses_truth", False))
 
 
 def _cell(
@@ -342,16 +347,18 @@ def _cell(
             rows = evaluate_representation(loaded, found, job.metrics, job.seed)
         else:
             built = aligner.build(job.seed)
+            columns |= _option_columns("aligner", aligner.options)
+            columns["knows_truth"] = columns["knows_truth"] or hasattr(built, "pairs_x")
             if not aligned and getattr(built, "shared_space", True):
                 reason = f"{aligner.method} needs a shared space, which {job.learner.name} does not make"
                 return _record(store, cell, columns, "skipped", reason)
             coupling = _couple(built, aligner, loaded, found, columns)
             rows = evaluate_coupling(loaded, found, coupling, job.metrics, job.seed)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _record(store, cell, columns, "failed", _said(error))
     if not rows:
         return _record(
-            store, cell, columns, "skipped", "none of the metrics asked for can be computed without the truth"
+            store, cell, columns, "skipped", "these data have no truth that a metric asked for needs"
         )
     store.save(cell, [{**cell.columns, **columns, "status": "done", **row} for row in rows])
     return "done"
@@ -367,12 +374,20 @@ def _couple(
     with warnings.catch_warnings(record=True) as said, measured(columns, "align_seconds", "align_memory_mb"):
         warnings.simplefilter("always")
         coupling = built.align(found[loaded.source], found[loaded.target], *labels)
-    columns["warnings"] = "; ".join(sorted({str(one.message).split(". ")[0] for one in said}))
+    columns["warnings"] = _first_sentences(said)
     for name in EVIDENCE:
         value = coupling.evidence.get(name)
         if isinstance(value, bool | int | float):
             columns[name] = float(value)
     return coupling
+
+
+def _first_sentences(said: Sequence[warnings.WarningMessage]) -> str:
+    """Return what was warned of in one line; not what packages say of coming versions of themselves."""
+    of_versions = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+    return "; ".join(
+        sorted({str(one.message).split(". ")[0] for one in said if not issubclass(one.category, of_versions)})
+    )
 
 
 def _with_pairs(built: Any, loaded: Loaded) -> Any:
@@ -400,13 +415,13 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{where}"
 
 
-def _option_columns(learner: LearnerSpec) -> dict[str, float]:
-    """Return the numeric options of a learner as columns: what results may be plotted against."""
-    return {
-        f"learner.{name}": float(value)
-        for name, value in learner.options.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+def _option_columns(of: str, options: Mapping[str, Any]) -> dict[str, float | str]:
+    """Return the options of a learner or aligner as columns: what results may be plotted against, and what tells them apart."""
+    return {f"{of}.{name}": _as_column(value) for name, value in options.items()}
+
+
+def _as_column(value: Any) -> float | str:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _reporter(progress: bool | Say) -> Any:

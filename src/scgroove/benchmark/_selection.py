@@ -275,18 +275,20 @@ def _study_one(
 
     import pandas as pd
 
-    from scgroove.benchmark._data import load
+    from scgroove.benchmark._data import file_digest, load
     from scgroove.benchmark._evaluate import evaluate_coupling
-    from scgroove.benchmark._results import Store
+    from scgroove.benchmark._results import Store, versions
 
     how = [[a.method, a.labelled, a.options] for a in aligners]
-    name = f"study-{digest(data.as_plain(), how, learner.learner, learner.options, seed)}.parquet"
+    what = [data.as_plain(), file_digest(data.file), versions()["scgroove"]]
+    name = f"study-{digest(what, how, learner.learner, learner.options, seed)}.parquet"
     if folder is not None and (folder / name).exists():
         return pd.read_parquet(folder / name)
     loaded = load(data, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = learner.build().fit(loaded.hidden, data.label_key, seed=seed).transform(loaded.hidden)
+        mdata = loaded.handed(told=False)
+        found = learner.build().fit(mdata, data.label_key, seed=seed).transform(mdata)
         trials = _trials(found[loaded.source], found[loaded.target], *loaded.observed, aligners, seed)
         per_label = score_all(trials)
     rows = []

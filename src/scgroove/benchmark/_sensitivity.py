@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scgroove._registry import UnknownNameError, near_miss
-from scgroove.benchmark._runner import Progress, run
-from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec
+from scgroove.benchmark._results import Store
+from scgroove.benchmark._runner import Progress, cells_of, run
+from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ BASELINE: Final = "ps_logistic_scaled"
 def sensitivity(
     out: str | Path,
     *,
-    factors: Sequence[str] | Mapping[str, Sequence[float]] = tuple(FACTORS),
+    factors: str | Sequence[str] | Mapping[str, Sequence[float]] = tuple(FACTORS),
     learner: str | LearnerSpec = "groove",
     baselines: Sequence[str | LearnerSpec] = (BASELINE,),
     aligner: str | AlignerSpec = "eot",
@@ -66,6 +67,8 @@ def sensitivity(
     seeds: int | Sequence[int] = 5,
     n_jobs: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    retry_failed: bool = False,
+    mix_versions: bool = False,
     progress: bool | Callable[[str, Progress], None] = True,
 ) -> pd.DataFrame:
     """Vary one factor at a time, everything else as it is, and score.
@@ -86,7 +89,7 @@ def sensitivity(
         A scenario, the base of the factors of the data.
     seeds
         How many, or which.
-    n_jobs, shard, progress
+    n_jobs, shard, retry_failed, mix_versions, progress
         As for :func:`scgroove.benchmark.run`.
 
     Returns
@@ -96,8 +99,8 @@ def sensitivity(
 
     Raises
     ------
-    ValueError
-        If a factor is unknown, or a level cannot be.
+    SpecError, UnknownNameError
+        If a factor is unknown, none is given, a level cannot be, or the data are a file.
 
     See Also
     --------
@@ -116,6 +119,10 @@ def sensitivity(
             "title": "Sensitivity",
         }
     )
+    if base.data[0].scenario is None:
+        raise SpecError(
+            f"data must be a scenario, of which a parameter can be varied; found the file {base.data[0].file}."
+        )
     points = [
         Point(name, FACTORS[name], level) for name, levels in _levels(factors).items() for level in levels
     ]
@@ -126,9 +133,10 @@ def sensitivity(
         grids.append(replace(base, learners=(*_different(studied.values()), *base.learners[1:])))
     if varied:
         grids.append(replace(base, data=_different(varied.values())))
+    options: dict[str, Any] = {"retry_failed": retry_failed, "mix_versions": mix_versions}
     for grid in grids:
-        results = run(grid, out, n_jobs=n_jobs, shard=shard, progress=progress)
-    return _on_lines(results, base, studied, varied)
+        run(grid, out, n_jobs=n_jobs, shard=shard, progress=progress, **options)
+    return _on_lines(Store(Path(out)).read(cells_of(*grids)), base, studied, varied)
 
 
 @dataclass(frozen=True)
@@ -151,12 +159,14 @@ class Point:
 
     def data(self, base: DataSpec) -> DataSpec:
         """Return the scenario with the parameter at the level."""
-        return DataSpec(
-            scenario=base.scenario, parameters={**base.parameters, self.factor.option: self.value}
-        )
+        changed = {**base.parameters, self.factor.option: self.value}
+        return replace(base, name=f"{base.name}, {self.factor.option} {self.value:g}", parameters=changed)
 
 
-def _levels(factors: Sequence[str] | Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+def _levels(factors: str | Sequence[str] | Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    factors = [factors] if isinstance(factors, str) else factors
+    if not factors:
+        raise SpecError(f"no factor is given. Available: {', '.join(FACTORS)}.")
     for name in factors:
         if name not in FACTORS:
             near = near_miss(name, FACTORS)

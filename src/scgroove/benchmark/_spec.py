@@ -159,10 +159,30 @@ class DataSpec:
         if self.scenario is None and self.parameters:
             raise SpecError(f"data {self.name!r}: parameters go with a scenario, not with a file.")
         object.__setattr__(self, "parameters", dict(self.parameters))
-        object.__setattr__(self, "drop_labels", tuple(self.drop_labels))
+        given: Any = self.drop_labels  # a lone name in TOML is text
+        object.__setattr__(self, "drop_labels", (given,) if isinstance(given, str) else tuple(given))
         object.__setattr__(self, "name", self.name or self._default_name())
+        self._check_numbers()
         if self.scenario is not None:
+            self._check_no_file_options()
             self.simulated()
+
+    def _check_numbers(self) -> None:
+        for option in ("min_cells_per_label", "n_top_features"):
+            value: Any = getattr(self, option)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not (whole or (value is None and option == "n_top_features")):
+                raise SpecError(
+                    f"data {self.name!r}: {option} must be a whole number of at least 1; found {value!r}."
+                )
+
+    def _check_no_file_options(self) -> None:
+        """Refuse what has no effect on a simulation."""
+        for option in ("drop_labels", "min_cells_per_label", "n_top_features", "pair_key"):
+            if getattr(self, option) != type(self).__dataclass_fields__[option].default:
+                raise SpecError(
+                    f"data {self.name!r}: {option} goes with a file, not with a scenario, whose parameters say what is drawn."
+                )
 
     def _default_name(self) -> str:
         if self.file is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._registry import UnknownNameError, near_miss
-from scgroove.benchmark._results import EVIDENCE
+from scgroove.benchmark._results import EVIDENCE, ResultsWarning
 
 Over: TypeAlias = Literal["learner", "aligner", "method"]
 
@@ -21,15 +21,19 @@ NEEDED: Final = (*KEYS, "metric", "value", "better", "status")
 NUMBERS: Final = (
     "value", "chance", "chance_sd", "perfect", "n", "fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb",
 )  # fmt: skip
-OF_RUNS: Final = ("transform_seconds", *EVIDENCE, "error", "versions", "warnings")
+OF_RUNS: Final = (
+    "transform_seconds",
+    *EVIDENCE,
+    "knows_truth",
+    "error",
+    "versions",
+    "warnings",
+    "fit_warnings",
+)
 """What else is told of a run, and tells no data sets apart, though each may have one value of it."""
 
 JOINED: Final = " + "
 """Between learner and aligner in the name of a method."""
-
-
-class ResultsWarning(UserWarning):
-    """Some of the results that a statistic needs are not there."""
 
 
 def warn(message: str) -> None:
