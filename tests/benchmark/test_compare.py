@@ -291,10 +291,17 @@ def test_aligners_and_methods():
 def test_missing_blocks_are_said_with_their_number():
     values = on("d", ref=[0.4, 0.5, 0.6], new=[0.3, 0.3]) | on("e", ref=[0.4, 0.5, 0.6], k=[0.1, 0.2, 0.3])
     with pytest.warns(
-        ResultsWarning, match=r"without a pair with 'ref': 'k' 3 of 6, 'new' 4 of 6\. Only blocks"
+        ResultsWarning, match=r"without a pair with 'ref': 'k' 3 of 6, 'new' 4 of 6\. Only what both"
     ):
         found = benchmark.compare(table(values), "m", "ref").set_index(["scope", "data", "candidate"])
     assert found.loc[("data set", "d", "new"), ["n", "n_missing"]].tolist() == [2, 1]
+    pooled = found.loc[("these data sets", "", "new")]
+    assert (pooled["n"], pooled["n_data"], pooled["note"]) == (
+        0,
+        1,
+        "not scored on 1 data set: no mean over all of them",
+    )
+    assert pooled["verdict"] == "no difference shown"
     empty = found.loc[("data set", "d", "k")]
     assert (empty["n"], empty["note"]) == (0, "nothing where both were scored")
     assert math.isnan(empty["p_holm"])
@@ -302,6 +309,19 @@ def test_missing_blocks_are_said_with_their_number():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         benchmark.compare(table(values), "m", "ref", quiet=True)
+
+
+def test_missing_aligners_are_said():
+    """All seeds are there, but not all aligners: the mean difference rests on part of the pairs."""
+    values = {
+        ("d", le, a, s): 0.5 + 0.01 * s - (0.1 if le == "new" else 0.0)
+        for le in ("ref", "new") for a in "pqrs" for s in range(3) if le == "ref" or a == "p"
+    }  # fmt: skip
+    values[("d", "new", "p", 2)] -= 0.01
+    with pytest.warns(ResultsWarning, match=r"pairs of values without a pair with 'ref': 'new' 9 of 12"):
+        (row,) = benchmark.compare(table(values), "m", "ref").to_dict("records")
+    assert (row["n"], row["n_missing"], row["n_pairs"], row["n_pairs_missing"]) == (3, 0, 3, 9)
+    assert row["note"] == "rests on 3 of 12 pairs with the reference"
 
 
 # -- properties --------------------------------------------------------------------------------------------------

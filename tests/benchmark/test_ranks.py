@@ -108,7 +108,7 @@ def test_incomplete_blocks_are_dropped_and_counted():
 def test_a_method_with_few_blocks_is_left_out_and_named():
     results = grid([[1, 2, 3], [1, 2, np.nan], [1, 2, np.nan], [1, 2, np.nan]])
     results = results[results["value"].notna()]
-    with pytest.warns(ResultsWarning, match=r"'c' left out, scored in too few blocks"):
+    with pytest.warns(ResultsWarning, match=r"'c' left out, scored in too few cells"):
         found = benchmark.ranks(results, "m")
     assert (found.left_out, found.n_blocks) == (("c",), 4)
     with pytest.warns(ResultsWarning, match="3 of 4 blocks dropped"):
@@ -119,9 +119,20 @@ def test_learners_are_ranked_by_the_aligners_they_share():
     """b lacks the aligner on which all are good: it is not ranked against it."""
     values = {("d", le, "p", s): v for s in range(2) for le, v in (("a", 0.5), ("b", 0.4))}
     values |= {("d", "a", "q", s): 0.1 for s in range(2)}
-    found = benchmark.ranks(table(values), "m")
+    with pytest.warns(ResultsWarning, match="nothing used of 'q', with which not everything was scored"):
+        found = benchmark.ranks(table(values), "m")
     assert found.table["method"].tolist() == ["b", "a"]
     assert found.table["mean"].tolist() == [0.4, 0.5]
+    assert found.unused == ("q",)
+
+
+def test_a_learner_that_lacks_many_aligners_can_be_left_out_for_them():
+    values = {
+        ("d", le, a, 0): 0.5 + i for i, le in enumerate("abc") for a in "pqrs" if le != "c" or a in "pq"
+    }
+    with pytest.warns(ResultsWarning, match="'c' left out"):
+        found = benchmark.ranks(table(values), "m", min_share=0.6)
+    assert (found.left_out, found.unused) == (("c",), ())
 
 
 def test_aligners_methods_and_blocks_of_data():

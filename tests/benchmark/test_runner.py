@@ -412,7 +412,7 @@ def test_files_that_do_not_fit(tmp_path, small):
         "data": [{"file": str(file), "source": "rma", "target": "protein"}],
         "learners": ["test_spy"],
     }
-    with pytest.raises(SpecError, match="no modality 'rma'. Did you mean 'rna'[?]"):
+    with pytest.raises(SpecError, match=r"no modality 'rma'\. Did you mean 'rna'[?]"):
         quiet(wrong, tmp_path / "out")
     for data, message in (
         ({"drop_labels": ["g0O"]}, "drop_labels names 'g0O', which no cell has"),

@@ -3,8 +3,17 @@ import pandas as pd
 import pytest
 
 from scgroove.aligners import Coupling
-from scgroove.benchmark import TRUTH_FREE, AlignerSpec, Trial, select, selection_ranking, selection_study
-from scgroove.benchmark._selection import _bootstrap_first
+from scgroove.benchmark import (
+    TRUTH_FREE,
+    AlignerSpec,
+    DataSpec,
+    ResultsWarning,
+    Trial,
+    select,
+    selection_ranking,
+    selection_study,
+)
+from scgroove.benchmark._selection import _bootstrap_first, _usable
 from scgroove.benchmark._truth_free import shared_codes
 
 N, K = 30, 4
@@ -179,8 +188,23 @@ def test_bootstrap_shares_ties_and_follows_the_labels():
     # the first wins on one label of two by more: it loses only when the other label is drawn twice (1 in 4)
     split = np.array([[3.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(_bootstrap_first(split, 20_000, 0), [0.75, 0.25], atol=0.02)
-    with_nan = np.array([[1.0, np.nan], [0.0, 5.0]])
-    np.testing.assert_allclose(_bootstrap_first(with_nan, 100, 0), [1, 0])
+
+
+def test_labels_that_one_candidate_lacks_count_for_none():
+    values = np.array([[0.9, np.nan, np.nan], [0.95, 0.5, 0.5]])
+    assert _usable(values, "predictability").tolist() == [True, False, False]
+    with pytest.raises(ValueError, match=r"no label could be scored by 'sharpness' for every candidate"):
+        _usable(np.array([[np.nan, 1.0], [1.0, np.nan]]), "sharpness")
+
+
+def test_a_candidate_that_fails_is_left_out(pair):
+    x, y = pair
+    broken = AlignerSpec("egw", name="broken", options={"max_memory_gb": 1e-9})
+    with pytest.warns(ResultsWarning, match="left out of the choice, because they failed: broken: "):
+        choice = select(x, y, LABELS, LABELS, ["emd", "uniform", broken])
+    assert set(choice.table.index) == {"emd", "uniform"}
+    with pytest.raises(ValueError, match=r"fewer than two candidates could be run\. broken: "):
+        select(x, y, LABELS, LABELS, ["emd", broken])
 
 
 def study(seed=0):
@@ -235,3 +259,18 @@ def test_a_study_scores_with_and_without_the_truth_and_resumes(tmp_path):
     assert len(times) == 2
     pd.testing.assert_frame_equal(first, selection_study([data], **options))
     assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == times
+
+
+def test_what_cannot_be_studied_or_ranked():
+    with pytest.raises(KeyError, match="no truth 'trace_within_lable' in this study"):
+        selection_ranking(study(), "trace_within_lable")
+    with pytest.raises(ValueError, match=r"no score 'structur' in this study\. Did you mean 'structure'"):
+        selection_ranking(study(), "latent_error", scores=["structur"])
+    two = study()
+    with pytest.raises(ValueError, match="fewer than three aligners"):
+        selection_ranking(two[two["aligner"].isin(["a0", "a1"])], "latent_error")
+    apart = DataSpec(
+        scenario="reference", parameters={"co_assayed": False, "n_labels": 3, "n_cells_per_label": 6}
+    )
+    with pytest.raises(ValueError, match="have no known pairs of cells"):
+        selection_study([apart], learner="random", seeds=1)

@@ -152,20 +152,58 @@ def test_gap_closed_by_hand():
             ("d", "l", "", 0): 0.3,
             ("d", "l", "", 1): 0.2,
             ("d", "oracle_latent", "", 0): 0.1,
-            ("d", "oracle_latent", "", 1): 0.0,
+            ("d", "oracle_latent", "", 1): 0.09,
         }
     )
     row = benchmark.gap_closed(results, "m").iloc[0]
-    shares = [0.2 / 0.4, 0.3 / 0.5]
     assert (row["learner"], row["floor"], row["ceiling"]) == ("l", "chance", "oracle_latent")
-    assert row["mean"] == pytest.approx(np.mean(shares))
-    assert (row["low"], row["high"]) == pytest.approx(
-        tuple(stats.ttest_1samp(shares, 0).confidence_interval())
-    )
-    assert row["chance"] == 0
+    assert row["mean"] == pytest.approx((0.2 + 0.3) / (0.4 + 0.41))
+    assert row["gap"] == pytest.approx(0.405)
     row = benchmark.gap_closed(results, "m", ceiling="perfect").set_index("learner").loc["l"]
-    assert row["mean"] == pytest.approx(np.mean([0.2 / 0.5, 0.3 / 0.5]))
-    assert row["perfect"] == 1
+    assert row["mean"] == pytest.approx(0.25 / 0.5)
+
+
+def test_share_of_the_gap_has_the_interval_of_fieller():
+    """r is in it where a t test of gone - r gap does not refuse 0: the definition, looked up on a grid."""
+    rng = np.random.default_rng(3)
+    gone, gap = 0.2 + 0.03 * rng.normal(size=6), 0.4 + 0.05 * rng.normal(size=6)
+    values = {("d", "l", "", s): 0.5 - g for s, g in enumerate(gone)} | {
+        ("d", "oracle_latent", "", s): 0.5 - g for s, g in enumerate(gap)
+    }
+    row = benchmark.gap_closed(table(values), "m").iloc[0]
+    kept = [r for r in np.linspace(0, 1, 4001) if stats.ttest_1samp(gone - r * gap, 0).pvalue >= 0.05]
+    assert (row["low"], row["high"]) == pytest.approx((kept[0], kept[-1]), abs=5e-4)
+    assert row["mean"] == pytest.approx(gone.mean() / gap.mean())
+    boot = benchmark.gap_closed(table(values), "m", interval="bootstrap").iloc[0]
+    assert row["low"] < boot["low"] < boot["mean"] < boot["high"] < row["high"]
+
+
+def test_no_share_where_no_gap_is_shown():
+    values = {("d", "l", "", s): 0.45 for s in range(4)} | {
+        ("d", "oracle_latent", "", s): v for s, v in enumerate([0.4, 0.55, 0.45, 0.52])
+    }
+    row = benchmark.gap_closed(table(values), "m").iloc[0]
+    assert np.isnan(row["mean"])
+    assert row["interval"] == "none (no gap shown)"
+
+
+def test_what_repeats_itself_has_no_interval():
+    values = {("d", "l", "", s): 0.4995 + 1e-9 * s for s in range(5)}
+    row = benchmark.summarise(table(values), "m").iloc[0]
+    assert np.isnan(row["low"])
+    assert row["interval"] == "none (same in every seed)"
+
+
+def test_the_best_aligner_is_found_among_the_learners_that_all_can_use():
+    """coot beats eot with both learners, and is alone on two hard ones."""
+    noise = [0.0, 0.01, 0.02]
+    values = {
+        ("d", le, a, s): {"k": 0.2, "l": 0.25, "pca": 0.45, "lda": 0.5}[le] + (0.03 if a == "eot" else 0.0) + noise[s]
+        for le in ("k", "l", "pca", "lda") for a in ("eot", "coot") for s in range(3) if a == "coot" or le in "kl"
+    }  # fmt: skip
+    found = benchmark.best(table(values), "m", over="aligner").set_index("method")
+    assert found["best"].to_dict() == {"coot": True, "eot": False}
+    assert found.loc["coot", "mean"] == pytest.approx(0.235)
 
 
 def test_gap_above_a_baseline_where_higher_is_better():
@@ -175,7 +213,6 @@ def test_gap_above_a_baseline_where_higher_is_better():
     found = benchmark.gap_closed(table(values, better="higher"), "m", floor="base", ceiling="top")
     assert found["learner"].tolist() == ["l"]
     assert found["mean"].iloc[0] == pytest.approx(0.5)
-    assert np.isnan(found["chance"].iloc[0])
 
 
 def test_a_limit_that_is_no_better_leaves_no_gap():

@@ -56,6 +56,18 @@ def test_report_is_one_page(folder):
     assert "<script" not in page
 
 
+def test_a_report_elsewhere_and_compared_with_what_is_named(folder):
+    answer = call("report", folder / "out", "--out", folder / "new" / "page.html")
+    assert answer.exit_code == 0, answer.output
+    assert "Compared with pca_procrustes" in (folder / "new" / "page.html").read_text(), (
+        "the first that is no limit"
+    )
+    answer = call("report", folder / "out", "--reference", "pca_procrusts")
+    assert answer.exit_code != 0
+    assert "no learner 'pca_procrusts'" in answer.output
+    assert "Did you mean 'pca_procrustes'" in answer.output
+
+
 def test_list_names_what_can_be_combined():
     answer = call("list")
     assert answer.exit_code == 0, answer.output

@@ -46,6 +46,14 @@ def test_by_default_without_a_shared_space_only_what_needs_none(mdata):
     assert set(choice.couplings) == {"egw", "coot"}
 
 
+def test_components_of_each_modality_are_no_shared_space(mdata):
+    """Of equal width though they are."""
+    for m in mdata.mod:
+        mdata[m].obsm["X_pca"] = np.asarray(mdata[m].X)[:, :5]
+    choice = sg.tl.select_aligner(mdata, "rna", "protein", use_rep="X_pca")
+    assert set(choice.couplings) == {"egw", "coot"}
+
+
 def test_names_and_specs_of_methods(mdata):
     spec = AlignerSpec("eot", name="sharp", options={"epsilon": 0.005})
     choice = sg.tl.select_aligner(

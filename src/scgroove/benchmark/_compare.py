@@ -97,7 +97,11 @@ def compare(
             The interval widened for the number of comparisons of the family (Bonferroni), so that all of them hold
             together with the confidence asked for.
         ``n``, ``n_missing``, ``n_data``
-            Repetitions compared (seeds, or data sets), repetitions where either is missing, and data sets.
+            Repetitions compared (seeds, or data sets), repetitions where either is missing, and data sets. Over "these data sets"
+            a candidate that lacks one of them has no repetition.
+        ``n_pairs``, ``n_pairs_missing``
+            Pairs of values that the differences are means of, and pairs that the candidate lacks, such as with an aligner that it
+            failed with: its difference then also tells what is missing, and ``note`` says so.
         ``wins``, ``losses``, ``ties``
             Of the candidate, over repetitions.
         ``p``, ``p_holm``, ``p_smallest``
@@ -151,7 +155,8 @@ def compare(
     sign, scale = orientation(rows), float(rows["value"].abs().max())
     differences = _differences(wide, reference, blocks, sign)
     scopes = _scopes(differences, _all_blocks(wide, blocks))
-    table = pd.DataFrame([_row(scope, level, scale) for scope in scopes])
+    pairs = _pairs(wide, reference)
+    table = pd.DataFrame([_row(scope, level, scale, pairs) for scope in scopes])
     table.insert(3, "reference", reference)
     table = _corrected(table.assign(metric=metric, level=level), over)
     table["verdict"] = [
@@ -172,6 +177,13 @@ def _paired(rows: pd.DataFrame, reference: str, over: Over) -> pd.DataFrame:
             f"only {reference!r} was scored by this metric: there is nothing to compare it with."
         )
     return as_wide(rows)
+
+
+def _pairs(wide: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """For each data set and method (columns), how many of the pairs with the reference are not there; and, as ``""``, of how many."""
+    asked = wide[wide[reference].notna()].drop(columns=reference)
+    lacking = asked.isna().groupby("data").sum()
+    return lacking.assign(**{"": asked.groupby("data").size()})
 
 
 def _all_blocks(wide: pd.DataFrame, blocks: Sequence[str]) -> pd.MultiIndex:
@@ -200,6 +212,7 @@ class _Scope:
     values: Float64Array
     n_asked: int
     n_data: int
+    n_lacking: int = 0
 
 
 def _scopes(differences: dict[str, pd.Series], every: pd.MultiIndex) -> Iterator[_Scope]:
@@ -216,9 +229,10 @@ def _scopes(differences: dict[str, pd.Series], every: pd.MultiIndex) -> Iterator
     if nested and len(sets) > 1:
         n_asked = len(every.get_level_values("seed").unique())
         for name, d in differences.items():
-            yield _Scope(
-                THESE, "", name, _by_seed(d), n_asked, len(d.index.get_level_values("data").unique())
-            )
+            n_data = len(d.index.get_level_values("data").unique())
+            # a mean over other data sets than the others have is no mean to put beside theirs
+            values = _by_seed(d) if n_data == len(sets) else np.empty(0)
+            yield _Scope(THESE, "", name, values, n_asked, n_data, len(sets) - n_data)
     if len(sets) > 1:
         for name, d in differences.items():
             means = d.groupby("data").mean().to_numpy()
@@ -232,12 +246,14 @@ def _by_seed(d: pd.Series) -> Float64Array:
     return np.asarray(grouped.mean()[grouped.size() == n_data].to_numpy())
 
 
-def _row(scope: _Scope, level: float, scale: float) -> dict[str, Any]:
+def _row(scope: _Scope, level: float, scale: float, pairs: pd.DataFrame) -> dict[str, Any]:
     """Return what the differences of a scope say; differences of the size of rounding are none."""
     values = _without_rounding(scope.values, scale)
     repeats = _repeats(scope, values, scale)
     low, high = (math.nan, math.nan) if repeats else t_interval(values, level)
     test = signed_rank(values)
+    of = pairs.reindex([scope.data], fill_value=0) if scope.data else pairs
+    lacking, asked = (int(of[name].sum()) if name in of else 0 for name in (scope.candidate, ""))
     return {
         "scope": scope.name,
         "data": scope.data,
@@ -250,12 +266,14 @@ def _row(scope: _Scope, level: float, scale: float) -> dict[str, Any]:
         "n": len(values),
         "n_missing": scope.n_asked - len(values),
         "n_data": scope.n_data,
+        "n_pairs": asked - lacking,
+        "n_pairs_missing": lacking,
         "wins": int((values > 0).sum()),
         "losses": int((values < 0).sum()),
         "ties": int((values == 0).sum()),
         "p": test.p,
         "p_smallest": test.p_smallest,
-        "note": _note(scope, repeats),
+        "note": _note(scope, repeats, lacking, asked),
     }
 
 
@@ -271,13 +289,15 @@ def _repeats(scope: _Scope, values: Float64Array, scale: float) -> bool:
     return several and is_constant(values, scale) and bool(values.any())
 
 
-def _note(scope: _Scope, repeats: bool) -> str:
+def _note(scope: _Scope, repeats: bool, lacking: int, asked: int) -> str:
     if repeats:
         return "the same difference in every seed: repeated runs, not repeated evidence"
+    if scope.n_lacking:
+        return f"not scored on {counted(scope.n_lacking, 'data set')}: no mean over all of them"
     if len(scope.values) == 1:
         return "one repetition"
     if len(scope.values):
-        return ""
+        return f"rests on {asked - lacking} of {asked} pairs with the reference" if lacking else ""
     partly = scope.name == THESE and scope.n_data > 1
     return "no seed with all data sets" if partly else "nothing where both were scored"
 
@@ -430,17 +450,22 @@ def _verdict(row: dict[str, Any], largest_p: float) -> str:
 
 
 def _warn_missing(table: pd.DataFrame, reference: str) -> None:
-    """Say once how many blocks each candidate lacks, over all data sets."""
+    """Say once how much each candidate lacks, over all data sets."""
     rows = table[table["scope"] == table["scope"].iloc[0]]
-    lacking = rows.groupby("candidate", sort=False)[["n", "n_missing"]].sum()
-    lacking = lacking[lacking["n_missing"] > 0]
-    if len(lacking):
-        shown = ", ".join(
-            f"{name!r} {row['n_missing']} of {row['n'] + row['n_missing']}"
-            for name, row in lacking.head(8).iterrows()
-        )
-        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
-        warn(
-            f"blocks without a pair with {reference!r}: {shown}{more}. Only blocks where both were scored are compared; see "
-            "scgroove.benchmark.failures(results)."
-        )
+    counts = rows.groupby("candidate", sort=False)[["n", "n_missing", "n_pairs", "n_pairs_missing"]].sum()
+    for what, there, missing in (
+        ("blocks", "n", "n_missing"),
+        ("pairs of values", "n_pairs", "n_pairs_missing"),
+    ):
+        lacking = counts[counts[missing] > 0]
+        if len(lacking):
+            shown = ", ".join(
+                f"{name!r} {row[missing]} of {row[there] + row[missing]}"
+                for name, row in lacking.head(8).iterrows()
+            )
+            more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+            warn(
+                f"{what} without a pair with {reference!r}: {shown}{more}. Only what both were scored on is compared; see "
+                "scgroove.benchmark.failures(results)."
+            )
+            return

@@ -37,7 +37,9 @@ class Ranks:
     n_blocks, n_dropped
         Blocks ranked, and blocks left out because a method was not scored there.
     left_out
-        Methods left out because they were scored in too few blocks.
+        Methods left out because they were scored in too few cells.
+    unused
+        Aligners (learners, where aligners are ranked) of which nothing is used, because one of the methods was not scored with them.
     friedman, p
         Statistic of Friedman's test that all methods are alike, corrected for ties, and its p (chi-square).
     critical_difference
@@ -59,6 +61,7 @@ class Ranks:
     p: float
     critical_difference: float
     cliques: tuple[tuple[str, ...], ...]
+    unused: tuple[str, ...] = ()
 
 
 def ranks(
@@ -89,8 +92,8 @@ def ranks(
     level
         Confidence.
     min_share
-        A method scored in less than this share of the blocks is left out, and listed; otherwise it would cost all methods
-        the blocks it lacks.
+        A method scored in less than this share of the cells is left out, and listed; otherwise it would cost all methods
+        the cells that it lacks, such as a learner without a shared space those of all aligners that need one.
 
     Returns
     -------
@@ -134,11 +137,13 @@ def ranks(
     rows = with_method(of_metric(results, metric), over)
     wide = as_wide(rows)
     every = wide.groupby(blocks).size()
-    wide, left_out = _without_rare(wide, blocks, len(every), min_share)
+    wide, left_out = _without_rare(wide, min_share)
+    rests = {str(name) for name in wide.index.get_level_values("rest")}
+    unused = tuple(sorted(rests - {str(name) for name in wide.dropna().index.get_level_values("rest")}))
     means = wide.dropna().groupby(["data", "seed"]).mean().groupby(blocks).mean()
     _check_enough(means, wide, metric, over)
     n_dropped = len(every) - len(means)
-    _warn_left_out(metric, n_dropped, len(every), left_out)
+    _warn_left_out(metric, n_dropped, len(every), left_out, unused)
     ranked = stats.rankdata(-orientation(rows) * _without_noise(means.to_numpy()), axis=1)
     friedman, p = friedman_test(ranked)
     table = pd.DataFrame(
@@ -160,6 +165,7 @@ def ranks(
         p,
         difference,
         cliques,
+        unused,
     )
 
 
@@ -169,11 +175,9 @@ def _without_noise(values: Float64Array) -> Float64Array:
     return np.asarray(np.round(values / scale, 12))
 
 
-def _without_rare(
-    wide: pd.DataFrame, blocks: Sequence[str], n_blocks: int, min_share: float
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Leave out methods that were scored in too few blocks, and rows that are empty then."""
-    share = wide.notna().groupby(list(blocks)).any().sum() / n_blocks
+def _without_rare(wide: pd.DataFrame, min_share: float) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Leave out methods that were scored in too few cells, and rows that are empty then."""
+    share = wide.notna().mean()
     rare = tuple(str(name) for name in share.index[share < min_share])
     return wide.drop(columns=list(rare)).dropna(how="all"), rare
 
@@ -181,7 +185,7 @@ def _without_rare(
 def _check_enough(means: pd.DataFrame, wide: pd.DataFrame, metric: str, over: Over) -> None:
     if wide.shape[1] < 2:
         raise ValueError(
-            f"{metric!r}: ranks need at least two of {over}, each scored in enough blocks; found {list(wide.columns)}."
+            f"{metric!r}: ranks need at least two of {over}, each scored in enough cells; found {list(wide.columns)}."
         )
     if not len(means):
         lacking = wide.isna().sum().sort_values(ascending=False)
@@ -192,10 +196,14 @@ def _check_enough(means: pd.DataFrame, wide: pd.DataFrame, metric: str, over: Ov
         )
 
 
-def _warn_left_out(metric: str, n_dropped: int, n_blocks: int, left_out: Sequence[str]) -> None:
+def _warn_left_out(
+    metric: str, n_dropped: int, n_blocks: int, left_out: Sequence[str], unused: Sequence[str]
+) -> None:
     parts = []
     if left_out:
-        parts.append(f"{', '.join(map(repr, left_out))} left out, scored in too few blocks")
+        parts.append(f"{', '.join(map(repr, left_out))} left out, scored in too few cells")
+    if unused:
+        parts.append(f"nothing used of {', '.join(map(repr, unused))}, with which not everything was scored")
     if n_dropped:
         parts.append(
             f"{n_dropped} of {counted(n_blocks, 'block')} dropped, in which not everything was scored"

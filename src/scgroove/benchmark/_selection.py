@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._types import Float64Array, Labels
+from scgroove._registry import UnknownNameError, near_miss
+from scgroove._types import BoolArray, Float64Array, Labels
 from scgroove.aligners import Coupling
+from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, digest
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial, score_all, shared_codes
 
@@ -51,7 +54,7 @@ class Selection:
     runner_up
         The aligner that is first most often in the other samples; empty if there is none.
     table
-        One row an aligner, best first: every score (mean over labels), ``rank``, ``first`` (share of bootstrap samples in
+        One row an aligner, best first: every score (mean over labels; that of the choice over those scored for every aligner), ``rank``, ``first`` (share of bootstrap samples in
         which it is first), ``seconds``, ``converged``.
     couplings
         What the aligners made.
@@ -80,7 +83,7 @@ def select(
     y: npt.ArrayLike,
     labels_x: Labels,
     labels_y: Labels,
-    candidates: Sequence[AlignerSpec | str] = CANDIDATES,
+    candidates: str | AlignerSpec | Sequence[AlignerSpec | str] = CANDIDATES,
     *,
     score: str = DEFAULT_SCORE,
     n_boot: int = N_BOOT,
@@ -111,23 +114,33 @@ def select(
     Raises
     ------
     ValueError
-        If a name is unknown, fewer than two candidates are given, no label is shared, or no label has cells enough.
+        If a name is unknown, fewer than two candidates are given or could be run, no label is shared, or no label could be scored
+        for all of them.
+
+    Warns
+    -----
+    ResultsWarning
+        If a candidate fails: it is left out.
 
     References
     ----------
     User guide, "Benchmark".
     """
     TRUTH_FREE.get(score)
+    candidates = [candidates] if isinstance(candidates, str | AlignerSpec) else candidates
+    if n_boot < 100:
+        raise ValueError(f"n_boot must be at least 100 for the confidence; found {n_boot!r}.")
     specs = [AlignerSpec.named(one) if isinstance(one, str) else one for one in candidates]
     if len({spec.name for spec in specs}) < 2:
         raise ValueError(
             f"a choice needs two candidates or more, of different names; found {[spec.name for spec in specs]}."
         )
-    trials = _trials(x, y, labels_x, labels_y, specs, seed)
+    trials = _trials(x, y, labels_x, labels_y, specs, seed, leave_out=True)
     per_label = score_all(trials)
     values = np.array([per_label[name][score] for name in trials])
-    first = _bootstrap_first(values, n_boot, seed)
-    table = _table(trials, per_label, score, first)
+    usable = _usable(values, score)
+    first = _bootstrap_first(values[:, usable], n_boot, seed)
+    table = _table(trials, per_label, score, first, values[:, usable].mean(axis=1))
     best, others = str(table.index[0]), table["first"].iloc[1:]
     return Selection(
         best=best,
@@ -136,7 +149,7 @@ def select(
         runner_up=str(others.idxmax()) if others.max() > 0 else "",
         table=table,
         couplings={name: trial.coupling for name, trial in trials.items()},
-        n_labels=int((~np.isnan(values)).all(axis=0).sum()),
+        n_labels=int(usable.sum()),
     )
 
 
@@ -147,14 +160,22 @@ def _trials(
     labels_y: Labels,
     specs: Sequence[AlignerSpec],
     seed: int,
+    leave_out: bool = False,
 ) -> dict[str, Trial]:
-    """Couple with every aligner, and put together what its scores need."""
+    """Couple with every aligner, and put together what its scores need; with ``leave_out``, one that fails is left out."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     codes_x, codes_y, n_labels = shared_codes(labels_x, labels_y)
-    couplings = {}
+    couplings, failed = {}, {}
     for spec in specs:
         labels = (labels_x, labels_y) if spec.labelled else (None, None)
-        couplings[spec.name] = spec.build(seed).align(x, y, *labels)
+        try:
+            couplings[spec.name] = spec.build(seed).align(x, y, *labels)
+        except (ValueError, MemoryError, ArithmeticError) as error:
+            if not leave_out:
+                raise
+            failed[spec.name] = error
+    if failed:
+        _warn_failed(failed, len(couplings))
     projected = {name: coupling.push(y) for name, coupling in couplings.items()}
     return {
         spec.name: Trial(
@@ -171,19 +192,33 @@ def _trials(
             seed=seed,
         )
         for spec in specs
+        if spec.name in couplings
     }
+
+
+def _warn_failed(failed: Mapping[str, Exception], n_left: int) -> None:
+    said = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
+    if n_left < 2:
+        raise ValueError(f"fewer than two candidates could be run. {said}") from next(iter(failed.values()))
+    warnings.warn(f"left out of the choice, because they failed: {said}", ResultsWarning, stacklevel=4)
+
+
+def _usable(values: Float64Array, score: str) -> BoolArray:
+    """Return the labels that could be scored for every candidate (rows), so that all are compared on the same."""
+    usable: BoolArray = np.asarray(~np.isnan(values).any(axis=0))
+    if not usable.any():
+        raise ValueError(
+            f"no label could be scored by {score!r} for every candidate: a label needs at least 4 cells on both sides, some of which "
+            f"the coupling reaches, and 'heldout_label_mass' a second label. Use labels with more cells, fewer candidates, or "
+            f"another score=."
+        )
+    return usable
 
 
 def _bootstrap_first(values: Float64Array, n_boot: int, seed: int) -> Float64Array:
     """Return how often each aligner (row) has the highest mean over resampled labels (columns); ties are shared."""
-    usable = values[:, ~np.isnan(values).any(axis=0)]
-    if usable.shape[1] == 0:
-        raise ValueError(
-            "no label could be scored for every candidate: a label needs at least 4 cells on both sides, some of which the "
-            "coupling reaches. Use labels with more cells, or fewer candidates."
-        )
-    draws = np.random.default_rng(seed).integers(usable.shape[1], size=(n_boot, usable.shape[1]))
-    means = usable[:, draws].mean(axis=2)  # (n_aligners, n_boot)
+    draws = np.random.default_rng(seed).integers(values.shape[1], size=(n_boot, values.shape[1]))
+    means = values[:, draws].mean(axis=2)  # (n_aligners, n_boot)
     winners = means == means.max(axis=0)
     return np.asarray((winners / winners.sum(axis=0)).mean(axis=1))
 
@@ -193,13 +228,14 @@ def _table(
     per_label: Mapping[str, Mapping[str, Float64Array]],
     score: str,
     first: Float64Array,
+    chosen_by: Float64Array,
 ) -> pd.DataFrame:
     import pandas as pd
 
     rows = {}
-    for name, share in zip(trials, first, strict=True):
+    for name, share, mean in zip(trials, first, chosen_by, strict=True):
         evidence = trials[name].coupling.evidence
-        means = {key: _mean(value) for key, value in per_label[name].items()}
+        means = {**{key: _mean(value) for key, value in per_label[name].items()}, score: float(mean)}
         rows[name] = {
             **means,
             "first": float(share),
@@ -225,7 +261,7 @@ def selection_study(
     aligners: Sequence[AlignerSpec | str] = CANDIDATES,
     *,
     learner: LearnerSpec | str = "groove",
-    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    seeds: int | Sequence[int] = 5,
     out: str | Path | None = None,
     n_jobs: int | None = None,
 ) -> pd.DataFrame:
@@ -240,7 +276,7 @@ def selection_study(
     learner
         What makes the representation.
     seeds
-        Of simulation, learner and aligners.
+        Of simulation, learner and aligners: how many, or which.
     out
         Folder; each data set and seed is written there when done, and not done again.
     n_jobs
@@ -264,15 +300,14 @@ def selection_study(
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    jobs = [joblib.delayed(_study_one)(spec, how, who, seed, folder) for spec in specs for seed in seeds]
+    which = range(seeds) if isinstance(seeds, int) else seeds
+    jobs = [joblib.delayed(_study_one)(spec, how, who, seed, folder) for spec in specs for seed in which]
     return pd.concat(joblib.Parallel(n_jobs=n_jobs)(jobs), ignore_index=True)
 
 
 def _study_one(
     data: DataSpec, aligners: Sequence[AlignerSpec], learner: LearnerSpec, seed: int, folder: Path | None
 ) -> pd.DataFrame:
-    import warnings
-
     import pandas as pd
 
     from scgroove.benchmark._data import file_digest, load
@@ -285,6 +320,11 @@ def _study_one(
     if folder is not None and (folder / name).exists():
         return pd.read_parquet(folder / name)
     loaded = load(data, seed)
+    if loaded.partner is None:
+        raise ValueError(
+            f"data {data.name!r} have no known pairs of cells, so that there is no truth to hold scores against. Name the column that "
+            f"identifies the cell, pair_key=, or leave them out."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mdata = loaded.handed(told=False)
@@ -341,16 +381,34 @@ def selection_ranking(
     import pandas as pd
 
     lower = truth != "trace_within_label" and truth != "trace_over_chance"
-    names = [n for n in (TRUTH_FREE.names() if scores is None else scores) if n in study]
+    _check_known("truth", [truth], [name for name in TRUTHS if name in study])
+    known = [name for name in TRUTH_FREE.names() if name in study]
+    names = known if scores is None else list(scores)
+    _check_known("score", names, known)
     rows = []
     for name in [*names, None]:
         units = _units(study, name, truth, lower)
         if not units:
             continue
         rows.append({"score": name or "(random choice)", **_summary(units, level, n_boot, seed)})
+    if not rows:
+        raise ValueError(
+            "nothing can be ranked: in every data set and seed there are fewer than three aligners, or their truth is the same or not "
+            "known."
+        )
     table = pd.DataFrame(rows).set_index("score")
     order = [n for n in table.sort_values("spearman", ascending=False).index if n != "(random choice)"]
     return table.loc[[*order, "(random choice)"]]
+
+
+def _check_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = near_miss(name, known)
+            hint = f" Did you mean {near!r}?" if near is not None else ""
+            raise UnknownNameError(
+                f"no {kind} {name!r} in this study.{hint} It has {', '.join(map(repr, known))}."
+            )
 
 
 def _units(

@@ -12,7 +12,7 @@ import pandas as pd
 from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array
 from scgroove.benchmark._compare import compare
-from scgroove.benchmark._intervals import Interval, IntervalOf, interval_maker
+from scgroove.benchmark._intervals import Interval, IntervalOf, interval_maker, is_constant, ratio_of_means
 from scgroove.benchmark._table import (
     KEYS,
     NEEDED,
@@ -21,6 +21,7 @@ from scgroove.benchmark._table import (
     check_columns,
     check_level,
     check_results,
+    comparable,
     counted,
     of_metric,
     orientation,
@@ -71,7 +72,8 @@ def summarise(
     -------
     DataFrame
         One row a group: the columns of ``by``, ``metric``, ``mean``, ``sd`` over seeds, ``n_seeds``, ``low`` and ``high``
-        (NaN with one seed), ``interval`` (its name; ``"none (one seed)"``), ``level``, ``chance`` (mean over the
+        (NaN with one seed, and where all seeds have the same value: a method without chance repeats itself on a file, and what
+        repeats itself is no repeated evidence), ``interval`` (its name, or why there is none), ``level``, ``chance`` (mean over the
         group), ``chance_sd`` (spread of a single value without knowledge, not of a mean over seeds), ``perfect`` and
         ``better``.
 
@@ -142,14 +144,19 @@ def _row(group: pd.DataFrame, make: IntervalOf, kind: str) -> dict[str, Any]:
     values, chance, variance, perfect = (
         group[["value", "chance", "variance", "perfect"]].to_numpy(dtype=float).T
     )
-    low, high = make(values)
+    repeated = len(values) > 1 and is_constant(values, float(np.abs(values).max()))
+    low, high = (math.nan, math.nan) if repeated else make(values)
     return {
         "mean": float(values.mean()),
         "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
         "n_seeds": len(values),
         "low": low,
         "high": high,
-        "interval": kind if len(values) > 1 else "none (one seed)",
+        "interval": "none (one seed)"
+        if len(values) < 2
+        else "none (same in every seed)"
+        if repeated
+        else kind,
         "chance": _known_mean(chance),
         "chance_sd": math.sqrt(_known_mean(variance)),
         "perfect": _known_mean(perfect),
@@ -277,35 +284,79 @@ def gap_closed(
 ) -> pd.DataFrame:
     """Return the share of the gap between a floor and a limit that is closed, with an interval over seeds.
 
-    The share is taken seed by seed, against floor and limit of the same data set, aligner and seed, and then summarised.
+    In each group the mean of ``value - floor`` over the mean of ``limit - floor``, floor and limit being those of the same data set,
+    aligner and seed. Means of both, since a mean of shares is ruled by the cells whose gap is near 0.
 
     Parameters
     ----------
     results, metric, floor, ceiling
         As for :func:`gap_shares`.
-    by, interval, level, n_boot, seed
+    by, level, seed, n_boot
         As for :func:`summarise`.
+    interval
+        ``"t"``: that of a ratio of two means, after Fieller; ``"bootstrap"``: over seeds.
 
     Returns
     -------
     DataFrame
-        As of :func:`summarise`, with ``floor`` and ``ceiling``. 0 is as good as the floor, 1 as good as the limit.
+        One row a group: the columns of ``by``, ``metric``, ``mean`` (the share), ``low`` and ``high``, ``n_seeds``, ``gap`` (mean of limit
+        minus floor, positive where the limit is better), ``interval`` (its name, or why there is none), ``level``, ``better``,
+        ``floor`` and ``ceiling``. 0 is as good as the floor, 1 as good as the limit. NaN where no gap is shown: its
+        interval holds 0.
 
     Raises
     ------
     ValueError, UnknownNameError
         As :func:`gap_shares` and :func:`summarise`.
+
+    References
+    ----------
+    Fieller 1954, "Some problems in interval estimation".
     """
-    shares = gap_shares(results, metric, floor=floor, ceiling=ceiling)
-    name = shares["metric"].iloc[0]
-    table = summarise(shares, name, by=by, interval=interval, level=level, n_boot=n_boot, seed=seed)
-    return table.assign(floor=floor, ceiling=ceiling)
+    interval_maker(interval, check_level(level), n_boot, seed)
+    columns = _groups(results, by)
+    rows = of_metric(results, metric, also=[c for c in columns if c not in CELL])
+    low = _reference_value(rows, metric, floor, "chance")
+    top = _reference_value(rows, metric, ceiling, "perfect")
+    sign = orientation(rows)
+    rows = rows.assign(gone=sign * (rows["value"] - low), gap=sign * (top - low))
+    rows = rows[~rows["learner"].isin([floor, ceiling])].dropna(subset=["gone", "gap"])
+    if not len(rows):
+        raise ValueError(
+            f"{metric!r}: floor {floor!r} and limit {ceiling!r} were nowhere scored in the same data set, aligner and seed as another "
+            "learner."
+        )
+    seeds = rows.groupby([*columns, "seed"], dropna=False)[["gone", "gap"]].mean().reset_index()
+    records = [
+        {
+            **dict(zip(columns, key, strict=True)),
+            "metric": f"gap_closed_{metric}",
+            **_share(group, interval, level, n_boot, seed),
+        }
+        for key, group in seeds.groupby(columns, dropna=False)
+    ]
+    return pd.DataFrame(records).assign(level=level, better="higher", floor=floor, ceiling=ceiling)
+
+
+def _share(group: pd.DataFrame, interval: Interval, level: float, n_boot: int, seed: int) -> dict[str, Any]:
+    """Share of the gap of one group, a value a seed."""
+    gone, gap = group["gone"].to_numpy(dtype=float), group["gap"].to_numpy(dtype=float)
+    share, low, high = ratio_of_means(gone, gap, level)
+    why = "none (one seed)" if len(gone) < 2 else "none (no gap shown)" if math.isnan(share) else interval
+    if interval == "bootstrap" and why == interval:
+        drawn = np.random.default_rng(seed).integers(len(gone), size=(n_boot, len(gone)))
+        shares = gone[drawn].mean(axis=1) / gap[drawn].mean(axis=1)
+        low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
+    return {
+        "mean": share, "low": float(low), "high": float(high), "n_seeds": len(gone), "gap": float(gap.mean()), "interval": why,
+    }  # fmt: skip
 
 
 def best(results: pd.DataFrame, metric: str, *, over: Over = "method", level: float = 0.95) -> pd.DataFrame:
     """Return, for each data set, the best mean and those that cannot be told apart from it.
 
-    The best is the method with the best mean among those with the most seeds. Another one is told apart if the interval of the
+    The best is the method with the best mean among those with the most seeds; means of learners (aligners) are over the aligners
+    (learners) that all were run with. Another one is told apart if the interval of the
     paired difference lies wholly on the worse side; intervals are not widened for their number. Leave
     out first what must not win, such as learners that know the truth.
 
@@ -344,7 +395,8 @@ def _worse_than(first: str, rows: pd.DataFrame, metric: str, over: Over, level: 
 
 
 def _competitors(rows: pd.DataFrame, sign: float) -> pd.DataFrame:
-    """Mean of each method, the best first; after all others those that lack seeds."""
+    """Mean of each method over what all were run with, the best first; after all others those that lack seeds."""
+    rows = comparable(rows, "method", ["rest"])
     seeds = rows.groupby(["method", "seed"])["value"].mean().groupby("method")
     means = pd.DataFrame({"mean": seeds.mean(), "n_seeds": seeds.size()})
     order = means.assign(lacks=means["n_seeds"] < means["n_seeds"].max(), rank=-sign * means["mean"])

@@ -32,6 +32,9 @@ OF_RUNS: Final = (
 )
 """What else is told of a run, and tells no data sets apart, though each may have one value of it."""
 
+REGULAR: Final = 0.4
+"""Share of the combinations that a name must have for its lack of the others to count for all."""
+
 JOINED: Final = " + "
 """Between learner and aligner in the name of a method."""
 
@@ -166,6 +169,30 @@ def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
 def as_wide(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each data set, seed and whatever else is held fixed; one column for each method; NaN where it is missing."""
     return rows.pivot_table(values="value", index=["data", "seed", "rest"], columns="method", aggfunc="first")
+
+
+def comparable(rows: pd.DataFrame, of: str, held: Sequence[str]) -> pd.DataFrame:
+    """Keep the rows of what all have: with learners that some aligners cannot be run on, means over all would compare unlike things.
+
+    Parameters
+    ----------
+    rows
+        Scored rows.
+    of
+        Column with the names that are compared.
+    held
+        Columns whose combinations are kept where every name has them. Names with less than ``REGULAR`` of the combinations
+        do not count here.
+    """
+    if not held:
+        return rows
+    there = pd.crosstab([rows[c] for c in held], rows[of]) > 0
+    regular = there.columns[there.mean() >= REGULAR]
+    kept = there.index[there[regular].all(axis=1)]
+    if not len(kept):
+        return rows
+    here = pd.MultiIndex.from_frame(rows[list(held)]) if len(held) > 1 else pd.Index(rows[held[0]])
+    return rows[here.isin(kept)]
 
 
 def method_names(learners: Iterable[str], aligners: Iterable[str]) -> list[str]:

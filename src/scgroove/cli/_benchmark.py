@@ -19,6 +19,8 @@ benchmark = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+REFERENCE = "ps_logistic_scaled"
+
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 _SPEC = """Example of SPEC.toml:
@@ -100,6 +102,8 @@ def run(
                 )
                 raise typer.Exit(130) from None
         _summary(results, out)
+        if len(results) and not (results["status"] == "done").any():
+            raise typer.Exit(1)
 
 
 def _part(shard: str) -> tuple[int, int]:
@@ -158,8 +162,11 @@ def report(
         typer.Option("--out", "-o", metavar="FILE.html", help="By default report.html in the folder."),
     ] = None,
     reference: Annotated[
-        str, typer.Option(help="Learner that the others are compared with.")
-    ] = "ps_logistic_scaled",
+        str | None,
+        typer.Option(
+            help="Learner that the others are compared with; by default ps_logistic_scaled, or the first that is no limit."
+        ),
+    ] = None,
     debug: _Debug = False,
 ) -> None:
     """Write one HTML page: intervals, comparisons, ranks, curves, cost, and what failed."""
@@ -173,21 +180,29 @@ def report(
             results = grid.read(folder)
             about = grid.about(folder)
             path = out or folder / "report.html"
+            path.parent.mkdir(parents=True, exist_ok=True)
             pl.benchmark_report(results, path, **_page(about, results, reference))
         typer.echo(f"{path}")
 
 
-def _page(about: dict[str, Any], results: Any, reference: str) -> dict[str, Any]:
+def _page(about: dict[str, Any], results: Any, reference: str | None) -> dict[str, Any]:
     import json
 
     spec = about["spec"]
-    learners = sorted(set(results["learner"]))
     return {
         "title": spec.get("title", "Benchmark"),
         "spec_text": json.dumps(spec, indent=1),
-        "reference": reference if reference in learners else learners[0],
+        "reference": _reference(results) if reference is None else reference,
         "about": about,
     }
+
+
+def _reference(results: Any) -> str:
+    """Return the learner to compare with where none was named."""
+    knows = results.groupby("learner")["knows_truth"].min().astype(bool) if "knows_truth" in results else {}
+    learners = sorted(set(results["learner"]))
+    usual = [name for name in learners if name == REFERENCE]
+    return str((usual or [name for name in learners if not knows.get(name, False)] or learners)[0])
 
 
 @benchmark.command("list")

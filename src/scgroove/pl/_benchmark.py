@@ -89,6 +89,22 @@ def direction(better: str) -> str:
     return f"{better} is better"
 
 
+def ceilings_in(results: pd.DataFrame, ceilings: Iterable[str] | None) -> list[str] | None:
+    """Return the learners and aligners that know the truth: as given, else as the results say; None if they do not say.
+
+    An aligner knows it where its rows say so with a learner that does not.
+    """
+    if ceilings is not None or "knows_truth" not in results:
+        return list(ceilings) if ceilings is not None else None
+    told = results.dropna(subset=["knows_truth"])
+    told = told.assign(knows_truth=told["knows_truth"].astype(bool))
+    alone = told.groupby("learner")["knows_truth"].min()
+    learners = [str(name) for name in alone.index[alone]]
+    coupled = told[(told["aligner"] != "") & ~told["learner"].isin(learners)]
+    by_aligner = coupled.groupby("aligner")["knows_truth"].min()
+    return [*learners, *(str(name) for name in by_aligner.index[by_aligner])]
+
+
 def is_ceiling(name: str, ceilings: Iterable[str] | None) -> bool:
     """Whether a learner or aligner knows the truth, so that it is a limit and no method."""
     return name in set(ceilings) if ceilings is not None else CEILING in name.lower()

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from scgroove.pl._benchmark import aligner_order, direction, log_axis, metric_title, without_ceilings
+from scgroove.pl._benchmark import (
+    aligner_order,
+    ceilings_in,
+    direction,
+    log_axis,
+    metric_title,
+    without_ceilings,
+)
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import LABELS, label_styles
 
@@ -54,7 +61,7 @@ def benchmark_cost(
     by
         What a point is; by default a learner with an aligner, or a learner where the metric scores representations.
     ceilings
-        Learners that know the truth. By default those with "oracle" in their name.
+        Learners that know the truth. By default those of which the results say so.
     ax
         Two axes; a new figure by default.
     show
@@ -75,6 +82,7 @@ def benchmark_cost(
     """
     from scgroove import benchmark
 
+    ceilings = ceilings_in(results, ceilings)
     shown = without_ceilings(results, ceilings)
     table = benchmark.costs(shown if len(shown) else results, metric, by=by or ("learner", "aligner"))
     if table[list(_PANELS)].isna().all(axis=None):

@@ -13,6 +13,7 @@ import pandas as pd
 from scgroove.pl._benchmark import (
     aligner_order,
     best_first,
+    ceilings_in,
     chosen,
     direction,
     is_ceiling,
@@ -64,7 +65,7 @@ def benchmark_curves(
     interval, level
         As for :func:`scgroove.benchmark.summarise`.
     ceilings
-        Learners that know the truth. By default those with "oracle" in their name.
+        Learners that know the truth. By default those of which the results say so.
     ncols
         Panels in a row.
     ax
@@ -88,6 +89,7 @@ def benchmark_curves(
     from scgroove import benchmark
     from scgroove.benchmark._table import families
 
+    ceilings = ceilings_in(results, ceilings)
     summary = benchmark.summarise(results, metric, interval=interval, level=level)
     family = families(results, parameter)
     summary = summary[summary["data"].isin(list(family))]

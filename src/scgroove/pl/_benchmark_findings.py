@@ -39,8 +39,18 @@ class Note(NamedTuple):
     points: tuple[str, ...] = ()
 
 
-def design(results: pd.DataFrame, level: float) -> list[Note]:
-    """Say how much everything rests on, and what that can show at most."""
+def design(results: pd.DataFrame, level: float, n_comparisons: int = 1) -> list[Note]:
+    """Say how much everything rests on, and what that can show at most.
+
+    Parameters
+    ----------
+    results
+        The table.
+    level
+        Of intervals.
+    n_comparisons
+        With the reference: Holm's correction multiplies the smallest p by it.
+    """
     from scgroove import benchmark
 
     done = results[results["status"] == "done"]
@@ -58,7 +68,9 @@ def design(results: pd.DataFrame, level: float) -> list[Note]:
         ]
     smallest = benchmark.signed_rank([1.0] * n_seeds).p_smallest
     text = f"Everything rests on {n_seeds} seeds. The p of a signed-rank test over so many is never below {p_value(smallest)}"
-    enough = smallest <= 1 - level
+    if n_comparisons > 1:
+        text += f", and after Holm's correction for {n_comparisons} comparisons never below {p_value(min(1.0, smallest * n_comparisons))}"
+    enough = smallest * max(n_comparisons, 1) <= 1 - level
     text += (
         ""
         if enough
@@ -167,7 +179,15 @@ def _beats_chance(row: pd.Series) -> bool | None:
 
 
 def near_chance(summary: pd.DataFrame, metric: str) -> list[Note]:
-    """Name learners that are not shown to be better than chance on any data set, with any aligner."""
+    """Name learners that are not shown to be better than chance on any data set, with any aligner.
+
+    Parameters
+    ----------
+    summary
+        Means with intervals that are widened for the number of rows of a learner: one of many intervals excludes chance by chance.
+    metric
+        What was scored.
+    """
     known = summary.assign(beats=[_beats_chance(row) for _, row in summary.iterrows()]).dropna(
         subset=["beats"]
     )
@@ -196,9 +216,12 @@ def against_reference(table: pd.DataFrame, metric: str, level: float) -> list[No
     rows = table[table["scope"] == ("these data sets" if pooled else "data set")]
     rows = rows.sort_values("mean", ascending=False, kind="stable")
     groups: dict[str, list[str]] = {}
+    n_data = int(rows["n_data"].max())
+    lacking = [str(row["candidate"]) for row in rows.to_dict("records") if pooled and row["n_data"] < n_data]
     for row in rows.to_dict("records"):
-        groups.setdefault(_said_of(row), []).append(_difference(row))
-    where = f"over the {int(rows['n_data'].max())} data sets" if pooled else f"on {rows['data'].iloc[0]}"
+        if str(row["candidate"]) not in lacking:
+            groups.setdefault(_said_of(row), []).append(_difference(row))
+    where = f"over the {n_data} data sets" if pooled else f"on {rows['data'].iloc[0]}"
     widened = f", widened for {len(rows)} comparisons (Bonferroni) and given here," if len(rows) > 1 else ""
     text = (
         f"{_capital(metric_title(metric))}: learners compared with {rows['reference'].iloc[0]} {where} "
@@ -208,6 +231,8 @@ def against_reference(table: pd.DataFrame, metric: str, level: float) -> list[No
     apart = f"Only by an interval of its own, as 1 in {1 / (1 - level):.0f} is by chance"
     names = {"better": "Better", "worse": "Worse", "apart": apart, "none": "No difference shown"}
     points = tuple(f"{names[key]}: {_some(groups[key], 5)}" for key in names if key in groups)
+    if lacking:
+        points += (f"Not scored on all of them, hence no mean over all: {_some(lacking, 6)}",)
     return [Note("finding", text, points), *_elsewhere(table, metric)]
 
 
@@ -300,7 +325,7 @@ def _bests(best: pd.DataFrame, leader: str) -> list[str]:
 
 def share_of_the_limit(gaps: pd.DataFrame, names: Sequence[str], metric: str) -> list[Note]:
     """Say how much of the way from chance to the limit is gone."""
-    rows = gaps[gaps["learner"].isin(names)]
+    rows = gaps[gaps["learner"].isin(names) & gaps["mean"].notna()]
     if not len(rows):
         return []
     parts = []
@@ -326,7 +351,9 @@ def leading(summary: pd.DataFrame, reference: str, ceilings: Iterable[str] | Non
     methods = without_ceilings(summary, ceilings)
     if not len(methods):
         return []
-    means = methods.groupby("learner")["mean"].mean()
+    from scgroove.benchmark._table import comparable
+
+    means = comparable(methods, "learner", ["data", "aligner"]).groupby("learner")["mean"].mean()
     first = means.idxmin() if methods["better"].iloc[0] == "lower" else means.idxmax()
     return list(dict.fromkeys([str(first), reference]))
 

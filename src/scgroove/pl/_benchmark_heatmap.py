@@ -14,6 +14,7 @@ import pandas as pd
 from scgroove.pl._benchmark import (
     aligner_order,
     best_first,
+    ceilings_in,
     chosen,
     decimals,
     direction,
@@ -101,7 +102,7 @@ def benchmark_heatmap(
     interval, level
         As for :func:`scgroove.benchmark.summarise`.
     ceilings
-        Learners that know the truth: below a line, and never the best. By default those with "oracle" in their name.
+        Learners that know the truth: below a line, and never the best. By default those of which the results say so.
     ncols
         Panels in a row.
     ax
@@ -124,6 +125,7 @@ def benchmark_heatmap(
     """
     from scgroove import benchmark
 
+    ceilings = ceilings_in(results, ceilings)
     summary = benchmark.summarise(results, metric, interval=interval, level=level)
     rows = chosen("learner", learners, _order(results, summary, ceilings))
     by_data = columns == "data" or (columns is None and not summary["aligner"].any())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from scgroove.pl._benchmark import is_ceiling, metric_title, p_value, without_ceilings
+from scgroove.pl._benchmark import ceilings_in, is_ceiling, metric_title, p_value, without_ceilings
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def benchmark_critical_difference(
     over, block, level
         As for :func:`scgroove.benchmark.ranks`; not needed with ranks.
     ceilings
-        Learners that know the truth: not ranked. By default those with "oracle" in their name.
+        Learners that know the truth: not ranked. By default those of which the results say so.
     ax
         One axes; a new figure by default.
     show
@@ -98,6 +98,7 @@ def _ranks(
         )
     from scgroove import benchmark
 
+    ceilings = ceilings_in(results, ceilings)
     shown = without_ceilings(results, ceilings)
     return benchmark.ranks(shown if len(shown) else results, metric, over, block=block, level=level)  # type: ignore[arg-type]
 
@@ -165,6 +166,7 @@ def _caption(ranks: Any) -> str:
     unit = "data sets" if by_data else "blocks (data set x seed)"
     lost = f", {ranks.n_dropped} dropped" if ranks.n_dropped else ""
     out = f" Left out: {', '.join(ranks.left_out)}." if ranks.left_out else ""
+    out += f" Nothing used of: {', '.join(ranks.unused)}." if ranks.unused else ""
     return (
         f"{metric_title(ranks.metric)}. Mean rank of each {ranks.over} over {ranks.n_blocks} {unit}{lost}; 1 is best. Bars join what "
         f"cannot be told apart.\nFriedman p {p_value(ranks.p)}.{out}{'' if by_data else _CAVEAT}"

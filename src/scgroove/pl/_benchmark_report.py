@@ -21,6 +21,7 @@ from scgroove._registry import UnknownNameError
 from scgroove.pl import _benchmark_findings as findings
 from scgroove.pl._benchmark import (
     aligner_order,
+    ceilings_in,
     chosen,
     direction,
     interval_text,
@@ -163,6 +164,7 @@ class _Asked:
                 f"no learner {reference!r} in these results; they hold {listed(names, 30)}.{did_you_mean(reference, names)} "
                 "Name the one that others are compared with: reference=..."
             )
+        ceilings = ceilings_in(table, ceilings)
         shown = chosen("metric", metrics, known) if metrics is not None else _main(known)
         return cls(table, reference, tuple(shown), check_level(level), ceilings)
 
@@ -217,7 +219,8 @@ def _context(asked: _Asked, title: str, spec_text: str | None, about: Mapping[st
     n_cells = _n_cells(asked.table) + int(
         asked.failures.loc[asked.failures["status"] == "missing", "n"].sum()
     )
-    design = findings.design(asked.table, asked.level)
+    n_learners = len(without_ceilings(asked.table, asked.ceilings)["learner"].unique())
+    design = findings.design(asked.table, asked.level, max(n_learners - 1, 1))
     too_few = any(note.level == "problem" for note in design)
     notes = [
         *(design if too_few else []),
@@ -305,13 +308,22 @@ def _add_best(asked: _Asked, section: _Section) -> None:
     best = benchmark.best(asked.methods, metric, level=level)
     section.best_table = _best_table(summary, best)
     section.best_notes += findings.best_methods(summary, best, metric, level)
-    section.notes += findings.near_chance(without_ceilings(summary, asked.ceilings), metric)
+    section.notes += findings.near_chance(_widened(asked, metric), metric)
     gaps, _ = _attempt(
         benchmark.gap_closed, asked.table, metric, ceiling=findings.LIMIT, by=["data", "learner"]
     )
     if gaps is not None:
         names = findings.leading(summary, asked.reference, asked.ceilings)
         section.notes += findings.share_of_the_limit(gaps, names, metric)
+
+
+def _widened(asked: _Asked, metric: str) -> pd.DataFrame:
+    """Means of the methods, with intervals that hold together for all cells of a learner (Bonferroni)."""
+    from scgroove import benchmark
+
+    rows = asked.methods[(asked.methods["metric"] == metric) & (asked.methods["status"] == "done")]
+    n = int(rows.drop_duplicates(["data", "learner", "aligner"]).groupby("learner").size().max())
+    return benchmark.summarise(asked.methods, metric, level=1 - (1 - asked.level) / max(n, 1))
 
 
 def _best_table(summary: pd.DataFrame, best: pd.DataFrame) -> Table:
@@ -447,7 +459,9 @@ def _add_ranks(asked: _Asked, section: _Section) -> None:
     for over in ("learner", "aligner"):
         if over == "aligner" and aligners[aligners != ""].nunique() < 2:
             continue
-        ranks, reason = _attempt(benchmark.ranks, asked.methods, section.name, over, level=asked.level)
+        # a learner without a shared space would cost all others the aligners that need one
+        options = {"level": asked.level, "min_share": 0.6}
+        ranks, reason = _attempt(benchmark.ranks, asked.methods, section.name, over, **options)
         if ranks is None:
             section.reasons[f"ranks_{over}"] = reason
             continue

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from scgroove import _keys, aligners
-from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, representations
+from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
 from scgroove.get._union import spread, union_rows
 from scgroove.tl._align import told
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scgroove.benchmark import AlignerSpec, Selection
+
+
+APART: Final = ("X", "X_pca")
+"""Names of what each modality has for itself, whatever its width."""
 
 
 def select_aligner(
@@ -108,7 +112,8 @@ def select_aligner(
     check_pair(mdata, source, target)
     labels = labels_of_pair(mdata, source, target, label_key, unlabeled_category)
     x, y = representations(mdata, source, target, use_rep, shared=False)
-    candidates = _candidates(methods, shared=np.shape(x)[1] == np.shape(y)[1])
+    apart = any(name_of(use_rep, m, "use_rep") in APART for m in (source, target))
+    candidates = _candidates(methods, shared=not apart and np.shape(x)[1] == np.shape(y)[1])
     choice = select(x, y, *labels, candidates, score=score or DEFAULT_SCORE, n_boot=n_boot, seed=seed)
     coupling = choice.couplings[choice.best]
     matrix, dropped = coupling.sparsify(None, threshold)
