@@ -61,6 +61,9 @@ STATE: Final = "state"
 TRUE_LATENT: Final = "latent"
 """``mod[m].obsm``: simulated latent u = state + perturbation effects, float (n_m, n_latent)."""
 
+SHARED: Final = "shared"
+"""``mod[m].obsm``: what modalities have in common of a simulated cell, the state plus shared effects, float (n_m, n_latent)."""
+
 LABEL: Final = "label"
 """``mod[m].obs``: default name of the label column in simulations."""
 

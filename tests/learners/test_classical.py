@@ -55,7 +55,7 @@ def _alike_up_to_sign(one: np.ndarray, other: np.ndarray) -> None:
 
 def test_without_shrinkage_discriminants_are_those_of_scikit_learn() -> None:
     x, codes = _groups()
-    mean, weights = discriminants(x, codes, 4, 0.0)
+    mean, weights, _ = discriminants(x, codes, 4, 0.0)
     theirs = LinearDiscriminantAnalysis(solver="svd").fit(x, codes)
     _alike_up_to_sign((x - mean) @ weights, theirs.transform(x))
 
@@ -64,7 +64,7 @@ def test_without_shrinkage_discriminants_are_those_of_scikit_learn() -> None:
 def test_discriminants_solve_the_generalised_eigenproblem(shrinkage: float) -> None:
     """Scikit-learn shrinks the covariance of the label means as well, and so has other discriminants where it shrinks."""
     x, codes = _groups()
-    _, weights = discriminants(x, codes, 4, shrinkage)
+    _, weights, _ = discriminants(x, codes, 4, shrinkage)
     means = np.stack([x[codes == g].mean(axis=0) for g in range(4)])[codes]
     inside = (x - means).T @ (x - means) / 70
     inside = (1 - shrinkage) * inside + shrinkage * np.trace(inside) / 7 * np.eye(7)
@@ -75,7 +75,7 @@ def test_discriminants_solve_the_generalised_eigenproblem(shrinkage: float) -> N
 
 def test_inside_labels_the_coordinates_are_white() -> None:
     x, codes = _groups(1)
-    mean, weights = discriminants(x, codes, 4, 0.0)
+    mean, weights, _ = discriminants(x, codes, 4, 0.0)
     z = (x - mean) @ weights
     inside = z - np.stack([z[codes == g].mean(axis=0) for g in range(4)])[codes]
     np.testing.assert_allclose(inside.T @ inside / 70, np.eye(3), atol=1e-8)
@@ -85,7 +85,9 @@ def test_discriminants_do_not_depend_on_a_rotation_of_the_features() -> None:
     x, codes = _groups(2)
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(7, 7)))
     for shrinkage in (0.2, "auto"):
-        (mean, weights), (mean2, weights2) = (discriminants(y, codes, 4, shrinkage) for y in (x, x @ turn))
+        (mean, weights, _), (mean2, weights2, _) = (
+            discriminants(y, codes, 4, shrinkage) for y in (x, x @ turn)
+        )
         one, other = (x - mean) @ weights, (x @ turn - mean2) @ weights2
         np.testing.assert_allclose(one, other * np.sign((one * other).sum(axis=0)), atol=1e-8)
 
@@ -93,7 +95,7 @@ def test_discriminants_do_not_depend_on_a_rotation_of_the_features() -> None:
 def test_a_label_of_one_cell_and_more_features_than_cells() -> None:
     rng = np.random.default_rng(3)
     codes = np.array([0, 0, 0, 1, 2, 2])
-    _, weights = discriminants(rng.normal(size=(6, 40)), codes, 5, "auto")
+    _, weights, _ = discriminants(rng.normal(size=(6, 40)), codes, 5, "auto")
     assert weights.shape == (40, 2)
     assert np.isfinite(weights).all()
 
@@ -101,7 +103,7 @@ def test_a_label_of_one_cell_and_more_features_than_cells() -> None:
 def test_a_flat_feature_counts_for_nothing() -> None:
     x, codes = _groups(4)
     flat = np.insert(x, 3, 7.0, axis=1)
-    (_, weights), (_, wider) = (discriminants(y, codes, 4, "auto") for y in (x, flat))
+    (_, weights, _), (_, wider, _) = (discriminants(y, codes, 4, "auto") for y in (x, flat))
     np.testing.assert_array_equal(wider[3], 0)
     np.testing.assert_allclose(np.delete(wider, 3, axis=0), weights)
     with pytest.raises(ValueError, match="no feature varies"):

@@ -26,6 +26,7 @@ from scgroove.metrics import (
     psa_probe_r2,
     psa_trace,
     r2,
+    score,
     trace,
 )
 
@@ -315,3 +316,26 @@ def test_numbers_that_the_peer_returned(shared: Path) -> None:
 def test_what_does_not_fit_is_refused(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_coordinates_that_are_no_numbers_are_refused():
+    same = ["a"] * 3
+    for call in (psa_foscttm, psa_latent_mse):
+        with pytest.raises(ValueError, match=r"must be finite and have one row a cell, \(n, d\)"):
+            call(np.eye(3), [[0.0], [np.nan], [1.0]], same)
+        with pytest.raises(ValueError, match=r"found shape \(3,\)"):
+            call(np.eye(3), [0.0, 1.0, 2.0], same)
+    with pytest.raises(ValueError, match="no source and target cell have the same label"):
+        perturbot_dose_fraction(np.eye(2), [0, 0], [0, 0], ["a", "a"], ["b", "b"])
+
+
+@pytest.mark.parametrize("bad", [-0.5, np.nan, np.inf])
+def test_couplings_with_impossible_masses_are_refused(bad):
+    plan = np.full((3, 3), 1 / 9)
+    plan[0, 1] = bad
+    y = np.arange(3.0)[:, None]
+    for name in ("barycentric_foscttm_global", "latent_error"):
+        with pytest.raises(ValueError, match="finite masses of at least 0"):
+            score(name, coupling=plan, y=y, partner=np.arange(3), latent_x=y, latent_y=y)
+    with pytest.raises(ValueError, match="finite masses of at least 0"):
+        perturbot_foscttm(plan, y)

@@ -189,6 +189,11 @@ def test_reference_is_the_specification() -> None:
         ({"exclusive_labels": {"atac": 1}}, r"exclusive_labels names 'atac'"),
         ({"exclusive_labels": 2}, r"found \{'rna': 2, 'protein': 2\} \(in all 4\) of n_labels=4"),
         ({"n_cells_per_label": [1, 2]}, r"must be a positive number, or 4 positive numbers"),
+        ({"n_cells_per_label": 2.7}, r"must be a positive number, or 4 positive numbers.*found 2\.7"),
+        ({"n_cells_per_label": "6543"}, r"must be a positive number, or 4 positive numbers"),
+        ({"n_cells_per_label": None}, r"must be a positive number, or 4 positive numbers"),
+        ({"exclusive_labels": 1.9}, r"exclusive_labels must be a whole number, or one per modality; found 1\.9"),
+        ({"n_features": (10.5, 5)}, r"n_features must hold one positive number per modality"),
         ({"n_cells_per_label": 0}, r"n_cells_per_label must be a positive number"),
     ],
 )  # fmt: skip

@@ -80,7 +80,9 @@ class Loaded:
             Whether it is one that is told the truth.
         """
         mdata = self.full if told else self.hidden
-        return _mudata({m: adata.copy() for m, adata in mdata.mod.items()})
+        own = _mudata({m: adata.copy() for m, adata in mdata.mod.items()})
+        own.uns = dict(mdata.uns)
+        return own
 
 
 def load(spec: DataSpec, seed: int) -> Loaded:

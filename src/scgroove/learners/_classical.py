@@ -79,7 +79,9 @@ class LinearDiscriminants(Learner):
 
     ``z = (x - mean) W`` with ``W = argmax tr(W' B W)``, ``W' S W = I``: B is the covariance of the label means, weighted by
     their cells, and S the covariance inside labels, ``(1 - s) S + s tr(S) / d I`` after shrinkage by s. At most one
-    coordinate fewer than labels. Inside a label the coordinates have unit variance and no correlation.
+    coordinate fewer than labels. Inside a label the coordinates have, under S as shrunken, unit variance and no correlation; then
+    each is multiplied by its share of variance between labels, ``b / (1 + b)`` with b that of the label means, so that what hardly
+    tells labels apart does not count as much as what does.
 
     Nothing links the modalities: for aligners that need no shared space, or for :class:`GroupProcrustes`.
 
@@ -89,6 +91,8 @@ class LinearDiscriminants(Learner):
         At most; None: as many as there are, one fewer than labels.
     shrinkage
         s in [0, 1], or ``"auto"``: as Ledoit and Wolf estimate it from the deviations of cells from their label mean.
+    weighted
+        Multiply by the share of variance between labels. False: discriminants as they are.
     max_features
         Wider modalities are first reduced to this many principal components.
 
@@ -103,6 +107,7 @@ class LinearDiscriminants(Learner):
 
     n_components: int | None = None
     shrinkage: Shrinkage = "auto"
+    weighted: bool = True
     max_features: int = 300
 
     def __post_init__(self) -> None:
@@ -110,7 +115,8 @@ class LinearDiscriminants(Learner):
         if self.n_components is not None:
             check_whole("n_components", self.n_components)
         check_whole("max_features", self.max_features)
-        if self.shrinkage != "auto" and not 0 <= self.shrinkage <= 1:
+        is_number = isinstance(self.shrinkage, int | float)
+        if self.shrinkage != "auto" and not (is_number and 0 <= self.shrinkage <= 1):
             raise ValueError(
                 f"shrinkage must be between 0 (none) and 1 (a multiple of the identity), or 'auto'; found {self.shrinkage!r}."
             )
@@ -123,9 +129,11 @@ class LinearDiscriminants(Learner):
             x = self.features_[m](screen.mdata.mod[m])
             self.reduce_[m] = reduction(x, self.max_features, seed)
             known = screen.codes[m] >= 0
-            mean, weights = discriminants(
+            mean, weights, between = discriminants(
                 self.reduce_[m](x[known]), screen.codes[m][known], screen.n_labels, self.shrinkage
             )
+            if self.weighted:
+                weights = weights * (between / (1.0 + between))
             self.mean_[m], self.weights_[m] = mean, weights[:, : self.n_components]
 
     def _transform(self, mdata: MuData) -> Representations:
@@ -137,8 +145,8 @@ class LinearDiscriminants(Learner):
 
 def discriminants(
     x: Float64Array, codes: IntArray, n_labels: int, shrinkage: Shrinkage
-) -> tuple[Float64Array, Float64Array]:
-    """Return the mean of labelled cells, (d,), and the discriminants W, (d, one fewer than labels at most)."""
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return the mean of labelled cells, (d,), the discriminants W, (d, k < labels), and the variance of label means along them, (k,)."""
     centre = x.mean(axis=0)
     kept = np.ptp(x, axis=0) > 0  # a flat feature is none: it would still be shrunk towards the others
     if not kept.any():
@@ -156,7 +164,7 @@ def discriminants(
     n = max(1, min(np.unique(codes).size - 1, int((size > 1e-10 * max(size[0], 1e-300)).sum())))
     weights = np.zeros((x.shape[1], n))
     weights[kept] = fix_signs(whiten @ rotation[:n].T)
-    return centre, weights
+    return centre, weights, size[:n] ** 2
 
 
 def _scatter(x: Float64Array, codes: IntArray, n_labels: int) -> tuple[Float64Array, Float64Array]:

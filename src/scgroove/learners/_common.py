@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -164,6 +165,28 @@ class Remembered:
 
 def _fingerprint(row: FloatArray) -> bytes:
     return blake2b(np.ascontiguousarray(row).tobytes(), digest_size=8).digest()
+
+
+def check_number(
+    option: str, value: object, least: float, *, above: bool = False, below: float = math.inf
+) -> None:
+    """Refuse what is no finite number of at least ``least`` (``above``: more than it) and less than ``below``."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and least <= value < below) or (above and value == least):  # type: ignore[arg-type,operator]
+        upper = f" and below {below:g}" if below < math.inf else ""
+        raise ValueError(
+            f"{option} must be a number {'above' if above else 'of at least'} {least:g}{upper}; found {value!r}."
+        )
+
+
+def check_widths(option: str, value: object) -> None:
+    """Refuse what does not hold the widths of hidden layers."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(
+            f"{option} must hold the widths of the hidden layers, such as (128, 128); found {value!r}."
+        )
+    for width in value:
+        check_whole(f"a width in {option}", width)
 
 
 def check_whole(option: str, value: object, least: int = 1) -> None:

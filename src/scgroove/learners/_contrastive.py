@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scgroove._types import IntArray
 from scgroove.learners._base import LEARNERS
+from scgroove.learners._common import check_number
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
 from scgroove.losses import clip_loss, supcon_loss
@@ -32,6 +33,11 @@ class _Contrastive(TorchLearner):
     temperature: float = 0.2
     similarity: Similarity = "cosine"
 
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be used."""
+        super().__post_init__()
+        check_number("temperature", self.temperature, 0.0, above=True)
+
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> Encoders:
         return Encoders(
             n_features,
@@ -44,8 +50,6 @@ class _Contrastive(TorchLearner):
 
     @property
     def _loss_options(self) -> dict[str, Any]:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive; found {self.temperature}.")
         return {"temperature": self.temperature, "kind": self.similarity}
 
 
@@ -80,9 +84,29 @@ class SupCon(_Contrastive):
 class CLIPPseudo(_Contrastive):
     """CLIP on random pairs of cells of the same label, drawn anew in each step: the strong CLIP for weak pairs.
 
-    Other cells of the label count as negatives, which is what GroupCLIP does away with. Parameters are those of
-    :class:`scgroove.learners._torch.TorchLearner`, and ``temperature`` and ``similarity`` of
-    :func:`scgroove.losses.clip_loss`.
+    Other cells of the label count as negatives, which is what GroupCLIP does away with.
+
+    Parameters
+    ----------
+    n_latent
+        Dimension k of the representation.
+    encoder
+        ``"linear"`` or ``"mlp"``.
+    hidden
+        Widths of the hidden layers of an MLP.
+    dropout
+        On the input of a linear encoder; after each hidden layer of an MLP.
+    batch_size, n_labels_per_batch, n_cells_per_label
+        A step draws P labels and K cells of each from every modality; by default all labels as long as each can have
+        8 cells, and about 256 cells of a modality.
+    max_epochs
+        Default: as many as GROOVE, some 3,000 steps between 10 and 150 epochs.
+    lr, weight_decay
+        Of AdamW with a one-cycle learning rate.
+    device
+        ``"cpu"``, or ``"auto"``: CUDA if there is one; ``"cuda"``, ``"mps"``.
+    temperature, similarity
+        Of :func:`scgroove.losses.clip_loss`.
 
     References
     ----------

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scgroove._types import BoolArray
 from scgroove.learners._base import LEARNERS
+from scgroove.learners._common import check_number, check_whole, check_widths
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import (
     Cells,
@@ -72,15 +73,11 @@ class DAVAE(TorchLearner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
+        super().__post_init__()
         for option in ("kl_weight", "adversary_weight"):
-            value = getattr(self, option)
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{option} must be a number of at least 0; found {value!r}.")
-        if self.adversary_steps < 1:
-            raise ValueError(
-                f"adversary_steps must be 1 or more; found {self.adversary_steps!r}. adversary_weight=0 leaves the "
-                f"discriminator out."
-            )
+            check_number(option, getattr(self, option), 0.0)
+        check_whole("adversary_steps", self.adversary_steps)
+        check_widths("adversary_hidden", self.adversary_hidden)
 
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> VAE:
         return VAE(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scgroove.learners._base import LEARNERS
+from scgroove.learners._common import check_number
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import (
     Cells,
@@ -35,7 +36,8 @@ class MMD(TorchLearner):
 
     The kernel is a mean of Gaussian ones, :math:`\exp(-\|z - z'\|^2 / (f s))` for factors f, where s is the median of the squared
     distances inside labels in the batch: latents twice as long change nothing, so that the weight has no unit. The
-    estimate is unbiased: no cell is compared with itself. Cells without a shared label are reconstructed only.
+    estimate is unbiased where a label has at least as many cells as a step draws of it: no cell is compared with itself; of
+    smaller labels cells are drawn twice. Cells without a shared label are reconstructed only.
 
     Nothing draws labels apart, and only as much is linked as distributions tell: what turns the latent of a label into
     itself stays open, and is settled by the many labels together.
@@ -64,8 +66,8 @@ class MMD(TorchLearner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
-        if not (np.isfinite(self.mmd_weight) and self.mmd_weight >= 0):
-            raise ValueError(f"mmd_weight must be a number of at least 0; found {self.mmd_weight!r}.")
+        super().__post_init__()
+        check_number("mmd_weight", self.mmd_weight, 0.0)
         factors = np.asarray(self.bandwidths, dtype=np.float64)
         if factors.ndim != 1 or not factors.size or not (np.isfinite(factors) & (factors > 0)).all():
             raise ValueError(f"bandwidths must hold positive numbers; found {self.bandwidths!r}.")

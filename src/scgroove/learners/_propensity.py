@@ -134,8 +134,9 @@ class LogisticPropensity(Learner):
 class ScaledLogisticPropensity(LogisticPropensity):
     """Logits of the shared labels, standardised in each modality: :class:`LogisticPropensity` with other defaults.
 
-    The penalty is C = 0.1, under which cells of simulated screens match better than under the one of least cross-entropy,
-    which is weaker: the baseline is meant to be as strong as it can be. With ``grid=scgroove.learners.PENALTY_GRID`` it is chosen as
+    The penalty is C = 0.1, under which cells of the reference scenario match better than under the one of least cross-entropy,
+    which is weaker. Where labels are wrong, cells escape or effects are few it is the other way round, so that a fair comparison
+    has both. With ``grid=scgroove.learners.PENALTY_GRID`` it is chosen as
     ``ps_logistic`` chooses it. See :class:`LogisticPropensity` for the problem and the options.
     """
 

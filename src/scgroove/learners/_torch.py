@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 from scgroove._types import FloatArray, IntArray
 from scgroove.data import GroupSampler
 from scgroove.learners._base import Learner
+from scgroove.learners._common import check_number, check_whole, check_widths
 from scgroove.learners._screen import Screen
 from scgroove.losses import negative_log_likelihood
 from scgroove.model._groove import TARGET_STEPS
@@ -345,6 +346,22 @@ class TorchLearner(Learner):
     lr: float = 3e-3
     weight_decay: float = 1e-2
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be used."""
+        for option in ("n_latent", "batch_size"):
+            check_whole(option, getattr(self, option))
+        for option in ("n_labels_per_batch", "n_cells_per_label", "max_epochs"):
+            if getattr(self, option) is not None:
+                check_whole(option, getattr(self, option))
+        check_widths("hidden", self.hidden)
+        if self.encoder not in get_args(EncoderKind):
+            raise ValueError(
+                f"encoder must be one of {', '.join(map(repr, get_args(EncoderKind)))}; found {self.encoder!r}."
+            )
+        check_number("dropout", self.dropout, 0.0, below=1.0)
+        check_number("lr", self.lr, 0.0, above=True)
+        check_number("weight_decay", self.weight_decay, 0.0)
 
     @abstractmethod
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> nn.Module:

@@ -11,11 +11,11 @@ from scgroove._types import Float64Array, Labels
 from scgroove.metrics._candidates import (
     METRICS,
     PlanLike,
-    blocks,
     candidates,
     check_partner,
     mean_of_directions,
     shape,
+    slices,
 )
 from scgroove.metrics._chance import distance_tables
 from scgroove.metrics._foscttm import score_places
@@ -123,9 +123,15 @@ def _checked(plan: PlanLike, y: npt.ArrayLike) -> Float64Array:
 
 
 def barycentric_projection(plan: PlanLike, y: Float64Array) -> Float64Array:
-    """Return ``sum_j T_ij y_j / sum_j T_ij``, float64 (n_source, d); NaN for source cells without mass."""
+    """Return ``sum_j T_ij y_j / sum_j T_ij``, float64 (n_source, d); NaN for source cells without mass.
+
+    Raises
+    ------
+    ValueError
+        If a mass is negative or not finite.
+    """
     total, mass = np.zeros((plan.shape[0], y.shape[1])), np.zeros(plan.shape[0])
-    for rows, columns, part in blocks(plan):
+    for rows, columns, part in slices(plan):
         total[rows] += part @ y[columns]
         mass[rows] += np.asarray(part.sum(axis=1), dtype=np.float64).ravel()
     mass[mass == 0] = np.nan

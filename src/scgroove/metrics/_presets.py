@@ -82,7 +82,8 @@ def perturbot_foscttm(
         _check_square(plan)
         y = np.asarray(y, dtype=np.float64)
         _check_length("y", y, plan.shape[0])
-        query = np.nan_to_num(barycentric_projection(plan, y))
+        query = barycentric_projection(plan, y)
+        query[np.isnan(query).all(axis=1)] = 0.0  # cells without mass, as the peer has them
     elif x is None:
         raise ValueError("use_barycenter=False compares the source cells themselves: pass x=.")
     else:
@@ -146,7 +147,12 @@ def perturbot_dose_fraction(
     fraction = sum(
         float(part[_equal(in_x[rows], in_y[columns])].sum()) for rows, columns, part in _dense(plan)
     )
-    random = _pairs(in_x, in_y) / _pairs(labels[0], labels[1])
+    alike = _pairs(labels[0], labels[1])
+    if not alike:
+        raise ValueError(
+            "no source and target cell have the same label, so that there is no mass to share out."
+        )
+    random = _pairs(in_x, in_y) / alike
     perfect = float(np.mean((in_x == in_y) & (in_x >= 0)))
     return fraction, (fraction - random) / (perfect - random) if perfect != random else float("nan")
 
@@ -287,8 +293,7 @@ def psa_foscttm(plan: PlanLike, y: npt.ArrayLike, labels: Labels, *, seed: int =
     0.0
     """
     codes = _codes(plan, labels)
-    y = np.asarray(y, dtype=np.float64)
-    _check_length("y", y, codes.size)
+    y = _coordinates("y", y, codes.size)
     drawn = _draw(plan, codes, np.random.default_rng(seed).random(codes.size))
     share = np.full(codes.size, np.nan)
     for cells in members(codes, int(codes.max(initial=-1)) + 1):
@@ -337,8 +342,7 @@ def psa_latent_mse(plan: PlanLike, latent: npt.ArrayLike, labels: Labels) -> flo
     1.0
     """
     codes = _codes(plan, labels)
-    z = np.asarray(latent, dtype=np.float64)
-    _check_length("latent", z, codes.size)
+    z = _coordinates("latent", latent, codes.size)
     total, mass = np.zeros(z.shape), np.zeros(codes.size)
     for rows, columns, part in _within_label(plan, codes):
         total[rows] += part @ z[columns]
@@ -396,6 +400,15 @@ def _check_square(plan: PlanLike) -> None:
             f"this definition takes row i of one modality for the true match of row i of the other, which needs a square "
             f"coupling; found {shape(plan)}. Sort both by pair first, or use the metrics that take partner=."
         )
+
+
+def _coordinates(name: str, values: npt.ArrayLike, n: int) -> Float64Array:
+    """Return coordinates as float64 (n, d)."""
+    out = np.asarray(values, dtype=np.float64)
+    _check_length(name, out, n)
+    if out.ndim != 2 or not np.isfinite(out).all():
+        raise ValueError(f"{name} must be finite and have one row a cell, (n, d); found shape {out.shape}.")
+    return out
 
 
 def _check_length(name: str, values: npt.NDArray[Any], n: int) -> None:

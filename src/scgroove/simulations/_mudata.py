@@ -136,7 +136,7 @@ def weakly_paired(
     MuData
         With, in each modality: ``X`` float32; ``obs["label"]`` categorical, missing where hidden;
         ``obs["true_label"]``; ``obs["pair_id"]`` where co-assayed (missing for cells of exclusive labels);
-        ``obsm["state"]`` = c and ``obsm["latent"]`` = u, (n, k). Where the knob is in use: ``obs["escaped"]``
+        ``obsm["state"]`` = c, ``obsm["latent"]`` = u and ``obsm["shared"]``, u without what only this modality sees, (n, k). Where the knob is in use: ``obs["escaped"]``
         bool, ``obs["substate"]`` and ``obs["batch"]`` categorical. In ``uns["simulation"]``: all parameters
         (those given per modality as arrays in the order of ``"modalities"``), ``"labels"`` (names in the order of
         the rows below), ``"inert_labels"`` (names), ``"shared_effect"`` = D and ``"effect_<modality>"`` = D^(m),
@@ -260,6 +260,7 @@ def _to_anndata(simulation: Simulation, name: str) -> AnnData:
     )
     adata.obsm[_keys.STATE] = part.state
     adata.obsm[_keys.TRUE_LATENT] = part.latent
+    adata.obsm[_keys.SHARED] = part.shared
     return adata
 
 

@@ -116,10 +116,10 @@ class Scenario:
     def cells_per_label(self) -> tuple[int, ...]:
         """Return the number of cells of each label."""
         given = self.n_cells_per_label
-        if isinstance(given, Sequence | np.ndarray):
-            cells = tuple(int(n) for n in given)
-        else:
-            cells = (int(given),) * self.n_labels
+        several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+        numbers: list[Any] = list(given) if several else [given] * self.n_labels  # type: ignore[arg-type]
+        whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in numbers)
+        cells = tuple(int(n) for n in numbers) if whole else ()
         if len(cells) != self.n_labels or min(cells) < 1:
             raise ValueError(
                 f"n_cells_per_label must be a positive number, or {self.n_labels} positive numbers (one per "
@@ -135,9 +135,11 @@ class Scenario:
         given = self.exclusive_labels
         if isinstance(given, Mapping):
             _check_known("exclusive_labels", tuple(given), self.modalities)
-            counts = {m: int(given.get(m, 0)) for m in self.modalities}
-        else:
-            counts = dict.fromkeys(self.modalities, int(given))
+        counts = {m: given.get(m, 0) if isinstance(given, Mapping) else given for m in self.modalities}
+        if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in counts.values()):
+            raise ValueError(
+                f"exclusive_labels must be a whole number, or one per modality; found {given!r}."
+            )
         if min(counts.values()) < 0 or sum(counts.values()) >= self.n_labels:
             raise ValueError(
                 f"exclusive_labels must leave at least one shared label: found {counts} (in all "
@@ -187,7 +189,8 @@ def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str])
 def _check_modalities(modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]) -> None:
     if len(modalities) < 2 or len(set(modalities)) != len(modalities):
         raise ValueError(f"modalities must be two or more different names; found {tuple(modalities)!r}.")
-    if len(n_features) != len(modalities) or min(n_features) < 1:
+    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in n_features)
+    if len(n_features) != len(modalities) or not whole or min(n_features) < 1:
         raise ValueError(
             f"n_features must hold one positive number per modality: expected {len(modalities)} for "
             f"modalities={tuple(modalities)!r}, found {tuple(n_features)!r}."

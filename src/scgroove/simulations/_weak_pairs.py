@@ -55,6 +55,9 @@ class SimulatedModality:
         True where the same cell was measured in another modality too, (n,).
     state, latent
         c and u of each row, float64 (n, k).
+    shared
+        What modalities have in common of each row, ``c + r e sqrt(rho) D + h E``, float64 (n, k): u without the effect that only
+        this modality sees.
     effect
         D^(m), effects that only this modality sees, float64 (n_labels, k).
     batch_shift
@@ -71,6 +74,7 @@ class SimulatedModality:
     paired: BoolArray
     state: Float64Array
     latent: Float64Array
+    shared: Float64Array
     effect: Float64Array
     batch_shift: Float64Array
 
@@ -207,6 +211,7 @@ def _draw_modality(
     cell_rng, view_rng, noise_rng, label_rng, order_rng, batch_rng = rng.spawn(6)
     effect = _without(cell_rng.normal(size=labels.shared_effect.shape), labels.inert)
     cells = same_cells or _draw_cells(scenario, cell_rng, name, has_label)
+    shared = _latent(scenario, labels, cells, np.zeros_like(effect))
     latent = _latent(scenario, labels, cells, effect)
     rows = order_rng.permutation(np.flatnonzero(has_label[cells.label]))
     private = cell_rng.normal(size=(cells.label.size, scenario.n_private))
@@ -226,6 +231,7 @@ def _draw_modality(
         paired=paired_labels[cells.label[rows]],
         state=cells.state[rows],
         latent=latent[rows],
+        shared=shared[rows],
         effect=effect,
         batch_shift=batch_shift,
     )
