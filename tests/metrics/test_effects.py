@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
 from scgroove.metrics import (
+    _effects,
     control_mean,
     effect_pearson,
     effect_pearson_per_label,
@@ -119,3 +122,17 @@ def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         effect_sign_agreement(**{**given_, **change})
+
+
+def test_all_pairs_at_once_are_those_one_by_one():
+    """What the spread by chance rests on: every predicted effect against every measured one."""
+    rng = np.random.default_rng(0)
+    predicted, measured = rng.normal(size=(7, 30)), rng.normal(size=(7, 30))
+    predicted[2] = 1.5
+    measured[1, 5:] = 0.0
+    for one, pairs in (
+        (_effects._pearson, _effects._pearson_pairs),
+        (partial(_effects._same_sign, top_k=8), partial(_effects._same_sign_pairs, top_k=8)),
+    ):
+        expected = [[one(p[None], m[None])[0] for m in measured] for p in predicted]
+        np.testing.assert_allclose(pairs(predicted, measured), expected, atol=1e-12)

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._candidates import (
+    BLOCK_VALUES,
     Candidates,
     CandidateSet,
     PlanLike,
@@ -165,8 +166,12 @@ def class_chance(gain: Float64Array, n_rows: IntArray, n_columns: IntArray) -> C
     p, q = n_rows / n, n_columns / n
     rows, columns = gain @ q, p @ gain
     mean = float(p @ rows)
-    rest = gain - rows[:, None] - columns + mean
-    return Chance(n * mean, float(np.sqrt(n * n / max(1, n - 1) * max(0.0, float(p @ rest**2 @ q)))))
+    variance, step = 0.0, max(1, BLOCK_VALUES // max(1, gain.shape[1]))
+    for start in range(0, len(gain), step):  # a part at a time: gain may be as large as memory allows
+        part = slice(start, start + step)
+        rest = gain[part] - rows[part, None] - columns + mean
+        variance += float(p[part] @ rest**2 @ q)
+    return Chance(n * mean, float(np.sqrt(n * n / max(1, n - 1) * max(0.0, variance))))
 
 
 # ----------------------------------------------------------------------- places that any cell would have as the match

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from scgroove._types import Float64Array, Labels
 from scgroove.metrics._baselines import position_of
 from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance, matching_variance
-from scgroove.metrics._correlation import correlate
+from scgroove.metrics._correlation import correlate, units
 from scgroove.metrics._score import Found, Material, register
 from scgroove.metrics._values import NaNPolicy, Values, complete_cells, label_sums
 
 TOP_K: Final = 20
+_EPS: Final = float(np.finfo(np.float64).eps)
 
 
 def label_effects(
@@ -250,7 +251,7 @@ def _effects(
 
 def _pearson(predicted: Float64Array, measured: Float64Array) -> Float64Array:
     # an effect is a difference of means: what varies by less than their rounding is constant
-    return correlate(predicted.copy(), measured.copy(), precision=float(np.finfo(np.float64).eps))
+    return correlate(predicted.copy(), measured.copy(), precision=_EPS)
 
 
 def _same_sign(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
@@ -280,21 +281,33 @@ def _mean(per_label: Float64Array) -> float:
     return float(per_label[~np.isnan(per_label)].mean())
 
 
-def _score(material: Material, per_label: Callable[[Float64Array, Float64Array], Float64Array]) -> Found:
+def _pearson_pairs(predicted: Float64Array, measured: Float64Array) -> Float64Array:
+    """Return :func:`_pearson` of every predicted effect (rows) with every measured one (columns)."""
+    p, m, _ = units(predicted.copy(), measured.copy(), ranked=False, precision=_EPS)
+    return np.clip(p @ m.T, -1.0, 1.0)
+
+
+def _same_sign_pairs(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
+    """Return :func:`_same_sign` of every predicted effect (rows) with every measured one (columns)."""
+    size = np.abs(measured)
+    top = np.argsort(-size, axis=1, kind="stable")[:, :top_k]
+    looked_at = np.zeros(measured.shape)
+    np.put_along_axis(looked_at, top, np.take_along_axis(np.sign(measured), top, axis=1), axis=1)
+    n = np.abs(looked_at).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(0.5 + 0.5 * (np.sign(predicted) @ looked_at.T) / n)
+
+
+Statistic: TypeAlias = Callable[[Float64Array, Float64Array], Float64Array]
+
+
+def _score(material: Material, per_label: Statistic, pairs: Statistic) -> Found:
     """Return the mean over labels; by chance: the predicted effects are permuted among the labels."""
     effects = material.once("effects", lambda: _of_material(material))
     by_label = per_label(effects.predicted, effects.measured)
     value, scored = _mean(by_label), np.flatnonzero(~np.isnan(by_label))
     n = scored.size
-    a = np.stack(
-        [
-            per_label(np.roll(effects.predicted[scored], shift, axis=0), effects.measured[scored])
-            for shift in range(n)
-        ]
-    )
-    # a[s, l]: the prediction of label l - s, met with the measurement of l; row p, column l is a[l - p, l]
-    grid = np.arange(n)
-    a = a[(grid[None, :] - grid[:, None]) % n, grid[None, :]]
+    a = pairs(effects.predicted[scored], effects.measured[scored])
     sd = float(np.sqrt(matching_variance(a, n, n, n))) / n
     return Found(value, Chance(float(a.mean()), sd), n)
 
@@ -308,9 +321,9 @@ def _of_material(material: Material) -> _Effects:
     )
 
 
-for _name, _per_label in (
-    ("effect_pearson", _pearson),
-    ("effect_sign_agreement", partial(_same_sign, top_k=TOP_K)),
+for _name, _per_label, _pairs in (
+    ("effect_pearson", _pearson, _pearson_pairs),
+    ("effect_sign_agreement", partial(_same_sign, top_k=TOP_K), partial(_same_sign_pairs, top_k=TOP_K)),
 ):
     register(
         _name,
@@ -318,4 +331,4 @@ for _name, _per_label in (
         better="higher",
         perfect=1.0,
         needs=("predicted", "measured", "labels", "control"),
-    )(partial(_score, per_label=_per_label))
+    )(partial(_score, per_label=_per_label, pairs=_pairs))

@@ -86,7 +86,7 @@ def _mass_of_labels(plan: PlanLike, pool: Candidates) -> _LabelMass:
         dense = from_label.toarray() if sp.issparse(from_label) else np.asarray(from_label)
         mass[np.ix_(columns, present)] += dense.T
     known = pool.codes_y >= 0
-    return _LabelMass(mass[known], pool.codes_y[known])
+    return _LabelMass(mass if known.all() else mass[known], pool.codes_y[known])
 
 
 @register("label_mass", kind="coupling", better="higher", perfect=1.0, needs=("coupling", "labels"))
@@ -96,8 +96,10 @@ def _score(material: Material) -> Found:
     pool = material.pool("within_label")
     found = _mass_of_labels(material.coupling, pool)
     value = found.value()
-    share = found.mass / found.mass.sum()
-    counts = np.bincount(found.codes, minlength=share.shape[1])
-    gain = np.pad(share, ((0, 0), (0, counts.size - share.shape[1])))
+    gain = found.mass
+    gain /= gain.sum()
+    counts = np.bincount(found.codes, minlength=gain.shape[1])
+    if counts.size > gain.shape[1]:  # labels of target cells only
+        gain = np.pad(gain, ((0, 0), (0, counts.size - gain.shape[1])))
     by_chance = class_chance(gain, np.ones(len(gain), dtype=np.intp), counts)
     return Found(value, by_chance, int((pool.codes_x >= 0).sum()))
