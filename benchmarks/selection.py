@@ -1,6 +1,6 @@
 """Which truth-free score orders aligners as the hidden truth does? Simulated scenarios, with the truth hidden and then shown.
 
-    python benchmarks/selection.py --out results-selection          # 12 scenarios x 2 seeds, GROOVE: 10 minutes on 2 cores
+    python benchmarks/selection.py --out results-selection          # 16 scenarios x 2 seeds, GROOVE: 30 minutes on 2 cores
     python benchmarks/selection.py --seeds 5 --learner ps_logistic_scaled
 
 A stopped run goes on where it stopped.
@@ -16,7 +16,7 @@ from scgroove import benchmark
 
 SCENARIOS = (
     "reference", "half_shared", "nothing_shared", "weak_effect", "linear_view", "counts", "escape", "label_noise", "zipf",
-    "batches", "heterogeneous", "few_cells",
+    "batches", "heterogeneous", "few_cells", "inert", "three_modalities", "exclusive", "unlabelled",
 )  # fmt: skip
 ALIGNERS = ("emd", "eot", "egw", "coot", "snn", "nn", "random", "uniform")
 TRUTHS = ("barycentric_foscttm_within_label", "latent_error", "trace_within_label")
