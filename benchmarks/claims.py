@@ -77,12 +77,12 @@ def learners(methods: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_verdict(mean: float, differences: pd.DataFrame, key: tuple[str, str]) -> str:
-    """Write a mean, and an arrow where the widened interval of the difference from GROOVE leaves out 0."""
+    """Write a mean, and a mark where the interval of the difference from GROOVE leaves out 0: filled where it does so widened."""
     if key not in differences.index:
         return f"{mean:.3f}"
     row = differences.loc[key]
-    sign = "+" if row["low_joint"] > 0 else "-" if row["high_joint"] < 0 else ""
-    return f"{mean:.3f} {sign}".strip()
+    marks = {"better": "▲" if row["low_joint"] > 0 else "△", "worse": "▼" if row["high_joint"] < 0 else "▽"}
+    return f"{mean:.3f} {marks.get(row['verdict'], '')}".strip()
 
 
 def aligners(methods: pd.DataFrame) -> pd.DataFrame:
