@@ -72,7 +72,8 @@ def labels_of(obs: pd.DataFrame, key: str, unlabeled_category: str | None = None
 
 def encode_labels(labels: NDArray[Any], vocabulary: Sequence[str]) -> NDArray[np.int64]:
     """Codes of labels in a vocabulary, -1 where missing or not in it; shape (n,)."""
-    return np.asarray(pd.Categorical(labels, categories=list(vocabulary)).codes, dtype=np.int64)
+    known = pd.Index(list(vocabulary), dtype=object)
+    return np.asarray(known.get_indexer(pd.Index(labels, dtype=object)), dtype=np.int64)
 
 
 def label_table(
