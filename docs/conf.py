@@ -21,7 +21,11 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints", "user_guide/claims/*"]  # tables that results.md includes
+exclude_patterns = [
+    "_build",
+    "**.ipynb_checkpoints",
+    "user_guide/claims/*",
+]  # tables that results.md includes
 templates_path = ["_templates"]
 
 # Tutorials are committed with their outputs; `make notebooks` checks that they still run.
