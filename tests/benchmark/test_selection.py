@@ -190,6 +190,14 @@ def test_bootstrap_shares_ties_and_follows_the_labels():
     np.testing.assert_allclose(_bootstrap_first(split, 20_000, 0), [0.75, 0.25], atol=0.02)
 
 
+def test_the_score_that_is_chosen_by(pair):
+    x, y = pair
+    three = select(x, y, LABELS, LABELS, ["emd", "eot", "snn"])
+    assert three.score == "agreement"
+    assert select(x, y, LABELS, LABELS, ["emd", "eot"]).score == "predictability"
+    assert select(x, y, LABELS, LABELS, ["emd", "eot", "uniform"]).score == "predictability"
+
+
 def test_labels_that_one_candidate_lacks_count_for_none():
     values = np.array([[0.9, np.nan, np.nan], [0.95, 0.5, 0.5]])
     assert _usable(values, "predictability").tolist() == [True, False, False]

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 CANDIDATES: Final = ("emd", "eot", "egw", "coot", "snn")
 """Aligners that are tried where none are named."""
 
-DEFAULT_SCORE: Final = "predictability"
-"""Not fooled by sharpness, unlike others: couplings at random score nothing. See the user guide, "Benchmark"."""
+DEFAULT_SCORE: Final = "agreement"
+"""Orders aligners as the truth does best of all scores, by where they move cells: see the user guide, "Benchmark"."""
+
+SAFE_SCORE: Final = "predictability"
+"""For two aligners, which agree with one another equally well, and beside floors, whose agreement with others means nothing."""
+
+FLOORS: Final = ("random", "uniform")
 
 N_BOOT: Final = 1000
 
@@ -85,7 +90,7 @@ def select(
     labels_y: Labels,
     candidates: str | AlignerSpec | Sequence[AlignerSpec | str] = CANDIDATES,
     *,
-    score: str = DEFAULT_SCORE,
+    score: str | None = None,
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> Selection:
@@ -100,7 +105,9 @@ def select(
     candidates
         Names of aligners, or :class:`AlignerSpec` with options.
     score
-        The truth-free score to choose by, one of ``TRUTH_FREE.names()``.
+        The truth-free score to choose by, one of ``TRUTH_FREE.names()``. Default ``"agreement"``, by which what cells are moved
+        to is best; between two candidates, or with ``"random"`` or ``"uniform"`` among them, ``"predictability"``, which is also
+        the better one where single partners are wanted.
     n_boot
         Bootstrap samples of the labels.
     seed
@@ -126,7 +133,8 @@ def select(
     ----------
     User guide, "Benchmark".
     """
-    TRUTH_FREE.get(score)
+    if score is not None:
+        TRUTH_FREE.get(score)
     candidates = [candidates] if isinstance(candidates, str | AlignerSpec) else candidates
     if n_boot < 100:
         raise ValueError(f"n_boot must be at least 100 for the confidence; found {n_boot!r}.")
@@ -136,6 +144,9 @@ def select(
             f"a choice needs two candidates or more, of different names; found {[spec.name for spec in specs]}."
         )
     trials = _trials(x, y, labels_x, labels_y, specs, seed, leave_out=True)
+    if score is None:
+        floors = any(spec.method in FLOORS for spec in specs)
+        score = DEFAULT_SCORE if len(trials) > 2 and not floors else SAFE_SCORE
     per_label = score_all(trials)
     values = np.array([per_label[name][score] for name in trials])
     usable = _usable(values, score)

@@ -62,7 +62,7 @@ def select_aligner(
         A label that stands for "no label".
     score
         The score to choose by, one of ``scgroove.benchmark.TRUTH_FREE.names()``; default
-        ``"predictability"``.
+        ``"agreement"``, or ``"predictability"`` where that says little: see :func:`scgroove.benchmark.select`.
     n_boot
         Bootstrap samples of the labels, for the confidence.
     seed
@@ -107,14 +107,14 @@ def select_aligner(
     >>> choice.best, choice.confidence  # doctest: +SKIP
     ('eot', 0.93)
     """
-    from scgroove.benchmark import DEFAULT_SCORE, select
+    from scgroove.benchmark import select
 
     check_pair(mdata, source, target)
     labels = labels_of_pair(mdata, source, target, label_key, unlabeled_category)
     x, y = representations(mdata, source, target, use_rep, shared=False)
     apart = any(name_of(use_rep, m, "use_rep") in APART for m in (source, target))
     candidates = _candidates(methods, shared=not apart and np.shape(x)[1] == np.shape(y)[1])
-    choice = select(x, y, *labels, candidates, score=score or DEFAULT_SCORE, n_boot=n_boot, seed=seed)
+    choice = select(x, y, *labels, candidates, score=score, n_boot=n_boot, seed=seed)
     coupling = choice.couplings[choice.best]
     matrix, dropped = coupling.sparsify(None, threshold)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
