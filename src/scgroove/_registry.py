@@ -80,8 +80,7 @@ class Registry(Generic[T]):
         return tuple(sorted(self._items))
 
     def _unknown(self, name: object) -> str:
-        near = near_miss(name, self._items)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(name, self._items)
         listed = ", ".join(repr(known) for known in self.names()) or "none"
         return f"unknown {self.kind} {name!r}.{hint} Available: {listed}."
 
@@ -107,3 +106,9 @@ def near_miss(name: object, known: Iterable[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in known}
     matches = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     return by_lower[matches[0]] if matches else None
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """Return " Did you mean 'x'?" where a known name is near, and nothing otherwise."""
+    near = near_miss(name, [str(candidate) for candidate in known])
+    return f" Did you mean {near!r}?" if near is not None else ""

@@ -270,9 +270,9 @@ def test_a_study_scores_with_and_without_the_truth_and_resumes(tmp_path):
 
 
 def test_what_cannot_be_studied_or_ranked():
-    with pytest.raises(KeyError, match="no truth 'trace_within_lable' in this study"):
+    with pytest.raises(KeyError, match="no truth 'trace_within_lable' in these results"):
         selection_ranking(study(), "trace_within_lable")
-    with pytest.raises(ValueError, match=r"no score 'structur' in this study\. Did you mean 'structure'"):
+    with pytest.raises(ValueError, match=r"no score 'structur' in these results\. Did you mean 'structure'"):
         selection_ranking(study(), "latent_error", scores=["structur"])
     two = study()
     with pytest.raises(ValueError, match="fewer than three aligners"):

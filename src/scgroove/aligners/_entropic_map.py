@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._registry import near_miss
+from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array
 from scgroove.aligners._base import check_representations
 from scgroove.aligners._costs import COSTS, Cost, mean_pairwise_cost, pairwise_cost
@@ -81,8 +81,7 @@ def _check(x: Float64Array, y: Float64Array, values: Any, epsilon: Any, cost: An
         chosen = " Only aligners choose it; 0.05 is usual here." if epsilon == "auto" else ""
         raise ValueError(f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.{chosen}")
     if cost not in COSTS:
-        near = near_miss(cost, COSTS)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(cost, COSTS)
         raise ValueError(f"cost must be one of {', '.join(map(repr, COSTS))}; found {cost!r}.{hint}")
     if not (len(x) and len(y)):
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._spec import Spec
 
 SPECS: Final = ("reference", "scenarios")
@@ -29,8 +29,7 @@ def builtin(name: str) -> Spec:
     import tomllib
 
     if name not in SPECS:
-        near = near_miss(name, SPECS)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(name, SPECS)
         raise UnknownNameError(f"unknown grid {name!r}.{hint} Available: {', '.join(SPECS)}.")
     text = files("scgroove.benchmark").joinpath("specs", f"{name}.toml").read_text(encoding="utf-8")
     return Spec.from_dict(tomllib.loads(text))

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgroove import _keys
+from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, IntArray
-from scgroove.benchmark._spec import DataSpec, SpecError, _hint
+from scgroove.benchmark._spec import DataSpec, SpecError
 from scgroove.data import label_keys, labels_of, pair_ids
 from scgroove.simulations import from_scenario
 
@@ -153,7 +154,7 @@ def _control(spec: DataSpec, labels: tuple[Any, ...]) -> str | None:
     shared = sorted({str(one) for one in labels[0] if one is not None} & {str(one) for one in labels[1]})
     if spec.control not in shared:
         raise SpecError(
-            f"data {spec.name!r}: control={spec.control!r} is no label of both modalities.{_hint(spec.control, shared)} Both have "
+            f"data {spec.name!r}: control={spec.control!r} is no label of both modalities.{did_you_mean(spec.control, shared)} Both have "
             f"{', '.join(shared[:10])}{' and others' if len(shared) > 10 else ''}."
         )
     return spec.control
@@ -222,7 +223,7 @@ def _check_labels_dropped(spec: DataSpec, mdata: MuData, names: Sequence[str]) -
     for label in spec.drop_labels:
         if label not in there:
             raise SpecError(
-                f"data {spec.name!r}: drop_labels names {label!r}, which no cell has.{_hint(label, there)}"
+                f"data {spec.name!r}: drop_labels names {label!r}, which no cell has.{did_you_mean(label, there)}"
             )
 
 
@@ -266,7 +267,7 @@ def _modalities(spec: DataSpec, mdata: MuData) -> tuple[str, str]:
     for name in (spec.source, spec.target):
         if name is not None and name not in names:
             raise SpecError(
-                f"data {spec.name!r} has no modality {name!r}.{_hint(name, names)} It has {', '.join(names)}."
+                f"data {spec.name!r} has no modality {name!r}.{did_you_mean(name, names)} It has {', '.join(names)}."
             )
     if len(names) < 2:
         raise SpecError(f"data {spec.name!r} has one modality, {', '.join(names)}; two are needed.")

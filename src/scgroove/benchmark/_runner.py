@@ -156,8 +156,9 @@ def run(
         if data.file is not None:
             load(data, spec.seeds[0])  # a wrong name is told before anything is done
     store = Store(Path(out))
-    store.open(spec.as_dict(), cells_of(spec), mix_versions=mix_versions)
-    jobs = plan(spec)[shard[0] :: shard[1]]
+    everything = plan(spec)
+    store.open(spec.as_dict(), _cells(everything), mix_versions=mix_versions)
+    jobs = everything[shard[0] :: shard[1]]
     open_jobs, kept = _remaining(jobs, store, retry_failed)
     state = Progress(total=sum(len(job.cells) for job in jobs), kept=kept)
     with _reporter(progress) as say:
@@ -185,7 +186,7 @@ def _check_shard(shard: tuple[int, int]) -> None:
 
 def plan(spec: Spec) -> list[Job]:
     """Return the jobs of a grid: data and seed vary slowest, so that workers can keep the data."""
-    jobs = []
+    jobs, here = [], versions()["scgroove"]
     alone, coupled = _scored(spec.metrics)
     asked = (*((None,) if alone else ()), *(spec.aligners if coupled else ()))
     methods = tuple((one.method, aligners.get(one.method)) for one in spec.aligners)
@@ -200,7 +201,7 @@ def plan(spec: Spec) -> list[Job]:
                     key = digest(identity, how, spec.metrics)
                     name = aligner.name if aligner else ""
                     cells.append((Cell(data.name, learner.name, name, seed, key), aligner))
-                kept = representation_name(data.name, learner.name, seed, versions()["scgroove"], identity)
+                kept = representation_name(data.name, learner.name, seed, here, identity)
                 classes = (learners.get(learner.learner), methods)
                 jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, classes))
     return jobs
@@ -214,7 +215,11 @@ def _scored(names: Sequence[str]) -> tuple[bool, bool]:
 
 def cells_of(*specs: Spec) -> list[Cell]:
     """Return all cells of some grids."""
-    return [cell for spec in specs for job in plan(spec) for cell, _ in job.cells]
+    return [cell for spec in specs for cell in _cells(plan(spec))]
+
+
+def _cells(jobs: Sequence[Job]) -> list[Cell]:
+    return [cell for job in jobs for cell, _ in job.cells]
 
 
 def _remaining(jobs: Sequence[Job], store: Store, retry_failed: bool) -> tuple[list[Job], int]:

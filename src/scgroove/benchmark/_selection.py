@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array, Labels
 from scgroove.aligners import Coupling
 from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, digest
+from scgroove.benchmark._table import unknown
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial, score_all, shared_codes
 
 if TYPE_CHECKING:
@@ -415,11 +416,7 @@ def selection_ranking(
 def _check_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            near = near_miss(name, known)
-            hint = f" Did you mean {near!r}?" if near is not None else ""
-            raise UnknownNameError(
-                f"no {kind} {name!r} in this study.{hint} It has {', '.join(map(repr, known))}."
-            )
+            raise UnknownNameError(unknown(kind, name, known))
 
 
 def _units(

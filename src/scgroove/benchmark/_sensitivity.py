@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._results import Store
 from scgroove.benchmark._runner import Progress, cells_of, run
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
@@ -169,8 +169,7 @@ def _levels(factors: str | Sequence[str] | Mapping[str, Sequence[float]]) -> dic
         raise SpecError(f"no factor is given. Available: {', '.join(FACTORS)}.")
     for name in factors:
         if name not in FACTORS:
-            near = near_miss(name, FACTORS)
-            hint = f" Did you mean {near!r}?" if near is not None else ""
+            hint = did_you_mean(name, FACTORS)
             raise UnknownNameError(f"unknown factor {name!r}.{hint} Available: {', '.join(FACTORS)}.")
     if isinstance(factors, Mapping):
         return {name: tuple(levels) for name, levels in factors.items()}

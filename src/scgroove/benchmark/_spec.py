@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from scgroove import aligners, learners
-from scgroove._registry import near_miss
+from scgroove._registry import did_you_mean
 from scgroove.simulations import SCENARIOS, Scenario
 
 N_SEEDS: Final = 5
@@ -102,7 +102,9 @@ class AlignerSpec:
         known = [option.name for option in fields(cls)]
         for option in self.options:
             if option not in known:
-                raise TypeError(f"aligner {self.method!r} has no option {option!r}.{_hint(option, known)}")
+                raise TypeError(
+                    f"aligner {self.method!r} has no option {option!r}.{did_you_mean(option, known)}"
+                )
         drawn = {"seed": seed} if "seed" in known and "seed" not in self.options else {}
         return cls(**{**self.options, **drawn})
 
@@ -205,7 +207,7 @@ class DataSpec:
         for parameter in self.parameters:
             if parameter not in known:
                 raise SpecError(
-                    f"data {self.name!r}: a scenario has no parameter {parameter!r}.{_hint(parameter, known)} "
+                    f"data {self.name!r}: a scenario has no parameter {parameter!r}.{did_you_mean(parameter, known)} "
                     f"Its parameters: {', '.join(known)}."
                 )
         frozen = {key: tuple(v) if isinstance(v, list) else v for key, v in self.parameters.items()}
@@ -350,16 +352,11 @@ def digest(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def _hint(name: object, known: Iterable[str]) -> str:
-    near = near_miss(name, known)
-    return f" Did you mean {near!r}?" if near is not None else ""
-
-
 def _check_keys(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in given:
         if key not in known:
             raise SpecError(
-                f"{where} has an unknown entry {key!r}.{_hint(key, known)} Expected: {', '.join(known)}."
+                f"{where} has an unknown entry {key!r}.{did_you_mean(key, known)} Expected: {', '.join(known)}."
             )
 
 
@@ -377,7 +374,7 @@ def _check_metrics(names: Sequence[str]) -> None:
     for name in names:
         if name not in METRIC_NAMES:
             raise SpecError(
-                f"unknown metric {name!r}.{_hint(name, METRIC_NAMES)} Available: {', '.join(METRIC_NAMES)}."
+                f"unknown metric {name!r}.{did_you_mean(name, METRIC_NAMES)} Available: {', '.join(METRIC_NAMES)}."
             )
 
 

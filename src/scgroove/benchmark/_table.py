@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._results import EVIDENCE, ResultsWarning
 
 Over: TypeAlias = Literal["learner", "aligner", "method"]
@@ -151,8 +151,7 @@ def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
         If ``over`` is none of the three, or the metric scores representations alone and aligners are asked for.
     """
     if over not in ("learner", "aligner", "method"):
-        near = near_miss(over, ("learner", "aligner", "method"))
-        hint = f" Did you mean {near!r}?" if near else ""
+        hint = did_you_mean(over, ("learner", "aligner", "method"))
         raise ValueError(f"over must be 'learner', 'aligner' or 'method' (both); found {over!r}.{hint}")
     if over == "aligner" and not rows["aligner"].any():
         raise ValueError(
@@ -300,8 +299,7 @@ def _common(members: Sequence[str]) -> str:
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Say that there is no such name, which one is near, and which there are."""
     names = sorted(set(known))
-    near = near_miss(name, names)
-    hint = f" Did you mean {near!r}?" if near is not None else ""
+    hint = did_you_mean(name, names)
     return f"no {kind} {name!r} in these results.{hint} They hold: {', '.join(map(repr, names)) or 'none'}."
 
 
@@ -323,8 +321,7 @@ def check_columns(what: str, given: Sequence[str] | str, known: Sequence[str]) -
     names = [given] if isinstance(given, str) else list(given)
     for name in names:
         if name not in known:
-            near = near_miss(name, known)
-            hint = f" Did you mean {near!r}?" if near is not None else ""
+            hint = did_you_mean(name, known)
             raise UnknownNameError(
                 f"{what}: no column {name!r}.{hint} It may hold {', '.join(map(repr, known))}."
             )

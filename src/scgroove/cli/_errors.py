@@ -10,8 +10,6 @@ from typing import NoReturn
 
 import typer
 
-from scgroove._registry import near_miss
-
 EXIT_ERROR, EXIT_USER, EXIT_STOPPED = 1, 2, 130
 _PACKAGE = Path(__file__).parents[1]
 
@@ -58,12 +56,6 @@ def _is_taught(error: BaseException) -> bool:
         return False
     here = Path(frames[-1].filename).is_relative_to(_PACKAGE)
     return here and (frames[-1].line or "").startswith("raise ")
-
-
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" where a choice is near, and nothing otherwise."""
-    near = near_miss(name, [str(choice) for choice in choices])
-    return f" Did you mean {near!r}?" if near is not None else ""
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:

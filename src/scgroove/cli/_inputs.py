@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scgroove.cli._errors import UserError, did_you_mean, listed
+from scgroove._registry import did_you_mean
+from scgroove.cli._errors import UserError, listed
 
 if TYPE_CHECKING:
     from mudata import MuData

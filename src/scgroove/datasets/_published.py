@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.datasets._download import DownloadError, RemoteFile, fetch, unpacked
 from scgroove.datasets._read import Hdf5, read_counts, read_table
 
@@ -338,8 +338,7 @@ def _neurips(
 def _known(condition: str, told: pd.Series) -> str:
     names = sorted(set(told))
     if condition not in names:
-        near = near_miss(condition, names)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(condition, names)
         raise UnknownNameError(
             f"unknown condition {condition!r}.{hint} Available: {', '.join(map(repr, names))}."
         )

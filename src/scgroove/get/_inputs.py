@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean, near_miss
 from scgroove._types import Float64Array, FloatArray, Labels
 from scgroove.aligners import TooLargeError
 
@@ -54,8 +54,7 @@ def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
         )
     known = list(mdata.mod)
     if name not in known:
-        near = near_miss(name, known)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(name, known)
         raise UnknownNameError(f"{role}={name!r}: mdata has no such modality, only {known}.{hint}")
     if mdata.mod[name].n_obs == 0:
         raise ValueError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
@@ -213,8 +212,7 @@ def weights_of_pair(
     for modality in (source, target):
         key, obs = name_of(weight_key, modality, "weight_key"), mdata.mod[modality].obs
         if key not in obs:
-            near = near_miss(key, list(obs.columns))
-            hint = f" Did you mean {near!r}?" if near is not None else ""
+            hint = did_you_mean(key, list(obs.columns))
             raise UnknownNameError(
                 f"weight_key={key!r}: no such column in mdata.mod[{modality!r}].obs, which has {list(obs.columns)}.{hint}"
             )
@@ -239,8 +237,7 @@ def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
         return to_memory(adata.X)
     known = _layers(adata)
     if layer not in known:
-        near = near_miss(layer, known)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(layer, known)
         raise ValueError(
             f"layer={layer!r}: no such layer in mdata.mod[{modality!r}].layers, which has {known}.{hint} "
             f"Leave layer out to use X."

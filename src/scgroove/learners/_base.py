@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._measure import measured
-from scgroove._registry import Registry, near_miss
+from scgroove._registry import Registry, did_you_mean
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
 from scgroove.learners._screen import Screen
@@ -185,8 +185,7 @@ def construct(name: str, options: Mapping[str, Any] | None = None) -> Any:
     known = [option.name for option in fields(cls)]
     for option in options or {}:
         if option not in known:
-            near = near_miss(option, known)
-            hint = f" Did you mean {near!r}?" if near is not None else ""
+            hint = did_you_mean(option, known)
             raise TypeError(
                 f"learner {name!r} has no option {option!r}.{hint} Its options: {', '.join(known) or 'none'}."
             )

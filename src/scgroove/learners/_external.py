@@ -24,7 +24,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from scgroove._optional import ExtraNotInstalledError, import_extra, missing
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.aligners import TooLargeError
 from scgroove.learners._base import LEARNERS, Learner, Representations, get
@@ -168,8 +168,7 @@ def _given_links(pairs: Sequence[tuple[str, str]], names: Mapping[str, Sequence[
     for pair in pairs:
         for name in pair:
             if name not in place:
-                near = near_miss(name, place)
-                hint = f" Did you mean {near!r}?" if near is not None else ""
+                hint = did_you_mean(name, place)
                 raise UnknownNameError(f"links name the feature {name!r}, which no modality has.{hint}")
         between = [(u, v) for u in place[pair[0]] for v in place[pair[1]] if u[0] != v[0]]
         if not between:

@@ -314,25 +314,7 @@ class Decoders(nn.Module):
 class TorchLearner(Learner):
     """A learner whose networks are trained by mini-batches of all modalities.
 
-    Parameters
-    ----------
-    n_latent
-        Dimension k of the representation.
-    encoder
-        ``"linear"`` or ``"mlp"``.
-    hidden
-        Widths of the hidden layers.
-    dropout
-        On the input of a linear encoder; after each hidden layer of an MLP.
-    batch_size, n_labels_per_batch, n_cells_per_label
-        A step draws P labels and K cells of each from every modality; by default all labels as long as each can have
-        8 cells, and about 256 cells of a modality.
-    max_epochs
-        Default: as many as GROOVE, some 3,000 steps between 10 and 150 epochs.
-    lr, weight_decay
-        Of AdamW with a one-cycle learning rate.
-    device
-        ``"cpu"``, or ``"auto"``: CUDA if there is one; ``"cuda"``, ``"mps"``.
+    Options are told where users read them, see ``scgroove.learners.CLIPPseudo``; subclasses add their own.
     """
 
     n_latent: int = 16

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._labels import encode, members
-from scgroove._registry import near_miss
+from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._values import Values, check_nan, check_values, label_sums
 
@@ -159,8 +159,7 @@ def position_of(control: str, names: list[str]) -> int:
         If no cell has it; the message names the near miss and the labels.
     """
     if str(control) not in names:
-        near = near_miss(control, names)
-        hint = f" Did you mean {near!r}?" if near is not None else ""
+        hint = did_you_mean(control, names)
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise ValueError(f"control={control!r}: no cell has this label.{hint} Labels: {shown or 'none'}.")
     return names.index(str(control))

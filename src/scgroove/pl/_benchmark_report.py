@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import pandas as pd
 
-from scgroove._registry import UnknownNameError
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.pl import _benchmark_findings as findings
 from scgroove.pl._benchmark import (
     aligner_order,
@@ -37,7 +37,7 @@ from scgroove.pl._benchmark_curves import benchmark_curves
 from scgroove.pl._benchmark_heatmap import benchmark_heatmap
 from scgroove.pl._benchmark_intervals import benchmark_intervals, difference_text
 from scgroove.pl._benchmark_ranks import benchmark_critical_difference
-from scgroove.pl._read import did_you_mean, listed, natural_order
+from scgroove.pl._read import listed, natural_order
 
 T = TypeVar("T")
 Table = dict[str, Any]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove.pl._palette import LABELS, UNLABELLED
-from scgroove.pl._read import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
+from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import TRAIN, UNLABELLED, label_styles
-from scgroove.pl._read import LabelKey, check_modalities, did_you_mean, labels_of, listed, natural_order
+from scgroove.pl._read import LabelKey, check_modalities, labels_of, listed, natural_order
 
 if TYPE_CHECKING:
     import pandas as pd

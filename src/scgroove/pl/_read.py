@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scgroove import _registry
 from scgroove._labels import label_name
+from scgroove._registry import did_you_mean
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 LabelKey = str | Mapping[str, str]
-
-
-def did_you_mean(name: object, choices: Iterable[object]) -> str:
-    """Return " Did you mean 'x'?" where a choice is near, and nothing otherwise."""
-    near = _registry.near_miss(str(name), [str(choice) for choice in choices])
-    return f" Did you mean {near!r}?" if near is not None else ""
 
 
 def listed(items: Iterable[object], limit: int = 12) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scgroove import _keys, aligners
-from scgroove._registry import near_miss
+from scgroove._registry import did_you_mean
 from scgroove.aligners._base import BAD_MARGINAL
 from scgroove.aligners._sparsify import check_kept
 from scgroove.get._inputs import (
@@ -299,8 +299,7 @@ def construct(method: str, options: dict[str, Any]) -> Any:
     known = [field.name for field in fields(cls)]
     for name in options:
         if name not in known:
-            near = near_miss(name, known)
-            hint = f" Did you mean {near!r}?" if near is not None else ""
+            hint = did_you_mean(name, known)
             raise TypeError(
                 f"method {method!r} has no option {name!r}.{hint} Its options: {', '.join(known)}."
             )

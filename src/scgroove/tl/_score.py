@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, get, metrics
-from scgroove._registry import UnknownNameError, near_miss
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
 
@@ -159,8 +159,7 @@ def _check_column(mdata: MuData, source: str, target: str, pair_key: str) -> Non
     for modality in (source, target):
         columns = [str(name) for name in mdata.mod[modality].obs.columns]
         if pair_key not in columns:
-            near = near_miss(pair_key, columns)
-            hint = f" Did you mean {near!r}?" if near is not None else ""
+            hint = did_you_mean(pair_key, columns)
             raise UnknownNameError(
                 f"pair_key={pair_key!r}: no such column in mdata.mod[{modality!r}].obs, which has {columns}.{hint} "
                 f"It must be in both modalities and equal for the same cell."

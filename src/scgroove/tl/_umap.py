@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scgroove import _keys
-from scgroove._registry import near_miss
+from scgroove._registry import did_you_mean
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -109,7 +109,7 @@ def _representations(
     for modality in chosen:
         if modality not in mdata.mod:
             raise ValueError(
-                f"There is no modality {modality!r}; mdata has {list(mdata.mod)}.{_near(modality, mdata.mod)}"
+                f"There is no modality {modality!r}; mdata has {list(mdata.mod)}.{did_you_mean(modality, mdata.mod)}"
             )
         parts[modality] = _checked(mdata.mod[modality].obsm, use_rep, modality)
     widths = {modality: x.shape[1] for modality, x in parts.items()}
@@ -128,7 +128,7 @@ def _representations(
 def _checked(obsm: Any, use_rep: str, modality: str) -> NDArray[np.float32]:
     if use_rep not in obsm:
         raise ValueError(
-            f"mod[{modality!r}].obsm has no {use_rep!r}; it has {list(obsm)}.{_near(use_rep, obsm)} "
+            f"mod[{modality!r}].obsm has no {use_rep!r}; it has {list(obsm)}.{did_you_mean(use_rep, obsm)} "
             f"Make it with scgroove.tl.embed(mdata, model, key_added={use_rep!r}), or name another "
             "with use_rep=."
         )
@@ -141,11 +141,6 @@ def _checked(obsm: Any, use_rep: str, modality: str) -> NDArray[np.float32]:
             "diverged: train again with a lower learning rate."
         )
     return x
-
-
-def _near(name: str, choices: Any) -> str:
-    near = near_miss(name, [str(choice) for choice in choices])
-    return f" Did you mean {near!r}?" if near is not None else ""
 
 
 def _layout(
