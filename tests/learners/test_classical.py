@@ -203,6 +203,21 @@ def test_labels_that_a_modality_lacks_are_left_out_of_its_term() -> None:
         )  # told of labels it has not seen
 
 
+def test_discriminants_count_by_their_share_of_variance_between_labels(screen: md.MuData) -> None:
+    """With unit variance inside labels (no shrinkage), b is the variance of the label means, by hand."""
+    plain, weighted = (
+        LinearDiscriminants(shrinkage=0.0, weighted=use).fit_transform(screen) for use in (False, True)
+    )
+    codes = Screen.read(screen).codes
+    for m, z in plain.items():
+        sizes = np.bincount(codes[m])
+        means = np.stack([z[codes[m] == g].mean(axis=0) for g in range(len(sizes))])
+        b = (sizes[:, None] / sizes.sum() * means**2).sum(axis=0)
+        np.testing.assert_allclose(weighted[m], z * (b / (1 + b)), rtol=1e-5, atol=1e-8)
+        assert (np.diff(b / (1 + b)) <= 1e-9).all()
+        assert b[0] / (1 + b[0]) - b[-1] / (1 + b[-1]) > 0.1
+
+
 def test_what_one_modality_alone_knows_is_told_half() -> None:
     rng = np.random.default_rng(4)
     g, _ = np.linalg.qr(np.column_stack([np.ones(8), rng.normal(size=(8, 3))]))
