@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import scgroove as sg
+from scgroove.benchmark import LearnerSpec
 
 Latent = dict[str, np.ndarray]
 
@@ -23,6 +25,12 @@ def quiet() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+
+
+def on_device(learner: str, device: str) -> LearnerSpec:
+    """Return the learner, its networks on the device if it has any and this is not the CPU."""
+    has_networks = "device" in inspect.signature(sg.learners.get(learner)).parameters
+    return LearnerSpec(learner, options={"device": device} if has_networks and device != "cpu" else {})
 
 
 def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Latent:

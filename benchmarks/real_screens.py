@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from _common import quiet
+from _common import on_device, quiet
 from scgroove import benchmark
 
 LEARNERS = (
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--screens", nargs="+", default=list(SCREENS), choices=list(SCREENS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="where networks are trained: cpu, cuda, mps or auto")
     args = parser.parse_args()
     quiet()
     tables = []
@@ -64,7 +65,7 @@ def main() -> None:
         spec = {
             "title": name,
             "data": [{"file": str((args.folder / f"{name}.h5mu").resolve()), **data}],
-            "learners": list(learners),
+            "learners": [on_device(one, args.device) for one in learners],
             "aligners": list(aligners),
             "seeds": args.seeds,
         }

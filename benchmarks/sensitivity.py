@@ -1,4 +1,4 @@
-"""What GROOVE's results depend on: one setting at a time, in the learner or in the data, beside the logistic regression.
+"""What results depend on: one setting at a time, of GROOVE or of the data, beside two linear baselines.
 
     python benchmarks/sensitivity.py --out results-sensitivity      # all factors, 5 seeds: two hours on 2 cores
     python benchmarks/sensitivity.py --factors temperature label_noise --seeds 2
@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from _common import quiet
+from _common import on_device, quiet
 from scgroove import benchmark, pl
 
 METRICS = ("foscttm_within_label", "label_transfer_balanced")
+BASELINES = ("ps_logistic_scaled", "cca_labels")
 
 
 def main() -> None:
@@ -28,10 +29,18 @@ def main() -> None:
     parser.add_argument("--data", default="half_shared", help="scenario at the base")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="where GROOVE is trained: cpu, cuda, mps or auto")
     args = parser.parse_args()
     quiet()
     results = benchmark.sensitivity(
-        args.out, factors=args.factors, data=args.data, seeds=args.seeds, n_jobs=args.jobs, progress=False
+        args.out,
+        factors=args.factors,
+        learner=on_device("groove", args.device),
+        baselines=BASELINES,
+        data=args.data,
+        seeds=args.seeds,
+        n_jobs=args.jobs,
+        progress=False,
     )
     shown = results[results["metric"].isin(METRICS) & (results["aligner"] == "")]
     table = (

@@ -13,6 +13,7 @@ from scgroove._types import FloatArray
 from scgroove.aligners import Coupling
 from scgroove.benchmark._data import Loaded
 from scgroove.learners._screen import Features
+from scgroove.metrics._score import without_presets
 
 KINDS: Final = ("representation", "coupling", "imputation")
 
@@ -37,7 +38,7 @@ def evaluate_representation(
     found
         For each modality, its representation, (n_m, k).
     names
-        Metrics; those of other kinds are left out. Empty: all.
+        Metrics; those of other kinds are left out. Empty: all but the definitions of peers.
     seed
         For what the spread by chance rests on.
     """
@@ -69,7 +70,7 @@ def _spaces(loaded: Loaded, found: Mapping[str, FloatArray]) -> dict[str, FloatA
 
 def _asked(names: Sequence[str], kind: str) -> list[str]:
     """Return the metrics of a kind that are asked for."""
-    return [name for name in (names or METRIC_NAMES) if metrics.SCORES.get(name).kind == kind]
+    return [name for name in (names or without_presets()) if metrics.SCORES.get(name).kind == kind]
 
 
 def _rows(loaded: Loaded, names: Sequence[str], kind: str, seed: int, **given: Any) -> list[dict[str, Any]]:

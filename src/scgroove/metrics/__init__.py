@@ -4,6 +4,7 @@ Every metric that is one number also stands in the registry :data:`METRICS` unde
 metrics by name, each beside what it has by chance.
 """
 
+from scgroove.metrics import _preset_scores  # noqa: F401  registers them
 from scgroove.metrics._barycentric import (
     barycentric_foscttm,
     barycentric_foscttm_per_cell,

@@ -454,6 +454,7 @@ def _within_label(plan: PlanLike, codes: IntArray) -> Iterator[tuple[IntArray, I
     for rows, columns, part in _dense(plan):
         for code in np.unique(codes[rows][codes[rows] >= 0]):
             i, j = np.flatnonzero(codes[rows] == code), np.flatnonzero(codes[columns] == code)
+            j = j[np.argsort(columns[j])]  # the draw goes through them in order
             yield rows[i], columns[j], part[np.ix_(i, j)]
 
 

@@ -120,6 +120,8 @@ class ScoredMetric:
         What must be at hand: names of :data:`NEEDS`.
     compute
         Computes it.
+    preset
+        Whether it is a peer's definition, which is computed only where it is asked for by name.
     """
 
     name: str
@@ -128,6 +130,7 @@ class ScoredMetric:
     perfect: float
     needs: frozenset[str]
     compute: Callable[[Material], Found]
+    preset: bool = False
 
 
 SCORES: Final[Registry[ScoredMetric]] = Registry("metric")
@@ -135,15 +138,20 @@ SCORES: Final[Registry[ScoredMetric]] = Registry("metric")
 
 
 def register(
-    name: str, *, kind: Kind, better: Better, perfect: float, needs: Iterable[str]
+    name: str, *, kind: Kind, better: Better, perfect: float, needs: Iterable[str], preset: bool = False
 ) -> Callable[[Callable[[Material], Found]], Callable[[Material], Found]]:
     """Return a decorator that files a function of :class:`Material` as a metric, and hands it back unchanged."""
 
     def add(compute: Callable[[Material], Found]) -> Callable[[Material], Found]:
-        SCORES.register(name)(ScoredMetric(name, kind, better, perfect, frozenset(needs), compute))
+        SCORES.register(name)(ScoredMetric(name, kind, better, perfect, frozenset(needs), compute, preset))
         return compute
 
     return add
+
+
+def without_presets() -> list[str]:
+    """Return the names of the metrics that are computed where none are asked for by name."""
+    return [name for name in SCORES.names() if not SCORES.get(name).preset]
 
 
 def needs_of(scope: Scope, *others: str) -> tuple[str, ...]:
@@ -261,7 +269,7 @@ def scores(
     ----------
     names
         Metrics, by their names in :data:`SCORES`; None: all that can be had from what is given, which leaves the
-        others out as ``missing="skip"`` does.
+        others out as ``missing="skip"`` does, but the definitions of peers (``perturbot_*``, ``psa_*``).
     missing
         What to do with a metric whose truth is not given: ``"raise"``, or ``"skip"``: leave it out, with the reason in
         ``.skipped[name]``.
@@ -326,7 +334,7 @@ def scores(
     _check_arguments(given)
     material = Material(**given)
     found = ScoreList()
-    for name in SCORES.names() if names is None else names:
+    for name in without_presets() if names is None else names:
         try:
             found.append(_one(SCORES.get(name), material))
         except MissingTruthError as error:

@@ -1,0 +1,183 @@
+"""The definitions of two peers as scores by name, each beside its chance; only where they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from scgroove._types import IntArray, Plan
+from scgroove.metrics._candidates import MissingTruthError, PlanLike, blocks
+from scgroove.metrics._chance import Chance, random_partners
+from scgroove.metrics._imputation import pairs_of
+from scgroove.metrics._presets import (
+    perturbot_foscttm,
+    perturbot_prediction,
+    psa_foscttm,
+    psa_latent_mse,
+    psa_probe_r2,
+    psa_trace,
+)
+from scgroove.metrics._score import Better, Found, Material, Scope, register
+
+N_DRAWS: Final = 20
+"""Random partners that mean and spread by chance are computed from: these definitions have no formula for them."""
+
+Definition: TypeAlias = Callable[[Material, IntArray, IntArray], float]
+"""A definition on the source rows and target rows of true pairs."""
+
+
+@dataclass(frozen=True)
+class PairedPlan:
+    """A coupling between the cells of some pairs, row i the true match of column i: what the peers' definitions take.
+
+    Parameters
+    ----------
+    plan
+        Between all cells.
+    rows, columns
+        Source and target row of each pair, (n,).
+    """
+
+    plan: PlanLike
+    rows: IntArray
+    columns: IntArray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of pairs, twice."""
+        return self.rows.size, self.columns.size
+
+    def parts(self) -> Iterator[tuple[IntArray, IntArray, Plan]]:
+        """Yield pairs of the rows, pairs of the columns, and the plan between them, for each block."""
+        to_x, to_y = (np.full(n, -1, dtype=np.intp) for n in self.plan.shape)
+        to_x[self.rows] = to_y[self.columns] = np.arange(self.rows.size)
+        for rows, columns, part in blocks(self.plan):
+            i, j = np.flatnonzero(to_x[rows] >= 0), np.flatnonzero(to_y[columns] >= 0)
+            yield to_x[rows[i]], to_y[columns[j]], part[i][:, j]
+
+
+def _score(material: Material, definition: Definition, scope: Scope) -> Found:
+    """Return the value at the true pairs, and its mean and spread over pairs drawn at random among the candidates."""
+    partner, sets = material.partners(), material.sets(scope)
+    if not sets:
+        raise MissingTruthError("no cell can be scored: no true match is among the candidates of a cell.")
+    rows = np.sort(np.concatenate([one.rows for one in sets]))
+    rng = np.random.default_rng(material.seed)
+    drawn = []
+    for _ in range(N_DRAWS):
+        other = random_partners(sets, partner.size, rng)
+        paired = np.flatnonzero(other >= 0)
+        drawn.append(definition(material, paired, other[paired]))
+    by_chance = Chance(float(np.mean(drawn)), float(np.std(drawn, ddof=1)))
+    return Found(definition(material, rows, partner[rows]), by_chance, rows.size)
+
+
+def _add(
+    name: str, definition: Definition, scope: Scope, better: Better, perfect: float, *needs: str
+) -> None:
+    register(
+        name,
+        kind="coupling",
+        better=better,
+        perfect=perfect,
+        needs=("coupling", "partner", *needs),
+        preset=True,
+    )(partial(_score, definition=definition, scope=scope))
+
+
+def _plan(material: Material, rows: IntArray, columns: IntArray) -> PairedPlan:
+    assert material.coupling is not None
+    return PairedPlan(material.coupling, rows, columns)
+
+
+def _labels(material: Material, rows: IntArray) -> Any:
+    return np.asarray(material.labels_x, dtype=object)[rows]
+
+
+def _targets(values: Any, columns: IntArray) -> Any:
+    return np.asarray(values, dtype=np.float64)[columns]
+
+
+_add(
+    "perturbot_foscttm",
+    lambda m, rows, columns: perturbot_foscttm(_plan(m, rows, columns), _targets(m.y, columns)),
+    "global",
+    "lower",
+    0.0,
+    "y",
+)
+_add(
+    "psa_trace",
+    lambda m, rows, columns: psa_trace(_plan(m, rows, columns), _labels(m, rows)),
+    "within_label",
+    "higher",
+    1.0,
+    "labels",
+)
+_add(
+    "psa_foscttm",
+    lambda m, rows, columns: psa_foscttm(
+        _plan(m, rows, columns), _targets(m.y, columns), _labels(m, rows), seed=m.seed
+    ),
+    "within_label",
+    "lower",
+    0.0,
+    "y",
+    "labels",
+)
+_add(
+    "psa_latent_mse",
+    lambda m, rows, columns: psa_latent_mse(
+        _plan(m, rows, columns), _targets(m.latent_y, columns), _labels(m, rows)
+    ),
+    "within_label",
+    "lower",
+    0.0,
+    "latents",
+    "labels",
+)
+
+
+def _predictions(predicted: Any, measured: Any) -> dict[str, float]:
+    """Return the scores of predicted values of both peers."""
+    found = perturbot_prediction(predicted, measured)
+    return {
+        **{f"perturbot_{name.lower()}": value for name, value in found.items()},
+        "psa_probe_r2": psa_probe_r2(predicted, measured),
+    }
+
+
+def _all_predictions(material: Material) -> tuple[dict[str, float], list[dict[str, float]], int]:
+    """Return the scores, those of predictions that are permuted among the cells of a label, and the number of cells."""
+    pairs = pairs_of(material)
+    rng = np.random.default_rng(material.seed)
+    drawn = []
+    for _ in range(N_DRAWS):
+        order = np.arange(pairs.codes.size)
+        for code in np.unique(pairs.codes):
+            cells = np.flatnonzero(pairs.codes == code)
+            order[cells] = rng.permutation(cells)
+        drawn.append(_predictions(pairs.predicted[order], pairs.measured))
+    return _predictions(pairs.predicted, pairs.measured), drawn, pairs.codes.size
+
+
+def _score_prediction(material: Material, name: str) -> Found:
+    value, drawn, n = material.once("presets of predictions", lambda: _all_predictions(material))
+    by_chance = [one[name] for one in drawn]
+    return Found(value[name], Chance(float(np.mean(by_chance)), float(np.std(by_chance, ddof=1))), n)
+
+
+for _name in ("pearson_corr", "spearman_corr", "pearson_samples", "spearman_samples", "mse", "psa_probe_r2"):
+    _full = _name if _name.startswith("psa") else f"perturbot_{_name}"
+    register(
+        _full,
+        kind="imputation",
+        better="lower" if _name == "mse" else "higher",
+        perfect=0.0 if _name == "mse" else 1.0,
+        needs=("predicted", "measured", "partner"),
+        preset=True,
+    )(partial(_score_prediction, name=_full))
