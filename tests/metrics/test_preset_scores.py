@@ -121,7 +121,7 @@ def test_chance_is_that_of_random_partners(sorted_screen):
 def test_predictions_are_read_against_those_of_other_cells_of_the_label(sorted_screen):
     data = given(sorted_screen, np.arange(N))
     data["predicted"] = np.array(
-        [sorted_screen["measured"][LABELS == label].mean(axis=0) for label in LABELS]
+        [sorted_screen["measured"][label == LABELS].mean(axis=0) for label in LABELS]
     )
     for one in scores(["perturbot_pearson_corr", "perturbot_mse", "psa_probe_r2"], **data):
         assert one.chance == pytest.approx(one.value), (
