@@ -25,7 +25,8 @@ exclude_patterns = [
     "_build",
     "**.ipynb_checkpoints",
     "user_guide/claims/*",
-]  # tables that results.md includes
+    "user_guide/sensitivity_tables/*",
+]  # tables that pages include
 templates_path = ["_templates"]
 
 # Tutorials are committed with their outputs; `make notebooks` checks that they still run.

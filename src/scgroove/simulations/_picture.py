@@ -27,6 +27,8 @@ _BASE: Final[dict[str, Any]] = {
 }
 """A latent of two dimensions can be drawn as it is."""
 
+_COUNTS: Final[dict[str, Any]] = {"counts": ("rna", "protein"), "library_size": 2000.0}
+
 _N_TRACKED: Final = 8
 """Cells that can be followed from one modality to the other."""
 
@@ -141,10 +143,40 @@ _ORDER: Final[dict[str, _Knob]] = {
         shown="features",
         color="batch",
     ),
+    "noise": _Knob(
+        "How much each feature is measured wrongly, cell by cell.",
+        ("noise = 0.1", {}),
+        ("noise = 2", {"noise": 2.0}),
+        shown="features",
+    ),
+    "n_private": _Knob(
+        "Dimensions that move the features of one modality only, and hide what both see.",
+        ("n_private = 0", {}),
+        ("n_private = 5", {"n_private": 5}),
+        shown="features",
+    ),
+    "view": _Knob(
+        "How features follow the latent: in proportion, or bent, so that large effects saturate.",
+        ('view = "linear"', {}),
+        ('view = "tanh"', {"view": "tanh"}),
+        shown="features",
+    ),
     "counts": _Knob(
         "Modalities measured as overdispersed counts in place of Gaussian features.",
         ("counts = ()", {}),
         ('counts = ("rna",)', {"counts": ("rna",), "library_size": 600.0}),
+        shown="features",
+    ),
+    "library_size": _Knob(
+        "Counts of a cell in all, on average: with few, most features are 0 or 1.",
+        ("library_size = 2000", _COUNTS),
+        ("library_size = 40", {**_COUNTS, "library_size": 40.0}),
+        shown="features",
+    ),
+    "dispersion": _Knob(
+        "How close counts are to Poisson: the smaller, the more they scatter beyond it.",
+        ("dispersion = 100", {**_COUNTS, "dispersion": 100.0}),
+        ("dispersion = 1", {**_COUNTS, "dispersion": 1.0}),
         shown="features",
     ),
 }
@@ -162,7 +194,7 @@ def knob_panels(knobs: Sequence[str] | None = None, *, seed: int = 18) -> list[K
     Parameters
     ----------
     knobs
-        Names of parameters of :func:`scgroove.simulations.weakly_paired`; by default all twelve that have a
+        Names of parameters of :func:`scgroove.simulations.weakly_paired`; by default all seventeen that have a
         picture.
     seed
         Seed of all simulations. With the default one, the labels happen to lie apart in two dimensions.
