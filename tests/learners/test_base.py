@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import mudata
 import numpy as np
 import pytest
 
@@ -49,6 +50,34 @@ def test_fit_returns_itself_with_the_evidence_and_transform_adds_to_it(screen: A
 def test_transform_before_fit_says_what_to_call(screen: Any) -> None:
     with pytest.raises(RuntimeError, match=r"Shapes is not fitted: call \.fit\(mdata\) before"):
         Shapes().transform(screen)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", None, 2**32, True])
+def test_seeds_are_whole_numbers(screen: Any, seed: Any) -> None:
+    with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to 2\*\*32 - 1; found"):
+        Shapes().fit(screen, seed=seed)
+    Shapes().fit(screen, seed=np.int64(2**32 - 1))
+
+
+@pytest.mark.parametrize("name", ["groove", "pca", "ps_logistic", "supcon", "random"])
+def test_modalities_without_cells(screen: Any, name: str) -> None:
+    empty = mudata.MuData({"rna": screen["rna"][:0].copy(), "protein": screen["protein"].copy()})
+    with pytest.raises(ValueError, match=r"modality 'rna' has no cells: did a filter leave none"):
+        construct(name).fit(empty)
+    fitted = construct(name, {"max_epochs": 1} if name in ("groove", "supcon") else {}).fit(screen)
+    with pytest.raises(ValueError, match="modality 'rna' has no cells"):
+        fitted.transform(empty)
+
+
+@pytest.mark.parametrize("name", ["groove", "pca"])
+def test_features_in_another_order_or_missing(screen: Any, name: str) -> None:
+    fitted = construct(name, {"max_epochs": 1} if name == "groove" else {}).fit(screen)
+    turned = mudata.MuData({m: a[:, ::-1].copy() for m, a in screen.mod.items()})
+    with pytest.raises(ValueError, match=r"found 12: the names are the same, in another order"):
+        fitted.transform(turned)
+    fewer = mudata.MuData({m: a[:, 2:].copy() for m, a in screen.mod.items()})
+    with pytest.raises(ValueError, match=r"2 missing \(such as \['rna_0', 'rna_1'\]\)\. "):
+        fitted.transform(fewer)
 
 
 def test_a_crash_comes_through_as_it_is(screen: Any) -> None:

@@ -360,8 +360,8 @@ def test_subset_of_the_data(trained):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a[:, ::-1].copy(), "The names are the same, in another order.*adata = adata"),
-        (lambda a: a[:, :20].copy(), r"expected 30 features, found 20. 10 missing \(such as \['r_f20'"),
+        (lambda a: a[:, ::-1].copy(), "the names are the same, in another order.*adata = adata"),
+        (lambda a: a[:, :20].copy(), r"expected 30 features, found 20: 10 missing \(such as \['r_f20'"),
     ],
 )
 def test_other_features(trained, factory, change, message):

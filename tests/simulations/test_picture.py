@@ -81,10 +81,38 @@ def test_features_are_drawn_for_batches_and_counts() -> None:
     np.testing.assert_array_equal(gaussian.xy, gaussian_too.xy)
 
 
+def label_distance(panel) -> float:
+    """How far the means of labels lie apart in the two features, over the spread inside labels."""
+    groups = [panel.xy[panel.color == c] for c in range(5)]
+    inside = np.mean([g.std(axis=0).mean() for g in groups])
+    return float(np.std([g.mean(axis=0) for g in groups], axis=0).mean() / inside)
+
+
+@pytest.mark.parametrize("knob", ["noise", "n_private"])
+def test_what_hides_labels(knob) -> None:
+    low, _, high, _ = four(knob)
+    assert low.shown == "features"
+    assert label_distance(high) < 0.5 * label_distance(low)
+
+
+def test_views_and_counts() -> None:
+    many, _, few, _ = four("library_size")
+    assert np.median(few.xy) <= 1 < np.median(many.xy)
+    close, _, far, _ = four("dispersion")
+    group = close.color == 0
+
+    def beyond_poisson(panel):
+        part = panel.xy[group]
+        return (part.var(axis=0) / part.mean(axis=0)).mean()
+
+    assert beyond_poisson(far) > 3 * beyond_poisson(close)
+    linear, _, bent, _ = four("view")
+    assert not np.allclose(linear.xy, bent.xy)
+
+
 def test_all_knobs_and_one_that_is_not_there() -> None:
     panels = knob_panels()
-    assert len(panels) == 48
-    assert len({panel.knob for panel in panels}) == 12
+    assert len(panels) == 4 * len({panel.knob for panel in panels}) == 4 * 17
     assert all(panel.sentence.endswith(".") for panel in panels)
     with pytest.raises(
         ValueError, match=r"unknown knob 'rhoo'\. Did you mean 'rho'\? Available: 'batch_effect'"

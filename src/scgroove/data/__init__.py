@@ -1,6 +1,6 @@
 """The only place that knows how a MuData is laid out."""
 
-from ._checks import DataProfile, check_modalities, profile
+from ._checks import DataProfile, check_modalities, feature_difference, profile
 from ._datamodule import GroupDataSplitter
 from ._fields import ModalityField, SharedLabelField
 from ._labels import encode_labels, label_keys, label_table, labels_of
@@ -18,6 +18,7 @@ __all__ = [
     "SharedLabelField",
     "check_modalities",
     "encode_labels",
+    "feature_difference",
     "label_keys",
     "label_table",
     "labels_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -222,3 +222,19 @@ def _check_finite(block: Any, values: NDArray[Any], rows: slice, adata: AnnData,
         "Likely a division by zero or the logarithm of zero in preprocessing, or missing measurements: impute "
         "them, or drop those cells or features."
     )
+
+
+def feature_difference(expected: Sequence[str], found: Sequence[str]) -> str | None:
+    """Return how the names of features differ, or None if they are the same in the same order."""
+    wanted, given = np.asarray(expected, dtype=str), np.asarray(found, dtype=str)
+    if np.array_equal(wanted, given):
+        return None
+    missing, extra = np.setdiff1d(wanted, given), np.setdiff1d(given, wanted)
+    if not len(missing) and not len(extra):
+        return "the names are the same, in another order"
+    parts = [
+        f"{len(names)} {what} (such as {names[:3].tolist()})"
+        for what, names in (("missing", missing), ("unknown", extra))
+        if len(names)
+    ]
+    return ", ".join(parts)

@@ -18,6 +18,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
 
 from .._registry import UnknownNameError
+from ._checks import feature_difference
 from ._labels import encode_labels, labels_of
 
 State = dict[str, Any]
@@ -83,28 +84,21 @@ class FeatureField(ModalityField):
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
         """Compare the feature names."""
-        expected = np.asarray(state_registry[LayerField.COLUMN_NAMES_KEY], dtype=str)
-        found = np.asarray(adata.var_names, dtype=str)
-        if np.array_equal(expected, found):
+        expected = list(map(str, state_registry[LayerField.COLUMN_NAMES_KEY]))
+        cause = feature_difference(expected, adata.var_names)
+        if cause is None:
             return
         m = self.mod_key
-        missing, extra = np.setdiff1d(expected, found), np.setdiff1d(found, expected)
-        cause = (
-            "The names are the same, in another order"
-            if not len(missing) and not len(extra)
-            else f"{len(missing)} missing (such as {missing[:3].tolist()}), {len(extra)} unknown (such as "
-            f"{extra[:3].tolist()})"
-        )
         names = f"model.get_var_names()['{m}']"
         fix = (
             f"adata = adata[:, {names}].copy() puts the features of the modality in order"
-            if not len(missing)
+            if set(expected) <= set(adata.var_names)
             else "measure or impute the missing features, or train a model on the features that both have; "
             f"the model's are {names}"
         )
         raise ValueError(
             f"The var_names of modality '{m}' differ from those the model was trained on: expected "
-            f"{len(expected)} features, found {len(found)}. {cause}. To repair: {fix}."
+            f"{len(expected)} features, found {adata.n_vars}: {cause}. To repair: {fix}."
         )
 
 

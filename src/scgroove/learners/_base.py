@@ -14,7 +14,7 @@ from scgroove._measure import measured
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
-from scgroove.learners._screen import Screen
+from scgroove.learners._screen import Screen, check_cells
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -80,7 +80,7 @@ class Learner(ABC):
         unlabeled_category
             A label that stands for "no label".
         seed
-            The same seed gives the same result on one machine.
+            A whole number from 0 to 2**32 - 1. The same seed gives the same result on one machine.
 
         Returns
         -------
@@ -92,6 +92,7 @@ class Learner(ABC):
         TypeError, KeyError, ValueError
             If the data are not as described, or the learner needs what they lack.
         """
+        check_seed(seed)
         screen = Screen.read(mdata, label_key, modalities, unlabeled_category)
         self.__dict__.pop("modalities_", None)  # if this fit fails, nothing is fitted
         self.evidence: dict[str, Any] = {}
@@ -118,7 +119,7 @@ class Learner(ABC):
         RuntimeError
             If the learner is not fitted.
         TypeError, KeyError, ValueError
-            If it is no MuData, or a modality is missing or has other features.
+            If it is no MuData, or a modality is missing, has other features or no cell.
         LearnerOutputError
             If it made values that are not finite or of the wrong shape.
         """
@@ -126,7 +127,7 @@ class Learner(ABC):
             raise RuntimeError(
                 f"{type(self).__name__} is not fitted: call .fit(mdata) before .transform(mdata)."
             )
-        check_modalities(mdata, self.modalities_)
+        check_cells(mdata, check_modalities(mdata, self.modalities_))
         with measured(self.evidence, "transform_seconds"):
             found = self._transform(mdata)
         return check_output(self.name, found, mdata, self.modalities_, aligned=self.aligned)
@@ -144,6 +145,12 @@ class Learner(ABC):
     @abstractmethod
     def _transform(self, mdata: MuData) -> Representations:
         """Return the representations of cells."""
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is not a whole number that every random generator here takes."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1; found {seed!r}.")
 
 
 LEARNERS: Final[Registry[Any]] = Registry("learner")

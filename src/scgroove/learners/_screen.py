@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +12,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scgroove._types import BoolArray, Float64Array, IntArray
-from scgroove.data import check_modalities, encode_labels, label_keys, labels_of, pair_ids, profile
+from scgroove.data import (
+    check_modalities,
+    encode_labels,
+    feature_difference,
+    label_keys,
+    labels_of,
+    pair_ids,
+    profile,
+)
 from scgroove.data._checks import row_blocks
 
 if TYPE_CHECKING:
@@ -20,6 +28,15 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 FloatMatrix = NDArray[np.float32]
+
+
+def check_cells(mdata: MuData, modalities: Iterable[str]) -> None:
+    """Refuse modalities without cells."""
+    empty = [m for m in modalities if mdata.mod[m].n_obs == 0]
+    if empty:
+        raise ValueError(
+            f"modality {', '.join(map(repr, empty))} has no cells: did a filter leave none, or was another subset meant?"
+        )
 
 
 @dataclass(frozen=True)
@@ -62,9 +79,10 @@ class Screen:
         Raises
         ------
         TypeError, KeyError, ValueError
-            If it is no MuData, a modality or column is missing, or no label is in two modalities.
+            If it is no MuData, a modality or column is missing or has no cell, or no label is in two modalities.
         """
         names = check_modalities(mdata, modalities)
+        check_cells(mdata, names)
         keys = label_keys(mdata, label_key, names)
         labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names}
         found = [{label for label in labels[m] if label is not None} for m in names]
@@ -162,10 +180,11 @@ class Features:
         ValueError
             If the features are not those of the training data.
         """
-        if list(adata.var_names) != list(self.names):
+        difference = feature_difference(self.names, adata.var_names)
+        if difference is not None:
             raise ValueError(
                 f"{self.modality!r} must have the {self.names.size} features that the learner was fitted on, in that order; "
-                f"found {adata.n_vars}. Take mdata[{self.modality!r}][:, names] first."
+                f"found {adata.n_vars}: {difference}. Take mdata[{self.modality!r}][:, names], names those it was fitted on."
             )
         out = np.empty(adata.shape, dtype=np.float32)
         for rows, block in row_blocks(adata.X):
