@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -224,9 +224,9 @@ def _check_finite(block: Any, values: NDArray[Any], rows: slice, adata: AnnData,
     )
 
 
-def feature_difference(expected: Sequence[str], found: Sequence[str]) -> str | None:
+def feature_difference(expected: Iterable[str], found: Iterable[str]) -> str | None:
     """Return how the names of features differ, or None if they are the same in the same order."""
-    wanted, given = np.asarray(expected, dtype=str), np.asarray(found, dtype=str)
+    wanted, given = (np.asarray(list(names), dtype=str) for names in (expected, found))
     if np.array_equal(wanted, given):
         return None
     missing, extra = np.setdiff1d(wanted, given), np.setdiff1d(given, wanted)
