@@ -7,6 +7,7 @@ imported when a learner is fitted.
 from __future__ import annotations
 
 import logging
+import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -288,7 +289,8 @@ class GlueLearner(ExternalLearner):
             check_whole("max_epochs", self.max_epochs)
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        glue = import_extra("scglue", self.extra)
+        with contained(seed):
+            glue = import_extra("scglue", self.extra)
         self.features_ = screen.features()
         self.components_: dict[str, PCA] = {}
         for m, features in self.features_.items():
@@ -296,7 +298,7 @@ class GlueLearner(ExternalLearner):
                 x = features(screen.mdata.mod[m])
                 self.components_[m] = principal_components(x, self.n_components, seed)
         links = screen_links(screen, self.features_, self.links, self.n_links)
-        with quiet(), _without_workers(glue), seeded(seed), TemporaryDirectory() as folder:
+        with contained(seed), _without_workers(glue), TemporaryDirectory() as folder:
             adatas = {m: self._configured(glue, screen, m) for m in screen.modalities}
             self.model_ = glue.models.fit_SCGLUE(
                 adatas,
@@ -336,7 +338,7 @@ class GlueLearner(ExternalLearner):
         return data
 
     def _transform(self, mdata: MuData) -> Representations:
-        with quiet():
+        with contained():
             return {
                 m: np.asarray(self.model_.encode_data(m, self._data(m, mdata.mod[m]), self.batch_size))
                 for m in self.features_
@@ -442,7 +444,8 @@ class MoscotLearner(ExternalLearner):
 
     def _fit(self, screen: Screen, seed: int) -> None:
         self._check_memory(screen)
-        problems = import_extra("moscot.problems.cross_modality", self.extra)
+        with contained(seed):
+            problems = import_extra("moscot.problems.cross_modality", self.extra)
         self.features_ = screen.features()
         self.components_: dict[str, PCA] = {}
         self.seen_: dict[str, Remembered] = {}
@@ -451,7 +454,7 @@ class MoscotLearner(ExternalLearner):
         first, *others = screen.modalities
         data = {m: self._data(screen, m, seed) for m in screen.modalities}
         for m in others:
-            with quiet():
+            with contained(seed):
                 solved = self._solve(problems, data[m], data[first])
                 z = np.asarray(solved.translate("src", "tgt", forward=True), dtype=np.float64)
             self.translated_[m] = z
@@ -578,7 +581,7 @@ class DiagviLearner(ExternalLearner):
         resolve_device(self.device)
         self.features_ = screen.features()
         links = [k for k in screen_links(screen, self.features_, self.links, self.n_links) if k.weight > 0]
-        with quiet(), seeded(seed):
+        with contained(seed):
             diagvi = import_extra("scvi.external", self.extra).DIAGVI
             adatas = {m: self._registered(diagvi, screen, m) for m in screen.modalities}
             model = diagvi(
@@ -634,7 +637,7 @@ class DiagviLearner(ExternalLearner):
         )
 
     def _transform(self, mdata: MuData) -> Representations:
-        with quiet():
+        with contained():
             return {m: self._encode(m, mdata.mod[m]) for m in self.features_}
 
     def _encode(self, m: str, adata: AnnData) -> FloatArray:
@@ -677,13 +680,25 @@ def raw_or_standardised(features: Features, adata: AnnData, x: FloatArray, m: st
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings, logs, and what is printed: progress bars are the benchmark's to show."""
-    before = logging.root.manager.disable
+def contained(seed: int = 0) -> Iterator[None]:
+    """Let other packages draw from random states of their own, and keep their warnings, logs and progress bars.
+
+    Some seed the global random states when they are imported or fitted, or draw from them when they encode cells.
+    """
+    disabled, of_python, of_numpy = logging.root.manager.disable, random.getstate(), np.random.get_state()  # noqa: NPY002
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        with (
+            seeded(seed),
+            warnings.catch_warnings(),
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+        ):
             warnings.simplefilter("ignore")
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
             yield
     finally:
-        logging.disable(before)
+        logging.disable(disabled)
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
