@@ -8,9 +8,14 @@ BASE = DataSpec("base", "reference", {"n_labels": 4, "n_cells_per_label": 8, "n_
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sensitivity")
+
+
+@pytest.fixture(scope="module")
+def results(folder):
     return benchmark.sensitivity(
-        tmp_path_factory.mktemp("sensitivity"),
+        folder,
         factors={"n_latent": (2, 4), "n_cells_per_label": (6, 8)},
         learner=LearnerSpec("supcon", options={"max_epochs": 2}),
         baselines=["pca_procrustes"],
@@ -43,6 +48,16 @@ def test_a_row_is_there_once_for_each_seed(results):
     n = results[results["metric"] == "foscttm_within_label"].groupby(["factor", "level", "learner"]).size()
     assert (n == 2).all()
     assert len(n) == 8
+
+
+def test_the_folder_holds_the_points_of_all_factors(results, folder):
+    kept = benchmark.read(folder)
+    assert set(kept["data"]) == {"base", "base, n_cells_per_label 6", "base, n_cells_per_label 8"}
+    assert {"supcon", "supcon, n_latent 2", "supcon, n_latent 4"} <= set(kept["learner"])
+    cells = kept[["data", "learner", "aligner", "seed"]].drop_duplicates()
+    assert (
+        len(cells) == (3 + 2 * 2) * 2 * 2
+    )  # options and baseline; two screens of two learners; coupled or not; seeds
 
 
 def test_baselines_do_not_change_along_factors_of_the_learner(results):

@@ -155,6 +155,11 @@ class Store:
         }
         self.write(self.manifest, lambda file: file.write(json.dumps(about, indent=1).encode()))
 
+    def list_cells(self, cells: Iterable[Cell]) -> None:
+        """Have :meth:`read` return these cells from now on: those of several grids that belong together."""
+        about = {**self.about(), "cells": sorted({cell.file_name for cell in cells})}
+        self.write(self.manifest, lambda file: file.write(json.dumps(about, indent=1).encode()))
+
     def _tidy_up(self) -> None:
         """Remove what killed runs left half-written; what is recent may still be written by another process."""
         oldest = time.time() - STALE

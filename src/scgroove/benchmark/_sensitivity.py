@@ -136,7 +136,9 @@ def sensitivity(
     options: dict[str, Any] = {"retry_failed": retry_failed, "mix_versions": mix_versions}
     for grid in grids:
         run(grid, out, n_jobs=n_jobs, shard=shard, progress=progress, **options)
-    return _on_lines(Store(Path(out)).read(cells_of(*grids)), base, studied, varied)
+    store = Store(Path(out))
+    store.list_cells(cells_of(*grids))
+    return _on_lines(store.read(), base, studied, varied)
 
 
 @dataclass(frozen=True)
