@@ -3,18 +3,21 @@
     python benchmarks/real_screens.py FOLDER --out results-real        # FOLDER holds the .h5mu files
     python benchmarks/real_screens.py FOLDER --screens scgem_reprogramming --seeds 2
 
-A stopped run goes on where it stopped. Seeds are those of learners: the cells are always the same, so that intervals say how much a
+A stopped run goes on where it stopped. ``--tables FOLDER`` writes those of the documentation. Seeds are those of learners: the cells are always the same, so that intervals say how much a
 result depends on chance in training, not on the choice of cells.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from scipy import stats
 
 from _common import on_device, quiet
+from claims import as_markdown, with_verdict
 from scgroove import benchmark
 
 LEARNERS = (
@@ -46,6 +49,7 @@ SHOWN = (
     "foscttm_within_label", "foscttm_global", "label_transfer_balanced", "barycentric_foscttm_within_label", "trace_over_chance",
     "label_mass", "effect_pearson", "energy_distance",
 )  # fmt: skip
+TITLES = {"foscttm_within_label": "FOSCTTM inside labels", "label_transfer_balanced": "label transfer"}
 
 
 def main() -> None:
@@ -57,10 +61,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="where networks are trained: cpu, cuda, mps or auto")
+    parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
     parser.add_argument("--mix-versions", action="store_true", help="go on where other versions left off")
     args = parser.parse_args()
     quiet()
-    tables = []
+    tables, all_results = [], {}
     for name in args.screens:
         data, learners, aligners = SCREENS[name]
         spec = {
@@ -73,6 +78,7 @@ def main() -> None:
         results = benchmark.run(
             spec, args.out / name, n_jobs=args.jobs, mix_versions=args.mix_versions, progress=False
         )
+        all_results[name] = results
         for metric in SHOWN:
             if ((results["metric"] == metric) & (results["status"] == "done")).any():
                 tables.append(benchmark.summarise(results, metric).assign(metric=metric))
@@ -81,6 +87,56 @@ def main() -> None:
     table = pd.concat(tables, ignore_index=True)
     table.to_csv(args.out / "real_screens.csv", index=False, float_format="%.4f")
     print(table.round(3).to_string())
+    if args.tables:
+        args.tables.mkdir(parents=True, exist_ok=True)
+        for name, made in {"learners": learners(all_results), "aligners": aligned(all_results)}.items():
+            (args.tables / f"{name}.md").write_text(as_markdown(made) + "\n", encoding="utf-8")
+
+
+def learners(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row for each learner: what is known of cells where they are paired, of labels where they are not."""
+    columns = {}
+    for name, results in screens.items():
+        paired = "pair_key" in SCREENS[name][0]
+        for metric in ("foscttm_within_label", "label_transfer_balanced")[not paired :]:
+            columns[f"{name}: {TITLES[metric]}"] = _against_groove(results, metric)
+    table = pd.DataFrame(columns).fillna("")
+    order = [one for one in (*LEARNERS, "clip_oracle") if one in table.index]
+    table = table.loc[order]
+    table.index = [f"`{one}`" for one in order]
+    return table.rename_axis("learner")
+
+
+def aligned(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row for each aligner: the mean score over learners, of screens whose cells are paired."""
+    metric = "barycentric_foscttm_within_label"
+    columns = {}
+    for name, results in screens.items():
+        done = results[(results["metric"] == metric) & ~results["knows_truth"].astype(bool)]
+        if len(done) and "pair_key" in SCREENS[name][0]:
+            by_seed = done.groupby(["aligner", "seed"])["value"].mean().groupby("aligner")
+            columns[name] = by_seed.agg(lambda v: f"{v.mean():.3f} ± {_half_width(v):.3f}")
+    return pd.DataFrame(columns).rename_axis("aligner")
+
+
+def _against_groove(results: pd.DataFrame, metric: str) -> pd.Series:
+    """Mean and half-width of the interval over seeds, marked where the paired difference from GROOVE leaves out 0."""
+    means = benchmark.summarise(results, metric, by=("learner",)).set_index("learner")
+    differences = benchmark.compare(results, metric, "groove", quiet=True)
+    differences = differences[differences["scope"] == "data set"].set_index(["candidate", "data"])
+    data = str(results["data"].iloc[0])
+    found = {}
+    for name, row in means.iterrows():
+        marked = with_verdict(row["mean"], differences, (str(name), data)).split()
+        half = (row["high"] - row["low"]) / 2
+        spread = [f"± {half:.3f}"] if half > 0 else []
+        found[str(name)] = " ".join([marked[0], *spread, *marked[1:]])
+    return pd.Series(found)
+
+
+def _half_width(values: pd.Series) -> float:
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else float("nan")
 
 
 if __name__ == "__main__":

@@ -399,6 +399,22 @@ def test_a_learner_that_wants_to_end_everything(small, tmp_path):
     assert set(results.loc[results["learner"] == "test_noisy_truth", "status"]) == {"done"}
 
 
+def test_a_file_that_was_moved_is_the_same_data(small, tmp_path):
+    scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
+    (tmp_path / "there").mkdir()
+    here, there = tmp_path / "screen.h5mu", tmp_path / "there" / "screen.h5mu"
+    sg.simulations.from_scenario(scenario, seed=0).write(here)
+    first = quiet({**small, "data": [{"file": str(here)}]}, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()}
+    here.rename(there)
+    again = quiet({**small, "data": [{"file": str(there)}]}, tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} == before
+    assert again.equals(first)
+    sg.simulations.from_scenario(scenario, seed=1).write(there)
+    other = quiet({**small, "data": [{"file": str(there)}]}, tmp_path / "out")
+    assert not np.allclose(other["value"], first["value"], equal_nan=True)
+
+
 def test_files_that_do_not_fit(tmp_path, small):
     file = tmp_path / "screen.h5mu"
     spec = {**small, "data": [{"file": str(file)}]}

@@ -98,6 +98,12 @@ def load(spec: DataSpec, seed: int) -> Loaded:
     return _load(plain, spec.name, 0 if spec.file else seed, file_digest(spec.file))
 
 
+def identity(spec: DataSpec) -> list[Any]:
+    """Return all that the data depend on, as plain values: of a file the contents, not where it lies."""
+    plain = spec.as_plain()
+    return [{**plain, "file": None if spec.file is None else True}, file_digest(spec.file)]
+
+
 def file_digest(file: str | None) -> str:
     """Return what stands for the contents of a file, so that results of other contents are not taken for its own.
 

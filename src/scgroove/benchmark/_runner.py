@@ -14,7 +14,7 @@ import numpy as np
 from scgroove import aligners, learners, metrics
 from scgroove._measure import measured
 from scgroove.aligners._jobs import check_jobs
-from scgroove.benchmark._data import Loaded, file_digest, load
+from scgroove.benchmark._data import Loaded, identity, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
 from scgroove.benchmark._results import (
     EVIDENCE,
@@ -191,17 +191,17 @@ def plan(spec: Spec) -> list[Job]:
     asked = (*((None,) if alone else ()), *(spec.aligners if coupled else ()))
     methods = tuple((one.method, aligners.get(one.method)) for one in spec.aligners)
     for data in spec.data:
-        what = [data.as_plain(), file_digest(data.file)]
+        what = identity(data)
         for seed in spec.seeds:
             for learner in spec.learners:
-                identity = [*what, learner.learner, learner.options, seed]
+                who = [*what, learner.learner, learner.options, seed]
                 cells: list[tuple[Cell, AlignerSpec | None]] = []
                 for aligner in asked:
                     how = [aligner.method, aligner.labelled, aligner.options] if aligner else []
-                    key = digest(identity, how, spec.metrics)
+                    key = digest(who, how, spec.metrics)
                     name = aligner.name if aligner else ""
                     cells.append((Cell(data.name, learner.name, name, seed, key), aligner))
-                kept = representation_name(data.name, learner.name, seed, here, identity)
+                kept = representation_name(data.name, learner.name, seed, here, who)
                 classes = (learners.get(learner.learner), methods)
                 jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, classes))
     return jobs

@@ -322,12 +322,12 @@ def _study_one(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    from scgroove.benchmark._data import file_digest, load
+    from scgroove.benchmark._data import identity, load
     from scgroove.benchmark._evaluate import evaluate_coupling
     from scgroove.benchmark._results import Store, versions
 
     how = [[a.method, a.labelled, a.options] for a in aligners]
-    what = [data.as_plain(), file_digest(data.file), versions()["scgroove"]]
+    what = [*identity(data), versions()["scgroove"]]
     name = f"study-{digest(what, how, learner.learner, learner.options, seed)}.parquet"
     if folder is not None and (folder / name).exists():
         return pd.read_parquet(folder / name)
