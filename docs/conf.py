@@ -25,6 +25,7 @@ exclude_patterns = [
     "_build",
     "**.ipynb_checkpoints",
     "user_guide/claims/*",
+    "user_guide/real_tables/*",
     "user_guide/sensitivity_tables/*",
 ]  # tables that pages include
 templates_path = ["_templates"]
