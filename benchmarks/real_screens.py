@@ -49,7 +49,6 @@ SHOWN = (
     "foscttm_within_label", "foscttm_global", "label_transfer_balanced", "barycentric_foscttm_within_label", "trace_over_chance",
     "label_mass", "effect_pearson", "energy_distance",
 )  # fmt: skip
-TITLES = {"foscttm_within_label": "FOSCTTM inside labels", "label_transfer_balanced": "label transfer"}
 
 
 def main() -> None:
@@ -89,17 +88,22 @@ def main() -> None:
     print(table.round(3).to_string())
     if args.tables:
         args.tables.mkdir(parents=True, exist_ok=True)
-        for name, made in {"learners": learners(all_results), "aligners": aligned(all_results)}.items():
+        made_of = {
+            "cells": learners(all_results, "foscttm_within_label"),
+            "labels": learners(all_results, "label_transfer_balanced"),
+            "aligners": aligned(all_results),
+        }
+        for name, made in made_of.items():
             (args.tables / f"{name}.md").write_text(as_markdown(made) + "\n", encoding="utf-8")
 
 
-def learners(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row for each learner: what is known of cells where they are paired, of labels where they are not."""
-    columns = {}
-    for name, results in screens.items():
-        paired = "pair_key" in SCREENS[name][0]
-        for metric in ("foscttm_within_label", "label_transfer_balanced")[not paired :]:
-            columns[f"{name}: {TITLES[metric]}"] = _against_groove(results, metric)
+def learners(screens: Mapping[str, pd.DataFrame], metric: str) -> pd.DataFrame:
+    """A row for each learner: what is known of cells, on screens whose cells are paired; or of labels, on all."""
+    columns = {
+        name: _against_groove(results, metric)
+        for name, results in screens.items()
+        if metric == "label_transfer_balanced" or "pair_key" in SCREENS[name][0]
+    }
     table = pd.DataFrame(columns).fillna("")
     order = [one for one in (*LEARNERS, "clip_oracle") if one in table.index]
     table = table.loc[order]
