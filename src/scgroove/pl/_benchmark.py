@@ -50,6 +50,16 @@ _BASES: Final = {
     "spearman_per_cell": ("Spearman r, per cell", "the rank correlation of imputed and measured values of a cell, over features"),
     "spearman_per_feature": ("Spearman r, per feature", "the rank correlation of imputed and measured values of a feature, over cells"),
     "effect_pearson": ("Pearson r of effects", "the correlation of imputed and measured effects of a label (its mean minus that of the controls), over features"),
+    "perturbot_foscttm": ("FOSCTTM of Perturb-OT", "as Perturb-OT has it: the share of all target cells, labels pooled, that lie nearer to where the coupling sends a cell than its true partner"),
+    "perturbot_pearson_corr": ("Pearson r of Perturb-OT, per cell", "as Perturb-OT has it: the correlation of imputed and measured values of a cell, over features"),
+    "perturbot_spearman_corr": ("Spearman r of Perturb-OT, per cell", "as Perturb-OT has it: the rank correlation of imputed and measured values of a cell, over features"),
+    "perturbot_pearson_samples": ("Pearson r of Perturb-OT, per feature", "as Perturb-OT has it: the correlation of imputed and measured values of a feature, over cells, 0 where it is constant"),
+    "perturbot_spearman_samples": ("Spearman r of Perturb-OT, per feature", "as Perturb-OT has it: the rank correlation of imputed and measured values of a feature, over cells"),
+    "perturbot_mse": ("squared error of Perturb-OT", "as Perturb-OT has it: the mean squared error of imputed values"),
+    "psa_trace": ("trace of PSA", "as propensity score alignment has it: the probability of the true partner within the label, labels weighing alike"),
+    "psa_foscttm": ("FOSCTTM of PSA", "as propensity score alignment has it: of targets drawn from the coupling within labels, labels weighing alike"),
+    "psa_latent_mse": ("latent error of PSA", "as propensity score alignment has it: the mean squared error of the projected true latent, labels weighing alike"),
+    "psa_probe_r2": ("R² of PSA", "as propensity score alignment has it: the share of the variance of measured values that imputed ones explain"),
     "effect_sign_agreement": ("sign agreement", "the share of strongly changed features whose imputed effect has the right sign"),
 }  # fmt: skip
 _CANDIDATES: Final = {
