@@ -3,8 +3,8 @@
     python benchmarks/real_screens.py FOLDER --out results-real        # FOLDER holds the .h5mu files
     python benchmarks/real_screens.py FOLDER --screens scgem_reprogramming --seeds 2
 
-A stopped run goes on where it stopped. ``--tables FOLDER`` writes those of the documentation. Seeds are those of learners: the cells are always the same, so that intervals say how much a
-result depends on chance in training, not on the choice of cells.
+A stopped run goes on where it stopped. ``--tables FOLDER`` writes those of the documentation. Seeds are those of learners: the cells are
+always the same, so that intervals say how much a result depends on chance in training, not on the choice of cells.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
 
 from _common import on_device, quiet
 from claims import as_markdown, with_verdict
@@ -113,13 +112,12 @@ def learners(screens: Mapping[str, pd.DataFrame], metric: str) -> pd.DataFrame:
 
 def aligned(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row for each aligner: the mean score over learners, of screens whose cells are paired."""
-    metric = "barycentric_foscttm_within_label"
     columns = {}
     for name, results in screens.items():
-        done = results[(results["metric"] == metric) & ~results["knows_truth"].astype(bool)]
-        if len(done) and "pair_key" in SCREENS[name][0]:
-            by_seed = done.groupby(["aligner", "seed"])["value"].mean().groupby("aligner")
-            columns[name] = by_seed.agg(lambda v: f"{v.mean():.3f} ± {_half_width(v):.3f}")
+        if "pair_key" in SCREENS[name][0]:
+            methods = results[~results["knows_truth"].astype(bool)]
+            means = benchmark.summarise(methods, "barycentric_foscttm_within_label", by=("aligner",))
+            columns[name] = means.set_index("aligner").apply(lambda row: " ".join(_spread(row)), axis=1)
     return pd.DataFrame(columns).rename_axis("aligner")
 
 
@@ -131,16 +129,15 @@ def _against_groove(results: pd.DataFrame, metric: str) -> pd.Series:
     data = str(results["data"].iloc[0])
     found = {}
     for name, row in means.iterrows():
-        marked = with_verdict(row["mean"], differences, (str(name), data)).split()
-        half = (row["high"] - row["low"]) / 2
-        spread = [f"± {half:.3f}"] if half > 0 else []
-        found[str(name)] = " ".join([marked[0], *spread, *marked[1:]])
+        _, *mark = with_verdict(row["mean"], differences, (str(name), data)).split()
+        found[str(name)] = " ".join([*_spread(row), *mark])
     return pd.Series(found)
 
 
-def _half_width(values: pd.Series) -> float:
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else float("nan")
+def _spread(row: pd.Series) -> list[str]:
+    """Write a mean, and half of its interval where it has one."""
+    half = (row["high"] - row["low"]) / 2
+    return [f"{row['mean']:.3f}", *([f"± {half:.3f}"] if half > 0 else [])]
 
 
 if __name__ == "__main__":

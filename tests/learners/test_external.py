@@ -462,6 +462,29 @@ def test_diagvi_is_for_two_modalities(diagvi: type[Diagvi]) -> None:
     assert {options["labels_key"] for _, options in diagvi.setup} == {None}
 
 
+def test_what_they_do_to_global_random_states_stays_with_them(capsys: pytest.CaptureFixture[str]) -> None:
+    import random
+
+    import torch
+
+    def draws() -> list[float]:
+        return [random.random(), np.random.random(), float(torch.rand(1))]  # noqa: NPY002
+
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
+    expected = draws()
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
+    with external.contained(5):
+        print("a progress bar")
+        first = draws()
+        random.seed(0), np.random.seed(0), torch.manual_seed(0)  # noqa: NPY002
+    assert draws() == expected
+    with external.contained(5):
+        assert draws() == first
+    with pytest.raises(ZeroDivisionError), external.contained(5):
+        raise ZeroDivisionError
+    assert capsys.readouterr().out == ""
+
+
 # ------------------------------------------------------------------------------------------------- the real packages
 
 REAL: dict[str, dict[str, Any]] = {

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from scgroove._types import IntArray, Plan
-from scgroove.metrics._candidates import MissingTruthError, PlanLike, blocks
-from scgroove.metrics._chance import Chance, random_partners
+from scgroove.metrics._candidates import Candidates, MissingTruthError, PlanLike, blocks
+from scgroove.metrics._chance import Chance, chance, random_partners
 from scgroove.metrics._imputation import pairs_of
 from scgroove.metrics._presets import (
     perturbot_foscttm,
@@ -62,18 +62,28 @@ class PairedPlan:
 
 def _score(material: Material, definition: Definition, scope: Scope) -> Found:
     """Return the value at the true pairs, and its mean and spread over pairs drawn at random among the candidates."""
-    partner, sets = material.partners(), material.sets(scope)
-    if not sets:
+    partner, pool = material.partners(), material.pool(scope)
+    rows = pool.with_candidate_partner(partner)
+    if not rows.size:
         raise MissingTruthError("no cell can be scored: no true match is among the candidates of a cell.")
-    rows = np.sort(np.concatenate([one.rows for one in sets]))
-    rng = np.random.default_rng(material.seed)
-    drawn = []
-    for _ in range(N_DRAWS):
-        other = random_partners(sets, partner.size, rng)
-        paired = np.flatnonzero(other >= 0)
-        drawn.append(definition(material, paired, other[paired]))
-    by_chance = Chance(float(np.mean(drawn)), float(np.std(drawn, ddof=1)))
-    return Found(definition(material, rows, partner[rows]), by_chance, rows.size)
+
+    def value(of: IntArray) -> float:
+        paired = np.flatnonzero(of >= 0)
+        return definition(material, paired, of[paired])
+
+    known = np.full_like(partner, -1)
+    known[rows] = partner[rows]
+    by_chance = chance(
+        value,
+        known,
+        pool.codes_y.size,
+        labels_x=material.labels_x,
+        labels_y=material.labels_y,
+        within_label=scope == "within_label",
+        n_permutations=N_DRAWS,
+        seed=material.seed,
+    )
+    return Found(value(known), by_chance, rows.size)
 
 
 def _add(
@@ -154,15 +164,13 @@ def _predictions(predicted: Any, measured: Any) -> dict[str, float]:
 def _all_predictions(material: Material) -> tuple[dict[str, float], list[dict[str, float]], int]:
     """Return the scores, those of predictions that are permuted among the cells of a label, and the number of cells."""
     pairs = pairs_of(material)
+    n = pairs.codes.size
+    sets = Candidates(pairs.codes, pairs.codes).sets(np.arange(n))
     rng = np.random.default_rng(material.seed)
-    drawn = []
-    for _ in range(N_DRAWS):
-        order = np.arange(pairs.codes.size)
-        for code in np.unique(pairs.codes):
-            cells = np.flatnonzero(pairs.codes == code)
-            order[cells] = rng.permutation(cells)
-        drawn.append(_predictions(pairs.predicted[order], pairs.measured))
-    return _predictions(pairs.predicted, pairs.measured), drawn, pairs.codes.size
+    drawn = [
+        _predictions(pairs.predicted[random_partners(sets, n, rng)], pairs.measured) for _ in range(N_DRAWS)
+    ]
+    return _predictions(pairs.predicted, pairs.measured), drawn, n
 
 
 def _score_prediction(material: Material, name: str) -> Found:
@@ -171,13 +179,19 @@ def _score_prediction(material: Material, name: str) -> Found:
     return Found(value[name], Chance(float(np.mean(by_chance)), float(np.std(by_chance, ddof=1))), n)
 
 
-for _name in ("pearson_corr", "spearman_corr", "pearson_samples", "spearman_samples", "mse", "psa_probe_r2"):
-    _full = _name if _name.startswith("psa") else f"perturbot_{_name}"
+for _name in (
+    *(
+        f"perturbot_{name}"
+        for name in ("pearson_corr", "spearman_corr", "pearson_samples", "spearman_samples", "mse")
+    ),
+    "psa_probe_r2",
+):
+    _error = _name.endswith("mse")
     register(
-        _full,
+        _name,
         kind="imputation",
-        better="lower" if _name == "mse" else "higher",
-        perfect=0.0 if _name == "mse" else 1.0,
+        better="lower" if _error else "higher",
+        perfect=0.0 if _error else 1.0,
         needs=("predicted", "measured", "partner"),
         preset=True,
-    )(partial(_score_prediction, name=_full))
+    )(partial(_score_prediction, name=_name))
