@@ -32,6 +32,11 @@ def imputed(target: str) -> str:
     return f"imputed_{target}"
 
 
+def imputed_sd(key: str) -> str:
+    """``mod[source].obsm``: standard deviations of what would have been measured, float32 (n_source, d_target)."""
+    return f"{key}_sd"
+
+
 def extrapolated(key: str) -> str:
     """``mod[source].obs``: bool, True where a cell had no row in the coupling and was extrapolated."""
     return f"{key}_extrapolated"

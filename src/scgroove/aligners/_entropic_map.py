@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any, Final
 
@@ -66,13 +67,36 @@ def entropic_map(
     width = int(checked.shape[1])
     absolute = epsilon * (mean_pairwise_cost(x, y, cost) or 1.0)
     mapped = np.empty((len(x), width), dtype=np.float32)
+    for rows, weights in _weights(x, y, absolute, cost, width):
+        # sparse values: (V' W')' keeps V sparse
+        mapped[rows] = (held @ weights.T).T if sp.issparse(held) else weights.astype(np.float32) @ held
+    return mapped, absolute
+
+
+def entropic_partners(
+    x: npt.ArrayLike, y: npt.ArrayLike, *, epsilon: float = 0.05, cost: Cost = "sqeuclidean"
+) -> Float64Array:
+    """Return how many target cells :func:`entropic_map` averages for each source cell, ``1 / sum_j w_ij**2``, (n,).
+
+    Parameters and errors are those of :func:`entropic_map`.
+    """
+    x, y = check_representations(x, y)
+    _check(x, y, np.zeros((len(y), 1)), epsilon, cost)
+    absolute = epsilon * (mean_pairwise_cost(x, y, cost) or 1.0)
+    out = np.empty(len(x))
+    for rows, weights in _weights(x, y, absolute, cost, 1):
+        out[rows] = 1.0 / np.square(weights).sum(axis=1)
+    return out
+
+
+def _weights(
+    x: Float64Array, y: Float64Array, absolute: float, cost: Cost, width: int
+) -> Iterator[tuple[slice, Float64Array]]:
+    """Yield source rows and their weights over all target cells, some rows at a time."""
     step = max(1, BLOCK_VALUES // max(len(y), width))
     for start in range(0, len(x), step):
-        weights = _softmax(pairwise_cost(x[start : start + step], y, cost), absolute)
-        # sparse values: (V' W')' keeps V sparse
-        block = (held @ weights.T).T if sp.issparse(held) else weights.astype(np.float32) @ held
-        mapped[start : start + step] = block
-    return mapped, absolute
+        rows = slice(start, start + step)
+        yield rows, _softmax(pairwise_cost(x[rows], y, cost), absolute)
 
 
 def _check(x: Float64Array, y: Float64Array, values: Any, epsilon: Any, cost: Any) -> Any:

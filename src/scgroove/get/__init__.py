@@ -1,6 +1,6 @@
 """Results as ordinary objects: what the verbs wrote into a MuData, read back."""
 
 from scgroove.get._coupling import coupling
-from scgroove.get._imputed import imputed, measured
+from scgroove.get._imputed import imputed, imputed_interval, imputed_sd, measured
 
-__all__ = ["coupling", "imputed", "measured"]
+__all__ = ["coupling", "imputed", "imputed_interval", "imputed_sd", "measured"]

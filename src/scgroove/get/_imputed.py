@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,90 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
     --------
     >>> scgroove.get.imputed(mdata, "rna", "prot").groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
     """
+    name = _checked_key(mdata, source, target, key)
+    return _frame(mdata, source, target, name, mdata.mod[source].obsm[name])
+
+
+def imputed_sd(mdata: MuData, source: str, target: str, key: str | None = None) -> pd.DataFrame:
+    """Return standard deviations of what would have been measured around the values imputed for source cells.
+
+    Parameters
+    ----------
+    mdata, source, target, key
+        As for :func:`imputed`.
+
+    Returns
+    -------
+    DataFrame
+        float32 (n_source, d_target), in the units of the values.
+
+    Raises
+    ------
+    ValueError
+        If a modality is unknown, nothing was imputed, or it was imputed without uncertainty.
+
+    References
+    ----------
+    User guide, "Imputation".
+    """
+    name = _checked_key(mdata, source, target, key)
+    adata = mdata.mod[source]
+    if _keys.imputed_sd(name) not in adata.obsm:
+        raise UnknownNameError(
+            f"{name!r} of {source!r} was imputed without uncertainty: with uncertainty=False, or with no measured cell of "
+            f"{target!r} at hand. Impute again with scgroove.tl.impute(mdata, {source!r}, {target!r}, ..., uncertainty=True), and a "
+            f"model that is loaded with its data."
+        )
+    return _frame(mdata, source, target, name, adata.obsm[_keys.imputed_sd(name)])
+
+
+def imputed_interval(
+    mdata: MuData, source: str, target: str, key: str | None = None, *, level: float = 0.9
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return intervals that should hold what would have been measured in a share of the cells.
+
+    ``value + q sd``, q the quantiles of measured cells around the mean of their label in standard deviations of that label,
+    pooled over labels: they follow the shape of each feature. Intervals of what cannot be negative end at 0. Measure how often
+    they hold with :func:`scgroove.tl.score_imputation`.
+
+    Parameters
+    ----------
+    mdata, source, target, key
+        As for :func:`imputed`.
+    level
+        Share of the cells, between 0 and 0.99.
+
+    Returns
+    -------
+    low, high
+        DataFrames, float32 (n_source, d_target).
+
+    Raises
+    ------
+    ValueError
+        As :func:`imputed_sd`, or if the level is out of range.
+
+    Examples
+    --------
+    >>> low, high = scgroove.get.imputed_interval(mdata, "rna", "prot", level=0.9)  # doctest: +SKIP
+    """
+    sd = imputed_sd(mdata, source, target, key)
+    values = imputed(mdata, source, target, key)
+    made = mdata.mod[source].uns[key if key is not None else _keys.imputed(target)]
+    levels, quantiles = np.asarray(made["levels"]), np.asarray(made["quantiles"])
+    if not 0 < level <= round(levels[-1] - levels[0], 6):
+        raise ValueError(f"level must be between 0 and {levels[-1] - levels[0]:.2f}; found {level!r}.")
+    ends = []
+    for p in (0.5 - level / 2, 0.5 + level / 2):
+        q = np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32)
+        ends.append(values + sd * q)
+    if made.get("nonnegative", False):
+        ends = [one.clip(lower=0.0) for one in ends]
+    return ends[0], ends[1]
+
+
+def _checked_key(mdata: MuData, source: str, target: str, key: str | None) -> str:
+    """Return the key of imputed values, which must be there."""
     adata = check_modality(mdata, source, "source")
     name = key if key is not None else _keys.imputed(target)
     if name not in adata.obsm:
@@ -53,10 +138,14 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
             f"no imputed values {name!r} in mdata.mod[{source!r}].obsm, which has {known}.{hint} Make them with "
             f"scgroove.tl.impute(mdata, {source!r}, {target!r}{added}, model=model)."
         )
-    values = np.asarray(adata.obsm[name])
-    return pd.DataFrame(
-        values, index=adata.obs_names.copy(), columns=_features(mdata, adata, target, name, values)
-    )
+    return name
+
+
+def _frame(mdata: MuData, source: str, target: str, name: str, stored: Any) -> pd.DataFrame:
+    """Return a stored array with the names of cells and features."""
+    adata, values = mdata.mod[source], np.asarray(stored)
+    features = _features(mdata, adata, target, name, values)
+    return pd.DataFrame(values, index=adata.obs_names.copy(), columns=features)
 
 
 def measured(
@@ -91,7 +180,11 @@ def measured(
     )
     if layer is None and made.get("layer", RAW) != RAW:
         layer = str(made["layer"])
-    values = values_of(adata, target, layer)
+    return in_units_of(values_of(adata, target, layer), made)
+
+
+def in_units_of(values: Any, made: Mapping[str, Any]) -> Any:
+    """Return measured values in the units of imputed ones, of which ``made`` tells: counts at their library size."""
     if "library_size" not in made:
         return values
     factor = float(made["library_size"]) / np.maximum(

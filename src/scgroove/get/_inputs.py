@@ -97,6 +97,26 @@ def labels_of_pair(
     return found[0], found[1]
 
 
+def labels_of_modality(
+    mdata: MuData, modality: str, label_key: PerModality | None, unlabeled_category: str | None
+) -> Labels:
+    """Return the labels of one modality, None where missing; of all cells, with the default name where there is no such column.
+
+    Raises
+    ------
+    KeyError
+        If a column was named that the modality has not.
+    """
+    from scgroove.data import label_keys, labels_of
+
+    adata = mdata.mod[modality]
+    name = None if label_key is None else name_of(label_key, modality, "label_key")
+    if name is None or (name == _keys.LABEL and name not in adata.obs):
+        return np.full(adata.n_obs, None, dtype=object)
+    key = label_keys(mdata, {modality: name}, [modality])[modality]
+    return labels_of(adata.obs, key, unlabeled_category)
+
+
 def representations(
     mdata: MuData,
     source: str,

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-import scipy.sparse as sp
-
-from scgroove import _keys, get
-from scgroove._registry import Registry
-from scgroove._types import BoolArray
-from scgroove.aligners import TooLargeError, entropic_map
-from scgroove.get._inputs import PerModality, check_modality, check_pair, representations, values_of
+from scgroove import _keys
+from scgroove.get._inputs import PerModality, check_modality
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-Method: TypeAlias = Literal["decoder", "barycentric"]
-IMPUTERS: Final[Registry[Any]] = Registry("imputation method")
-
-_LINEAR: Final = ("eot", "uot")
-"""Methods whose eps is one of costs between the representations."""
+Method: TypeAlias = Literal["decoder", "barycentric", "knn", "regression"]
 
 
 class Translator(Protocol):
@@ -37,21 +27,40 @@ def impute(
     target: str,
     *,
     method: Method = "decoder",
-    model: Translator | None = None,
+    model: Translator | Sequence[Translator] | None = None,
     coupling_key: str | None = None,
     layer: str | None = None,
     use_rep: PerModality | None = None,
     epsilon: float | None = None,
+    n_neighbors: int | None = None,
+    regression: Mapping[str, Any] | None = None,
+    shrink: float | None = None,
+    uncertainty: bool = True,
+    label_key: PerModality | None = _keys.LABEL,
+    unlabeled_category: str | None = None,
+    seed: int = 0,
     key_added: str | None = None,
     max_memory_gb: float = 4.0,
 ) -> None:
     """Give source cells values of the target modality, all of them: labels never seen in the target included.
 
-    ``"decoder"``: what the model expects, ``E[p_t(x | d_t(e_s(x_i)))]``. ``"barycentric"``: the mean of the target
-    cells that the coupling matches with cell i, ``sum_j T_ij x_j / sum_j T_ij``. Source cells without mass in
-    the coupling (label not in the target, or no label) get the entropic map of the shared representation instead,
-    ``sum_j w_ij x_j`` with ``w_ij`` proportional to ``exp(-c(z_i, z_j) / eps)`` over all target cells, and are
-    flagged: they rest on the representation alone.
+    ``"decoder"``
+        What the model expects, ``E[p_t(x | d_t(e_s(x_i)))]``; of several models, the mean.
+    ``"barycentric"``
+        The mean of the target cells that the coupling matches with cell i, ``sum_j T_ij x_j / sum_j T_ij``. Cells without
+        mass in the coupling (label not in the target, or no label) get the entropic map of the shared representation instead,
+        ``sum_j w_ij x_j`` with ``w_ij`` proportional to ``exp(-c(z_i, z_j) / eps)`` over all target cells.
+    ``"knn"``
+        The mean of the nearest target cells in the shared representation: of the cells of its label, where the target has
+        them, else of all.
+    ``"regression"``
+        Networks from the source's features to the target's, fitted to the cells that the coupling matches:
+        :class:`scgroove.imputers.CouplingRegression`.
+
+    Beside each value stands the standard deviation of what would have been measured around it: the spread of measured cells
+    inside the label, the error of a mean of few cells, the bias of the label's mean, and what the members of an ensemble
+    differ by (:func:`scgroove.imputers.predictive_sd`). Read intervals with :func:`scgroove.get.imputed_interval`, and measure
+    how often they hold with :func:`scgroove.tl.score_imputation` where the truth is known.
 
     Parameters
     ----------
@@ -60,23 +69,41 @@ def impute(
     source, target
         The cells to impute for, and the modality imputed. With ``method="decoder"`` mdata may lack the target.
     method
-        ``"decoder"`` or ``"barycentric"``.
+        See above.
     model
-        The trained model, for ``"decoder"``.
+        The trained model, for ``"decoder"``; or several, trained with different seeds, whose disagreement is part of the
+        uncertainty.
     coupling_key
-        Name of the coupling, for ``"barycentric"``; default ``"coupling_<source>_<target>"``.
+        Name of the coupling, for ``"barycentric"`` and ``"regression"``; default ``"coupling_<source>_<target>"``.
     layer
-        Layer of the target with the values, for ``"barycentric"``; default X. The decoder predicts in the units that
+        Layer of the target with the values, for all but ``"decoder"``; default X. The decoder predicts in the units that
         the model was trained on.
     use_rep
-        Shared representation for cells without mass; default the one that the coupling was made of.
+        For ``"barycentric"``: shared representation for cells without mass, default that of the coupling. For ``"knn"``: shared
+        representation, default ``"X_groove"``. For ``"regression"``: what to predict from, an ``obsm`` key of the source;
+        default its features, counts normalised and logged, standardised.
     epsilon
-        eps of the entropic map, relative to the mean cost between those cells and the target cells; default that of
-        the coupling, or 0.05.
+        For ``"barycentric"``: eps of the entropic map, relative to the mean cost between those cells and the target cells;
+        default that of the coupling, or 0.05.
+    n_neighbors
+        For ``"knn"``: cells averaged, default 30.
+    regression
+        For ``"regression"``: options of :class:`scgroove.imputers.CouplingRegression`, such as ``{"n_models": 3}``.
+    shrink
+        Draw values to the measured mean of their label, where the target has it: 0 corrects the mean of each label, 1 gives every
+        cell the mean, 0.5 halves differences between cells of a label (:func:`scgroove.imputers.shrink_to_label`). None: not.
+    uncertainty
+        Whether to say how far each value can be off: takes as much memory again.
+    label_key
+        Column of ``mod[m].obs`` with the label, for uncertainty and ``"knn"``; None: labels are not known.
+    unlabeled_category
+        A label that stands for "no label".
+    seed
+        Random state.
     key_added
         Name of the result; default ``"imputed_<target>"``.
     max_memory_gb
-        Refuse, before taking any, if the imputed matrix is larger than this.
+        Refuse, before taking any, if the results are larger than this.
 
     Returns
     -------
@@ -85,12 +112,17 @@ def impute(
 
         ``mdata.mod[source].obsm[key_added]``
             Imputed values, float32 (n_source, d_target), in the units of the target.
+        ``mdata.mod[source].obsm[key_added + "_sd"]``
+            With ``uncertainty``, where measured cells of the target are at hand: standard deviations, float32
+            (n_source, d_target). Removed otherwise.
         ``mdata.mod[source].uns[key_added]``
-            ``features`` (names), ``method``, ``target``; for ``"decoder"`` the layer and, where the target is counts,
-            the ``library_size`` at which they are expected; and for ``"barycentric"`` the coupling, the layer, the number
-            of extrapolated cells and their absolute eps.
+            ``features`` (names), ``method``, ``source``, ``target``; for ``"decoder"`` the layer, the number of models and, where
+            the target is counts, the ``library_size`` at which they are expected; for the others the layer and the number of
+            extrapolated cells; coupling, neighbours, absolute eps where there are any; with ``uncertainty``, ``levels`` and
+            ``quantiles`` (levels, d_target), in standard deviations; ``shrink`` where it was asked for.
         ``mdata.mod[source].obs[key_added + "_extrapolated"]``
-            For ``"barycentric"``: True where a cell had no mass in the coupling. Removed by ``"decoder"``.
+            For all but ``"decoder"``: True where a cell had no mass in the coupling, or no cell of its label among its
+            neighbours. Removed by ``"decoder"``.
 
     Raises
     ------
@@ -100,159 +132,64 @@ def impute(
 
     See Also
     --------
-    scgroove.get.imputed, scgroove.tl.align
+    scgroove.get.imputed, scgroove.get.imputed_interval, scgroove.tl.score_imputation, scgroove.tl.align
 
     References
     ----------
     Gorla et al. 2026, arXiv 2602.04021, equation 6 (decoder); Pooladian and Niles-Weed 2021, arXiv 2109.12004
-    (entropic map).
+    (entropic map); Ryu et al. 2024, arXiv 2405.00838 (regression on coupled cells); user guide, "Imputation".
 
     Examples
     --------
     >>> scgroove.tl.impute(mdata, "rna", "prot", model=model)  # doctest: +SKIP
     >>> scgroove.get.imputed(mdata, "rna", "prot")  # doctest: +SKIP
     """
+    from scgroove.tl._impute_methods import IMPUTERS, Request
+    from scgroove.tl._impute_spread import describe
+
     check_modality(mdata, source, "source")
     chosen = IMPUTERS.get(method)
-    key = key_added if key_added is not None else _keys.imputed(target)
-    values, made, extrapolated = chosen(
-        mdata,
-        source,
-        target,
-        model=model,
+    request = Request(
+        mdata=mdata,
+        source=source,
+        target=target,
+        models=_as_models(model),
         coupling_key=coupling_key,
         layer=layer,
         use_rep=use_rep,
         epsilon=epsilon,
+        n_neighbors=n_neighbors,
+        regression=regression,
+        label_key=label_key,
+        unlabeled_category=unlabeled_category,
+        seed=seed,
+        copies=2 if uncertainty else 1,
         max_memory_gb=max_memory_gb,
     )
-    adata = mdata.mod[source]
-    adata.obsm[key] = values
-    adata.uns[key] = {**made, "method": method, "source": source, "target": target}
-    flag = _keys.extrapolated(key)
-    if extrapolated is not None:
-        adata.obs[flag] = extrapolated
-    elif flag in adata.obs:
-        del adata.obs[flag]
+    request.check_goes_with(method, chosen.takes)
+    found, made = chosen.compute(request)
+    found, sd, shape = describe(request, found, made, shrink=shrink, uncertainty=uncertainty)
+    made = {**made, **shape, "method": method, "source": source, "target": target}
+    key = key_added if key_added is not None else _keys.imputed(target)
+    flags = None if method == "decoder" else found.extrapolated
+    _write(mdata.mod[source], key, found.values, sd, flags, made)
 
 
-Imputed: TypeAlias = tuple[npt.NDArray[np.float32], dict[str, Any], BoolArray | None]
-
-
-@IMPUTERS.register("decoder")
-def _decode(
-    mdata: MuData,
-    source: str,
-    target: str,
-    *,
-    model: Translator | None,
-    coupling_key: str | None,
-    layer: str | None,
-    max_memory_gb: float,
-    **others: Any,
-) -> Imputed:
+def _as_models(model: Any) -> tuple[Any, ...]:
     if model is None:
-        raise ValueError(
-            "method='decoder' needs the trained model: scgroove.tl.impute(mdata, "
-            f"{source!r}, {target!r}, model=model). Without one use method='barycentric', after scgroove.tl.align."
-        )
-    given = {"coupling_key": coupling_key, "layer": layer, **others}
-    _only_for("barycentric", {name: value for name, value in given.items() if value is not None})
-    n = mdata.mod[source].n_obs
-    if target not in mdata.mod:
-        frame = model.translate(source, target, mdata=mdata, return_dataframe=True)  # type: ignore[call-arg]
-        values, features = frame.to_numpy(), frame.columns
-    else:
-        features = mdata.mod[target].var_names
-        _check_memory(n, len(features), max_memory_gb)
-        values = model.translate(source, target, mdata=mdata)
-    values = np.asarray(values, dtype=np.float32)
-    if values.shape != (n, len(features)):
-        raise ValueError(
-            f"the model returned values of shape {values.shape} for {n} cells of {source!r} and {len(features)} features "
-            f"of {target!r}. Was it trained on other features?"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"the model returned NaN or infinite values for {int((~np.isfinite(values).all(axis=1)).sum())} of {n} "
-            f"cells: its training diverged. Train it again with a lower learning rate."
-        )
-    made: dict[str, Any] = {"features": _names(features), **_units(model, target)}
-    return values, made, None
+        return ()
+    return tuple(model) if isinstance(model, Sequence) else (model,)
 
 
-def _units(model: Translator, target: str) -> dict[str, Any]:
-    """Return the layer that the model was trained on, and the library size at which it predicts counts."""
-    describe = getattr(model, "get_units", None)
-    return {} if describe is None else dict(describe(target))
-
-
-@IMPUTERS.register("barycentric")
-def _barycentre(
-    mdata: MuData,
-    source: str,
-    target: str,
-    *,
-    model: Translator | None,
-    coupling_key: str | None,
-    layer: str | None,
-    use_rep: PerModality | None,
-    epsilon: float | None,
-    max_memory_gb: float,
-) -> Imputed:
-    check_pair(mdata, source, target)
-    if model is not None:
-        _only_for("decoder", {"model": model})
-    coupling = get.coupling(mdata, source, target, coupling_key)
-    adata = mdata.mod[target]
-    _check_memory(coupling.shape[0], adata.n_vars, max_memory_gb)
-    y = values_of(adata, target, layer)
-    stored = np.asarray(y.data if sp.issparse(y) else y)
-    if not np.isfinite(stored).all():
-        raise ValueError(
-            f"{'X' if layer is None else f'layer {layer!r}'} of {target!r} holds NaN or infinite values, which would spread "
-            f"to every cell matched with them. Leave those cells or features out."
-        )
-    values = coupling.push(y, dtype=np.float32)
-    missing = coupling.row_mass() == 0
-    made: dict[str, Any] = {
-        "features": _names(adata.var_names),
-        "coupling": coupling_key if coupling_key is not None else _keys.coupling(source, target),
-        "layer": layer if layer is not None else "X",
-        "n_extrapolated": int(missing.sum()),
-    }
-    if missing.any():
-        evidence = coupling.evidence
-        used = {
-            m: str(evidence.get(f"use_rep_{r}", _keys.LATENT))
-            for m, r in ((source, "source"), (target, "target"))
-        }
-        z_x, z_y = representations(mdata, source, target, use_rep if use_rep is not None else used)
-        in_this_space = use_rep is None and evidence.get("method") in _LINEAR
-        made_with = evidence.get("epsilon_relative", 0.05) if in_this_space else 0.05
-        relative = epsilon if epsilon is not None else float(made_with)  # type: ignore[arg-type]
-        cost = str(evidence.get("cost", "sqeuclidean"))
-        filled, absolute = entropic_map(z_x[missing], z_y, y, epsilon=relative, cost=cost)  # type: ignore[arg-type]
-        values[missing] = filled
-        made["epsilon_absolute"] = absolute
-    return values.astype(np.float32, copy=False), made, missing
-
-
-def _only_for(method: str, given: dict[str, Any]) -> None:
-    if given:
-        raise ValueError(
-            f"{', '.join(given)} only goes with method={method!r}. Leave it out, or choose that method."
-        )
-
-
-def _check_memory(n: int, d: int, max_memory_gb: float) -> None:
-    needed = 4.0 * n * d / 1e9
-    if needed > max_memory_gb:
-        raise TooLargeError(
-            f"imputing {d} features for {n} cells would take {needed:.1f} GB, more than max_memory_gb={max_memory_gb:g}. "
-            f"Impute for fewer cells (mdata[cells].copy()), or raise max_memory_gb if the machine has the memory."
-        )
-
-
-def _names(features: Any) -> npt.NDArray[Any]:
-    return np.array([str(name) for name in features], dtype=object)
+def _write(adata: Any, key: str, values: Any, sd: Any, flags: Any, made: Mapping[str, Any]) -> None:
+    """Write the results under a key, and take away what an earlier call left there."""
+    adata.obsm[key] = values
+    adata.uns[key] = dict(made)
+    for store, name, part in (
+        (adata.obsm, _keys.imputed_sd(key), sd),
+        (adata.obs, _keys.extrapolated(key), flags),
+    ):
+        if part is not None:
+            store[name] = part
+        elif name in store:
+            del store[name]

@@ -1,0 +1,92 @@
+"""What every way of imputing returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scgroove._types import BoolArray, Float64Array, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Imputation:
+    """Values of a modality for cells in which it was not measured.
+
+    Attributes
+    ----------
+    values
+        float32 (n, f), in the units of what was measured.
+    n_effective
+        (n,) how many measured cells a value is an average of, ``1 / sum_j w_j**2`` for weights w; infinite for a function
+        that was fitted to many.
+    extrapolated
+        (n,) True for cells without a match, which rest on the representation alone.
+    between
+        float32 (n, f) variance between the members of an ensemble; None without one.
+    evidence
+        How it was made: flat, of strings and numbers.
+    """
+
+    values: npt.NDArray[np.float32]
+    n_effective: Float64Array
+    extrapolated: BoolArray
+    between: npt.NDArray[np.float32] | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_function(cls, values: FloatArray, **others: Any) -> Imputation:
+        """Return what a fitted function predicts, which is no average of single cells."""
+        n = len(values)
+        return cls(
+            values.astype(np.float32, copy=False), np.full(n, np.inf), np.zeros(n, dtype=np.bool_), **others
+        )
+
+
+def ensemble(
+    members: Iterable[FloatArray],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Return mean and variance over the members of an ensemble, one of which is in memory at a time.
+
+    Parameters
+    ----------
+    members
+        Predictions of each member, (n, f).
+
+    Returns
+    -------
+    mean
+        float32 (n, f).
+    variance
+        float32 (n, f), unbiased; None if there is one member.
+
+    Raises
+    ------
+    ValueError
+        If there is no member, or shapes differ.
+
+    References
+    ----------
+    Welford 1962, Technometrics 4:419.
+    """
+    mean: npt.NDArray[np.float32] | None = None
+    squares: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+    n = 0
+    for n, member in enumerate(members, start=1):
+        values: npt.NDArray[np.float32] = np.asarray(member, dtype=np.float32)
+        if mean is None:
+            mean, squares = values.copy(), np.zeros_like(values)
+            continue
+        if values.shape != mean.shape:
+            raise ValueError(
+                f"members of an ensemble must predict the same cells and features: found shapes {mean.shape} and {values.shape}."
+            )
+        step = values - mean
+        mean += step / np.float32(n)
+        squares += step * (values - mean)
+    if mean is None:
+        raise ValueError("an ensemble needs at least one member; found none.")
+    return mean, squares / np.float32(n - 1) if n > 1 else None

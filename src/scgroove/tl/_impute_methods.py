@@ -1,0 +1,298 @@
+"""The ways of imputing, on a MuData."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from scgroove import _keys, get, imputers
+from scgroove._labels import encode
+from scgroove._registry import Registry, did_you_mean
+from scgroove._types import IntArray
+from scgroove.aligners import Coupling, TooLargeError
+from scgroove.get._inputs import (
+    PerModality,
+    check_pair,
+    labels_of_modality,
+    representation,
+    representations,
+    values_of,
+)
+from scgroove.imputers import CouplingRegression, Imputation
+from scgroove.learners._screen import Features
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+_LINEAR: Final = ("eot", "uot")
+"""Methods whose eps is one of costs between the representations."""
+
+OPTIONAL: Final = ("models", "coupling_key", "layer", "use_rep", "epsilon", "n_neighbors", "regression")
+"""Arguments that go with some methods only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What was asked of :func:`scgroove.tl.impute`."""
+
+    mdata: MuData
+    source: str
+    target: str
+    models: tuple[Any, ...]
+    coupling_key: str | None
+    layer: str | None
+    use_rep: PerModality | None
+    epsilon: float | None
+    n_neighbors: int | None
+    regression: Mapping[str, Any] | None
+    label_key: PerModality | None
+    unlabeled_category: str | None
+    seed: int
+    copies: int
+    max_memory_gb: float
+
+    def check_goes_with(self, method: str, takes: tuple[str, ...]) -> None:
+        """Refuse arguments of other methods."""
+        for argument in OPTIONAL:
+            if getattr(self, argument) in (None, ()) or argument in takes:
+                continue
+            others = [name for name in IMPUTERS.names() if argument in IMPUTERS.get(name).takes]
+            shown = "model" if argument == "models" else argument
+            raise ValueError(
+                f"{shown} only goes with method={' or '.join(map(repr, others))}; found method={method!r}. Leave it out, or "
+                f"choose that method."
+            )
+
+    def check_memory(self, n: int, d: int) -> None:
+        """Refuse results that are larger than allowed."""
+        needed = 4.0 * self.copies * n * d / 1e9
+        if needed > self.max_memory_gb:
+            half = " uncertainty=False takes half of it." if self.copies > 1 else ""
+            raise TooLargeError(
+                f"imputing {d} features for {n} cells would take {needed:.1f} GB, more than "
+                f"max_memory_gb={self.max_memory_gb:g}.{half} Impute for fewer cells (mdata[cells].copy()), or raise "
+                f"max_memory_gb if the machine has the memory."
+            )
+
+    def target_values(self) -> Any:
+        """Return the finite measured values of the target, dense or sparse."""
+        values = values_of(self.mdata.mod[self.target], self.target, self.layer)
+        stored = np.asarray(values.data if sp.issparse(values) else values)
+        if not np.isfinite(stored).all():
+            raise ValueError(
+                f"{'X' if self.layer is None else f'layer {self.layer!r}'} of {self.target!r} holds NaN or infinite values, which "
+                f"would spread to every cell matched with them. Leave those cells or features out."
+            )
+        return values
+
+    def codes(self, reference: MuData | None = None) -> tuple[IntArray, IntArray, list[str]]:
+        """Return labels of the source cells and of the target cells (of a reference, if given), -1 for none, and their names."""
+        labels = [
+            labels_of_modality(data, m, self.label_key, self.unlabeled_category)
+            for data, m in ((self.mdata, self.source), (reference or self.mdata, self.target))
+        ]
+        names, (codes_x, codes_y) = encode(*labels)
+        return codes_x, codes_y, names
+
+    def coupling(self) -> Coupling:
+        """Return the coupling asked for."""
+        return get.coupling(self.mdata, self.source, self.target, self.coupling_key)
+
+    @property
+    def coupling_name(self) -> str:
+        """Its key."""
+        return (
+            self.coupling_key if self.coupling_key is not None else _keys.coupling(self.source, self.target)
+        )
+
+
+@dataclass(frozen=True)
+class Imputer:
+    """A way of imputing, and the arguments that go with it."""
+
+    compute: Callable[[Request], tuple[Imputation, dict[str, Any]]]
+    takes: tuple[str, ...]
+
+
+IMPUTERS: Final[Registry[Imputer]] = Registry("imputation method")
+
+Compute: TypeAlias = Callable[[Request], tuple[Imputation, dict[str, Any]]]
+
+
+def _method(name: str, *takes: str) -> Callable[[Compute], Compute]:
+    """Return a decorator that files a function as a way of imputing that takes these arguments."""
+
+    def add(compute: Compute) -> Compute:
+        IMPUTERS.register(name)(Imputer(compute, takes))
+        return compute
+
+    return add
+
+
+@_method("decoder", "models")
+def _decode(request: Request) -> tuple[Imputation, dict[str, Any]]:
+    if not request.models:
+        raise ValueError(
+            "method='decoder' needs the trained model: scgroove.tl.impute(mdata, "
+            f"{request.source!r}, {request.target!r}, model=model). Without one use method='barycentric', after "
+            f"scgroove.tl.align."
+        )
+    features = _target_features(request)
+    n = request.mdata.mod[request.source].n_obs
+    request.check_memory(n, len(features))
+    mean, between = imputers.ensemble(_translated(model, request, features) for model in request.models)
+    made: dict[str, Any] = {"features": features, "n_models": len(request.models)}
+    return Imputation.of_function(mean, between=between), {**made, **_units(request)}
+
+
+def _target_features(request: Request) -> npt.NDArray[Any]:
+    if request.target in request.mdata.mod:
+        return _names(request.mdata.mod[request.target].var_names)
+    model = request.models[0]
+    known = getattr(model, "modalities", None)
+    if known is not None and request.target not in known:
+        raise ValueError(
+            f"the model does not know the modality {request.target!r}; it has {list(known)}."
+            f"{did_you_mean(request.target, known)}"
+        )
+    names = getattr(model, "get_var_names", None)
+    if names is not None:
+        return _names(names()[request.target])
+    frame = model.translate(request.source, request.target, mdata=request.mdata, return_dataframe=True)
+    return _names(frame.columns)
+
+
+def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return what a model expects, one finite row a cell."""
+    n = request.mdata.mod[request.source].n_obs
+    values = np.asarray(
+        model.translate(request.source, request.target, mdata=request.mdata), dtype=np.float32
+    )
+    if values.shape != (n, len(features)):
+        raise ValueError(
+            f"the model returned values of shape {values.shape} for {n} cells of {request.source!r} and {len(features)} "
+            f"features of {request.target!r}. Was it trained on other features?"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"the model returned NaN or infinite values for {int((~np.isfinite(values).all(axis=1)).sum())} of {n} "
+            f"cells: its training diverged. Train it again with a lower learning rate."
+        )
+    return values
+
+
+def _units(request: Request) -> dict[str, Any]:
+    """Return the layer that the model was trained on, and the library size at which it predicts counts."""
+    describe = getattr(request.models[0], "get_units", None)
+    return {} if describe is None else dict(describe(request.target))
+
+
+@_method("barycentric", "coupling_key", "layer", "use_rep", "epsilon")
+def _barycentre(request: Request) -> tuple[Imputation, dict[str, Any]]:
+    check_pair(request.mdata, request.source, request.target)
+    coupling = request.coupling()
+    y = _checked_target(request, coupling.shape[0])
+    found = imputers.barycentric(coupling, y)
+    made = _made(request, found, coupling=request.coupling_name)
+    if found.extrapolated.any():
+        found = _extrapolated(request, coupling, found, y)
+        made["epsilon_absolute"] = found.evidence["epsilon_absolute"]
+    return found, made
+
+
+def _extrapolated(request: Request, coupling: Coupling, found: Imputation, y: Any) -> Imputation:
+    """Fill in cells without mass by the entropic map, in the space and at the eps of the coupling unless others are asked for."""
+    evidence = coupling.evidence
+    used = {
+        m: str(evidence.get(f"use_rep_{r}", _keys.LATENT))
+        for m, r in ((request.source, "source"), (request.target, "target"))
+    }
+    chosen = request.use_rep if request.use_rep is not None else used
+    z_x, z_y = representations(request.mdata, request.source, request.target, chosen)
+    in_this_space = request.use_rep is None and evidence.get("method") in _LINEAR
+    made_with: Any = evidence.get("epsilon_relative", 0.05) if in_this_space else 0.05
+    return imputers.extrapolate(
+        found,
+        z_x,
+        z_y,
+        y,
+        epsilon=request.epsilon if request.epsilon is not None else float(made_with),
+        cost=str(evidence.get("cost", "sqeuclidean")),  # type: ignore[arg-type]
+    )
+
+
+@_method("knn", "layer", "use_rep", "n_neighbors")
+def _neighbours(request: Request) -> tuple[Imputation, dict[str, Any]]:
+    check_pair(request.mdata, request.source, request.target)
+    chosen = request.use_rep if request.use_rep is not None else _keys.LATENT
+    z_x, z_y = representations(request.mdata, request.source, request.target, chosen)
+    y = _checked_target(request, len(z_x))
+    codes_x, codes_y, _ = request.codes()
+    k = request.n_neighbors if request.n_neighbors is not None else imputers.N_NEIGHBORS
+    found = imputers.knn(z_x, z_y, y, n_neighbors=k, codes_x=codes_x, codes_y=codes_y)
+    return found, _made(request, found, n_neighbors=k)
+
+
+@_method("regression", "coupling_key", "layer", "use_rep", "regression")
+def _regress(request: Request) -> tuple[Imputation, dict[str, Any]]:
+    check_pair(request.mdata, request.source, request.target)
+    fitted = _regression(request.regression or {})
+    coupling = request.coupling()
+    y = _checked_target(request, coupling.shape[0])
+    x = _source_features(request)
+    codes_x, _, _ = request.codes()
+    fitted.fit(x, y, coupling, codes=codes_x, seed=request.seed)
+    found = fitted.predict(x)
+    values = found.values
+    if y.min() >= 0:  # counts and other amounts
+        values = np.maximum(values, 0.0)
+    found = Imputation(
+        values, found.n_effective, coupling.row_mass() == 0, found.between, evidence=found.evidence
+    )
+    return found, {**_made(request, found, coupling=request.coupling_name), **found.evidence}
+
+
+def _regression(options: Mapping[str, Any]) -> CouplingRegression:
+    known = [option.name for option in fields(CouplingRegression) if option.init]
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"regression has no option {option!r}.{did_you_mean(option, known)} Its options: {', '.join(known)}."
+            )
+    return CouplingRegression(**options)
+
+
+def _source_features(request: Request) -> npt.NDArray[np.float32]:
+    """Return what a regression predicts from, standardised."""
+    adata = request.mdata.mod[request.source]
+    if request.use_rep is None:
+        request.check_memory(adata.n_obs, adata.n_vars)
+        return Features.fit(adata, request.source)(adata)
+    name = request.use_rep if isinstance(request.use_rep, str) else request.use_rep[request.source]
+    z = representation(request.mdata, request.source, name)
+    scale = z.std(axis=0)
+    return np.asarray((z - z.mean(axis=0)) / np.where(scale > 0, scale, 1.0), dtype=np.float32)
+
+
+def _checked_target(request: Request, n: int) -> Any:
+    """Return the values of the target, when there is memory for the result."""
+    request.check_memory(n, request.mdata.mod[request.target].n_vars)
+    return request.target_values()
+
+
+def _made(request: Request, found: Imputation, **others: Any) -> dict[str, Any]:
+    return {
+        "features": _names(request.mdata.mod[request.target].var_names),
+        "layer": request.layer if request.layer is not None else "X",
+        "n_extrapolated": int(found.extrapolated.sum()),
+        **others,
+    }
+
+
+def _names(features: Any) -> npt.NDArray[Any]:
+    return np.array([str(name) for name in features], dtype=object)
