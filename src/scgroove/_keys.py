@@ -47,6 +47,16 @@ def matching(source: str, target: str) -> str:
     return f"matching_{source}_{target}"
 
 
+def imputation(source: str, target: str) -> str:
+    """``mdata.uns``: scores of imputed values. Written by :func:`scgroove.tl.score_imputation`."""
+    return f"imputation_{source}_{target}"
+
+
+def effects(source: str, target: str) -> str:
+    """``mdata.uns``: effects of labels, measured and imputed. Written by :func:`scgroove.tl.perturbation_effects`."""
+    return f"effects_{source}_{target}"
+
+
 def epsilon_scan(source: str, target: str) -> str:
     """``mdata.uns``: what each eps does. Written by :func:`scgroove.tl.epsilon_scan`."""
     return f"epsilon_scan_{source}_{target}"

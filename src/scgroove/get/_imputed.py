@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
+from scgroove._types import FloatArray
 from scgroove.get._inputs import RAW, check_modality, values_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def imputed_interval(
     mdata, source, target, key
         As for :func:`imputed`.
     level
-        Share of the cells, between 0 and 0.99.
+        Share of the cells, above 0 and at most 0.99.
 
     Returns
     -------
@@ -110,19 +111,40 @@ def imputed_interval(
     --------
     >>> low, high = scgroove.get.imputed_interval(mdata, "rna", "prot", level=0.9)  # doctest: +SKIP
     """
-    sd = imputed_sd(mdata, source, target, key)
     values = imputed(mdata, source, target, key)
-    made = mdata.mod[source].uns[key if key is not None else _keys.imputed(target)]
+    ends = interval_maker(mdata, source, target, key)(slice(None), level)
+    low, high = (pd.DataFrame(one, index=values.index, columns=values.columns) for one in ends)
+    return low, high
+
+
+def interval_maker(
+    mdata: MuData, source: str, target: str, key: str | None = None
+) -> Callable[[Any, float], tuple[FloatArray, FloatArray]]:
+    """Return a function of rows and a level that gives the ends of intervals, (rows, d_target) each.
+
+    Raises
+    ------
+    ValueError
+        As :func:`imputed_interval`.
+    """
+    name = _checked_key(mdata, source, target, key)
+    sd = imputed_sd(mdata, source, target, key).to_numpy()
+    values, made = np.asarray(mdata.mod[source].obsm[name]), mdata.mod[source].uns[name]
     levels, quantiles = np.asarray(made["levels"]), np.asarray(made["quantiles"])
-    if not 0 < level <= round(levels[-1] - levels[0], 6):
-        raise ValueError(f"level must be between 0 and {levels[-1] - levels[0]:.2f}; found {level!r}.")
-    ends = []
-    for p in (0.5 - level / 2, 0.5 + level / 2):
-        q = np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32)
-        ends.append(values + sd * q)
-    if made.get("nonnegative", False):
-        ends = [one.clip(lower=0.0) for one in ends]
-    return ends[0], ends[1]
+    widest = float(levels[-1] - levels[0])
+    floor = 0.0 if made.get("nonnegative", False) else -np.inf
+
+    def ends(rows: Any, level: float) -> tuple[FloatArray, FloatArray]:
+        if not 0 < level <= widest + 1e-9:
+            raise ValueError(f"level must be above 0 and at most {widest:.2f}; found {level!r}.")
+        outer = (0.5 - level / 2, 0.5 + level / 2)
+        q = [np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32) for p in outer]
+        return (
+            np.maximum(values[rows] + sd[rows] * q[0], floor),
+            np.maximum(values[rows] + sd[rows] * q[1], floor),
+        )
+
+    return ends
 
 
 def _checked_key(mdata: MuData, source: str, target: str, key: str | None) -> str:

@@ -4,8 +4,20 @@ from scgroove.tl._align import align
 from scgroove.tl._embed import embed
 from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
+from scgroove.tl._perturbation_effects import perturbation_effects
 from scgroove.tl._score import score_matching
+from scgroove.tl._score_imputation import score_imputation
 from scgroove.tl._select_aligner import select_aligner
 from scgroove.tl._umap import umap
 
-__all__ = ["align", "embed", "epsilon_scan", "impute", "score_matching", "select_aligner", "umap"]
+__all__ = [
+    "align",
+    "embed",
+    "epsilon_scan",
+    "impute",
+    "perturbation_effects",
+    "score_imputation",
+    "score_matching",
+    "select_aligner",
+    "umap",
+]

@@ -1,0 +1,226 @@
+"""Effects of labels on the features of the target, measured and imputed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from scgroove import _keys, get
+from scgroove._labels import encode, members
+from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove._types import Float64Array, IntArray
+from scgroove.get._inputs import PerModality, check_modality, labels_of_modality
+from scgroove.metrics._baselines import position_of
+from scgroove.metrics._values import dense, steps
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+SIDES: Final = ("measured", "imputed")
+
+
+def perturbation_effects(
+    mdata: MuData,
+    source: str,
+    target: str,
+    control: str,
+    *,
+    key: str | None = None,
+    layer: str | None = None,
+    label_key: PerModality = _keys.LABEL,
+    unlabeled_category: str | None = None,
+    features: Sequence[str] | None = None,
+    level: float = 0.95,
+    n_boot: int = 1000,
+    min_cells: int = 10,
+    seed: int = 0,
+    key_added: str | None = None,
+) -> pd.DataFrame:
+    """Return what every label does to every feature of the target: the mean of its cells minus that of the control cells.
+
+    Measured: of target cells. Imputed: of the values imputed for source cells, labels that the target never saw included. The
+    imputed mean of the control is subtracted from imputed means, so that a constant bias of a feature plays no part.
+
+    Parameters
+    ----------
+    mdata
+        With imputed values, as :func:`scgroove.tl.impute` writes them.
+    source, target
+        The cells imputed for, and the modality imputed.
+    control
+        The label that effects are differences to, in both modalities.
+    key
+        Key of the imputed values; default ``"imputed_<target>"``.
+    layer
+        Layer of the target that holds the measured values; default that of the imputation. Counts are scaled to the library
+        size of the imputed ones.
+    label_key
+        Column of ``mod[m].obs`` with the label.
+    unlabeled_category
+        A label that stands for "no label".
+    features
+        Features of the target to look at; default all.
+    level
+        Of the bootstrap intervals.
+    n_boot
+        Bootstrap samples of the cells of each label, and of the control cells.
+    min_cells
+        Labels, and sides, with fewer cells have no interval.
+    seed
+        Random state.
+    key_added
+        Name of the result; default ``"effects_<source>_<target>"``.
+
+    Returns
+    -------
+    DataFrame
+        One row a label and feature: ``label``, ``feature``; ``measured``, ``measured_low``, ``measured_high``, ``n_measured`` (cells);
+        the same of ``imputed``. NaN, and 0 cells, where a side has not the label. Labels and features in the order of the data,
+        control left out. Intervals say what other cells of the same screen would give; an imputed effect can be wrong
+        by more than its interval: see :func:`scgroove.benchmark.leave_labels_out`. Sets the following fields:
+
+        ``mdata.uns[key_added]``
+            The same table.
+
+    Raises
+    ------
+    ValueError
+        If nothing was imputed, a name is unknown, no cell of a side is a control cell, or numbers are out of range. ``mdata`` is
+        unchanged then.
+
+    Warns
+    -----
+    UserWarning
+        If labels have too few cells for an interval.
+
+    References
+    ----------
+    User guide, "Imputation".
+
+    Examples
+    --------
+    >>> table = scgroove.tl.perturbation_effects(mdata, "rna", "prot", "control")  # doctest: +SKIP
+    >>> table.pivot(index="label", columns="feature", values="imputed")  # doctest: +SKIP
+    """
+    _check_numbers(level, n_boot, min_cells)
+    check_modality(mdata, source, "source")
+    check_modality(mdata, target, "target")
+    imputed = get.imputed(mdata, source, target, key)
+    columns = _columns(features, list(map(str, imputed.columns)), target)
+    values = {
+        "measured": get.measured(mdata, source, target, key, layer=layer)[:, columns],
+        "imputed": imputed.to_numpy()[:, columns],
+    }
+    labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (target, source)]
+    names, codes = encode(*labels)
+    rng = np.random.default_rng(seed)
+    sides = {}
+    for side, modality, own in zip(SIDES, (target, source), codes, strict=True):
+        _check_control(control, names, own, modality)
+        sides[side] = _Side(values[side], members(own, len(names)), names.index(str(control)))
+    kept = [code for code, name in enumerate(names) if name != str(control)]
+    table = pd.DataFrame(
+        {
+            "label": pd.Categorical.from_codes(
+                np.repeat(np.arange(len(kept)), len(columns)), [names[code] for code in kept]
+            ),
+            "feature": pd.Categorical.from_codes(
+                np.tile(np.arange(len(columns)), len(kept)), [str(imputed.columns[c]) for c in columns]
+            ),
+        }
+    )
+    for side, of in sides.items():
+        for name, column in of.effects(kept, level, n_boot, min_cells, rng).items():
+            table[f"n_{side}" if name == "n" else f"{side}{name}"] = column
+    _warn_few(table, min_cells)
+    mdata.uns[key_added if key_added is not None else _keys.effects(source, target)] = table
+    return table.copy()
+
+
+class _Side:
+    """Values of the cells of one side, (n, f), and who has which label."""
+
+    def __init__(self, values: Any, cells: list[IntArray], control: int) -> None:
+        self.values, self.cells, self.control = values, cells, control
+
+    def effects(
+        self, kept: Sequence[int], level: float, n_boot: int, min_cells: int, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Return effects of labels with the ends of their intervals and numbers of cells, one for each label and feature."""
+        f = self.values.shape[1]
+        out = np.full((3, len(kept), f), np.nan)
+        states = rng.integers(2**63, size=len(kept) + 1)
+        for columns in steps(f, max(n_boot, max(one.size for one in self.cells))):
+            control = self._means(self.control, columns, n_boot, min_cells, int(states[-1]))
+            for i, code in enumerate(kept):
+                if self.cells[code].size:
+                    own = self._means(code, columns, n_boot, min_cells, int(states[i]))
+                    out[0, i, columns] = own[0] - control[0]
+                    if len(own) > 1 and len(control) > 1:
+                        ends = np.quantile(own[1:] - control[1:], (0.5 - level / 2, 0.5 + level / 2), axis=0)
+                        out[1:, i, columns] = ends
+        counts = np.repeat([self.cells[code].size for code in kept], f)
+        return {"": out[0].ravel(), "_low": out[1].ravel(), "_high": out[2].ravel(), "n": counts}
+
+    def _means(self, code: int, columns: slice, n_boot: int, min_cells: int, state: int) -> Float64Array:
+        """Return the mean of a label's cells, then those of bootstrap samples of them if there are enough, (1 + n_boot, f)."""
+        cells = self.cells[code]
+        values = dense(self.values[cells][:, columns])
+        mean = values.mean(axis=0, keepdims=True)
+        if cells.size < min_cells:
+            return np.asarray(mean)
+        # the same samples for every block of features
+        rng = np.random.default_rng(state)
+        weights = rng.multinomial(cells.size, np.full(cells.size, 1.0 / cells.size), size=n_boot) / cells.size
+        return np.vstack([mean, weights @ values])
+
+
+def _check_numbers(level: float, n_boot: int, min_cells: int) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1; found {level!r}.")
+    if n_boot < 100:
+        raise ValueError(f"n_boot must be at least 100 for the ends of an interval; found {n_boot!r}.")
+    if min_cells < 2:
+        raise ValueError(f"min_cells must be at least 2: one cell has no spread; found {min_cells!r}.")
+
+
+def _columns(features: Sequence[str] | None, known: list[str], target: str) -> list[int]:
+    """Return the positions of features."""
+    if features is None:
+        return list(range(len(known)))
+    place = {name: i for i, name in enumerate(known)}
+    missing = [name for name in features if name not in place]
+    if missing:
+        hint = did_you_mean(missing[0], known)
+        raise UnknownNameError(
+            f"features {missing[:5]} are not among the {len(known)} features imputed of {target!r}.{hint}"
+        )
+    return [place[name] for name in features]
+
+
+def _check_control(control: str, names: list[str], codes: IntArray, modality: str) -> None:
+    position_of(control, names)
+    if not (codes == names.index(str(control))).any():
+        present = [names[code] for code in np.unique(codes[codes >= 0])]
+        raise ValueError(
+            f"control={control!r}: no cell of {modality!r} has this label, so that nothing is known to subtract from its effects. "
+            f"Its labels: {', '.join(present[:10])}{', ...' if len(present) > 10 else ''}."
+        )
+
+
+def _warn_few(table: pd.DataFrame, min_cells: int) -> None:
+    for side in SIDES:
+        n = table.groupby("label", observed=True)[f"n_{side}"].first()
+        few = n[(n > 0) & (n < min_cells)]
+        if len(few):
+            shown = ", ".join(f"{name} ({count})" for name, count in few.head(8).items())
+            warnings.warn(
+                f"no interval for {len(few)} {side} label(s) with fewer than min_cells={min_cells} cells: {shown}"
+                f"{', ...' if len(few) > 8 else ''}. A bootstrap of so few cells says too little.",
+                UserWarning,
+                stacklevel=3,
+            )
