@@ -7,6 +7,10 @@ be said about it; :func:`select` chooses an aligner where there is no truth.
 from scgroove.benchmark._builtin import SPECS, builtin
 from scgroove.benchmark._compare import SignedRank, compare, holm, signed_rank
 from scgroove.benchmark._evaluate import METRIC_NAMES
+from scgroove.benchmark._labels_out import LABELS_OUT_METRICS, leave_labels_out
+from scgroove.benchmark._labels_out_methods import DEFAULT_METHODS as IMPUTATION_METHODS
+from scgroove.benchmark._labels_out_methods import IMPUTATIONS, ImputationSpec
+from scgroove.benchmark._labels_out_summary import summarise_labels
 from scgroove.benchmark._ranks import Ranks, critical_difference, ranks
 from scgroove.benchmark._results import CannotWriteError, ResultsError, ResultsWarning, about, read
 from scgroove.benchmark._runner import Progress, run
@@ -27,6 +31,9 @@ __all__ = [
     "CANDIDATES",
     "DEFAULT_SCORE",
     "FACTORS",
+    "IMPUTATIONS",
+    "IMPUTATION_METHODS",
+    "LABELS_OUT_METRICS",
     "METRIC_NAMES",
     "SPECS",
     "TRUTH_FREE",
@@ -34,6 +41,7 @@ __all__ = [
     "CannotWriteError",
     "DataSpec",
     "Factor",
+    "ImputationSpec",
     "LearnerSpec",
     "Progress",
     "Ranks",
@@ -54,6 +62,7 @@ __all__ = [
     "gap_closed",
     "gap_shares",
     "holm",
+    "leave_labels_out",
     "ranks",
     "read",
     "run",
@@ -63,4 +72,5 @@ __all__ = [
     "sensitivity",
     "signed_rank",
     "summarise",
+    "summarise_labels",
 ]

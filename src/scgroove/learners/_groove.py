@@ -131,6 +131,11 @@ class GrooveLearner(Learner):
                 m: np.asarray(self.model_.get_latent_representation(_values(mdata.mod[m]), m)) for m in names
             }
 
+    def translate(self, mdata: MuData, source: str, target: str) -> FloatArray:
+        """Return expected values of the target for the source cells of a MuData, (n_source, d_target), after :meth:`fit`."""
+        with quiet():
+            return np.asarray(self.model_.translate(source, target, _values(mdata.mod[source])))
+
 
 @LEARNERS.register("groove_mlp")
 @dataclass
