@@ -1,0 +1,249 @@
+"""tl.impute by neighbours, regression and several models; what it says of its errors; what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+
+import scgroove as sg
+from scgroove import imputers
+from scgroove.aligners import TooLargeError
+
+Screen = Callable[..., mudata.MuData]
+State = Callable[[mudata.MuData], dict[str, Any]]
+
+
+class Fixed:
+    """Stands for a trained model that returns fixed values."""
+
+    def __init__(self, values: np.ndarray, **others: Any) -> None:
+        self.values = values
+        self.__dict__.update(others)
+
+    def translate(self, source: str, target: str, mdata: Any = None) -> np.ndarray:
+        return self.values
+
+
+def codes(mdata: mudata.MuData) -> tuple[np.ndarray, np.ndarray]:
+    names = sorted({*mdata["rna"].obs["label"], *mdata["protein"].obs["label"]})
+    return tuple(np.array([names.index(v) for v in mdata[m].obs["label"]]) for m in ("rna", "protein"))  # type: ignore[return-value]
+
+
+# ------------------------------------------------------------------------------------------------------ neighbours
+
+
+def test_knn_has_neighbours_of_its_label(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.impute(mdata, "rna", "protein", method="knn", n_neighbors=5)
+    codes_x, codes_y = codes(mdata)
+    expected = imputers.knn(
+        mdata["rna"].obsm["X_groove"],
+        mdata["protein"].obsm["X_groove"],
+        mdata["protein"].X,
+        n_neighbors=5,
+        codes_x=codes_x,
+        codes_y=codes_y,
+    )
+    np.testing.assert_allclose(mdata["rna"].obsm["imputed_protein"], expected.values)
+    assert not mdata["rna"].obs["imputed_protein_extrapolated"].any()
+    made = mdata["rna"].uns["imputed_protein"]
+    assert (made["method"], made["n_neighbors"]) == ("knn", 5)
+
+
+def test_knn_of_labels_never_measured_is_flagged_and_less_sure(screen: Screen) -> None:
+    whole = screen(n_cells_per_label=30)
+    hidden = (whole["protein"].obs["label"] == "g03").to_numpy()
+    mdata = mudata.MuData({"rna": whole["rna"].copy(), "protein": whole["protein"][~hidden].copy()})
+    sg.tl.impute(mdata, "rna", "protein", method="knn")
+    flagged = mdata["rna"].obs["imputed_protein_extrapolated"]
+    unseen = mdata["rna"].obs["label"] == "g03"
+    assert flagged[unseen].all()
+    assert not flagged[~unseen].any()
+    sd = sg.get.imputed_sd(mdata, "rna", "protein")
+    assert (sd[unseen.to_numpy()].mean() > sd[~unseen.to_numpy()].mean()).mean() > 0.8
+
+
+# ------------------------------------------------------------------------------------------------------ regression
+
+
+def test_regression_writes_what_networks_predict(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.align(mdata, "rna", "protein")
+    options = {"n_models": 2, "max_epochs": 3, "hidden": (8,)}
+    for _ in range(2):
+        sg.tl.impute(mdata, "rna", "protein", method="regression", regression=options, seed=4)
+        first = mdata["rna"].obsm.get("first", mdata["rna"].obsm["imputed_protein"])
+        mdata["rna"].obsm["first"] = first
+    np.testing.assert_array_equal(mdata["rna"].obsm["first"], mdata["rna"].obsm["imputed_protein"])
+    made = mdata["rna"].uns["imputed_protein"]
+    assert made["coupling"] == "coupling_rna_protein"
+    assert made["validation_loss"] > 0
+    sg.tl.impute(mdata, "rna", "protein", method="regression", regression=options, use_rep="X_groove", seed=4)
+    assert not np.array_equal(mdata["rna"].obsm["first"], mdata["rna"].obsm["imputed_protein"])
+
+
+def test_regression_of_counts_is_not_negative(screen: Screen) -> None:
+    mdata = screen(counts=("protein",))
+    sg.tl.align(mdata, "rna", "protein")
+    sg.tl.impute(mdata, "rna", "protein", method="regression", regression={"n_models": 1, "max_epochs": 30})
+    assert mdata["rna"].obsm["imputed_protein"].min() >= 0
+    low, high = sg.get.imputed_interval(mdata, "rna", "protein")
+    assert low.to_numpy().min() >= 0
+    assert (high.to_numpy() >= low.to_numpy()).all()
+
+
+# --------------------------------------------------------------------------------------------------------- several
+
+
+def test_models_that_disagree_are_less_sure(screen: Screen) -> None:
+    mdata = screen()
+    values = mdata["protein"].X[:48].copy()
+    sg.tl.impute(mdata, "rna", "protein", model=[Fixed(values), Fixed(values)])
+    agreed = sg.get.imputed_sd(mdata, "rna", "protein")
+    sg.tl.impute(mdata, "rna", "protein", model=[Fixed(values + 1), Fixed(values - 1)])
+    np.testing.assert_allclose(mdata["rna"].obsm["imputed_protein"], values, atol=1e-6)
+    apart = sg.get.imputed_sd(mdata, "rna", "protein")
+    np.testing.assert_allclose(apart**2, agreed**2 + 2.0, rtol=1e-4)  # the variance of +1 and -1
+    assert mdata["rna"].uns["imputed_protein"]["n_models"] == 2
+
+
+def test_model_that_holds_its_data_tells_how_sure_it_is_of_a_query(screen: Screen) -> None:
+    mdata = screen()
+    query = mudata.MuData({"rna": mdata["rna"][:5].copy()})
+    names = mdata["protein"].var_names.to_numpy()
+    model = Fixed(np.zeros((5, 7)), adata=mdata, get_var_names=lambda: {"protein": names})
+    sg.tl.impute(query, "rna", "protein", model=model)
+    assert sg.get.imputed_sd(query, "rna", "protein").shape == (5, 7)
+    assert sg.get.imputed(query, "rna", "protein").columns.tolist() == names.tolist()
+    sg.tl.impute(
+        query, "rna", "protein", model=Fixed(np.zeros((5, 7)), get_var_names=lambda: {"protein": names})
+    )
+    assert "imputed_protein_sd" not in query["rna"].obsm, "that of an earlier call is gone"
+    with pytest.raises(ValueError, match=r"imputed without uncertainty.*uncertainty=True"):
+        sg.get.imputed_sd(query, "rna", "protein")
+
+
+# ---------------------------------------------------------------------------------------------------------- shrink
+
+
+def test_shrink_gives_labels_their_measured_mean(screen: Screen) -> None:
+    mdata = screen()
+    rng = np.random.default_rng(0)
+    sg.tl.impute(mdata, "rna", "protein", model=Fixed(rng.normal(size=(48, 7))), shrink=0.5)
+    found = sg.get.imputed(mdata, "rna", "protein").groupby(mdata["rna"].obs["label"].astype(str)).mean()
+    measured = (
+        pd.DataFrame(mdata["protein"].X).groupby(mdata["protein"].obs["label"].astype(str).to_numpy()).mean()
+    )
+    np.testing.assert_allclose(found, measured, atol=1e-5)
+    assert mdata["rna"].uns["imputed_protein"]["shrink"] == 0.5
+
+
+# ----------------------------------------------------------------------------------------------------- uncertainty
+
+
+@pytest.mark.parametrize("method", ["knn", "barycentric", "emd"])
+@pytest.mark.parametrize("rho", [1.0, 0.5])
+def test_intervals_hold_as_often_as_they_say(rho: float, method: str) -> None:
+    """Half of the cells are measured in RNA, the other half in protein; the truth of the first half is held out."""
+    whole = sg.simulations.weakly_paired(
+        rho=rho, n_labels=8, n_cells_per_label=60, n_features=(40, 30), seed=5
+    )
+    a, b = whole["rna"].obs_names[::2], whole["rna"].obs_names[1::2]
+    mdata = mudata.MuData({"rna": whole["rna"][a].copy(), "protein": whole["protein"][b].copy()})
+    rng = np.random.default_rng(0)
+    for adata in mdata.mod.values():
+        adata.obsm["X_groove"] = adata.obsm["latent"] + 0.5 * rng.normal(size=adata.obsm["latent"].shape)
+    options: dict[str, Any] = {"method": "knn"}
+    if method != "knn":
+        sg.tl.align(mdata, "rna", "protein", method="emd" if method == "emd" else "eot")
+        options = {"method": "barycentric"}
+    sg.tl.impute(mdata, "rna", "protein", **options)
+    truth = whole["protein"][a].X
+    low, high = sg.get.imputed_interval(mdata, "rna", "protein", level=0.9)
+    assert 0.85 <= ((low <= truth) & (truth <= high)).to_numpy().mean() <= 0.95
+
+
+def test_level_out_of_range(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.impute(mdata, "rna", "protein", method="knn")
+    narrow, wide = (sg.get.imputed_interval(mdata, "rna", "protein", level=level) for level in (0.5, 0.9))
+    assert (narrow[0] >= wide[0]).all(axis=None)
+    assert (narrow[1] <= wide[1]).all(axis=None)
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"level must be above 0 and at most 0.99"):
+            sg.get.imputed_interval(mdata, "rna", "protein", level=level)
+
+
+def test_round_trip(screen: Screen, tmp_path: Path) -> None:
+    mdata = screen()
+    sg.tl.impute(mdata, "rna", "protein", method="knn")
+    mdata.write(tmp_path / "x.h5mu")
+    read = mudata.read_h5mu(tmp_path / "x.h5mu")
+    for one, other in zip(
+        sg.get.imputed_interval(mdata, "rna", "protein"),
+        sg.get.imputed_interval(read, "rna", "protein"),
+        strict=True,
+    ):
+        pd.testing.assert_frame_equal(one, other)
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "knn", "model": Fixed(np.zeros(1))}, r"model only goes with method='decoder'"),
+        (
+            {"method": "knn", "coupling_key": "c"},
+            r"coupling_key only goes with method='barycentric' or 'regression'",
+        ),
+        ({"method": "barycentric", "n_neighbors": 3}, r"n_neighbors only goes with method='knn'"),
+        ({"method": "knn", "use_rep": "X_grove"}, r"Did you mean use_rep='X_groove'"),
+        ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be a whole number, 1 or more"),
+        ({"method": "regression", "regression": {"hiden": ()}}, r"no option 'hiden'.*Did you mean 'hidden'"),
+        ({"method": "regression"}, r"scgroove.tl.align"),
+        ({"method": "nearest"}, r"imputation method"),
+        ({"method": "knn", "label_key": "guide"}, r"guide"),
+        ({"method": "knn", "shrink": 2.0}, r"shrink must be a number"),
+        ({"model": Fixed(np.zeros((48, 6)))}, r"shape \(48, 6\) for 48 cells"),
+        ({"model": Fixed(np.full((48, 7), np.nan))}, r"NaN or infinite values for 48 of 48"),
+    ],
+)
+def test_refused_calls_change_nothing(
+    screen: Screen, state: State, options: dict[str, Any], message: str
+) -> None:
+    mdata = screen()
+    before = state(mdata)
+    with pytest.raises((ValueError, KeyError), match=message):
+        sg.tl.impute(mdata, "rna", "protein", **options)
+    assert state(mdata) == before
+
+
+def test_memory_counts_the_uncertainty(screen: Screen) -> None:
+    mdata = screen()
+    needed = 4 * 48 * 7 / 1e9
+    with pytest.raises(TooLargeError, match="uncertainty=False takes half"):
+        sg.tl.impute(mdata, "rna", "protein", method="knn", max_memory_gb=1.5 * needed)
+    sg.tl.impute(mdata, "rna", "protein", method="knn", max_memory_gb=1.5 * needed, uncertainty=False)
+    assert "imputed_protein_sd" not in mdata["rna"].obsm
+
+
+def test_shrinking_needs_measured_cells(screen: Screen) -> None:
+    query = mudata.MuData({"rna": screen()["rna"].copy()})
+    model = Fixed(np.zeros((48, 2)), get_var_names=lambda: {"protein": np.array(["a", "b"])})
+    with pytest.raises(ValueError, match=r"shrink=0.5 draws values.*no measured cell of 'protein'"):
+        sg.tl.impute(query, "rna", "protein", model=model, shrink=0.5)
+
+
+def test_modality_that_the_model_does_not_know(screen: Screen) -> None:
+    query = mudata.MuData({"rna": screen()["rna"].copy()})
+    model = Fixed(np.zeros((48, 2)), modalities=["rna", "protein"])
+    with pytest.raises(ValueError, match=r"does not know the modality 'protien'.*Did you mean 'protein'"):
+        sg.tl.impute(query, "rna", "protien", model=model)
