@@ -5,15 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from scgroove._labels import members
 from scgroove._registry import did_you_mean
-from scgroove._types import Float64Array, IntArray
-from scgroove.benchmark._labels_out_methods import DEFAULT_METHODS, Fold, ImputationSpec, predicted_effects
+from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove.benchmark._labels_out_methods import (
+    DEFAULT_METHODS,
+    Fold,
+    ImputationSpec,
+    Part,
+    predicted_effects,
+)
 from scgroove.benchmark._results import ResultsWarning
 from scgroove.learners._screen import Features, Screen
 from scgroove.metrics._effects import TOP_K, _pearson, _same_sign
@@ -180,14 +186,15 @@ def _scores(predicted: Float64Array, measured: Float64Array) -> dict[str, Float6
 class _Screened:
     """A screen of which labels can be hidden."""
 
-    screen: Screen
+    parts: Mapping[str, Part]
     source: str
     target: str
     names: list[str]
     codes: Mapping[str, IntArray]
     control: int | None
     candidates: IntArray
-    y: Any
+    x: FloatArray
+    y: FloatArray
 
     @classmethod
     def read(
@@ -230,8 +237,13 @@ class _Screened:
                 f"cells or more in both {source!r} and {target!r}{', the control aside' if own is not None else ''}. Lower "
                 f"min_cells_per_label, or use a screen with more shared labels."
             )
-        y = Features.fit(mdata.mod[target], target)(mdata.mod[target])
-        return cls(screen, source, target, names, codes, own, candidates, y)
+        standard = {m: Features.fit(mdata.mod[m], m)(mdata.mod[m]) for m in (source, target)}
+        parts = {}
+        for m in screen.modalities:
+            adata = mdata.mod[m]
+            values = standard[target] if m == target else adata.X
+            parts[m] = Part(values, adata.obs_names, adata.var_names, screen.labels[m])
+        return cls(parts, source, target, names, codes, own, candidates, standard[source], standard[target])
 
     def folds(self, n_folds: int, seed: int) -> Iterator[Fold]:
         """Yield the parts, in each of which some labels are hidden."""
@@ -243,12 +255,13 @@ class _Screened:
         shuffled = np.random.default_rng(seed).permutation(self.candidates)
         for number, hidden in enumerate(np.array_split(shuffled, n_folds)):
             yield Fold(
-                screen=self.screen,
+                parts=self.parts,
                 source=self.source,
                 target=self.target,
                 names=self.names,
                 codes_x=self.codes[self.source],
                 codes_all=self.codes[self.target],
+                x=self.x,
                 y_all=self.y,
                 hidden=np.sort(hidden),
                 control=self.control,

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import anndata
 import mudata
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from scgroove import imputers, learners
-from scgroove._labels import as_objects
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners import UniformCoupling, entropic_map
 from scgroove.benchmark._spec import AlignerSpec, LearnerSpec
 from scgroove.imputers import CouplingRegression
-from scgroove.learners._screen import Features, Screen
 from scgroove.metrics._values import label_sums
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from mudata import MuData
 
 LABEL: Final = "label"
@@ -102,21 +102,50 @@ class ImputationSpec:
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """What learning needs of a modality, in a form that goes to other processes.
+
+    Attributes
+    ----------
+    values
+        (n, d), dense or sparse.
+    cells, features
+        Names, (n,) and (d,).
+    labels
+        (n,) strings, None where there is none.
+    """
+
+    values: Any
+    cells: pd.Index
+    features: pd.Index
+    labels: npt.NDArray[Any]
+
+    def take(self, rows: IntArray) -> Self:
+        """Return some cells."""
+        return replace(self, values=self.values[rows], cells=self.cells[rows], labels=self.labels[rows])
+
+    def as_anndata(self) -> AnnData:
+        """Return values and labels as an AnnData."""
+        obs = pd.DataFrame({LABEL: pd.Categorical(self.labels)}, index=self.cells)
+        return anndata.AnnData(self.values, obs=obs, var=pd.DataFrame(index=self.features))
+
+
+@dataclass(frozen=True, eq=False)
 class Fold:
     """A screen in which some labels of the target are hidden.
 
     Attributes
     ----------
-    screen
-        All of it.
+    parts
+        All modalities; of the target the standardised features.
     source, target
-        Modalities.
+        Names of modalities.
     names
         Vocabulary of the labels.
     codes_x, codes_all
         Label of each source cell and of each target cell, hidden ones included; -1 for none.
-    y_all
-        Standardised features of all target cells, (n_target, f).
+    x, y_all
+        Standardised features of all source cells, (n_source, d), and target cells, (n_target, f).
     hidden
         Codes of the hidden labels, sorted.
     control
@@ -125,12 +154,13 @@ class Fold:
         Of the fold.
     """
 
-    screen: Screen
+    parts: Mapping[str, Part]
     source: str
     target: str
     names: list[str]
     codes_x: IntArray
     codes_all: IntArray
+    x: FloatArray
     y_all: FloatArray
     hidden: IntArray
     control: int | None
@@ -158,24 +188,14 @@ class Fold:
         return np.intersect1d(self.codes_x[self.codes_x >= 0], self.codes_y[self.codes_y >= 0])
 
     @cached_property
-    def x(self) -> FloatArray:
-        """Standardised features of the source cells."""
-        adata = self.screen.mdata.mod[self.source]
-        return Features.fit(adata, self.source)(adata)
-
-    @cached_property
     def mdata(self) -> MuData:
         """What methods may see: values and labels of all modalities, hidden labels of the target left out."""
-        options = getattr(mudata, "set_options", None)
-        parts = {}
-        for m in self.screen.modalities:
-            adata, rows = self.screen.mdata.mod[m], slice(None) if m != self.target else self.seen
-            obs = pd.DataFrame(index=adata.obs_names[rows])
-            obs[LABEL] = pd.Categorical(as_objects(self.screen.labels[m])[rows])
-            values = self.y if m == self.target else adata.X
-            parts[m] = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=adata.var_names))
+        options = getattr(
+            mudata, "set_options", None
+        )  # before 0.4, mudata copied columns up unless told not to
+        seen = {m: part.take(self.seen) if m == self.target else part for m, part in self.parts.items()}
         with options(pull_on_update=False) if options else nullcontext():
-            return mudata.MuData(parts)
+            return mudata.MuData({m: part.as_anndata() for m, part in seen.items()})
 
     def measured_effects(self) -> Float64Array:
         """Return the measured effects of the hidden labels, (hidden, f)."""
