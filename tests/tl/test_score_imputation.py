@@ -88,6 +88,43 @@ def test_without_pairs_labels_are_scored(screen: Screen) -> None:
     assert "partner" in mdata.uns["imputation_rna_protein"]["skipped"]["r2"]
 
 
+def test_scores_of_features_over_cells_and_over_labels(screen: Screen) -> None:
+    mdata = screen()
+    values = truth(mdata) + np.random.default_rng(0).normal(size=(48, 7))
+    scores = sg.tl.score_imputation(imputed(mdata, values), "rna", "protein").set_index("metric")
+    table = mdata.uns["imputation_rna_protein"]["features"]
+    assert table["feature"].tolist() == list(mdata["protein"].var_names)
+    assert (table["n"] == 48).all()
+    assert (table["n_labels"] == 4).all()
+    by_hand = [np.corrcoef(values[:, j], truth(mdata)[:, j])[0, 1] for j in range(7)]
+    np.testing.assert_allclose(table["pearson"], by_hand, rtol=1e-5)
+    row = scores.loc["pearson_per_feature"]
+    np.testing.assert_allclose(
+        table[["pearson", "label_mean"]].mean(), row[["value", "label_mean"]].astype(float)
+    )
+    means = [
+        pd.DataFrame(v).groupby(mdata["rna"].obs["label"].to_numpy()).mean() for v in (values, truth(mdata))
+    ]
+    np.testing.assert_allclose(table["pearson_of_labels"], means[0].corrwith(means[1]), rtol=1e-5)
+
+
+def test_scores_of_features_without_pairs_or_with_few_labels(screen: Screen) -> None:
+    mdata = imputed(screen(), np.random.default_rng(0).normal(size=(48, 7)))
+    del mdata["rna"].obs["pair_id"]
+    mdata["rna"].obs_names = [f"cell{i}" for i in range(48)]
+    sg.tl.score_imputation(mdata, "rna", "protein")
+    table = mdata.uns["imputation_rna_protein"]["features"]
+    assert table[["pearson", "label_mean"]].isna().all(axis=None)
+    assert (table["n"] == 0).all()
+    assert table["pearson_of_labels"].notna().all()
+    labels = mdata["protein"].obs["label"].astype(str)
+    mdata["protein"].obs["label"] = labels.where(labels.isin(["g00", "g01"]), "elsewhere").to_numpy()
+    sg.tl.score_imputation(mdata, "rna", "protein", control="g00")
+    table = mdata.uns["imputation_rna_protein"]["features"]
+    assert (table["n_labels"] == 2).all()
+    assert table["pearson_of_labels"].isna().all(), "two means are always correlated"
+
+
 def test_round_trip(screen: Screen, tmp_path: Path) -> None:
     mdata = imputed(screen(), np.zeros((48, 7)))
     table = sg.tl.score_imputation(mdata, "rna", "protein", key_added="mine")
@@ -96,7 +133,8 @@ def test_round_trip(screen: Screen, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         read["scores"].reset_index(drop=True), table, check_dtype=False, check_index_type=False
     )
-    assert set(read) == {"scores", "calibration", "skipped"}
+    assert set(read) == {"scores", "features", "calibration", "skipped"}
+    assert read["features"]["feature"].tolist() == list(mdata["protein"].var_names)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
 from scgroove.get._inputs import PerModality, check_pair, labels_of_modality
 from scgroove.metrics._values import dense, steps
+from scgroove.tl._feature_scores import feature_scores
 from scgroove.tl._score import true_partners
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ def score_imputation(
         following fields:
 
         ``mdata.uns[key_added]``
-            ``scores``: the same table; ``calibration``: coverage at every level, with ``uncertainty`` and known pairs;
+            ``scores``: the same table; ``features``: one row a feature, with ``pearson`` over the cells with a known pair,
+            ``label_mean`` (what that baseline has) and ``n``, and ``pearson_of_labels`` over the means of the labels in both
+            modalities and ``n_labels``; ``calibration``: coverage at every level, with ``uncertainty`` and known pairs;
             ``skipped``: the reason for each score that was left out.
 
     Raises
@@ -113,7 +116,7 @@ def score_imputation(
 
     See Also
     --------
-    scgroove.pl.calibration, scgroove.benchmark.leave_labels_out
+    scgroove.pl.imputation_scores, scgroove.pl.calibration, scgroove.benchmark.leave_labels_out
 
     References
     ----------
@@ -124,7 +127,8 @@ def score_imputation(
     >>> scgroove.tl.score_imputation(mdata, "rna", "prot", control="control")  # doctest: +SKIP
     """
     check_pair(mdata, source, target)
-    predicted = get.imputed(mdata, source, target, key).to_numpy()
+    imputed = get.imputed(mdata, source, target, key)
+    predicted = imputed.to_numpy()
     measured = get.measured(mdata, source, target, key, layer=layer)
     labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (source, target)]
     partner, why = _partners(mdata, source, target, pair_key)
@@ -146,7 +150,10 @@ def score_imputation(
         {} if partner is None else _baselines(known, [one.name for one in found if one.name in OF_CELLS])
     )
     rows = [_row(one, baselines) for one in found]
-    result: dict[str, Any] = {"skipped": dict(found.skipped)}
+    result: dict[str, Any] = {
+        "features": feature_scores(list(imputed.columns), predicted, measured, labels, partner),
+        "skipped": dict(found.skipped),
+    }
     if partner is not None and _keys.imputed_sd(key or _keys.imputed(target)) in mdata.mod[source].obsm:
         table = _coverage(mdata, source, target, key, measured, partner)
         rows += [_coverage_row(one) for one in table.to_dict("records") if one["level"] in (0.5, 0.9)]
