@@ -152,6 +152,14 @@ def test_nothing_overlaps_and_the_legend_names_the_labels():
     assert "4 of 4 features of protein, imputed for rna cells; each point a label" in fig.get_suptitle()
 
 
+def test_colours_that_scanpy_keeps_are_used():
+    mdata = screen()
+    mdata["protein"].uns["label_colors"] = ["#111111", "#222222", "#333333", "#444444"]
+    ax = imputed_vs_measured(mdata, "rna", "protein", colors={"b": "#555555"})[0]
+    points = [to_hex(container[0].get_color()) for container in ax.containers]
+    assert points == ["#111111", "#555555", "#333333", "#444444"]
+
+
 def test_saved_file_and_axes_of_the_caller(tmp_path):
     _, axes = plt.subplots(1, 3)
     returned = imputed_vs_measured(screen(), "rna", "protein", ax=axes, save=tmp_path / "imputed.png")

@@ -163,6 +163,62 @@ def test_one_column_a_modality_and_colours_of_the_caller():
     assert "#123456" in points(ax)[1]
 
 
+def test_colours_that_scanpy_keeps_are_used():
+    mdata = picture(["a", "b"] * 5, ["b", "c"] * 5)
+    mdata["rna"].uns["label_colors"] = np.array(["#111111", "#222222"])
+    mdata["protein"].uns["label_colors"] = ["#333333", "#444444"]
+    (ax,) = latent(mdata, panels=["label"])
+    assert set(points(ax)[1]) == {"#111111", "#222222", "#444444"}, "the first modality comes first"
+    (ax,) = latent(mdata, panels=["label"], colors={"a": "#555555"})
+    assert set(points(ax)[1]) == {"#555555", "#222222", "#444444"}, "what is asked for comes before"
+
+
+@pytest.mark.parametrize("kept", [["#111111"], ["no colour", "#222222"], "#111111"])
+def test_colours_that_do_not_fit_the_categories_are_left_aside(kept):
+    mdata = picture(["a", "b"] * 5, ["a", "b"] * 5)
+    mdata["rna"].uns["label_colors"] = kept
+    assert "#111111" not in points(latent(mdata, panels=["label"])[0])[1]
+
+
+def test_a_column_of_numbers_has_a_colour_bar():
+    mdata = picture(["a", "b"] * 10, ["a", "b"] * 10)
+    mdata["rna"].obs["efficacy"] = np.r_[np.nan, np.linspace(0, 1, 19)]
+    (ax,) = latent(mdata, panels=["efficacy"])
+    assert ax.get_title(loc="left") == "by efficacy"
+    assert ax.get_legend() is None
+    grey, colored = ax.collections
+    assert len(grey.get_offsets()) == 21, "cells without a number, and the modality without the column"
+    assert to_hex(grey.get_facecolors()[0]) == "#cfcfcf"
+    np.testing.assert_allclose(np.sort(colored.get_array()), np.linspace(0, 1, 19))
+    (bar,) = ax.child_axes
+    assert bar.get_xlabel() == "efficacy; grey: no value"
+
+
+def test_a_colour_bar_and_legends_stay_within_the_figure():
+    labels = [f"a perturbation of some length {i}" for i in range(3)]
+    mdata = picture(labels * 8, labels * 8)
+    for m in mdata.mod:
+        mdata[m].obs["efficacy"] = np.linspace(0, 1, 24)
+    fig = latent(mdata, panels=["efficacy", "label"], return_fig=True)
+    fig.draw_without_rendering()
+    width = fig.canvas.get_width_height()[0]
+    bar = fig.axes[0].child_axes[0].get_tightbbox()
+    assert bar.x0 >= 0
+    assert bar.y0 >= 0
+    assert bar.x1 <= width
+    assert not bar.overlaps(fig.axes[0].get_window_extent())
+    assert not bar.overlaps(fig.axes[1].get_legend().get_window_extent())
+
+
+def test_a_column_of_text_has_a_legend():
+    mdata = picture(["a", "b"] * 3, ["a", "b"] * 3)
+    mdata["rna"].obs["lane"] = pd.Categorical(["L10", "L2", None] * 2)
+    mdata["rna"].uns["lane_colors"] = ["#101010", "#020202"]
+    (ax,) = latent(mdata, panels=["lane"])
+    assert legend(ax) == ["L2", "L10", "no value"]
+    assert set(points(ax)[1]) == {"#101010", "#020202", "#cfcfcf"}
+
+
 def test_saved_file_and_axes_of_the_caller(tmp_path):
     fig, axes = plt.subplots(1, 2)
     assert latent(picture(["a"] * 9, ["a"] * 9), ax=list(axes), save=tmp_path / "latent.png") == list(axes)
@@ -196,5 +252,9 @@ def test_other_errors_teach():
         latent(mdata, "labels")
     with pytest.raises(ValueError, match="label_key names no column for modality 'protein'"):
         latent(mdata, {"rna": "label"})
-    with pytest.raises(ValueError, match="no panel 'batch': choose among 'modality', 'label'"):
+    with pytest.raises(
+        ValueError, match=r"no panel 'batch': choose among 'modality', 'label'.*a column of mod"
+    ):
         latent(mdata, panels=["batch"])
+    with pytest.raises(ValueError, match=r"no panel 'labels'.*Did you mean 'label'"):
+        latent(mdata, panels=["labels"])

@@ -15,7 +15,14 @@ from scgroove import _keys
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import TRAIN, UNLABELLED, label_styles
-from scgroove.pl._read import LabelKey, check_modalities, labels_of, listed, natural_order
+from scgroove.pl._read import (
+    LabelKey,
+    check_modalities,
+    label_colors,
+    labels_of,
+    listed,
+    natural_order,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +102,7 @@ def imputed_vs_measured(
     unlabeled_category
         Label that stands for "no label".
     colors
-        Colours of some labels.
+        Colours of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any.
     ncols
         Panels in a row.
     ax
@@ -133,6 +140,7 @@ def imputed_vs_measured(
         shared: list[str] = []
     else:
         panels, shared = _label_panels(names, x, y, labels[target], labels[source])
+    colors = label_colors(mdata, (source, target), label_key, colors)
     of = f"{len(names)} of {imputed.shape[1]} features of {target}, imputed for {source} cells; each point a "
     with style():
         fig, axes = _axes(len(panels), ax, ncols, n_labels=len(shared))

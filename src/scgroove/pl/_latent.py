@@ -1,39 +1,85 @@
-"""The shared latent space in two dimensions, by modality and by label."""
+"""The shared latent space in two dimensions, by modality, by label, and by any column of the cells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scgroove import _keys
+from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import UNLABELLED, label_styles, modality_colors
-from scgroove.pl._read import LabelKey, check_modalities, label_status, labels_of, listed
+from scgroove.pl._palette import SEQUENTIAL, UNLABELLED, label_styles, modality_colors
+from scgroove.pl._read import (
+    LabelKey,
+    check_modalities,
+    column_of,
+    label_colors,
+    label_status,
+    labels_of,
+    listed,
+    natural_order,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
 _PANELS = ("modality", "label", "shared", "exclusive")
+_TITLES = {
+    "modality": "by modality",
+    "label": "by label",
+    "shared": "shared labels",
+    "exclusive": "labels of one modality only",
+}
 _SIDE = 2.9
 _ROW, _LETTER = 0.145, 0.058  # inches that a line and a letter of a legend take
-_LONGEST = 19
+_BAR = 0.55  # inches that a colour bar and its numbers take
+_LONGEST = 18
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """All cells that are drawn, in drawing order."""
+    """All cells that are drawn, in drawing order.
 
-    xy: np.ndarray[Any, Any]
-    modality: np.ndarray[Any, Any]
-    label: np.ndarray[Any, Any]
+    ``columns`` holds further columns of the cells, by name; ``colors`` the colours that are known of their values, and under
+    ``"label"`` those of labels.
+    """
+
+    xy: Array
+    modality: Array
+    label: Array
     modalities: tuple[str, ...]
     status: dict[str, str]
+    columns: dict[str, Array] = field(default_factory=dict)
+    colors: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def is_numeric(self, panel: str) -> bool:
+        """Whether a panel shows numbers."""
+        return panel in self.columns and self.columns[panel].dtype.kind == "f"
+
+    def values(self, panel: str) -> Array:
+        """What a panel tells of each cell: its label, or its value in a column."""
+        return self.columns.get(panel, self.label)
+
+    def names(self, panel: str) -> list[str]:
+        """Values that a panel tells apart; of labels, shared ones first, exclusive ones by modality."""
+        if panel in self.columns:
+            return natural_order(value for value in self.columns[panel] if value is not None)
+        shared = [label for label, where in self.status.items() if where == "shared"]
+        exclusive = sorted(
+            (la for la, where in self.status.items() if where != "shared"), key=lambda la: self.status[la]
+        )
+        return {"shared": shared, "exclusive": exclusive, "label": [*shared, *exclusive]}[panel]
+
+    def styles(self, panel: str) -> dict[str, tuple[str, str]]:
+        """Colour and marker of each of them."""
+        return label_styles(self.names(panel), self.colors.get(panel if panel in self.columns else "label"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +108,7 @@ def latent(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Plotted:
-    """Plot the joint UMAP of all modalities, by modality and by label side by side.
+    """Plot the joint UMAP of all modalities, by modality, by label and by any column of the cells, side by side.
 
     Reads what :func:`scgroove.tl.umap` wrote. A good alignment mixes the modalities (left) and keeps labels
     apart (right). Cells are drawn in random order, so that no modality hides another, and cells without a
@@ -82,11 +128,14 @@ def latent(
     unlabeled_category
         Label that stands for "no label".
     panels
-        What to draw, among ``"modality"``, ``"label"``, ``"shared"`` (labels of two modalities or more) and
-        ``"exclusive"`` (labels of one). By default the modality and the label, or the modality, the shared
-        and the exclusive labels where there are exclusive ones.
+        What to draw: ``"modality"``, ``"label"``, ``"shared"`` (labels of two modalities or more),
+        ``"exclusive"`` (labels of one), and columns of ``mod[m].obs``: numbers, such as the efficacy of a
+        perturbation in each cell, with a colour bar, and text with a legend. Cells of modalities without the
+        column are grey. By default the modality and the label, or the modality, the shared and the exclusive
+        labels where there are exclusive ones.
     colors
-        Colours of some labels.
+        Colours of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any. Columns of
+        text have theirs there too.
     max_legend
         Labels named in a legend; where there are more, the ones with most cells are.
     point_size
@@ -109,42 +158,78 @@ def latent(
     Raises
     ------
     ValueError
-        If there is no UMAP (the message holds the call that makes it), no such modality, label or panel.
+        If there is no UMAP (the message holds the call that makes it), no such modality, label, panel or column.
+
+    Examples
+    --------
+    >>> scgroove.pl.latent(mdata, "label", panels=["modality", "label", "efficacy"])  # doctest: +SKIP
     """
-    cells = _gather(mdata, label_key, modalities, use_rep, unlabeled_category, seed)
-    names = _panels(panels, cells.status)
-    legends = {name: _legend_entries(name, cells, colors, max_legend) for name in names}
-    height = _SIDE + 0.75 + max(_legend_height(entries) for entries in legends.values())
+    chosen = _chosen(mdata, modalities, use_rep)
+    columns = _columns(mdata, panels or (), chosen)
+    cells = _gather(mdata, label_key, chosen, use_rep, unlabeled_category, columns, colors, seed)
+    names = list(panels) if panels is not None else _default_panels(cells.status)
+    legends = {name: _legend_entries(name, cells, max_legend) for name in names}
+    below = [_BAR if cells.is_numeric(name) else _legend_height(legends[name]) for name in names]
+    height = _SIDE + 0.75 + max(below)
     with style():
         fig, axes = panel_grid(
             len(names), ax, figsize=(_SIDE * len(names), height), ncols=len(names), what=", ".join(names)
         )
         size = point_size if point_size is not None else float(np.clip(30_000 / len(cells.xy), 1.5, 16))
         for panel, name in zip(axes, names, strict=True):
-            _draw(panel, name, cells, colors, size)
+            _draw(panel, name, cells, size)
             _draw_legend(panel, legends[name])
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _gather(
-    mdata: MuData,
-    label_key: LabelKey,
-    modalities: Sequence[str] | None,
-    use_rep: str,
-    unlabeled_category: str | None,
-    seed: int,
-) -> _Cells:
+def _chosen(mdata: MuData, modalities: Sequence[str] | None, use_rep: str) -> tuple[str, ...]:
+    """Modalities to draw; all of them have the UMAP."""
     key = _keys.umap(use_rep)
     with_umap = [m for m in mdata.mod if key in mdata.mod[m].obsm]
     chosen = tuple(modalities) if modalities is not None else tuple(with_umap)
     check_modalities(mdata, chosen)
     _check_umap(mdata, chosen or tuple(mdata.mod), key, use_rep)
-    labels = {m: labels_of(mdata, m, label_key, unlabeled_category) for m in chosen}
-    xy = np.concatenate([np.asarray(mdata.mod[m].obsm[key], dtype=float)[:, :2] for m in chosen])
-    modality = np.concatenate([np.full(mdata.mod[m].n_obs, m, dtype=object) for m in chosen])
+    return chosen
+
+
+def _columns(mdata: MuData, panels: Sequence[str], modalities: Sequence[str]) -> dict[str, Array]:
+    """Values of the columns of obs among the panels."""
+    known = list(dict.fromkeys(name for m in modalities for name in map(str, mdata.mod[m].obs.columns)))
+    names = [name for name in panels if name not in _PANELS]
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"There is no panel {name!r}: choose among {listed(_PANELS)}, or name a column of "
+                f"mod[...].obs: {listed(known)}.{did_you_mean(name, [*_PANELS, *known])}"
+            )
+    return {name: column_of(mdata, modalities, name) for name in names}
+
+
+def _gather(
+    mdata: MuData,
+    label_key: LabelKey,
+    modalities: tuple[str, ...],
+    use_rep: str,
+    unlabeled_category: str | None,
+    columns: Mapping[str, Array],
+    colors: Mapping[str, str] | None,
+    seed: int,
+) -> _Cells:
+    key = _keys.umap(use_rep)
+    labels = {m: labels_of(mdata, m, label_key, unlabeled_category) for m in modalities}
+    xy = np.concatenate([np.asarray(mdata.mod[m].obsm[key], dtype=float)[:, :2] for m in modalities])
+    modality = np.concatenate([np.full(mdata.mod[m].n_obs, m, dtype=object) for m in modalities])
     order = np.random.default_rng(seed).permutation(len(xy))
-    label = np.concatenate([labels[m] for m in chosen])
-    return _Cells(xy[order], modality[order], label[order], chosen, label_status(labels))
+    known = {name: label_colors(mdata, modalities, name) for name in columns}
+    return _Cells(
+        xy[order],
+        modality[order],
+        np.concatenate([labels[m] for m in modalities])[order],
+        modalities,
+        label_status(labels),
+        {name: values[order] for name, values in columns.items()},
+        {**known, "label": label_colors(mdata, modalities, label_key, colors)},
+    )
 
 
 def _check_umap(mdata: MuData, modalities: Sequence[str], key: str, use_rep: str) -> None:
@@ -161,44 +246,45 @@ def _check_umap(mdata: MuData, modalities: Sequence[str], key: str, use_rep: str
         )
 
 
-def _panels(panels: Sequence[str] | None, status: Mapping[str, str]) -> list[str]:
-    if panels is None:
-        kinds = {"shared" if where == "shared" else "exclusive" for where in status.values()}
-        return ["modality", "shared", "exclusive"] if len(kinds) == 2 else ["modality", "label"]
-    for name in panels:
-        if name not in _PANELS:
-            raise ValueError(f"There is no panel {name!r}: choose among {listed(_PANELS)}.")
-    return list(panels)
+def _default_panels(status: Mapping[str, str]) -> list[str]:
+    kinds = {"shared" if where == "shared" else "exclusive" for where in status.values()}
+    return ["modality", "shared", "exclusive"] if len(kinds) == 2 else ["modality", "label"]
 
 
-def _panel_labels(name: str, status: Mapping[str, str]) -> list[str]:
-    """Labels that a panel is about, shared ones first, exclusive ones by modality."""
-    shared = [label for label, where in status.items() if where == "shared"]
-    exclusive = sorted((la for la in status if status[la] != "shared"), key=lambda la: status[la])
-    return {"shared": shared, "exclusive": exclusive, "label": [*shared, *exclusive]}[name]
-
-
-def _draw(ax: Axes, name: str, cells: _Cells, colors: Mapping[str, str] | None, size: float) -> None:
+def _draw(ax: Axes, name: str, cells: _Cells, size: float) -> None:
     if name == "modality":
         palette = modality_colors(cells.modalities)
         _scatter(ax, cells.xy, [palette[m] for m in cells.modality], size)
-        ax.set_title("by modality", loc="left")
+    elif cells.is_numeric(name):
+        _scatter_numbers(ax, cells.xy, cells.values(name), name, size)
     else:
-        styles = label_styles(_panel_labels(name, cells.status), colors)
-        here = np.array([label in styles for label in cells.label], dtype=bool)
+        styles, values = cells.styles(name), cells.values(name)
+        here = np.array([value in styles for value in values], dtype=bool)
         _scatter(ax, cells.xy[~here], UNLABELLED, size * 0.7)
-        _scatter_labels(ax, cells.xy[here], cells.label[here], styles, size)
-        titles = {"label": "by label", "shared": "shared labels", "exclusive": "labels of one modality only"}
-        ax.set_title(titles[name], loc="left")
+        _scatter_labels(ax, cells.xy[here], values[here], styles, size)
+    ax.set_title(_TITLES.get(name, f"by {shorten(name, 30)}"), loc="left")
     ax.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
     ax.set_box_aspect(1)
     ax.set_anchor("N")
 
 
+def _scatter_numbers(ax: Axes, xy: Array, values: Array, name: str, size: float) -> None:
+    """Cells by a number, with a colour bar beneath; those without are grey and beneath the others."""
+    known = np.isfinite(values)
+    _scatter(ax, xy[~known], UNLABELLED, size * 0.7)
+    points = ax.scatter(
+        xy[known, 0], xy[known, 1], c=values[known], cmap=SEQUENTIAL, s=size, linewidths=0, rasterized=True
+    )
+    bar = ax.figure.colorbar(points, cax=ax.inset_axes((0.0, -0.15, 1.0, 0.035)), orientation="horizontal")
+    bar.set_label(shorten(name, 30) + ("" if known.all() else "; grey: no value"))
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.locator_params(nbins=5)
+
+
 def _scatter_labels(
     ax: Axes,
-    xy: np.ndarray[Any, Any],
-    labels: np.ndarray[Any, Any],
+    xy: Array,
+    labels: Array,
     styles: Mapping[str, tuple[str, str]],
     size: float,
 ) -> None:
@@ -209,41 +295,53 @@ def _scatter_labels(
         _scatter(ax, xy[mine], [styles[label][0] for label in labels[mine]], size, marker)
 
 
-def _scatter(ax: Axes, xy: np.ndarray[Any, Any], color: Any, size: float, marker: str = "o") -> None:
+def _scatter(ax: Axes, xy: Array, color: Any, size: float, marker: str = "o") -> None:
     if len(xy):
         ax.scatter(xy[:, 0], xy[:, 1], c=color, s=size, marker=marker, linewidths=0, rasterized=True)
 
 
-def _legend_entries(
-    name: str, cells: _Cells, colors: Mapping[str, str] | None, max_legend: int
-) -> list[_Entry]:
+def _legend_entries(name: str, cells: _Cells, max_legend: int) -> list[_Entry]:
+    if cells.is_numeric(name):
+        return []
     if name == "modality":
         palette = modality_colors(cells.modalities)
         return [
             _Entry(f"{shorten(m, _LONGEST)} ({np.sum(cells.modality == m):,} cells)", palette[m])
             for m in cells.modalities
         ]
-    labels = _panel_labels(name, cells.status)
-    named = _most_frequent(labels, cells.label, max_legend)
+    styles, values = cells.styles(name), cells.values(name)
+    named = _most_frequent(list(styles), values, max_legend)
+    headings = _headings(name, [label for label in styles if label in named], cells)
     entries: list[_Entry] = []
-    heading = ""
-    several = len({cells.status[label] for label in labels}) > 1 or name == "exclusive"
-    for label, (color, marker) in label_styles(labels, colors).items():
-        where = cells.status[label]
-        title = "shared" if where == "shared" else f"only in {shorten(where, _LONGEST - 8)}"
-        if label in named and title != heading and several:
-            heading = title
-            entries.append(_Entry(title))
+    for label, (color, marker) in styles.items():
+        if label in headings:
+            entries.append(_Entry(headings[label]))
         if label in named:
             entries.append(_Entry(shorten(label, _LONGEST), color, marker))
-    if len(named) < len(labels):
-        entries.append(_Entry(f"and {len(labels) - len(named)} more"))
-    if not set(cells.label) <= set(labels):
-        entries.append(_Entry("unlabelled" if name == "label" else "all other cells", UNLABELLED))
+    if len(named) < len(styles):
+        entries.append(_Entry(f"and {len(styles) - len(named)} more"))
+    if not set(values) <= set(styles):
+        rest = {"label": "unlabelled", "shared": "all other cells", "exclusive": "all other cells"}
+        entries.append(_Entry(rest.get(name, "no value"), UNLABELLED))
     return entries
 
 
-def _most_frequent(labels: Sequence[str], cell_labels: np.ndarray[Any, Any], n: int) -> set[str]:
+def _headings(name: str, labels: Sequence[str], cells: _Cells) -> dict[str, str]:
+    """Say who has the labels that follow, before the first of them, where that is not the same for all."""
+    if name in cells.columns:
+        return {}
+    first: dict[str, str] = {}
+    for label in labels:
+        first.setdefault(cells.status[label], label)
+    if len(first) < 2 and name != "exclusive":
+        return {}
+    return {
+        label: "shared" if where == "shared" else f"only in {shorten(where, _LONGEST - 8)}"
+        for where, label in first.items()
+    }
+
+
+def _most_frequent(labels: Sequence[str], cell_labels: Array, n: int) -> set[str]:
     if len(labels) <= n:
         return set(labels)
     counts = {label: int(np.sum(cell_labels == label)) for label in labels}
@@ -263,6 +361,8 @@ def _legend_height(entries: Sequence[_Entry]) -> float:
 
 
 def _draw_legend(ax: Axes, entries: Sequence[_Entry]) -> None:
+    if not entries:
+        return
     from matplotlib.lines import Line2D
 
     handles = [

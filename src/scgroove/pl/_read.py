@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from scgroove._registry import did_you_mean
 if TYPE_CHECKING:
     from mudata import MuData
 
-LabelKey = str | Mapping[str, str]
+LabelKey: TypeAlias = str | Mapping[str, str]
 
 
 def listed(items: Iterable[object], limit: int = 12) -> str:
@@ -24,6 +24,16 @@ def listed(items: Iterable[object], limit: int = 12) -> str:
     rest = len(names) - limit
     shown = ", ".join(names[:limit]) or "none"
     return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def stored(mdata: MuData, key: str, call: str) -> Any:
+    """Return what a verb wrote to ``mdata.uns``; a ValueError names the call that writes it."""
+    if key not in mdata.uns:
+        raise ValueError(
+            f"mdata.uns has no {key!r}; it has {listed(mdata.uns)}.{did_you_mean(key, list(mdata.uns))} "
+            f"Make it with scgroove.tl.{call}."
+        )
+    return mdata.uns[key]
 
 
 def check_modalities(mdata: MuData, modalities: Sequence[str]) -> None:
@@ -59,6 +69,51 @@ def labels_of(
         missing = missing | (labels == unlabeled_category)
     labels[missing] = None
     return labels
+
+
+def label_colors(
+    mdata: MuData, modalities: Iterable[str], label_key: LabelKey, asked: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Colours of labels: those asked for, then those in ``mod[m].uns["<label>_colors"]``, the first modality first.
+
+    As scanpy keeps them: one for each category, in order. Anything else there says nothing.
+    """
+    from matplotlib.colors import is_color_like
+
+    found = dict(asked or {})
+    for modality in modalities:
+        adata = mdata.mod[modality]
+        key = label_key if isinstance(label_key, str) else label_key.get(modality)
+        known = [str(color) for color in np.atleast_1d(adata.uns.get(f"{key}_colors", []))]
+        column = adata.obs.get(key)
+        if column is None or not isinstance(column.dtype, pd.CategoricalDtype):
+            continue
+        if len(known) >= len(column.cat.categories) and all(map(is_color_like, known)):
+            for label, color in zip(map(label_name, column.cat.categories), known, strict=False):
+                found.setdefault(label, color)
+    return found
+
+
+def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> np.ndarray[Any, Any]:
+    """Return a column of ``obs`` of several modalities, one after the other.
+
+    Numbers, NaN where a modality has no such column or no value; or text, None there.
+    """
+    parts = [mdata.mod[m].obs.get(name) for m in modalities]
+    present = [part for part in parts if part is not None]
+    if all(pd.api.types.is_numeric_dtype(p) and not pd.api.types.is_bool_dtype(p) for p in present):
+        return np.concatenate(
+            [
+                np.full(mdata.mod[m].n_obs, np.nan) if part is None else part.to_numpy(float, na_value=np.nan)
+                for m, part in zip(modalities, parts, strict=True)
+            ]
+        )
+    return np.concatenate(
+        [
+            np.full(mdata.mod[m].n_obs, None, dtype=object) if part is None else labels_of(mdata, m, name)
+            for m, part in zip(modalities, parts, strict=True)
+        ]
+    )
 
 
 def natural_order(labels: Iterable[str]) -> list[str]:
