@@ -3,7 +3,8 @@
     python benchmarks/real_screens.py FOLDER --out results-real        # FOLDER holds the .h5mu files
     python benchmarks/real_screens.py FOLDER --screens scgem_reprogramming --seeds 2
 
-A stopped run goes on where it stopped. ``--tables FOLDER`` writes those of the documentation. Seeds are those of learners: the cells are
+A stopped run goes on where it stopped. ``--tables FOLDER`` writes those of the documentation, in which screens that were not
+run this time keep their columns. Seeds are those of learners: the cells are
 always the same, so that intervals say how much a result depends on chance in training, not on the choice of cells.
 """
 
@@ -93,7 +94,25 @@ def main() -> None:
             "aligners": aligned(all_results),
         }
         for name, made in made_of.items():
-            (args.tables / f"{name}.md").write_text(as_markdown(made) + "\n", encoding="utf-8")
+            file = args.tables / f"{name}.md"
+            file.write_text(as_markdown(beside_earlier(made, file)) + "\n", encoding="utf-8")
+
+
+def beside_earlier(made: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Return a table with the columns of screens that were not run this time, as the file has them."""
+    if not file.exists():
+        return made
+    lines = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")]
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    head, rows = lines[0], [line + [""] * (len(lines[0]) - len(line)) for line in lines[2:]]
+    earlier = pd.DataFrame([row[1:] for row in rows], index=[row[0] for row in rows], columns=head[1:])
+    kept = earlier[[name for name in earlier if name not in made]]
+    both = made.join(kept, how="outer").fillna("")
+    columns = [name for name in SCREENS if name in both]
+    order = [*made.index, *(name for name in kept.index if name not in made.index)]
+    return both.loc[order, columns].rename_axis(made.index.name)
 
 
 def learners(screens: Mapping[str, pd.DataFrame], metric: str) -> pd.DataFrame:
