@@ -25,6 +25,8 @@ exclude_patterns = [
     "_build",
     "**.ipynb_checkpoints",
     "user_guide/claims/*",
+    "user_guide/imputation_tables/*",
+    "user_guide/labels_out_tables/*",
     "user_guide/real_tables/*",
     "user_guide/sensitivity_tables/*",
 ]  # tables that pages include
