@@ -3,12 +3,13 @@
 The public API, by layer:
 
 - :mod:`scgroove.model`: ``GROOVE``, the model
-- :mod:`scgroove.tl`: ``embed``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_matching``, ``umap``
+- :mod:`scgroove.tl`: ``embed``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_imputation``,
+  ``perturbation_effects``, ``score_matching``, ``umap``
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
 - :mod:`scgroove.learners`, :mod:`scgroove.benchmark`: methods to compare, and the comparison
 - :mod:`scgroove.simulations`: ``weakly_paired``, screens with known truth; :mod:`scgroove.datasets`: published ones
-- :mod:`scgroove.aligners`, :mod:`scgroove.metrics`, :mod:`scgroove.losses`: the numerics, on arrays and tensors
+- :mod:`scgroove.aligners`, :mod:`scgroove.imputers`, :mod:`scgroove.metrics`, :mod:`scgroove.losses`: the numerics, on arrays and tensors
 - :mod:`scgroove.data`, :mod:`scgroove.module`, :mod:`scgroove.train`: for developers
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         data,
         datasets,
         get,
+        imputers,
         learners,
         losses,
         metrics,
@@ -42,6 +44,7 @@ __all__ = [
     "data",
     "datasets",
     "get",
+    "imputers",
     "learners",
     "losses",
     "metrics",
