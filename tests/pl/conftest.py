@@ -1,8 +1,33 @@
-"""Results of a benchmark as a run would leave them: not every pair fits, some fail, ceilings know the truth."""
+"""Screens for figures, and results of a benchmark as a run would leave them: not every pair fits, some fail."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
+from mudata import MuData
+
+
+def make_space(rna_labels, protein_labels, spread=0.2, seed=0):
+    """Cells that lie near the place of their label in a shared space."""
+    rng = np.random.default_rng(seed)
+    places = {label: rng.normal(0, 3, 4) for label in sorted({*rna_labels, *protein_labels} - {None})}
+    parts = {}
+    for name, labels in (("rna", rna_labels), ("protein", protein_labels)):
+        z = np.stack([places.get(label, np.zeros(4)) for label in labels])
+        adata = AnnData(np.zeros((len(labels), 1), np.float32))
+        adata.obs_names = [f"{name}{i}" for i in range(len(labels))]
+        adata.var_names = [f"{name}_f"]
+        adata.obs["label"] = pd.Categorical(labels)
+        adata.obsm["X_groove"] = (z + rng.normal(0, spread, z.shape)).astype(np.float32)
+        parts[name] = adata
+    return MuData(parts)
+
+
+@pytest.fixture
+def space():
+    """Cells that lie near the place of their label in a shared space, of labels that are given."""
+    return make_space
+
 
 SKILL = {
     "groove": 0.80,

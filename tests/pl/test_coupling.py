@@ -5,31 +5,12 @@ from itertools import pairwise
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
-from anndata import AnnData
-from mudata import MuData
 
 from scgroove import tl
 from scgroove.pl import coupling_label_mass
 
 mpl.use("Agg")
-
-
-def space(rna_labels, protein_labels, spread=0.2, seed=0):
-    """Cells that lie near the place of their label in a shared space."""
-    rng = np.random.default_rng(seed)
-    places = {label: rng.normal(0, 3, 4) for label in sorted({*rna_labels, *protein_labels} - {None})}
-    parts = {}
-    for name, labels in (("rna", rna_labels), ("protein", protein_labels)):
-        z = np.stack([places.get(label, np.zeros(4)) for label in labels])
-        adata = AnnData(np.zeros((len(labels), 1), np.float32))
-        adata.obs_names = [f"{name}{i}" for i in range(len(labels))]
-        adata.var_names = [f"{name}_f"]
-        adata.obs["label"] = pd.Categorical(labels)
-        adata.obsm["X_groove"] = (z + rng.normal(0, spread, z.shape)).astype(np.float32)
-        parts[name] = adata
-    return MuData(parts)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +27,7 @@ def ticks(axis):
     return [text.get_text() for text in axis.get_ticklabels()]
 
 
-def test_a_labelled_coupling_is_the_identity_by_construction():
+def test_a_labelled_coupling_is_the_identity_by_construction(space):
     mdata = space(["a", "b", "x"] * 6, ["a", "b", "y"] * 4)
     tl.align(mdata, "rna", "protein")
     (ax,) = coupling_label_mass(mdata, "rna", "protein")
@@ -60,7 +41,7 @@ def test_a_labelled_coupling_is_the_identity_by_construction():
     assert [text.get_text() for text in ax.texts] == ["1.00", "", "", "1.00"]
 
 
-def test_a_coupling_without_labels_is_evidence():
+def test_a_coupling_without_labels_is_evidence(space):
     mdata = space(["a", "b", "x", None] * 6, ["b", "a", "y"] * 8)
     tl.align(mdata, "rna", "protein", labelled=False)
     (ax,) = coupling_label_mass(mdata, "rna", "protein")
@@ -72,7 +53,7 @@ def test_a_coupling_without_labels_is_evidence():
     assert "mass on the diagonal is evidence" in ax.get_title(loc="left")
 
 
-def test_shares_of_all_mass():
+def test_shares_of_all_mass(space):
     mdata = space(["a", "b"] * 6, ["a", "b"] * 4)
     tl.align(mdata, "rna", "protein", key_added="mine")
     (ax,) = coupling_label_mass(mdata, "rna", "protein", coupling_key="mine", normalize="none")
@@ -80,7 +61,7 @@ def test_shares_of_all_mass():
 
 
 @pytest.mark.parametrize(("n", "numbers"), [(12, 144), (13, 0)])
-def test_numbers_where_labels_are_few(n, numbers):
+def test_numbers_where_labels_are_few(space, n, numbers):
     labels = [f"g{i}" for i in range(n)] * 2
     mdata = space(labels, labels)
     tl.align(mdata, "rna", "protein")
@@ -90,7 +71,7 @@ def test_numbers_where_labels_are_few(n, numbers):
     assert len(ax.texts) == (0 if numbers else n * n)
 
 
-def test_many_long_labels_do_not_overlap():
+def test_many_long_labels_do_not_overlap(space):
     labels = [f"knock-out of gene number {i}" for i in range(100)]
     mdata = space(labels, labels)
     tl.align(mdata, "rna", "protein")
@@ -102,14 +83,14 @@ def test_many_long_labels_do_not_overlap():
     assert min(box.x0 for box in boxes) >= 0
 
 
-def test_a_label_that_means_none():
+def test_a_label_that_means_none(space):
     mdata = space(["a", "b", "?"] * 4, ["a", "b", "?"] * 4)
     tl.align(mdata, "rna", "protein", labelled=False)
     (ax,) = coupling_label_mass(mdata, "rna", "protein", unlabeled_category="?")
     assert ticks(ax.xaxis) == ["a", "b", "(unlabelled)"]
 
 
-def test_saved_file_and_axes_of_the_caller(tmp_path):
+def test_saved_file_and_axes_of_the_caller(space, tmp_path):
     mdata = space(["a", "b"] * 4, ["a", "b"] * 4)
     tl.align(mdata, "rna", "protein")
     fig, ax = plt.subplots()
@@ -118,7 +99,7 @@ def test_saved_file_and_axes_of_the_caller(tmp_path):
     assert coupling_label_mass(mdata, "rna", "protein", ax=plt.subplots()[1], return_fig=True) is not fig
 
 
-def test_errors_teach():
+def test_errors_teach(space):
     mdata = space(["a", "b"] * 4, ["a", "b"] * 4)
     with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"):
         coupling_label_mass(mdata, "rna", "protein")

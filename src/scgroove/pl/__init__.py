@@ -12,6 +12,8 @@ from scgroove.pl._benchmark_ranks import benchmark_critical_difference
 from scgroove.pl._benchmark_report import benchmark_report
 from scgroove.pl._benchmark_sensitivity import benchmark_sensitivity
 from scgroove.pl._coupling import coupling_label_mass
+from scgroove.pl._coupling_entropy import coupling_entropy
+from scgroove.pl._coupling_matches import coupling_top_matches
 from scgroove.pl._epsilon_scan import epsilon_scan
 from scgroove.pl._history import training_history
 from scgroove.pl._imputation import imputed_vs_measured
@@ -26,7 +28,9 @@ __all__ = [
     "benchmark_intervals",
     "benchmark_report",
     "benchmark_sensitivity",
+    "coupling_entropy",
     "coupling_label_mass",
+    "coupling_top_matches",
     "epsilon_scan",
     "imputed_vs_measured",
     "latent",

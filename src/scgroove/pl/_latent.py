@@ -23,6 +23,7 @@ from scgroove.pl._read import (
     labels_of,
     listed,
     natural_order,
+    shared_first,
 )
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ class _Cells:
         """Values that a panel tells apart; of labels, shared ones first, exclusive ones by modality."""
         if panel in self.columns:
             return natural_order(value for value in self.columns[panel] if value is not None)
-        shared = [label for label, where in self.status.items() if where == "shared"]
-        exclusive = sorted(
-            (la for la, where in self.status.items() if where != "shared"), key=lambda la: self.status[la]
-        )
-        return {"shared": shared, "exclusive": exclusive, "label": [*shared, *exclusive]}[panel]
+        labels = shared_first(self.status)
+        return [
+            la
+            for la in labels
+            if panel in ("label", "shared" if self.status[la] == "shared" else "exclusive")
+        ]
 
     def styles(self, panel: str) -> dict[str, tuple[str, str]]:
         """Colour and marker of each of them."""

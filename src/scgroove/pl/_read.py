@@ -133,3 +133,8 @@ def label_status(labels: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
         for label in {value for value in values if value is not None}:
             where.setdefault(label, []).append(modality)
     return {label: "shared" if len(where[label]) > 1 else where[label][0] for label in natural_order(where)}
+
+
+def shared_first(status: Mapping[str, str]) -> list[str]:
+    """Labels in the order in which they have their colours in all figures: shared ones, then those of one modality."""
+    return sorted(status, key=lambda label: (status[label] != "shared", status[label]))
