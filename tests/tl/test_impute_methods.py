@@ -144,6 +144,36 @@ def test_shrink_gives_labels_their_measured_mean(screen: Screen) -> None:
     assert mdata["rna"].uns["imputed_protein"]["shrink"] == 0.5
 
 
+# ------------------------------------------------------------------------------- unlabelled cells, more modalities
+
+
+@pytest.mark.parametrize("method", ["knn", "barycentric", "regression"])
+def test_every_direction_of_three_modalities_and_cells_without_a_label(screen: Screen, method: str) -> None:
+    mdata = screen(modalities=("rna", "protein", "atac"), n_features=(9, 7, 8), unlabeled_fraction=0.2)
+    for source, target in (("rna", "atac"), ("atac", "rna"), ("protein", "atac")):
+        options: dict[str, Any] = {"method": method}
+        if method != "knn":
+            sg.tl.align(mdata, source, target)
+        if method == "regression":
+            options["regression"] = {"n_models": 2, "max_epochs": 3}
+        sg.tl.impute(mdata, source, target, **options)
+        values, sd = sg.get.imputed(mdata, source, target), sg.get.imputed_sd(mdata, source, target)
+        assert values.shape == sd.shape == mdata[source].shape[:1] + mdata[target].shape[1:]
+        assert np.isfinite(values).all(axis=None)
+        assert (sd > 0).all(axis=None)
+        nameless = mdata[source].obs["label"].isna()
+        assert nameless.any()
+        assert mdata[source].obs[f"imputed_{target}_extrapolated"][nameless].all()
+
+
+def test_of_cells_without_any_label_nothing_but_the_whole_spread_is_known(screen: Screen) -> None:
+    mdata = screen()
+    sg.tl.impute(mdata, "rna", "protein", method="knn", label_key=None, n_neighbors=48)
+    sd = sg.get.imputed_sd(mdata, "rna", "protein")
+    expected = mdata["protein"].X.std(axis=0, ddof=1) * np.sqrt(1 + 1 / 48)
+    np.testing.assert_allclose(sd, np.tile(expected, (48, 1)), rtol=1e-5)
+
+
 # ----------------------------------------------------------------------------------------------------- uncertainty
 
 

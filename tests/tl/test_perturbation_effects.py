@@ -85,6 +85,10 @@ def test_features_order_seeds_and_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"control": None},
+            r"no control is named\. These look like one: 'control'\. Call .*control='control'",
+        ),
         ({"control": "ctrl"}, "control='ctrl': no cell has this label"),
         ({"control": "b"}, "no cell of 'protein' has this label"),
         ({"features": ["q0"]}, r"features \['q0'\] are not among the 2 features"),

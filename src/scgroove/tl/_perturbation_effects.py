@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,10 @@ from scgroove.metrics._values import dense, steps
 if TYPE_CHECKING:
     from mudata import MuData
 
+_LOOKS_LIKE_CONTROL: Final = re.compile(
+    r"control|ctrl|non.?target|scramble|dmso|vehicle|untreated|mock|wild.?type|^(nt|wt)c?$", re.IGNORECASE
+)
+
 SIDES: Final = ("measured", "imputed")
 
 
@@ -27,7 +32,7 @@ def perturbation_effects(
     mdata: MuData,
     source: str,
     target: str,
-    control: str,
+    control: str | None = None,
     *,
     key: str | None = None,
     layer: str | None = None,
@@ -52,7 +57,8 @@ def perturbation_effects(
     source, target
         The cells imputed for, and the modality imputed.
     control
-        The label that effects are differences to, in both modalities.
+        The label that effects are differences to, in both modalities. There is no default: what a screen calls its control is not
+        guessed.
     key
         Key of the imputed values; default ``"imputed_<target>"``.
     layer
@@ -89,8 +95,8 @@ def perturbation_effects(
     Raises
     ------
     ValueError
-        If nothing was imputed, a name is unknown, no cell of a side is a control cell, or numbers are out of range. ``mdata`` is
-        unchanged then.
+        If nothing was imputed, no control is named, a name is unknown, no cell of a side is a control cell, or numbers are out of
+        range. ``mdata`` is unchanged then.
 
     Warns
     -----
@@ -117,12 +123,13 @@ def perturbation_effects(
     }
     labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (target, source)]
     names, codes = encode(*labels)
+    control = _named(control, names, source, target)
     rng = np.random.default_rng(seed)
     sides = {}
     for side, modality, own in zip(SIDES, (target, source), codes, strict=True):
         _check_control(control, names, own, modality)
-        sides[side] = _Side(values[side], members(own, len(names)), names.index(str(control)))
-    kept = [code for code, name in enumerate(names) if name != str(control)]
+        sides[side] = _Side(values[side], members(own, len(names)), names.index(control))
+    kept = [code for code, name in enumerate(names) if name != control]
     table = pd.DataFrame(
         {
             "label": pd.Categorical.from_codes(
@@ -200,6 +207,19 @@ def _columns(features: Sequence[str] | None, known: list[str], target: str) -> l
             f"features {missing[:5]} are not among the {len(known)} features imputed of {target!r}.{hint}"
         )
     return [place[name] for name in features]
+
+
+def _named(control: str | None, names: list[str], source: str, target: str) -> str:
+    """Return the control as a name; where none is named, say which labels look like one."""
+    if control is not None:
+        return str(control)
+    likely = [name for name in names if _LOOKS_LIKE_CONTROL.search(name)]
+    hint = f" These look like one: {', '.join(map(repr, likely[:5]))}." if likely else ""
+    raise ValueError(
+        f"effects are differences to control cells, and no control is named.{hint} Call scgroove.tl.perturbation_effects(mdata, "
+        f"{source!r}, {target!r}, control={(likely or names or ['...'])[0]!r}). Labels: {', '.join(names[:10])}"
+        f"{', ...' if len(names) > 10 else ''}."
+    )
 
 
 def _check_control(control: str, names: list[str], codes: IntArray, modality: str) -> None:
