@@ -76,6 +76,23 @@ def test_predictive_sd_by_hand():
     np.testing.assert_allclose(unseen.ravel(), np.sqrt([14.5, 14.5, 10.5, 19.5]), rtol=1e-6)
 
 
+def test_half_of_what_is_imputed_inside_a_label_counts_as_error():
+    y = np.array([[0.0], [4.0]])
+    spread = LabelSpread.of(y, np.array([0, 0]), 2)  # mean 2, variance 8
+    found = imputation([[0.0], [4.0], [1.0], [3.0], [7.0]], n_effective=8.0)
+    codes = np.array([0, 0, 1, 1, -1])  # label 1 was never measured
+    sd = imputers.predictive_sd(found, codes, spread, np.array([3.0]))
+    # 8 (1 + 1/8) = 9; imputed variances 8 and 2, of which 1 is the error of means of 8 cells; the mean of both for no label
+    expected = [
+        9 + (8 - 1) / 2,
+        9 + (8 - 1) / 2,
+        9 + (2 - 1) / 2 + 3,
+        9 + (2 - 1) / 2 + 3,
+        9 + (3.5 + 0.5) / 2 + 3,
+    ]
+    np.testing.assert_allclose(sd.ravel() ** 2, expected, rtol=1e-6)
+
+
 def test_extrapolation_error_by_hand():
     # labels on a line; each one's nearest other label is 10 away in the target
     z = np.array([[0.0], [1.0], [2.1]])

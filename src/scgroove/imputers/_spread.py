@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.imputers._averages import N_NEIGHBORS, knn
 from scgroove.imputers._imputation import Imputation
 from scgroove.metrics._values import check_values, dense, label_sums, steps
@@ -131,14 +131,16 @@ def predictive_sd(
 ) -> npt.NDArray[np.float32]:
     """Return the standard deviation of what would have been measured around what was imputed.
 
-    ``sd_i**2 = v_g (1 + 1 / n_i) + b_g**2 + s_i**2``: the variance v of measured cells inside the label of the cell; the error
-    of a mean of n cells of that variance; the bias b of the label's mean, imputed minus measured; and the variance s between
-    the members of an ensemble. For a cell without a label, or of one never measured in the target: the mean variance inside
-    labels, and the bias of labels that are ``unseen``.
+    ``sd_i**2 = v_g (1 + 1 / n_i) + w_g / 2 + b_g**2 + s_i**2``: the variance v of measured cells inside the label of the cell; the
+    error of a mean of n cells of that variance; half of the variance w of the imputed values inside the label, beyond that
+    error; the bias b of the label's mean, imputed minus measured; and the variance s between the members of an ensemble. For a
+    cell without a label, or of one never measured in the target: the mean variance inside labels, and the bias of labels that
+    are ``unseen``.
 
-    No narrower than the label: a label says nothing of which cell of the one modality is which of the other, so that no
-    data of this kind can show that differences imputed between cells of a label are right. Where they are, intervals are too
-    wide, by as much as the imputation explains inside labels.
+    If imputed differences inside a label were all right, errors would have the variance v - w, and v + w if they had nothing to
+    do with the cell. A label does not say which cell of the one modality is which of the other, so unpaired data cannot tell;
+    v + w / 2 counts a quarter of them as right, which simulations with anything from none to all of their effects shared bear
+    with.
 
     Parameters
     ----------
@@ -160,27 +162,41 @@ def predictive_sd(
     ----------
     User guide, "Imputation".
     """
-    known = spread.has(codes_x)
-    bias = _squared_bias(found.values, np.where(known, codes_x, -1), spread)
-    if unseen is None:
-        unseen = np.nanmean(bias, axis=0) if known.any() else np.zeros(found.values.shape[1])
-    variances = np.vstack([spread.variances, spread.pooled])
-    bias = np.vstack([np.nan_to_num(bias), unseen])
-    row = np.where(known, codes_x, len(spread.counts))
+    of_label = _error_of_labels(found, codes_x, spread, unseen)
+    variances = np.vstack(
+        [np.where(spread.counts[:, None] > 0, spread.variances, spread.pooled), spread.pooled]
+    )
     out = np.empty(found.values.shape, dtype=np.float32)
     for cells in steps(*found.values.shape):
-        variance = variances[row[cells]] * (1.0 + 1.0 / found.n_effective[cells, None]) + bias[row[cells]]
+        codes = codes_x[cells]  # -1: the last row
+        variance = variances[codes] * (1.0 + 1.0 / found.n_effective[cells, None]) + of_label[codes]
         if found.between is not None:
             variance += found.between[cells]
         out[cells] = np.sqrt(variance)
     return out
 
 
-def _squared_bias(values: FloatArray, codes: IntArray, spread: LabelSpread) -> Float64Array:
-    """Return the squared difference of imputed and measured label means, (labels, f); NaN where one is not known."""
-    sums, counts = label_sums(values, codes, len(spread.counts))
+def _error_of_labels(
+    found: Imputation, codes_x: IntArray, spread: LabelSpread, unseen: Float64Array | None
+) -> Float64Array:
+    """Return, for each label and last for cells without one, half of the variance inside it and its squared bias, (labels + 1, f)."""
+    n_labels, f = len(spread.counts), found.values.shape[1]
+    sums, counts = label_sums(found.values, codes_x, n_labels)
     means = np.divide(sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0)
-    return np.asarray(np.square(means - spread.means))
+    bias = np.square(means - spread.means)
+    known = ~np.isnan(bias[:, :1]).ravel() if f else np.zeros(n_labels, dtype=np.bool_)
+    if unseen is None:
+        unseen = bias[known].mean(axis=0) if known.any() else np.zeros(f)
+    inside = _squares(found.values, codes_x, means) / np.maximum(counts - 1.0, 1.0)[:, None]
+    noise = np.zeros(n_labels)
+    np.add.at(noise, codes_x[codes_x >= 0], 1.0 / found.n_effective[codes_x >= 0])
+    own = np.where(spread.counts[:, None] > 0, spread.variances, spread.pooled)
+    beyond = np.maximum(inside - own * (noise / np.maximum(counts, 1.0))[:, None], 0.0)
+    nameless = (
+        beyond[counts > 0].mean(axis=0) if (counts > 0).any() else found.values.var(axis=0, dtype=np.float64)
+    )
+    bias = np.where(known[:, None], bias, unseen)
+    return np.vstack([beyond / 2 + bias, nameless / 2 + unseen])
 
 
 def extrapolation_error(
