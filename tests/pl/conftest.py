@@ -142,3 +142,34 @@ def benchmark_results():
 def few_results():
     """Three learners and three seeds: enough for most figures."""
     return make_results(3, ("groove", "ps_logistic_scaled", "oracle_latent"))
+
+
+@pytest.fixture(scope="session")
+def labels_out():
+    """What leave_labels_out returns: five methods and the baselines on twelve labels."""
+    skill = {
+        "groove/decoder": 0.65,
+        "label_ridge": 0.55,
+        "groove/knn": 0.42,
+        "other_labels": 0.4,
+        "ps_mlp/entropic": 0.2,
+        "shuffled": 0.1,
+        "control_mean": 0.0,
+    }
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(12):
+        luck = rng.normal(0, 0.1)  # of the label: the same for all methods
+        for method, value in skill.items():
+            r = 0.0 if method == "control_mean" else float(np.clip(value + luck + rng.normal(0, 0.05), -1, 1))
+            scores = {"effect_pearson": r, "effect_sign_agreement": (1 + r) / 2, "relative_error": 1 - r**2}
+            base = {
+                "method": method,
+                "seed": 0,
+                "fold": i % 3,
+                "label": f"g{i}",
+                "n_source": 40,
+                "n_target": 40,
+            }
+            rows.append({**base, **scores, "reliability": 0.9, "error": ""})
+    return pd.DataFrame(rows)

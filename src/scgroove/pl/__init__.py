@@ -8,15 +8,19 @@ from scgroove.pl._benchmark_cost import benchmark_cost
 from scgroove.pl._benchmark_curves import benchmark_curves
 from scgroove.pl._benchmark_heatmap import benchmark_heatmap
 from scgroove.pl._benchmark_intervals import benchmark_intervals
+from scgroove.pl._benchmark_labels_out import benchmark_labels_out
 from scgroove.pl._benchmark_ranks import benchmark_critical_difference
 from scgroove.pl._benchmark_report import benchmark_report
 from scgroove.pl._benchmark_sensitivity import benchmark_sensitivity
+from scgroove.pl._calibration import calibration
 from scgroove.pl._coupling import coupling_label_mass
 from scgroove.pl._coupling_entropy import coupling_entropy
 from scgroove.pl._coupling_matches import coupling_top_matches
+from scgroove.pl._effects import effects
 from scgroove.pl._epsilon_scan import epsilon_scan
 from scgroove.pl._history import training_history
 from scgroove.pl._imputation import imputed_vs_measured
+from scgroove.pl._imputation_scores import imputation_scores
 from scgroove.pl._latent import latent
 from scgroove.pl._simulation import simulation_knobs
 
@@ -26,12 +30,16 @@ __all__ = [
     "benchmark_curves",
     "benchmark_heatmap",
     "benchmark_intervals",
+    "benchmark_labels_out",
     "benchmark_report",
     "benchmark_sensitivity",
+    "calibration",
     "coupling_entropy",
     "coupling_label_mass",
     "coupling_top_matches",
+    "effects",
     "epsilon_scan",
+    "imputation_scores",
     "imputed_vs_measured",
     "latent",
     "simulation_knobs",

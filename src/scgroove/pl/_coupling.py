@@ -12,14 +12,13 @@ import pandas as pd
 from scgroove import _keys
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import SEQUENTIAL, UNLABELLED
-from scgroove.pl._read import LabelKey, check_modalities, labels_of, natural_order
+from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of, natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
 _NUMBERS_UP_TO = 12
-_NO_LABEL = "(unlabelled)"  # as Coupling.label_mass names cells without a label
 
 
 def coupling_label_mass(
@@ -111,8 +110,8 @@ def _label_mass(
     both = set(mass.index) & set(mass.columns)
 
     def order(names: pd.Index) -> list[str]:
-        parts = [natural_order(both - {_NO_LABEL}), natural_order(set(names) - both - {_NO_LABEL})]
-        return [*parts[0], *parts[1], *(set(names) & {_NO_LABEL})]
+        parts = [natural_order(both - {NO_LABEL}), natural_order(set(names) - both - {NO_LABEL})]
+        return [*parts[0], *parts[1], *(set(names) & {NO_LABEL})]
 
     return mass.loc[order(mass.index), order(mass.columns)]
 

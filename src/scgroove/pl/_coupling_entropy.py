@@ -11,10 +11,11 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._registry import did_you_mean
-from scgroove.pl._coupling_matches import NO_LABEL, Side, check_side
+from scgroove.pl._coupling_matches import Side, check_side
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import UNLABELLED, label_styles
 from scgroove.pl._read import (
+    NO_LABEL,
     LabelKey,
     check_modalities,
     label_colors,

@@ -13,7 +13,7 @@ from scgroove import _keys
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import LABELS, UNLABELLED
-from scgroove.pl._read import LabelKey, check_modalities, labels_of, natural_order
+from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of, natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Side: TypeAlias = Literal["source", "target"]
 
-NO_LABEL: Final = "(unlabelled)"
 _COLORS: Final = {"same label": LABELS[0], "another label": LABELS[1], "no label": "#8A929B"}
 _CELL, _SIDE, _NAME = 0.14, 7.5, 0.125  # inches: of a row or column, of the panel at most, of a name
 _LONGEST: Final = 20

@@ -50,6 +50,9 @@ VALIDATION: Final = "#D55E00"
 SEQUENTIAL: Final = "cividis"
 """Colour map of shares and densities: even in lightness, the same for most colour-vision deficiencies."""
 
+DIVERGING: Final = "RdBu_r"
+"""Colour map of differences, white at 0: blue and red, which all colour-vision deficiencies tell apart."""
+
 MARKERS: Final = ("o", "^", "s", "D", "v", "P")
 """Where colours run out, they repeat with the next marker."""
 

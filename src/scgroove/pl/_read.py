@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from scgroove._registry import did_you_mean
 
 if TYPE_CHECKING:
     from mudata import MuData
+
+NO_LABEL: Final = "(unlabelled)"
+"""Under which cells without a label stand, as in a table of label masses."""
 
 LabelKey: TypeAlias = str | Mapping[str, str]
 
