@@ -80,7 +80,7 @@ def calibration(
     tables = {name: _table(mdata, source, target, key) for name, key in named.items()}
     with style():
         texts = [_text(name if len(tables) > 1 else "", table) for name, table in tables.items()]
-        size = (3.0 + 0.4 + 0.058 * max(map(len, texts)), 2.9)
+        size = (3.0 + 0.6 + 0.06 * max(map(len, texts)), 2.9)
         fig, axes = panel_grid(1, ax, figsize=size, ncols=1, what="the curve")
         _frame(axes[0])
         looks = label_styles(tables).values()
