@@ -80,7 +80,7 @@ def calibration(
     tables = {name: _table(mdata, source, target, key) for name, key in named.items()}
     with style():
         texts = [_text(name if len(tables) > 1 else "", table) for name, table in tables.items()]
-        size = (3.0 + 0.6 + 0.06 * max(map(len, texts)), 2.9)
+        size = (3.4 + 0.06 * max(map(len, texts)), 2.9)
         fig, axes = panel_grid(1, ax, figsize=size, ncols=1, what="the curve")
         _frame(axes[0])
         looks = label_styles(tables).values()
@@ -129,3 +129,4 @@ def _frame(ax: Axes) -> None:
     ax.fill_between([0, 1], [0, 1], 0, color=UNLABELLED, alpha=0.18, linewidth=0, zorder=-1)
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="level of an interval", ylabel="share of measured values in it")
     ax.set_box_aspect(1)
+    ax.set_anchor("W")  # the legend is at the right
