@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,9 @@ _CELL: Final = (0.80, 0.34)
 
 _SHADES: Final = ("#EFF4F9", "#C3DAEC", "#84B6DA", "#3D87BD", "#14609C", "#083A68")
 """One hue, from what is no better than chance to the best: the text stays legible, and an orange frame stands out."""
+
+_LETTERS: Final = 11
+"""Letters beside the colour bar for each inch of the figure's height."""
 
 _FRAME: Final = "#D55E00"
 _EMPTY: Final = "#FFFFFF"
@@ -368,7 +372,8 @@ def _color_bar(
         ScalarMappable(colors[1], colors[0]), ax=axes, fraction=0.03, pad=0.015, aspect=30, shrink=0.75
     )
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label(f"{metric_title(metric)} ({direction(better)})")
+    letters = int(_LETTERS * fig.bbox.height / fig.dpi)
+    bar.set_label(textwrap.fill(f"{metric_title(metric)} ({direction(better)})", max(letters, 12)))
     bar.ax.tick_params(length=2)
     if better == "lower":
         bar.ax.invert_yaxis()

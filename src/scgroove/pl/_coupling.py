@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 _NUMBERS_UP_TO = 12
+_TITLE = 4.1  # inches that the lines above take
 
 
 def coupling_label_mass(
@@ -137,7 +138,7 @@ def _size(share: pd.DataFrame) -> tuple[float, float]:
     names = max(len(shorten(str(name), 18)) for name in [*share.index, *share.columns]) * 0.065
     cell = 0.36 if max(share.shape) <= _NUMBERS_UP_TO else 0.2
     width, height = (float(np.clip(cell * n, 1.6, 7.5)) for n in share.shape[::-1])
-    return max(width + names + 1.2, 3.6), height + names + 0.9
+    return max(width + 1.2, _TITLE) + names, height + names + 0.9
 
 
 def _title(source: str, target: str, labelled: bool, left_out: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ Side: TypeAlias = Literal["source", "target"]
 
 _COLORS: Final = {"same label": LABELS[0], "another label": LABELS[1], "no label": "#8A929B"}
 _CELL, _SIDE, _NAME = 0.14, 7.5, 0.125  # inches: of a row or column, of the panel at most, of a name
+_TITLE: Final = 4.1  # inches that the lines above take
 _LONGEST: Final = 20
 _LARGEST: Final = 60.0
 """Area of the largest dot, in square points."""
@@ -203,7 +204,7 @@ def _ranks(table: pd.DataFrame, cell: str, order: Mapping[str, int], within: Any
 def _size(table: pd.DataFrame) -> tuple[float, float]:
     names = max(len(shorten(name, _LONGEST)) for name in [*table["own_label"], *table["other_label"]]) * 0.065
     width, height = (_extent(int(table[way].max()) + 1) for way in ("column", "row"))
-    return width + names + 1.5, height + names + 1.1
+    return max(width + 1.5, _TITLE) + names, height + names + 1.1
 
 
 def _extent(n: int) -> float:
