@@ -308,6 +308,35 @@ def test_effects_are_scored_where_a_control_is_named(tmp_path):
     assert "control='g1' is no label of both modalities. Did you mean 'g01'?" in unknown["error"].iloc[0]
 
 
+def test_doses_of_a_file_are_scored_and_hidden(tmp_path):
+    """Doses follow the state of a cell: couplings of the true state find them, an even one has the random ones."""
+    mdata = sg.simulations.from_scenario(
+        Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated(), seed=0
+    )
+    for adata in mdata.mod.values():
+        adata.obs["dose"] = np.where(adata.obsm["state"][:, 0] > 0, 10.0, 1.0)
+    mdata.write(tmp_path / "screen.h5mu")
+    names = ["perturbot_dose_fraction", "perturbot_relative_dose_fraction"]
+    data = {"file": str(tmp_path / "screen.h5mu"), "dose_key": "dose"}
+    # the state is not in a file as learners see it: this one is told the truth
+    spec = {
+        "data": [data],
+        "learners": [{"learner": "test_noisy_truth", "options": {"noise": 0.05}}],
+        "aligners": ["emd", "uniform"],
+        "seeds": 1,
+        "metrics": names,
+    }
+    found = quiet(spec, tmp_path / "out").set_index(["aligner", "metric"])
+    assert (found.loc["emd", "value"] > 0.9).all()
+    even = found.loc[("uniform", names[1])]
+    assert even["value"] == pytest.approx(0, abs=1e-6)
+    assert even["chance"] == pytest.approx(0, abs=1e-6)
+    without = quiet({**spec, "data": [{"file": data["file"]}]}, tmp_path / "without")
+    assert not set(names) & set(without["metric"])
+    quiet({**spec, "learners": ["test_spy"]}, tmp_path / "spied")
+    assert LEARNERS.get("test_spy").seen["rna"]["obs"] == {"label"}
+
+
 # ------------------------------------------------------------------------------------- a folder that goes on with more
 
 
@@ -433,6 +462,7 @@ def test_files_that_do_not_fit(tmp_path, small):
     for data, message in (
         ({"drop_labels": ["g0O"]}, "drop_labels names 'g0O', which no cell has"),
         ({"control": "g1"}, "control='g1' is no label of both modalities"),
+        ({"dose_key": "labl"}, r"dose_key='labl' is no column of obs of 'rna'\. Did you mean 'label'"),
         ({"label_key": "lable"}, "lable"),
         ({"source": "protein", "target": "protein"}, "source and target are both 'protein'"),
     ):

@@ -152,6 +152,11 @@ def test_a_file_has_no_parameters():
         DataSpec(file="a.h5mu", parameters={"rho": 1})
 
 
+def test_options_that_came_later_leave_earlier_results_valid():
+    assert not {"control", "dose_key"} & set(DataSpec(file="a.h5mu").as_plain())
+    assert DataSpec(file="a.h5mu", dose_key="dose").as_plain()["dose_key"] == "dose"
+
+
 def test_one_label_to_drop_may_be_text():
     assert DataSpec(file="a.h5mu", drop_labels="unknown").drop_labels == ("unknown",)
 
@@ -164,6 +169,7 @@ def test_one_label_to_drop_may_be_text():
             "drop_labels goes with a file, not with a scenario",
         ),
         ({"scenario": "reference", "n_top_features": 5}, "n_top_features goes with a file"),
+        ({"scenario": "reference", "dose_key": "dose"}, "dose_key goes with a file"),
         (
             {"file": "a.h5mu", "n_top_features": "2000"},
             "n_top_features must be a whole number of at least 1; found '2000'",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,6 +14,7 @@ from scgroove.metrics import (
     SCORES,
     MissingTruthError,
     chance,
+    perturbot_dose_fraction,
     perturbot_foscttm,
     perturbot_prediction,
     psa_foscttm,
@@ -25,6 +28,7 @@ from scgroove.metrics._preset_scores import PairedPlan
 
 NAMES = [name for name in SCORES if SCORES.get(name).preset]
 LABELS = np.repeat(["a", "b", "c"], (12, 15, 9))
+DOSES = np.tile([0.1, 1.0, 10.0], 12)
 N = LABELS.size
 
 
@@ -56,6 +60,8 @@ def given(screen, order, form=np.asarray):
     labels[at] = LABELS[extra[at]]
     plan = np.abs(rng.normal(size=(N, extra.size))) * 0.01
     plan[:, at] = screen["plan"][:, extra[at]]
+    doses = np.full(extra.size, 1.0)
+    doses[at] = DOSES[extra[at]]
     partner = np.full(N, -1)
     partner[extra[at]] = np.flatnonzero(at)
     return {
@@ -64,6 +70,8 @@ def given(screen, order, form=np.asarray):
         "partner": partner,
         "labels_x": LABELS,
         "labels_y": labels,
+        "doses_x": DOSES,
+        "doses_y": doses,
         "latent_x": screen["u"],
         "latent_y": target(screen["u"]),
         "predicted": screen["predicted"],
@@ -79,8 +87,11 @@ def test_values_are_those_of_the_presets_whatever_the_order_of_cells(sorted_scre
         for one in scores(NAMES, **given(s, np.random.default_rng(2).permutation(N), form))
     }
     plan = s["plan"]
+    dose = perturbot_dose_fraction(plan / plan.sum(), DOSES, DOSES, LABELS, LABELS)
     for name, expected in {
         "perturbot_foscttm": perturbot_foscttm(plan, s["y"]),
+        "perturbot_dose_fraction": dose[0],
+        "perturbot_relative_dose_fraction": dose[1],
         "psa_trace": psa_trace(plan, LABELS),
         "psa_foscttm": psa_foscttm(plan, s["y"], LABELS),
         "psa_latent_mse": psa_latent_mse(plan, s["u"], LABELS),
@@ -140,11 +151,7 @@ def test_they_are_computed_where_they_are_asked_for_only(sorted_screen):
     assert not names & set(NAMES)
     assert names == set(SCORES) - set(NAMES)
     assert {name.split("_")[0] for name in NAMES} == {"perturbot", "psa"}
-    left_out = {
-        "perturbot_dose_fraction",
-        "perturbot_prediction",
-    }  # doses are not at hand; five values in one
-    assert set(PRESETS) - left_out <= set(NAMES)
+    assert set(PRESETS) - {"perturbot_prediction"} <= set(NAMES)  # five values in one
 
 
 def test_without_a_true_match_among_the_candidates(sorted_screen):
@@ -165,3 +172,89 @@ def test_paired_plan_of_blocks(sorted_screen):
         dense[np.ix_(i, j)] = part
     assert plan.shape == (3, 3)
     np.testing.assert_allclose(dense, coupling.to_dense()[np.ix_(rows, columns)])
+
+
+# ------------------------------------------------------------------------------------------------------------ doses
+
+
+def dosed(**changes):
+    """Four pairs, sorted, of two labels at two doses, and a target cell without a known partner."""
+    plan = np.array([
+        [0.20, 0.05, 0.00, 0.00],
+        [0.05, 0.10, 0.00, 0.10],
+        [0.00, 0.00, 0.25, 0.00],
+        [0.00, 0.00, 0.25, 0.00],
+    ])  # fmt: skip
+    return {
+        "coupling": np.column_stack([plan, np.full(4, 9.0)]),
+        "partner": np.arange(4),
+        "labels_x": ["a", "a", "b", "b"],
+        "labels_y": ["a", "a", "b", "b", "b"],
+        "doses_x": [1, 10, 1, 10],
+        "doses_y": [1.0, 10.0, 1.0, 10.0, 10.0],
+        **changes,
+    }
+
+
+def test_dose_fraction_by_hand():
+    """Label a: 0.30 where doses are as they are, 0.10 where they are swapped; label b: 0.25 in either case."""
+    fraction = score("perturbot_dose_fraction", **dosed())
+    assert (fraction.value, fraction.n, fraction.better) == (pytest.approx(0.55), 4, "higher")
+    assert (fraction.chance, fraction.chance_sd) == (pytest.approx(0.45), pytest.approx(0.10))
+    relative = score("perturbot_relative_dose_fraction", **dosed())  # random 0.5, perfect 1
+    assert relative.value == pytest.approx(0.1)
+    assert (relative.chance, relative.chance_sd) == (pytest.approx(-0.1), pytest.approx(0.2))
+    twice = dosed()
+    assert score("perturbot_dose_fraction", **{**twice, "coupling": 2 * twice["coupling"]}) == fraction
+
+
+def test_cells_without_a_dose_or_a_label_have_no_equal():
+    unknown = score("perturbot_dose_fraction", **dosed(doses_y=[1.0, 10.0, np.nan, 10.0, 10.0]))
+    assert unknown.value == pytest.approx(0.30)  # the 0.25 of label b is gone
+    assert unknown.chance == pytest.approx(0.20 + 0.125)  # its only dose is at one of two cells
+    unlabelled = score("perturbot_dose_fraction", **dosed(labels_x=["a", None, "b", "b"]))
+    assert unlabelled.value == pytest.approx(0.20 + 0.25)
+
+
+def test_chance_of_doses_is_exact():
+    """Against all 6 x 2 ways in which the doses can lie among the target cells of two labels."""
+    rng = np.random.default_rng(4)
+    plan, labels = rng.random((5, 5)), np.array(["a", "a", "a", "b", "b"])
+    plan /= plan.sum()
+    doses_x, doses_y = rng.integers(0, 2, 5), np.array([0, 0, 1, 1, 2])
+    each = [
+        perturbot_dose_fraction(plan, doses_x, doses_y[[*one, *other]], labels, labels)[0]
+        for one in permutations(range(3))
+        for other in permutations((3, 4))
+    ]
+    order = np.array([3, 1, 4, 0, 2])
+    found = score(
+        "perturbot_dose_fraction",
+        coupling=plan[:, order],
+        partner=np.argsort(order),
+        labels_x=labels,
+        labels_y=labels[order],
+        doses_x=doses_x,
+        doses_y=doses_y[order],
+    )
+    assert found.value == pytest.approx(each[0])
+    assert (found.chance, found.chance_sd) == (pytest.approx(np.mean(each)), pytest.approx(np.std(each)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"doses_y": None}, r"needs doses_x and doses_y, the dose of each source and target cell: not given"),
+        ({"doses_x": [1, 10]}, r"one row a source cell; found .*'doses_x': 2"),
+        ({"labels_y": ["c"] * 5}, r"no source and target cell have the same label"),
+        ({"coupling": np.zeros((4, 5))}, r"no mass between cells of known pairs"),
+        ({"coupling": np.full((4, 5), np.nan)}, r"a negative mass or NaN"),
+        (
+            {"labels_x": ["1", "10", "1", "10"], "labels_y": ["1", "10", "1", "10", "10"]},
+            r"no label has cells of several doses\. Labels should be the compounds",
+        ),
+    ],
+)
+def test_doses_that_do_not_fit(changes, message):
+    with pytest.raises(ValueError, match=message):
+        score("perturbot_relative_dose_fraction", **dosed(**changes))

@@ -38,6 +38,7 @@ def screen() -> dict:
     x, y = u + 0.3 * rng.normal(size=u.shape), u + 0.3 * rng.normal(size=u.shape)
     order = rng.permutation(N)
     measured = np.tanh(u @ rng.normal(size=(4, 12)))[order]
+    dose = np.digitize(u[:, 0], np.quantile(u[:, 0], [1 / 3, 2 / 3]))
     coupling = EntropicOT(epsilon=0.05).align(x, y[order], LABELS, LABELS[order])
     return {
         "x": x,
@@ -46,6 +47,8 @@ def screen() -> dict:
         "partner": np.argsort(order),
         "labels_x": LABELS,
         "labels_y": LABELS[order],
+        "doses_x": dose,
+        "doses_y": dose[order],
         "latent_x": u,
         "latent_y": u[order],
         "predicted": coupling.push(measured),
@@ -132,7 +135,7 @@ def test_of_cells_in_another_order_they_are_the_same(screen: dict) -> None:
     plan = screen["coupling"].to_dense()
     moved = {
         **{name: screen[name][rows] for name in ("x", "labels_x", "latent_x", "predicted")},
-        **{name: screen[name][columns] for name in ("y", "labels_y", "latent_y", "measured")},
+        **{name: screen[name][columns] for name in ("y", "labels_y", "doses_y", "latent_y", "measured")},
         "coupling": sp.csr_matrix(plan[np.ix_(rows, columns)]),
         "partner": np.argsort(columns)[screen["partner"][rows]],
         "control": "ctrl",

@@ -59,6 +59,8 @@ class Loaded:
         Parameters of the simulation, numbers and text; empty for a file.
     control
         Label from which effects are counted, or None.
+    doses
+        For both, the dose of each cell (n_m,), None where it is unknown; None without a ``dose_key``.
     """
 
     hidden: MuData
@@ -71,6 +73,7 @@ class Loaded:
     latents: tuple[Float64Array, Float64Array] | None
     parameters: Mapping[str, float | str]
     control: str | None = None
+    doses: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     def handed(self, told: bool) -> MuData:
         """Return what a learner is handed, of its own: what it does to it no other learner and no score sees.
@@ -150,6 +153,7 @@ def _load(plain: str, name: str, seed: int, digest: str) -> Loaded:
         latents=_latents(mdata, source, target),
         parameters=_columns(spec),
         control=_control(spec, labels),
+        doses=_doses(spec, mdata, (source, target)),
     )
 
 
@@ -164,6 +168,22 @@ def _control(spec: DataSpec, labels: tuple[Any, ...]) -> str | None:
             f"{', '.join(shared[:10])}{' and others' if len(shared) > 10 else ''}."
         )
     return spec.control
+
+
+def _doses(spec: DataSpec, mdata: MuData, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return the doses of source and target cells, of which both modalities must have the column."""
+    key = spec.dose_key
+    if key is None:
+        return None
+    for name in names:
+        columns = [str(column) for column in mdata.mod[name].obs]
+        if key not in columns:
+            raise SpecError(
+                f"data {spec.name!r}: dose_key={key!r} is no column of obs of {name!r}.{did_you_mean(key, columns)} It has "
+                f"{', '.join(columns)}."
+            )
+    source, target = (labels_of(mdata.mod[name].obs, key) for name in names)
+    return source, target
 
 
 def _simulated(spec: DataSpec, seed: int) -> MuData:

@@ -82,6 +82,8 @@ def _rows(loaded: Loaded, names: Sequence[str], kind: str, seed: int, **given: A
         truth["partner"] = loaded.partner
     if loaded.latents is not None:
         truth["latent_x"], truth["latent_y"] = loaded.latents
+    if loaded.doses is not None:
+        truth["doses_x"], truth["doses_y"] = loaded.doses
     return _as_rows(metrics.scores(asked, missing="skip", seed=seed, **given, **truth))
 
 

@@ -136,6 +136,9 @@ class DataSpec:
         Of a count modality keep the most variable ones, this many; None keeps all.
     control
         Label of the cells without a perturbation, from which effects are counted; None: no scores of effects.
+    dose_key
+        Column of ``mod[m].obs`` with the dose of a cell, hidden from learners: what ``perturbot_dose_fraction`` needs.
+        None: there is none.
     """
 
     name: str = ""
@@ -150,6 +153,7 @@ class DataSpec:
     min_cells_per_label: int = 2
     n_top_features: int | None = None
     control: str | None = None
+    dose_key: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is neither a scenario nor a file."""
@@ -180,7 +184,7 @@ class DataSpec:
 
     def _check_no_file_options(self) -> None:
         """Refuse what has no effect on a simulation."""
-        for option in ("drop_labels", "min_cells_per_label", "n_top_features", "pair_key"):
+        for option in ("drop_labels", "min_cells_per_label", "n_top_features", "pair_key", "dose_key"):
             if getattr(self, option) != type(self).__dataclass_fields__[option].default:
                 raise SpecError(
                     f"data {self.name!r}: {option} goes with a file, not with a scenario, whose parameters say what is drawn."
@@ -196,8 +200,9 @@ class DataSpec:
         """Return all that the data depend on but the contents of a file, as plain values."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["name"]
-        if self.control is None:  # results from before there was this option stay valid
-            del plain["control"]
+        for option in ("control", "dose_key"):
+            if plain[option] is None:  # results from before there was this option stay valid
+                del plain[option]
         return plain
 
     def simulated(self) -> Scenario:

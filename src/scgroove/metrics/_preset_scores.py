@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from scgroove._labels import as_objects
 from scgroove._types import IntArray, Plan
 from scgroove.metrics._candidates import Candidates, MissingTruthError, PlanLike, blocks
 from scgroove.metrics._chance import Chance, chance, random_partners
+from scgroove.metrics._dose_mass import DoseMass, dose_mass
 from scgroove.metrics._imputation import pairs_of
 from scgroove.metrics._presets import (
     perturbot_foscttm,
@@ -24,7 +26,7 @@ from scgroove.metrics._presets import (
 from scgroove.metrics._score import Better, Found, Material, Scope, register
 
 N_DRAWS: Final = 20
-"""Random partners that mean and spread by chance are computed from: these definitions have no formula for them."""
+"""Random partners that mean and spread by chance are computed from: but for doses, these definitions have no formula for them."""
 
 Definition: TypeAlias = Callable[[Material, IntArray, IntArray], float]
 """A definition on the source rows and target rows of true pairs."""
@@ -150,6 +152,50 @@ _add(
     "latents",
     "labels",
 )
+
+
+def _doses(material: Material) -> DoseMass:
+    """Return the mass between true pairs of cells by dose, 1 in all, that between labels included."""
+    partner = material.partners()
+    rows = np.flatnonzero(partner >= 0)
+    columns = partner[rows]
+    plan = _plan(material, rows, columns)
+    total = sum(float(part.sum()) for _, _, part in plan.parts())
+    if total <= 0:
+        raise MissingTruthError(
+            "no cell can be scored: the coupling has no mass between cells of known pairs."
+        )
+    sides = (("doses_x", rows), ("doses_y", columns), ("labels_x", rows), ("labels_y", columns))
+    given = (np.asarray(as_objects(getattr(material, name)))[cells] for name, cells in sides)
+    found = dose_mass(plan, *given)
+    return replace(found, by_dose=found.by_dose / total)
+
+
+def _score_dose(material: Material, relative: bool) -> Found:
+    """Return the fraction, or where it lies between random and perfect; by chance with doses drawn anew in each label."""
+    found = material.once("doses", lambda: _doses(material))
+    n, value, by_chance = found.by_dose.shape[1], found.fraction, found.chance()
+    span = found.perfect - found.random
+    if not relative:
+        return Found(value, by_chance, n)
+    if span == 0:
+        raise MissingTruthError(
+            "the relative dose fraction is not defined: a perfect coupling is no better than a random one, because no label "
+            "has cells of several doses. Labels should be the compounds; their doses go to doses_x and doses_y."
+        )
+    mean = found.relative(by_chance.mean)
+    return Found(found.relative(value), Chance(mean, by_chance.sd / abs(span)), n)
+
+
+for _name, _relative in (("perturbot_dose_fraction", False), ("perturbot_relative_dose_fraction", True)):
+    register(
+        _name,
+        kind="coupling",
+        better="higher",
+        perfect=1.0,
+        needs=("coupling", "partner", "labels", "doses"),
+        preset=True,
+    )(partial(_score_dose, relative=_relative))
 
 
 def _predictions(predicted: Any, measured: Any) -> dict[str, float]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from scgroove._labels import encode, members
 from scgroove._registry import Registry
-from scgroove._types import BoolArray, Float64Array, IntArray, Labels
+from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._barycentric import barycentric_projection
 from scgroove.metrics._candidates import (
     Candidates,
@@ -27,6 +27,7 @@ from scgroove.metrics._candidates import (
     slices,
 )
 from scgroove.metrics._correlation import correlate
+from scgroove.metrics._dose_mass import dose_mass
 from scgroove.metrics._ranks import FRACTION_BEFORE, count_nearer, pair_distance, projected_ranks
 from scgroove.metrics._squared_error import mse, r2
 from scgroove.metrics._values import Values, across_cells, across_features, check_pairs
@@ -110,7 +111,7 @@ def perturbot_dose_fraction(
     plan
         Coupling (n, n), row i the true match of column i.
     doses_x, doses_y
-        Dose of each cell, (n,): whatever can be compared.
+        Dose of each cell, (n,), compared by name: 1 and 1.0 are the same. None and NaN mean unknown.
     labels_x, labels_y
         Label of each cell.
 
@@ -120,12 +121,12 @@ def perturbot_dose_fraction(
         Mass between cells of equal label and dose.
     relative
         ``(fraction - random) / (perfect - random)``, of which *random* is one mass for all pairs of equal label, and *perfect*
-        the identity; both of mass 1.
+        the identity; both of mass 1. NaN where these are the same, as where a label has one dose.
 
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or no two cells have the same label.
 
     References
     ----------
@@ -138,23 +139,8 @@ def perturbot_dose_fraction(
     (1.0, 1.0)
     """
     _check_square(plan)
-    _, labels = encode(labels_x, labels_y)
-    _, doses = encode(doses_x, doses_y)
-    for name, codes in zip(("labels_x", "labels_y", "doses_x", "doses_y"), (*labels, *doses), strict=True):
-        _check_length(name, codes, plan.shape[0])
-    n_doses = int(max(codes.max(initial=0) for codes in doses)) + 1
-    in_x, in_y = (np.where(d >= 0, own * n_doses + d, -1) for own, d in zip(labels, doses, strict=True))
-    fraction = sum(
-        float(part[_equal(in_x[rows], in_y[columns])].sum()) for rows, columns, part in _dense(plan)
-    )
-    alike = _pairs(labels[0], labels[1])
-    if not alike:
-        raise ValueError(
-            "no source and target cell have the same label, so that there is no mass to share out."
-        )
-    random = _pairs(in_x, in_y) / alike
-    perfect = float(np.mean((in_x == in_y) & (in_x >= 0)))
-    return fraction, (fraction - random) / (perfect - random) if perfect != random else float("nan")
+    found = dose_mass(plan, doses_x, doses_y, labels_x, labels_y)
+    return found.fraction, found.relative(found.fraction)
 
 
 @PRESETS.register("perturbot_prediction")
@@ -421,19 +407,6 @@ def _codes(plan: PlanLike, labels: Labels) -> IntArray:
     codes = encode(labels)[1][0]
     _check_length("labels", codes, plan.shape[0])
     return codes
-
-
-def _equal(codes_x: IntArray, codes_y: IntArray) -> BoolArray:
-    """Return where the codes of rows and columns are equal and known."""
-    equal: BoolArray = (codes_x[:, None] == codes_y) & (codes_x[:, None] >= 0)
-    return equal
-
-
-def _pairs(codes_x: IntArray, codes_y: IntArray) -> float:
-    """Return how many pairs of cells have equal codes."""
-    n = int(max(codes_x.max(initial=-1), codes_y.max(initial=-1))) + 1
-    counts = [np.bincount(codes[codes >= 0], minlength=n).astype(np.float64) for codes in (codes_x, codes_y)]
-    return float(counts[0] @ counts[1])
 
 
 def _dense(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Float64Array]]:

@@ -37,6 +37,7 @@ NEEDS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         "the target row that truly matches each source row (-1: none; numpy.arange(n) if they stand in one order)",
     ),
     "labels": (("labels_x", "labels_y"), "the label of each source and target cell"),
+    "doses": (("doses_x", "doses_y"), "the dose of each source and target cell"),
     "latents": (("latent_x", "latent_y"), "the true latent of each source and target cell"),
     "predicted": (("predicted",), "the predicted values of each source cell"),
     "measured": (("measured",), "the measured values of each target cell"),
@@ -169,6 +170,8 @@ class Material:
     partner: npt.ArrayLike | None = None
     labels_x: Labels | None = None
     labels_y: Labels | None = None
+    doses_x: Labels | None = None
+    doses_y: Labels | None = None
     latent_x: npt.ArrayLike | None = None
     latent_y: npt.ArrayLike | None = None
     predicted: Any = None
@@ -182,8 +185,8 @@ class Material:
         """Refuse parts that do not belong together."""
         self._kept: dict[Any, Any] = {}
         self._sizes = (
-            self._size(0, "source", ("x", "latent_x", "predicted", "labels_x", "partner")),
-            self._size(1, "target", ("y", "latent_y", "measured", "labels_y")),
+            self._size(0, "source", ("x", "latent_x", "predicted", "labels_x", "doses_x", "partner")),
+            self._size(1, "target", ("y", "latent_y", "measured", "labels_y", "doses_y")),
         )
 
     def _size(self, axis: int, side: str, names: tuple[str, ...]) -> int:
@@ -284,6 +287,8 @@ def scores(
             (n_source,) target row that truly matches each source row, -1 for none.
         ``labels_x``, ``labels_y``
             Label of each cell; None and NaN mean unlabelled.
+        ``doses_x``, ``doses_y``
+            Dose of each cell; None and NaN mean unknown.
         ``latent_x``, ``latent_y``
             True latent coordinates, (n_source, k) and (n_target, k).
         ``predicted``

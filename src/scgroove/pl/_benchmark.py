@@ -51,6 +51,8 @@ _BASES: Final = {
     "spearman_per_feature": ("Spearman r, per feature", "the rank correlation of imputed and measured values of a feature, over cells"),
     "effect_pearson": ("Pearson r of effects", "the correlation of imputed and measured effects of a label (its mean minus that of the controls), over features"),
     "perturbot_foscttm": ("FOSCTTM of Perturb-OT", "as Perturb-OT has it: the share of all target cells, labels pooled, that lie nearer to where the coupling sends a cell than its true partner"),
+    "perturbot_dose_fraction": ("dose fraction of Perturb-OT", "as Perturb-OT has it: the share of the mass that lies between cells of equal label and dose"),
+    "perturbot_relative_dose_fraction": ("relative dose fraction of Perturb-OT", "as Perturb-OT has it: the dose fraction, with 0 where mass is spread evenly within labels and 1 where every cell meets its true partner"),
     "perturbot_pearson_corr": ("Pearson r of Perturb-OT, per cell", "as Perturb-OT has it: the correlation of imputed and measured values of a cell, over features"),
     "perturbot_spearman_corr": ("Spearman r of Perturb-OT, per cell", "as Perturb-OT has it: the rank correlation of imputed and measured values of a cell, over features"),
     "perturbot_pearson_samples": ("Pearson r of Perturb-OT, per feature", "as Perturb-OT has it: the correlation of imputed and measured values of a feature, over cells, 0 where it is constant"),
