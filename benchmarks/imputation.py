@@ -42,10 +42,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     if args.csv is not None:
         table.to_csv(args.csv, index=False, float_format="%.4f")
-    for name, columns in {
-        "r2": ["r2"],
-        "coverage": [f"coverage_{100 * level:.0f}" for level in LEVELS],
-    }.items():
+    for name, columns in TABLES.items():
         made = written(table, columns)
         print(f"\n## {name}\n\n{as_markdown(made)}")
         if args.tables is not None:
