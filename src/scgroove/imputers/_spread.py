@@ -84,6 +84,12 @@ class LabelSpread:
         shape = _quantiles(values, known, means, variances, seed)
         return cls(means[:n_labels], variances[:n_labels], pooled, counts[:n_labels], shape)
 
+    @property
+    def between(self) -> Float64Array:
+        """(f,) variance of the means of labels; 0 where there are fewer than two labels."""
+        means = self.means[self.counts > 0]
+        return means.var(axis=0, ddof=1) if len(means) > 1 else np.zeros_like(self.pooled)
+
     def has(self, codes: IntArray) -> BoolArray:
         """Return which cells have a label that was measured, (n,)."""
         return (codes >= 0) & (np.append(self.counts, 0.0)[codes] > 0)
@@ -134,8 +140,9 @@ def predictive_sd(
     ``sd_i**2 = v_g (1 + 1 / n_i) + w_g / 2 + b_g**2 + s_i**2``: the variance v of measured cells inside the label of the cell; the
     error of a mean of n cells of that variance; half of the variance w of the imputed values inside the label, beyond that
     error; the bias b of the label's mean, imputed minus measured; and the variance s between the members of an ensemble. For a
-    cell without a label, or of one never measured in the target: the mean variance inside labels, and the bias of labels that
-    are ``unseen``.
+    cell without a label, or of one never measured in the target: the mean variance inside labels, and for b**2 the bias of labels
+    that are ``unseen`` plus half of the variance between labels, because the space in which labels are left out has seen them in
+    training.
 
     If imputed differences inside a label were all right, errors would have the variance v - w, and v + w if they had nothing to
     do with the cell. A label does not say which cell of the one modality is which of the other, so unpaired data cannot tell;
@@ -151,7 +158,8 @@ def predictive_sd(
     spread
         Of the target's measured cells.
     unseen
-        (f,) squared bias of labels never measured, of :func:`extrapolation_error`; None: that of the measured ones.
+        (f,) squared bias of labels that are guessed from others, of :func:`extrapolation_error`; None: half of the variance between
+        labels.
 
     Returns
     -------
@@ -185,8 +193,8 @@ def _error_of_labels(
     means = np.divide(sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0)
     bias = np.square(means - spread.means)
     known = ~np.isnan(bias[:, :1]).ravel() if f else np.zeros(n_labels, dtype=np.bool_)
-    if unseen is None:
-        unseen = bias[known].mean(axis=0) if known.any() else np.zeros(f)
+    between = spread.between
+    unseen = between / 2 + (between / 2 if unseen is None else unseen)
     inside = _squares(found.values, codes_x, means) / np.maximum(counts - 1.0, 1.0)[:, None]
     noise = np.zeros(n_labels)
     np.add.at(noise, codes_x[codes_x >= 0], 1.0 / found.n_effective[codes_x >= 0])
