@@ -36,6 +36,34 @@ def test_each_block_has_two_settings_and_two_modalities():
         np.testing.assert_allclose(np.sort(points(ax), axis=0), np.sort(panel.xy, axis=0))
 
 
+def test_three_modalities_stand_side_by_side():
+    panels = knob_panels(["modalities"])
+    axes = simulation_knobs(panels)
+    assert [ax.get_title() for ax in axes] == ["rna", "protein", "atac", "", "", ""]
+    assert [ax.get_ylabel() for ax in axes] == ["latent 2", "", "", "latent 2", "", ""]
+    assert [ax.get_xlabel() for ax in axes] == [""] * 3 + ["latent 1"] * 3
+    assert [[t.get_text() for t in ax.texts] for ax in axes] == [["rho = 1"], [], [], ["rho = 0.75"], [], []]
+    for ax, panel in zip(axes, panels, strict=True):
+        crosses = ax.collections[-1]
+        np.testing.assert_allclose(crosses.get_offsets(), panel.crosses)
+        colors = {to_hex(c) for c in ax.collections[0].get_facecolors()}
+        assert {to_hex(c) for c in crosses.get_facecolors()} == colors  # those of the labels
+
+
+def test_blocks_of_any_width_fill_rows():
+    """Two modalities take two columns and three take three, in rows of at most twice ``ncols``, or of one wide block."""
+    fig = simulation_knobs(knob_panels(["rho", "modalities", "effect"]), ncols=2, return_fig=True)
+    assert [len(cell.axes) for cell in fig.subfigs] == [4, 6, 4]
+    first, second, third = (cell.bbox for cell in fig.subfigs)
+    assert first.x0 == second.x0 == third.x0
+    assert first.y0 > second.y0 > third.y0
+    assert second.width == pytest.approx(1.5 * first.width)
+    narrow = simulation_knobs(knob_panels(["modalities"]), ncols=1, return_fig=True)
+    wide = simulation_knobs(knob_panels(["rho", "modalities"]), return_fig=True)
+    assert wide.get_figwidth() == pytest.approx(5 / 3 * narrow.get_figwidth())
+    assert wide.get_figheight() == narrow.get_figheight()
+
+
 def test_marks_of_cells():
     axes = simulation_knobs(knob_panels(["escape", "label_noise", "unlabeled_fraction"]))
     full, hollow, _ = axes[2].collections
@@ -63,7 +91,8 @@ def shown_ticks(ax):
 
 
 def test_no_text_overlaps_another():
-    fig = simulation_knobs(knob_panels(["rho", "imbalance", "unlabeled_fraction", "counts"]), return_fig=True)
+    knobs = ["rho", "imbalance", "unlabeled_fraction", "counts", "modalities"]
+    fig = simulation_knobs(knob_panels(knobs), return_fig=True)
     fig.draw_without_rendering()
     texts = [text for cell in fig.subfigs for text in cell.texts]
     for ax in fig.axes:
@@ -87,11 +116,12 @@ def test_figure_file_and_axes_of_the_caller(tmp_path):
 
 def test_errors_teach():
     panels = knob_panels(["rho"])
-    with pytest.raises(
-        ValueError, match=r"expected four panels for each knob.*found \['rho', 'rho', 'rho'\]"
-    ):
+    found = r"expected two settings of each knob.*found \[\('rho', 'rho = 1', 'rna'\), \('rho', 'rho = 1', 'protein'\)"
+    with pytest.raises(ValueError, match=found):
         simulation_knobs(panels[:3])
-    with pytest.raises(ValueError, match="expected four panels for each knob"):
-        simulation_knobs([])
-    with pytest.raises(ValueError, match=r"4 panel\(s\) \(four for each knob\), but ax holds 2 axes"):
+    others = knob_panels(["effect"])
+    for wrong in ([], panels[:2] + others[2:], panels[:2] + panels[:1:-1], panels[:2] * 2):
+        with pytest.raises(ValueError, match="expected two settings of each knob"):
+            simulation_knobs(wrong)
+    with pytest.raises(ValueError, match=r"4 panel\(s\) \(one for each panel\), but ax holds 2 axes"):
         simulation_knobs(panels, ax=plt.subplots(1, 2)[1])

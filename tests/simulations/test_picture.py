@@ -110,9 +110,45 @@ def test_views_and_counts() -> None:
     assert not np.allclose(linear.xy, bent.xy)
 
 
+def test_three_modalities_share_states_and_the_shared_effect() -> None:
+    panels = knob_panels(["modalities"])
+    assert [panel.modality for panel in panels] == ["rna", "protein", "atac"] * 2
+    alike, apart = panels[:3], panels[3:]
+    np.testing.assert_array_equal(alike[0].xy[alike[0].ringed].shape, (8, 2))
+    for panel in alike[1:]:
+        np.testing.assert_array_equal(sorted_rows(panel.xy), sorted_rows(alike[0].xy))
+        np.testing.assert_array_equal(
+            sorted_rows(panel.xy[panel.ringed]), sorted_rows(alike[0].xy[alike[0].ringed])
+        )
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(label_means(apart[one]) - label_means(apart[other])).max() > 1.0
+    # the crosses are those of rho = 1, nearer to the middle by sqrt(rho), and the same in all
+    for panel in apart:
+        np.testing.assert_allclose(panel.crosses, np.sqrt(0.75) * alike[0].crosses)
+    np.testing.assert_allclose(label_means(alike[0]), alike[0].crosses, atol=0.6)  # means of 30 states
+    assert not any(len(panel.crosses) for panel in knob_panels(["rho"]))
+
+
+def test_a_cell_has_one_state_in_all_modalities() -> None:
+    """Between two cells of a label the way is the same in each modality, whatever the effects."""
+    rna, protein, atac = knob_panels(["modalities"])[3:]
+    for code in range(5):
+        one, two, three = (
+            np.sort(panel.xy[panel.color == code] - label_means(panel)[code], axis=0)
+            for panel in (rna, protein, atac)
+        )
+        np.testing.assert_allclose(one, two)
+        np.testing.assert_allclose(one, three)
+
+
+def label_means(panel: KnobPanel) -> np.ndarray:
+    return np.array([panel.xy[panel.color == code].mean(axis=0) for code in range(5)])
+
+
 def test_all_knobs_and_one_that_is_not_there() -> None:
     panels = knob_panels()
-    assert len(panels) == 4 * len({panel.knob for panel in panels}) == 4 * 17
+    assert len({panel.knob for panel in panels}) == 18
+    assert len(panels) == 4 * 17 + 6
     assert all(panel.sentence.endswith(".") for panel in panels)
     with pytest.raises(
         ValueError, match=r"unknown knob 'rhoo'\. Did you mean 'rho'\? Available: 'batch_effect'"

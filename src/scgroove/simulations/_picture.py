@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -27,10 +27,12 @@ _BASE: Final[dict[str, Any]] = {
 }
 """A latent of two dimensions can be drawn as it is."""
 
+_THREE: Final[dict[str, Any]] = {"modalities": ("rna", "protein", "atac"), "n_features": (20, 20, 20)}
+
 _COUNTS: Final[dict[str, Any]] = {"counts": ("rna", "protein"), "library_size": 2000.0}
 
 _N_TRACKED: Final = 8
-"""Cells that can be followed from one modality to the other."""
+"""Cells that can be followed from one modality to the others."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class KnobPanel:
         Code of the marker of each row, (n,).
     hollow, ringed
         Rows to mark, (n,).
+    crosses
+        float64 (k, 2): a place to mark for each of the first k colours; none as a rule.
     """
 
     knob: str
@@ -69,11 +73,15 @@ class KnobPanel:
     shape: IntArray
     hollow: BoolArray
     ringed: BoolArray
+    crosses: Float64Array = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 @dataclass(frozen=True)
 class _Knob:
-    """A knob at two settings, each as it is written and as parameters beside those of the base."""
+    """A knob at two settings, each as it is written and as parameters beside those of the base.
+
+    ``tracked`` rings some cells that all modalities measure; ``shared`` marks where the effect that all see puts each label.
+    """
 
     sentence: str
     low: tuple[str, Mapping[str, Any]]
@@ -81,6 +89,7 @@ class _Knob:
     shown: Shown = "latent"
     color: Literal["label", "batch"] = "label"
     tracked: bool = False
+    shared: bool = False
 
 
 _ORDER: Final[dict[str, _Knob]] = {
@@ -179,6 +188,14 @@ _ORDER: Final[dict[str, _Knob]] = {
         ("dispersion = 1", {**_COUNTS, "dispersion": 1.0}),
         shown="features",
     ),
+    "modalities": _Knob(
+        "All see the state of a cell (ringed: eight) and the shared effect of its label (crosses); below rho = 1, each adds one of its "
+        "own.",
+        ("rho = 1", _THREE),
+        ("rho = 0.75", {**_THREE, "rho": 0.75}),
+        tracked=True,
+        shared=True,
+    ),
 }
 
 KNOBS: Final[Registry[_Knob]] = Registry("knob")
@@ -187,14 +204,15 @@ for _name, _knob in _ORDER.items():
 
 
 def knob_panels(knobs: Sequence[str] | None = None, *, seed: int = 18) -> list[KnobPanel]:
-    """Simulate small screens that show what each knob does: two settings, both modalities.
+    """Simulate small screens that show what each knob does: two settings, all modalities.
 
-    The latent has two dimensions, so that it is drawn as it is. Only the knob in question is turned.
+    The latent has two dimensions, so that it is drawn as it is. Only the knob in question is turned; ``"modalities"`` has three
+    of them, and turns ``rho``.
 
     Parameters
     ----------
     knobs
-        Names of parameters of :func:`scgroove.simulations.weakly_paired`; by default all seventeen that have a
+        Names of parameters of :func:`scgroove.simulations.weakly_paired`; by default all eighteen that have a
         picture.
     seed
         Seed of all simulations. With the default one, the labels happen to lie apart in two dimensions.
@@ -202,7 +220,7 @@ def knob_panels(knobs: Sequence[str] | None = None, *, seed: int = 18) -> list[K
     Returns
     -------
     list of KnobPanel
-        Four for each knob: first setting, both modalities; second setting, both modalities.
+        First setting, all modalities; second setting, all modalities: four for each knob, six for ``"modalities"``.
         :func:`scgroove.pl.simulation_knobs` draws them.
 
     Raises
@@ -240,6 +258,7 @@ def _panel(name: str, knob: _Knob, setting: str, simulation: Simulation, modalit
         shape=np.where(_exclusive(simulation)[part.label], 1, part.substate),
         hollow=part.escaped | simulation.inert[part.label],
         ringed=_tracked(part) if tracked else part.labelled & (part.observed != part.label),
+        crosses=_shared(simulation) if knob.shared else np.zeros((0, 2)),
     )
 
 
@@ -264,6 +283,13 @@ def _tracked(part: SimulatedModality) -> BoolArray:
     """Mark cells spread evenly over all labels."""
     tracked: BoolArray = part.cells % -(-part.cells.size // _N_TRACKED) == 0
     return tracked
+
+
+def _shared(simulation: Simulation) -> Float64Array:
+    """Return where the effect that all modalities see puts each label, (n_labels, 2)."""
+    scenario = simulation.scenario
+    place: Float64Array = scenario.effect * np.sqrt(scenario.rho) * simulation.shared_effect
+    return place
 
 
 def _features(part: SimulatedModality) -> Float64Array:
