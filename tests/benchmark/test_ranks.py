@@ -166,6 +166,52 @@ def test_order_of_rows_and_a_constant_change_nothing(seed):
         assert found.p == pytest.approx(expected.p)
 
 
+def test_ranks_by_data_set_by_hand():
+    """On x, a is first with one seed and tied with b on the other; on y, c is first and a last."""
+    values = {
+        ("x", 0): (1.0, 2.0, 3.0), ("x", 1): (1.0, 1.0, 3.0), ("y", 0): (3.0, 2.0, 1.0), ("y", 1): (9.0, 2.0, 1.0),
+    }  # fmt: skip
+    results = table(
+        {(d, le, "", s): v for (d, s), each in values.items() for le, v in zip("abc", each, strict=True)}
+    )
+    found = benchmark.ranks(results, "m")
+    by_data = found.by_data()
+    assert by_data.index.tolist() == found.table["method"].tolist() == ["b", "c", "a"]
+    assert by_data.columns.tolist() == ["x", "y"]
+    assert by_data.loc["a"].tolist() == [1.25, 3.0]
+    assert by_data.loc["b"].tolist() == [1.75, 2.0]
+    assert by_data.loc["c"].tolist() == [3.0, 1.0]
+    np.testing.assert_allclose(by_data.mean(axis=1), found.table["mean_rank"])
+    assert found.in_blocks.loc[("x", 1)].to_dict() == {"a": 1.5, "b": 1.5, "c": 3.0}
+    averaged = benchmark.ranks(results, "m", block=["data"]).by_data()  # ranks of the mean over seeds
+    assert averaged.loc["a"].tolist() == [1.0, 3.0]
+    over_data = benchmark.ranks(results, "m", block=["seed"])
+    with pytest.raises(
+        ValueError, match=r"no ranks by data set with block=\('seed',\).*block=\('data', 'seed'\)"
+    ):
+        over_data.by_data()
+
+
+def test_ranks_by_data_set_are_over_the_aligners_that_all_share():
+    """Learners are ranked by their means over aligners: a is better with p by more than it is worse with q."""
+    values = {
+        ("x", "a", "p", 0): 0.0,
+        ("x", "b", "p", 0): 1.0,
+        ("x", "a", "q", 0): 0.5,
+        ("x", "b", "q", 0): 0.0,
+    }
+    values |= {("y", le, al, 0): v for le, v in (("a", 1.0), ("b", 0.0)) for al in "pq"}
+    by_data = benchmark.ranks(table(values), "m").by_data()
+    assert by_data.to_dict() == {"x": {"a": 1.0, "b": 2.0}, "y": {"a": 2.0, "b": 1.0}}
+
+
+def test_a_data_set_without_a_full_block_has_no_ranks():
+    results = grid([[1, 2], [2, 1], [1, np.nan]])
+    with pytest.warns(ResultsWarning, match="1 of 3 blocks dropped"):
+        found = benchmark.ranks(results[results["value"].notna()], "m")
+    assert found.by_data().columns.tolist() == ["d0", "d1"]
+
+
 def test_all_tied():
     found = benchmark.ranks(grid([[1.0, 1.0, 1.0]] * 4), "m")
     assert (found.friedman, found.p) == (0.0, 1.0)

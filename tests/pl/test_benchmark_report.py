@@ -149,6 +149,36 @@ def test_numbers_are_those_of_the_statistics(page, benchmark_results):
     assert table["family"].iloc[0] in page.text
 
 
+def test_ranks_by_data_set_stand_in_a_table_with_the_best_in_bold(few_results):
+    """The numbers are those of ranks(); bold is what has the best mean rank of a data set, ties included."""
+    html = quick(few_results)
+    methods = few_results[few_results["learner"] != "oracle_latent"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", benchmark.ResultsWarning)
+        found = benchmark.ranks(methods, FOS, min_share=0.6)
+    assert "Ranks by data set learner all rho 0 rho 0.5 rho 1 " in Page(html).text
+    rows = re.search(r"<h4>Ranks by data set</h4>(.*?)</table>", html, flags=re.DOTALL)[1].split("<tr>")[2:]
+    assert len(rows) == len(found.table)
+    by_data, overall = found.by_data(), found.table.set_index("method")["mean_rank"]
+    for row, name in zip(rows, by_data.index, strict=True):
+        cells = re.findall(r'<td(?: class="([^"]*)")?>([^<]*)</td>', row)
+        assert [text for _, text in cells] == [
+            name, f"{overall[name]:.2f}", *(f"{rank:.2f}" for rank in by_data.loc[name]),
+        ]  # fmt: skip
+        best = [bool(np.isclose(by_data.loc[name, d], by_data[d].min())) for d in by_data]
+        assert ["strong" in kind for kind, _ in cells] == [False, False, *best]
+
+
+def test_many_data_sets_are_split_and_one_has_no_table_of_its_own(few_results):
+    one = few_results[few_results["data"] == "rho 1"]
+    assert "<h4>Ranks by data set" not in quick(one)
+    many = pd.concat([one.assign(data=f"set {i}", rho=float(i)) for i in range(1, 12)])
+    text = Page(quick(many)).text
+    nine = " ".join(f"set {i}" for i in range(1, 10))
+    assert f"learner all {nine} " in text
+    assert "learner all set 10 set 11 " in text
+
+
 def test_what_was_not_done_is_listed_with_its_reason(page):
     text = page.text
     assert (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,9 @@ class Ranks:
     cliques
         Groups of methods, best first, that cannot be told apart: all in one if Friedman's p is above 1 - level. Groups may
         overlap; one of a single method is not listed.
+    in_blocks
+        What ``mean_rank`` is the mean of: the rank of each method (columns, best first) in each block (rows, indexed by
+        ``block``).
     """
 
     metric: str
@@ -62,6 +65,44 @@ class Ranks:
     critical_difference: float
     cliques: tuple[tuple[str, ...], ...]
     unused: tuple[str, ...] = ()
+    in_blocks: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def by_data(self) -> pd.DataFrame:
+        """Return the mean rank of each method (rows, best of all first) on each data set (columns).
+
+        The ranks are those that the mean over all is made of: of the same blocks, aligners and methods. Where all data sets
+        have the same number of blocks, the mean of a row is ``mean_rank``. A rank on one data set rests on few seeds, and no
+        test goes with it: :func:`scgroove.benchmark.compare` says what differs on each.
+
+        Raises
+        ------
+        ValueError
+            If data sets were averaged before anything was ranked.
+
+        Examples
+        --------
+        >>> results = pd.DataFrame(
+        ...     {
+        ...         "data": ["x", "x", "y", "y"],
+        ...         "learner": ["a", "b", "a", "b"],
+        ...         "aligner": "",
+        ...         "seed": 0,
+        ...         "metric": "m",
+        ...         "value": [1.0, 2.0, 3.0, 1.0],
+        ...         "better": "lower",
+        ...         "status": "done",
+        ...     }
+        ... )
+        >>> found = ranks(results, "m").by_data()
+        >>> found.loc["a"].tolist(), found.loc["b"].tolist()
+        ([1.0, 2.0], [2.0, 1.0])
+        """
+        if "data" not in self.block:
+            raise ValueError(
+                f"there are no ranks by data set with block={self.block}, which averages over data sets first: rank with "
+                f"block=('data', 'seed') or ('data',)."
+            )
+        return self.in_blocks.groupby(level="data").mean().T
 
 
 def ranks(
@@ -98,7 +139,7 @@ def ranks(
     Returns
     -------
     Ranks
-        Mean ranks, test, critical difference, and cliques.
+        Mean ranks, test, critical difference, and cliques; ``.by_data()`` has the mean ranks on each data set.
 
     Raises
     ------
@@ -152,6 +193,7 @@ def ranks(
     table = table.sort_values(["mean_rank", "method"], ignore_index=True)
     difference = critical_difference(len(table), len(means), level)
     cliques = _cliques(table, difference if p <= 1 - level else math.inf)
+    in_blocks = pd.DataFrame(ranked, index=means.index, columns=means.columns)[table["method"]]
     return Ranks(
         metric,
         over,
@@ -166,6 +208,7 @@ def ranks(
         difference,
         cliques,
         unused,
+        in_blocks,
     )
 
 

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from scgroove._registry import UnknownNameError, did_you_mean
@@ -205,6 +206,7 @@ class _Section:
     figures: dict[str, list[Table]] = field(default_factory=dict)
     best_table: Table | None = None
     compare_table: Table | None = None
+    rank_tables: list[Table] = field(default_factory=list)
     family: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     best_notes: list[findings.Note] = field(default_factory=list)
@@ -467,8 +469,29 @@ def _add_ranks(asked: _Asked, section: _Section) -> None:
             continue
         alt = f"Mean ranks of {over}s by {section.title}"
         section.figures.setdefault("ranks", []).append(_picture(alt, benchmark_critical_difference, ranks))
+        section.rank_tables += _rank_tables(ranks)
         if over == "aligner":
             section.aligner_notes += _aligner_notes(asked, section.name, str(ranks.table["method"].iloc[0]))
+
+
+def _rank_tables(ranks: Any) -> list[Table]:
+    """Mean ranks on each data set, a few data sets a table, the best of each in bold; nothing where there is one."""
+    by_data = ranks.by_data().round(10)  # means of the same ranks in another order are the same
+    sets = natural_order(by_data.columns)
+    if len(sets) < 2:
+        return []
+    overall = ranks.table.set_index("method")["mean_rank"]
+    tables = []
+    for part in (sets[i : i + COLUMNS_UP_TO] for i in range(0, len(sets), COLUMNS_UP_TO)):
+        shown = by_data[part]
+        rows = [
+            [str(name), *(f"{rank:.2f}" for rank in (overall[name], *shown.loc[name]))]
+            for name in shown.index
+        ]
+        best = [[i, j + 2] for i, j in np.argwhere((shown == shown.min()).to_numpy()).tolist()]
+        columns = [ranks.over, "#all", *(f"#{name}" for name in part)]
+        tables.append({**_table(columns, rows), "strong": best})
+    return tables
 
 
 def _aligner_notes(asked: _Asked, metric: str, leader: str) -> list[findings.Note]:
@@ -631,9 +654,9 @@ def _version(package: str) -> str:
 
 
 def _table(columns: Iterable[str], rows: list[list[str]]) -> Table:
-    """A table for the page; ``#`` before a title: numbers, to the right."""
+    """A table for the page; ``#`` before a title: numbers, to the right. ``strong``: places [row, column] in bold."""
     heads = [{"title": c.removeprefix("#"), "number": c.startswith("#")} for c in columns]
-    return {"columns": heads, "rows": rows}
+    return {"columns": heads, "rows": rows, "strong": []}
 
 
 def _attempt(make: Callable[..., T], *args: Any, **options: Any) -> tuple[T | None, str]:
