@@ -1,6 +1,8 @@
 """GroupCLIP against a plain double loop, its special cases, its gradients, and its behaviour at the edges."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -176,3 +178,42 @@ def test_errors(kwargs, message):
     for key, value in kwargs.items():
         with pytest.raises(ValueError, match=f"{value}.*Expected one of"):
             group_clip_anchors(x, x, y, y, **{key: value})
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("positives", ["inside", "outside"])
+def test_blocks_of_anchors_are_the_whole(positives, exclude_self, monkeypatch):
+    """Values and gradients of all tensors, with a block size that does not divide the anchors."""
+    z, labels = random_case(1, sizes=(11, 11))
+    found = []
+    for rows in (11, 3):
+        monkeypatch.setattr("scgroove.losses._groupclip.BLOCK_VALUES", 11 * rows)
+        x, y = (torch.tensor(v, requires_grad=True) for v in z.values())
+        tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        losses = group_clip_anchors(
+            x, y, *tensors(labels).values(), temperature=tau, positives=positives, exclude_self=exclude_self
+        )
+        losses.square().sum().backward()
+        found.append([losses, x.grad, y.grad, tau.grad])
+    for whole, blocks in zip(*found, strict=True):
+        torch.testing.assert_close(blocks, whole, rtol=1e-10, atol=1e-12)
+
+
+def test_memory_grows_with_the_cells_and_not_with_their_product():
+    """8,192 cells a side: all similarities and masks would take a gigabyte."""
+    script = """
+import resource, torch
+from scgroove.losses import group_clip_loss
+torch.set_num_threads(1)
+labels = {m: torch.arange(8192) % 64 for m in "ab"}
+z = {m: torch.randn(8192, 16, requires_grad=True) for m in "ab"}
+small = {m: v[:256].detach().requires_grad_() for m, v in z.items()}
+group_clip_loss(small, {m: v[:256] for m, v in labels.items()}).backward()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+group_clip_loss(z, labels).backward()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=300
+    )
+    assert float(out.stdout) < 400  # megabytes

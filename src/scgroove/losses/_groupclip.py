@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import permutations
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+BLOCK_VALUES = 2**20
+"""Similarities computed at a time (4 MB); a batch with no more of them is one block, of which everything is kept."""
 
 Similarity = Literal["cosine", "dot", "euclidean"]
 Positives = Literal["inside", "outside"]
@@ -58,7 +61,8 @@ def group_clip_anchors(
     .. math:: l_i = -\log \frac{\sum_{p: y_p = y_i} e^{s(z_i, z_p) / \tau}}{\sum_{a: y_a \ge 0} e^{s(z_i, z_a) / \tau}}
 
     Cells without a label (negative code) are neither anchors nor candidates; anchors without a positive are
-    left out.
+    left out. Large batches go in blocks of anchors that are computed again for the gradient, so that memory grows with
+    n + m and not with n m.
 
     Parameters
     ----------
@@ -84,21 +88,84 @@ def group_clip_anchors(
     ----------
     Gorla et al. 2026, arXiv 2602.04021, equation 3.
     """
+    if positives not in get_args(Positives):
+        raise ValueError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
+    rows = max(1, BLOCK_VALUES // max(len(y), 1))
     with torch.autocast(device_type=x.device.type, enabled=False):
-        candidate = (labels_y >= 0).expand(len(labels_x), -1)
-        positive = (labels_x[:, None] == labels_y[None, :]) & candidate
-        if exclude_self:
-            other = ~torch.eye(len(labels_x), len(labels_y), dtype=torch.bool, device=x.device)
-            candidate, positive = candidate & other, positive & other
-        anchors = positive.any(dim=1).nonzero().squeeze(1)
-        candidate, positive = candidate[anchors], positive[anchors]
-        logits = similarity(x[anchors], y, kind) / temperature
-        total = logits.masked_fill(~candidate, -math.inf).logsumexp(dim=1)
-        if positives == "inside":
-            return total - logits.masked_fill(~positive, -math.inf).logsumexp(dim=1)
-        if positives == "outside":
-            return total - logits.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)
-    raise ValueError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
+        if rows >= len(x):
+            return _anchors(x, y, labels_x, labels_y, 0, temperature, kind, positives, exclude_self)
+        tau = (
+            temperature
+            if isinstance(temperature, Tensor)
+            else torch.tensor(float(temperature), device=x.device)
+        )
+        options = (labels_x, labels_y, rows, kind, positives, exclude_self)
+        return _Blocks.apply(x, y, tau, *options)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Blocks(torch.autograd.Function):
+    """Losses of anchors, block by block, of which nothing is kept: each block is computed again for its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, tau: Tensor, *options: Any) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, y, tau)
+        labels_x, labels_y, rows, *how = ctx.options = options
+        parts = [
+            _anchors(x[block], y, labels_x[block], labels_y, block.start, tau, *how)
+            for block in _slices(len(x), rows)
+        ]
+        ctx.sizes = [len(part) for part in parts]
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        x, y, tau = ctx.saved_tensors
+        labels_x, labels_y, rows, *how = ctx.options
+        of_x, of_y, of_tau = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(tau)
+        for block, part in zip(_slices(len(x), rows), torch.split(grad, ctx.sizes), strict=True):
+            if not len(part):
+                continue
+            leaves = [v.detach().requires_grad_() for v in (x[block], y, tau)]
+            with torch.enable_grad():
+                losses = _anchors(
+                    leaves[0], leaves[1], labels_x[block], labels_y, block.start, leaves[2], *how
+                )
+            own = torch.autograd.grad(losses, leaves, part)
+            of_x[block] = own[0]
+            of_y += own[1]
+            of_tau += own[2]
+        return of_x, of_y, of_tau, *([None] * len(ctx.options))
+
+
+def _slices(n: int, rows: int) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, n, rows)]
+
+
+def _anchors(
+    x: Tensor,
+    y: Tensor,
+    labels_x: Tensor,
+    labels_y: Tensor,
+    start: int,
+    temperature: float | Tensor,
+    kind: Similarity,
+    positives: Positives,
+    exclude_self: bool,
+) -> Tensor:
+    """Losses of the anchors of a block, of which the first is candidate ``start`` where anchors are candidates too."""
+    candidate = (labels_y >= 0).expand(len(labels_x), -1)
+    positive = (labels_x[:, None] == labels_y[None, :]) & candidate
+    if exclude_self:
+        own = torch.arange(start, start + len(labels_x), device=x.device)
+        other = own[:, None] != torch.arange(len(labels_y), device=x.device)
+        candidate, positive = candidate & other, positive & other
+    anchors = positive.any(dim=1).nonzero().squeeze(1)
+    candidate, positive = candidate[anchors], positive[anchors]
+    logits = similarity(x[anchors], y, kind) / temperature
+    total = logits.masked_fill(~candidate, -math.inf).logsumexp(dim=1)
+    if positives == "inside":
+        return total - logits.masked_fill(~positive, -math.inf).logsumexp(dim=1)
+    return total - logits.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)
 
 
 def group_clip_loss(
