@@ -75,6 +75,8 @@ def ways(models: list[sg.model.GROOVE]) -> dict[str, dict[str, Any]]:
         "barycentric, `emd`": {"method": "barycentric", "coupling_key": "emd"},
         "knn": {"method": "knn"},
         "knn, shrink 0.5": {"method": "knn", "shrink": 0.5},
+        "label ridge": {"method": "label_ridge"},
+        "label ridge, shrink 0.5": {"method": "label_ridge", "shrink": 0.5},
         "regression": regression,
         "regression, shrink 0.5": {**regression, "shrink": 0.5},
     }

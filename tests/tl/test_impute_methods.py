@@ -98,6 +98,22 @@ def test_regression_of_counts_is_not_negative(screen: Screen) -> None:
     assert (high.to_numpy() >= low.to_numpy()).all()
 
 
+def test_label_ridge_of_labels_never_measured(screen: Screen) -> None:
+    """Effects are shared: a linear map of the means of six labels finds those of two others."""
+    whole = screen(
+        n_labels=8, n_cells_per_label=40, n_features=(30, 20), noise=0.1, view="linear", n_private=0
+    )
+    unseen = whole["protein"].obs["label"].isin(["g06", "g07"]).to_numpy()
+    mdata = mudata.MuData({"rna": whole["rna"].copy(), "protein": whole["protein"][~unseen].copy()})
+    sg.tl.impute(mdata, "rna", "protein", method="label_ridge")
+    hidden = mdata["rna"].obs["label"].isin(["g06", "g07"]).to_numpy()
+    assert mdata["rna"].obs["imputed_protein_extrapolated"].to_numpy().tolist() == hidden.tolist()
+    found = sg.get.imputed(mdata, "rna", "protein")[hidden].mean().to_numpy()
+    truth = whole["protein"].X[unseen].mean(axis=0)
+    assert np.corrcoef(found, truth)[0, 1] > 0.8
+    assert mdata["rna"].uns["imputed_protein"]["penalty"] > 0
+
+
 # --------------------------------------------------------------------------------------------------------- several
 
 
@@ -147,12 +163,12 @@ def test_shrink_gives_labels_their_measured_mean(screen: Screen) -> None:
 # ------------------------------------------------------------------------------- unlabelled cells, more modalities
 
 
-@pytest.mark.parametrize("method", ["knn", "barycentric", "regression"])
+@pytest.mark.parametrize("method", ["knn", "barycentric", "regression", "label_ridge"])
 def test_every_direction_of_three_modalities_and_cells_without_a_label(screen: Screen, method: str) -> None:
     mdata = screen(modalities=("rna", "protein", "atac"), n_features=(9, 7, 8), unlabeled_fraction=0.2)
     for source, target in (("rna", "atac"), ("atac", "rna"), ("protein", "atac")):
         options: dict[str, Any] = {"method": method}
-        if method != "knn":
+        if method in ("barycentric", "regression"):
             sg.tl.align(mdata, source, target)
         if method == "regression":
             options["regression"] = {"n_models": 2, "max_epochs": 3}
@@ -239,6 +255,11 @@ def test_round_trip(screen: Screen, tmp_path: Path) -> None:
         ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be a whole number, 1 or more"),
         ({"method": "regression", "regression": {"hiden": ()}}, r"no option 'hiden'.*Did you mean 'hidden'"),
         ({"method": "regression"}, r"scgroove.tl.align"),
+        (
+            {"method": "label_ridge", "label_key": None},
+            r"needs 3 labels or more that both modalities have; found 0",
+        ),
+        ({"method": "label_ridge", "coupling_key": "c"}, r"coupling_key only goes with"),
         ({"method": "nearest"}, r"imputation method"),
         ({"method": "knn", "label_key": "guide"}, r"guide"),
         ({"method": "knn", "shrink": 2.0}, r"shrink must be a number"),

@@ -43,8 +43,6 @@ DEFAULT_METHODS: Final = (
 )
 """What is compared where nothing is named: the last three know nothing of the source cells."""
 
-RIDGE_PENALTIES: Final = tuple(np.logspace(-2, 6, 17))
-
 
 @dataclass(frozen=True)
 class ImputationSpec:
@@ -316,16 +314,8 @@ def _fitted_to(spec: ImputationSpec, fold: Fold, coupling: Any) -> Float64Array:
 
 @_how("label_ridge", needs_space=False)
 def _label_ridge(spec: ImputationSpec, fold: Fold) -> Float64Array:
-    from sklearn.linear_model import RidgeCV
-
-    x, codes = fold.known_effects(fold.x, fold.codes_x)
-    y, _ = fold.known_effects(fold.y, fold.codes_y)
-    if len(codes) < 2:
-        raise ValueError(
-            "a regression on label means needs two labels that are not hidden, the control aside."
-        )
-    fitted = RidgeCV(alphas=RIDGE_PENALTIES).fit(x, y)
-    return np.asarray(fitted.predict(fold.effects(fold.x)))
+    fitted = imputers.LabelRidge().fit(fold.x, fold.y, fold.codes_x, fold.codes_y)
+    return fold.effects(fitted.predict(fold.x).values)
 
 
 @_how("control_mean", needs_space=False)

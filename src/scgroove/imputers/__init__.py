@@ -2,6 +2,7 @@
 
 from scgroove.imputers._averages import N_NEIGHBORS, barycentric, effective_partners, extrapolate, knn
 from scgroove.imputers._imputation import Imputation, ensemble
+from scgroove.imputers._label_ridge import LabelRidge
 from scgroove.imputers._regression import CouplingRegression
 from scgroove.imputers._shrink import shrink_to_label
 from scgroove.imputers._spread import LEVELS, LabelSpread, extrapolation_error, predictive_sd
@@ -11,6 +12,7 @@ __all__ = [
     "N_NEIGHBORS",
     "CouplingRegression",
     "Imputation",
+    "LabelRidge",
     "LabelSpread",
     "barycentric",
     "effective_partners",

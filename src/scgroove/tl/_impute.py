@@ -11,7 +11,7 @@ from scgroove.get._inputs import PerModality, check_modality
 if TYPE_CHECKING:
     from mudata import MuData
 
-Method: TypeAlias = Literal["decoder", "barycentric", "knn", "regression"]
+Method: TypeAlias = Literal["decoder", "barycentric", "knn", "regression", "label_ridge"]
 
 
 class Translator(Protocol):
@@ -56,6 +56,9 @@ def impute(
     ``"regression"``
         Networks from the source's features to the target's, fitted to the cells that the coupling matches:
         :class:`scgroove.imputers.CouplingRegression`.
+    ``"label_ridge"``
+        A linear map from the source's features to the target's, fitted to the means of the labels that both have:
+        :class:`scgroove.imputers.LabelRidge`. Hard to beat for labels never measured in the target.
 
     Beside each value stands the standard deviation of what would have been measured around it: the spread of measured cells
     inside the label, the error of a mean of few cells, the bias of the label's mean, and what the members of an ensemble
@@ -80,7 +83,7 @@ def impute(
         the model was trained on.
     use_rep
         For ``"barycentric"``: shared representation for cells without mass, default that of the coupling. For ``"knn"``: shared
-        representation, default ``"X_groove"``. For ``"regression"``: what to predict from, an ``obsm`` key of the source;
+        representation, default ``"X_groove"``. For ``"regression"`` and ``"label_ridge"``: what to predict from, an ``obsm`` key of the source;
         default its features, counts normalised and logged, standardised.
     epsilon
         For ``"barycentric"``: eps of the entropic map, relative to the mean cost between those cells and the target cells;
@@ -95,7 +98,7 @@ def impute(
     uncertainty
         Whether to say how far each value can be off: takes as much memory again.
     label_key
-        Column of ``mod[m].obs`` with the label, for uncertainty and ``"knn"``; None: labels are not known.
+        Column of ``mod[m].obs`` with the label, for uncertainty, ``"knn"`` and ``"label_ridge"``; None: labels are not known.
     unlabeled_category
         A label that stands for "no label".
     seed
@@ -121,8 +124,7 @@ def impute(
             extrapolated cells; coupling, neighbours, absolute eps where there are any; with ``uncertainty``, ``levels`` and
             ``quantiles`` (levels, d_target), in standard deviations; ``shrink`` where it was asked for.
         ``mdata.mod[source].obs[key_added + "_extrapolated"]``
-            For all but ``"decoder"``: True where a cell had no mass in the coupling, or no cell of its label among its
-            neighbours. Removed by ``"decoder"``.
+            For all but ``"decoder"``: True where a cell had no mass in the coupling, or its label no cell in the target. Removed by ``"decoder"``.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -23,7 +23,7 @@ from scgroove.get._inputs import (
     representations,
     values_of,
 )
-from scgroove.imputers import CouplingRegression, Imputation
+from scgroove.imputers import CouplingRegression, Imputation, LabelRidge
 from scgroove.learners._screen import Features
 
 if TYPE_CHECKING:
@@ -248,13 +248,24 @@ def _regress(request: Request) -> tuple[Imputation, dict[str, Any]]:
     codes_x, _, _ = request.codes()
     fitted.fit(x, y, coupling, codes=codes_x, seed=request.seed)
     found = fitted.predict(x)
-    values = found.values
     if y.min() >= 0:  # counts and other amounts
-        values = np.maximum(values, 0.0)
-    found = Imputation(
-        values, found.n_effective, coupling.row_mass() == 0, found.between, evidence=found.evidence
-    )
+        found = replace(found, values=np.maximum(found.values, 0.0))
+    found = replace(found, extrapolated=coupling.row_mass() == 0)
     return found, {**_made(request, found, coupling=request.coupling_name), **found.evidence}
+
+
+@_method("label_ridge", "layer", "use_rep")
+def _regress_labels(request: Request) -> tuple[Imputation, dict[str, Any]]:
+    check_pair(request.mdata, request.source, request.target)
+    y = _checked_target(request, request.mdata.mod[request.source].n_obs)
+    x = _source_features(request)
+    codes_x, codes_y, _ = request.codes()
+    found = LabelRidge().fit(x, y, codes_x, codes_y).predict(x)
+    if y.min() >= 0:
+        found = replace(found, values=np.maximum(found.values, 0.0))
+    unseen = ~np.isin(codes_x, codes_y[codes_y >= 0])
+    found = replace(found, extrapolated=unseen)
+    return found, {**_made(request, found), **found.evidence}
 
 
 def _regression(options: Mapping[str, Any]) -> CouplingRegression:
