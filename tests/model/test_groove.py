@@ -357,31 +357,8 @@ def test_subset_of_the_data(trained):
     assert list(trained.get_latent_representation(trained.adata[:50])) == ["rna"]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: a[:, ::-1].copy(), "the names are the same, in another order.*adata = adata"),
-        (lambda a: a[:, :20].copy(), r"expected 30 features, found 20: 10 missing \(such as \['r_f20'"),
-    ],
-)
-def test_other_features(trained, factory, change, message):
-    query = change(factory(seed=3)["rna"])
-    columns = list(query.obs)
-    with pytest.raises(ValueError, match=f"var_names of modality 'rna' differ.*{message}"):
-        trained.get_latent_representation(query, "rna")
-    assert list(query.obs) == columns
-
-
-def test_unknown_batch_and_modality(trained, factory):
+def test_unknown_modality(trained, factory):
     query = factory(seed=3)
-    query["rna"].obs["lane"] = "l9"
-    columns = {m: list(query[m].obs) for m in query.mod}
-    with pytest.raises(ValueError, match=r"batches the model has never seen in 'lane': \['l9'\]"):
-        trained.get_latent_representation(query)
-    assert {m: list(query[m].obs) for m in query.mod} == columns
-    del query["rna"].obs["lane"]
-    with pytest.raises(KeyError, match="Batch column 'lane' not found"):
-        trained.get_latent_representation(query["rna"], "rna")
     with pytest.raises(KeyError, match=r"Unknown modality 'atac'. The model has \['rna', 'img'\]"):
         trained.translate("rna", "atac")
     with pytest.raises(ValueError, match="An AnnData needs its modality"):
@@ -455,14 +432,10 @@ def test_load_on_new_labels_and_fewer_modalities(trained, tmp_path, factory):
 
 def test_load_on_other_features(trained, tmp_path, factory):
     trained.save(tmp_path / "m")
-    other = factory()
-    mods = {"rna": other["rna"], "img": other["img"][:, ::-1].copy()}
+    mods = {"rna": factory()["rna"], "img": factory()["img"][:, :5].copy()}
     data = md.MuData(mods)
     columns = {m: list(data[m].obs) for m in mods}
-    with (
-        pytest.warns(UserWarning, match="does not match"),
-        pytest.raises(ValueError, match="var_names of modality 'img' differ"),
-    ):
+    with pytest.raises(ValueError, match=r"var_names of modality 'img' differ.*3 missing"):
         GROOVE.load(tmp_path / "m", adata=data, accelerator="cpu")
     assert {m: list(data[m].obs) for m in mods} == columns
 

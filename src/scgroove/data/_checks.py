@@ -238,3 +238,31 @@ def feature_difference(expected: Iterable[str], found: Iterable[str]) -> str | N
         if len(names)
     ]
     return ", ".join(parts)
+
+
+def missing_features(expected: NDArray[np.str_], found: Iterable[str]) -> str | None:
+    """Return, as a sentence or more, why features cannot be picked out by name; None if they can."""
+    names, counts = np.unique(np.asarray(list(found), dtype=str), return_counts=True)
+    missing = expected[~np.isin(expected, names)]
+    if not len(missing):
+        twice = names[(counts > 1) & np.isin(names, expected)]
+        return (
+            f"{len(twice)} of them twice ({_first(twice)}). Make them unique, or drop one."
+            if len(twice)
+            else None
+        )
+    if len(missing) == len(expected):
+        return (
+            f"none of the model's ({_first(expected)}) is among them ({_first(names)}). Are they named alike: symbols or "
+            "identifiers, upper or lower case?"
+        )
+    return (
+        f"{len(missing)} missing ({_first(missing)}). Measure or impute them, or train a model on the features that both "
+        "have."
+    )
+
+
+def _first(names: Iterable[Any], n: int = 10) -> str:
+    """Name the first few."""
+    listed = [str(name) for name in names]
+    return ", ".join(map(repr, listed[:n])) + (", ..." if len(listed) > n else "")

@@ -12,13 +12,15 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from mudata import MuData
+from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
 
-from .._registry import UnknownNameError
-from ._checks import feature_difference
+from .._labels import label_name
+from ._checks import missing_features
 from ._labels import encode_labels, labels_of
 
 State = dict[str, Any]
@@ -65,7 +67,7 @@ class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
 
 
 class FeatureField(ModalityField):
-    """The data matrix of a modality. Features are compared by name: scvi-tools compares only their number."""
+    """The data matrix of a modality. Features are known by name: new data may hold them in another order, and others too."""
 
     def __init__(self, mod_key: str, layer: str | None, profile: Mapping[str, Any] | None) -> None:
         super().__init__(
@@ -78,53 +80,69 @@ class FeatureField(ModalityField):
         return {**super().register_field(mdata), "profile": dict(self.profile or {})}
 
     def transfer_field(self, state_registry: State, mdata_target: MuData, **kwargs: Any) -> State:
-        """Register new data; the profile stays that of the training data."""
-        state = super().transfer_field(state_registry, mdata_target, **kwargs)
-        return {**state, "profile": deepcopy(state_registry["profile"])}
+        """Register new data; features, their order and the profile stay those of the training data."""
+        if self.absent(mdata_target):
+            return deepcopy(state_registry)
+        self.check_target(state_registry, self.get_modality(mdata_target))
+        n_obs = super().register_field(mdata_target)[LayerField.N_OBS_KEY]
+        return {**deepcopy(state_registry), LayerField.N_OBS_KEY: n_obs}
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
-        """Compare the feature names."""
-        expected = list(map(str, state_registry[LayerField.COLUMN_NAMES_KEY]))
-        cause = feature_difference(expected, adata.var_names)
-        if cause is None:
+        """Look for every feature of the model."""
+        expected = np.asarray(state_registry[LayerField.COLUMN_NAMES_KEY], dtype=str)
+        if np.array_equal(expected, np.asarray(adata.var_names, dtype=str)):
             return
-        m = self.mod_key
-        names = f"model.get_var_names()['{m}']"
-        fix = (
-            f"adata = adata[:, {names}].copy() puts the features of the modality in order"
-            if set(expected) <= set(adata.var_names)
-            else "measure or impute the missing features, or train a model on the features that both have; "
-            f"the model's are {names}"
-        )
-        raise ValueError(
-            f"The var_names of modality '{m}' differ from those the model was trained on: expected "
-            f"{len(expected)} features, found {adata.n_vars}: {cause}. To repair: {fix}."
-        )
+        if problem := missing_features(expected, adata.var_names):
+            raise ValueError(
+                f"The var_names of modality '{self.mod_key}' differ from those the model was trained on: expected "
+                f"{len(expected)} features, found {adata.n_vars}: {problem} Features in another order, and others beside "
+                f"them, do no harm; those of the model are model.get_var_names()['{self.mod_key}']."
+            )
 
 
 class BatchField(ModalityField):
-    """The batch covariate of a modality; new data may only hold batches that were seen in training."""
+    """The batch covariate of a modality: codes, -1 where new data have a batch that the model does not know.
+
+    With ``extend_categories=True`` (fine-tuning) new batches are appended instead.
+
+    Parameters
+    ----------
+    mod_key
+        The modality.
+    batch_key
+        Its column; None: all cells are one batch.
+    """
 
     def __init__(self, mod_key: str, batch_key: str | None) -> None:
         super().__init__(CategoricalObsField(field_key(REGISTRY_KEYS.BATCH_KEY, mod_key), batch_key), mod_key)
         self.batch_key = batch_key
 
-    def check_target(self, state_registry: State, adata: AnnData) -> None:
-        """Compare the batch categories."""
-        if self.batch_key is None:
-            return
-        known = [str(c) for c in state_registry[VOCABULARY]]
-        if self.batch_key not in adata.obs:
-            raise UnknownNameError(
-                f"Batch column '{self.batch_key}' not found in modality '{self.mod_key}'. The model was trained with "
-                f"the batches {known}: add the column with the batch of each cell."
-            )
-        new = sorted(set(adata.obs[self.batch_key].astype(str)) - set(known))
-        if new:
+    def transfer_field(
+        self, state_registry: State, mdata_target: MuData, extend_categories: bool = False, **kwargs: Any
+    ) -> State:
+        """Code new data in the known batches."""
+        if self.batch_key is None or self.absent(mdata_target):
+            return super().transfer_field(state_registry, mdata_target, **kwargs)
+        obs = self.get_modality(mdata_target).obs
+        names, known = batches_of(obs, self.batch_key), list(map(label_name, state_registry[VOCABULARY]))
+        if extend_categories:
+            self._check_complete(names, known)
+            known += sorted(set(names) - set(known))
+        obs[self.attr_key] = encode_labels(names, known)
+        return {**deepcopy(state_registry), VOCABULARY: np.asarray(known, dtype=object)}
+
+    def _check_complete(self, names: NDArray[Any], known: Sequence[str]) -> None:
+        missing = sum(name is None for name in names)
+        if missing:
             raise ValueError(
-                f"Modality '{self.mod_key}' has batches the model has never seen in '{self.batch_key}': {new}. It was "
-                f"trained on {known}. Assign these cells the most similar known batch, or train on all batches."
+                f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch in obs['{self.batch_key}'], which "
+                f"the model was trained with (batches {known}). Fill the column in: one name for all cells of a new batch."
             )
+
+
+def batches_of(obs: pd.DataFrame, key: str) -> NDArray[Any]:
+    """Batches of cells as strings, None where missing or where there is no such column; shape (n,)."""
+    return labels_of(obs, key) if key in obs else np.full(len(obs), None, dtype=object)
 
 
 class SharedLabelField(ModalityField):

@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import rich.pretty  # noqa: F401  (scvi-tools 1.4.2 uses it without importing it)
 from anndata.abc import CSCDataset, CSRDataset
+from numpy.typing import NDArray
 from scipy.sparse import issparse
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Dataset, Subset
 
+X = REGISTRY_KEYS.X_KEY
 FIELDS, LOCATION = "field_registries", "data_registry"
 SUPPORTED = (np.ndarray, pd.DataFrame, h5py.Dataset, CSRDataset, CSCDataset)
 
@@ -46,6 +49,13 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
             for key, state in parent.registry[FIELDS].items()
             if key in present
         }
+        self.columns = self._columns()
+
+    def _columns(self) -> NDArray[np.intp] | None:
+        """Where the features of the model stand in the data; None if they are all there is, in this order."""
+        names = np.asarray(self._registry[FIELDS][X]["state_registry"]["column_names"], dtype=str)
+        found = pd.Index(self.adata.var_names.astype(str))
+        return None if np.array_equal(names, found) else np.asarray(found.get_indexer(names))
 
     def create_torch_dataset(
         self,
@@ -67,10 +77,11 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
 
 
 class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
-    """Rows of one modality: dense per batch only, in the order asked for also when backed."""
+    """Rows of one modality: dense per batch only, in the order asked for also when backed; features in the model's order."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, manager: ModalityManager, *args: Any, **kwargs: Any) -> None:
+        super().__init__(manager, *args, **kwargs)
+        self.columns = manager.columns
         for key, value in self.data.items():
             if not (isinstance(value, SUPPORTED) or issparse(value) or hasattr(value, "compute")):
                 raise TypeError(
@@ -89,4 +100,6 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         if self.adata_manager.adata.isbacked and not isinstance(rows, int | slice):
             rows, inverse = np.unique(np.asarray(rows), return_inverse=True)  # HDF5: increasing, no repeats
         got = {k: v.toarray() if issparse(v) else v for k, v in super().__getitem__(rows).items()}
+        if self.columns is not None and X in got:
+            got[X] = got[X][..., self.columns]
         return got if inverse is None else {k: v[inverse] for k, v in got.items()}

@@ -6,7 +6,9 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from itertools import permutations
+from os import PathLike
 from typing import Any, Literal
 
 import mudata
@@ -39,7 +41,9 @@ from ..losses import negative_log_likelihood, similarity
 from ..losses._groupclip import Positives, Similarity
 from ..module import LIKELIHOODS, GROOVEModule
 from ..module._encoders import EncoderKind
-from ..train import GROOVETrainingPlan
+from ..train import Freeze, GROOVETrainingPlan
+from ..train._freeze import check_freeze, check_learns, frozen
+from ._query import check_batches, check_screen, copy_weights, trainable
 from ._setup import (
     check_names,
     check_setup,
@@ -159,6 +163,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 positives=positives,
             )
         self.similarity = similarity
+        self.freeze_: Freeze | None = (
+            None  # a model that goes on from a reference: what training leaves as it is
+        )
         self._model_summary_string = (
             f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {hidden}, similarity {similarity}, "
             f"temperature {temperature:g}"
@@ -273,6 +280,35 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """The modalities of the model, in order."""
         return list(self.registry["setup_args"]["modalities"])
 
+    def present_in(self, data: MuData | AnnData | None = None) -> list[str]:
+        """Modalities of the model that have cells in the data.
+
+        Parameters
+        ----------
+        data
+            The model's own data if None, else a MuData.
+
+        Raises
+        ------
+        KeyError
+            There are none.
+        ValueError
+            There are no data, or an AnnData, which does not say what it measured.
+        """
+        data = self.adata if data is None else data
+        if data is None:
+            raise ValueError(
+                "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
+            )
+        if isinstance(data, AnnData):
+            raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
+        present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
+        if not present:
+            raise UnknownNameError(
+                f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
+            )
+        return present
+
     @property
     def likelihood_reasons(self) -> dict[str, str]:
         """For each modality, why it has its likelihood."""
@@ -358,18 +394,17 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 "Use train_size=0.9, or early_stopping=False."
             )
         plan = self._training_plan_cls(self.module, **(plan_kwargs or {}))
-        if not self.is_trained_:  # a second call goes on from the first: its inputs must mean the same
+        # a second call goes on from the first, or from a reference: its inputs must mean the same
+        if not self.is_trained_ and self.freeze_ is None:
             self._fit_statistics(managers, splitter.train_idx)
         if max_epochs is None:
             max_epochs = _default_epochs(splitter)
         trainer_kwargs.setdefault("early_stopping_monitor", "validation_loss")
         if splitter.n_val:
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
-        trainer_kwargs["callbacks"] = list(
-            trainer_kwargs.get("callbacks", [])
-        )  # scvi's Trainer appends to it
+        callbacks = list(trainer_kwargs.pop("callbacks", []))  # scvi's Trainer appends to it
         self.module.train()  # results leave it in evaluation mode
-        with _seeded(seed):
+        with _seeded(seed), frozen(self.module, self.freeze_ or "nothing") as keep:
             runner = self._train_runner_cls(
                 self,
                 training_plan=plan,
@@ -378,9 +413,116 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 accelerator=accelerator,
                 devices=devices,
                 early_stopping=early_stopping,
+                callbacks=[*callbacks, *keep],
                 **trainer_kwargs,
             )
             runner()
+
+    # -- going on from a trained model -------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
+        """Load a saved model; arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
+
+        ``adata`` may have some of the modalities only, features in another order, and features that the model does not
+        know: they are found by name.
+
+        Raises
+        ------
+        ValueError
+            A feature of the model is missing.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`var_names` for the loaded")  # compares positions
+            return super().load(*args, **kwargs)  # type: ignore[no-any-return]
+
+    @classmethod
+    def load_query_data(
+        cls,
+        adata: MuData,
+        reference_model: GROOVE | str | PathLike[str],
+        *,
+        freeze: Freeze = "nothing",
+        accelerator: str = "auto",
+        device: int | str = "auto",
+    ) -> GROOVE:
+        """Return a model of a new screen that starts from a trained one, to be trained on.
+
+        It has the weights and the input statistics of the reference; its labels and batches are those of the reference and,
+        appended, the new ones of the screen. A new batch starts as the mean of the known ones. It can be used as it is; with
+        :meth:`train`, it is fine-tuned on the new screen alone. The reference stays as it is.
+
+        New cells whose modalities, batches and labels the reference knows need none of this: pass them to
+        :meth:`get_latent_representation`, :meth:`translate` or :func:`scgroove.tl.embed`.
+
+        Parameters
+        ----------
+        adata
+            The new screen, a MuData with the columns and layers that the reference was set up with. To be trained on it needs all
+            modalities of the reference, and labels.
+        reference_model
+            A trained model, or where it was saved.
+        freeze
+            What :meth:`train` leaves as it is. ``"nothing"``: all weights go on learning; cells of the reference have to be
+            embedded anew, and may be embedded worse than before. ``"encoders"``: latent coordinates are, to the bit, those of the
+            reference; decoders learn. ``"all_but_batch"``: besides, decoders learn only what a batch adds (and encoders too, with
+            ``encode_batch=True``).
+        accelerator, device
+            Where a saved reference is loaded to.
+
+        Returns
+        -------
+        A model with ``adata`` attached. The shares of batches, over which :meth:`translate` averages, are those of the new screen.
+
+        Raises
+        ------
+        TypeError
+            ``adata`` is no MuData.
+        ValueError
+            The reference is not trained; the data lack features, or have values that the model's likelihood cannot have, or cells
+            without a batch; nothing is left to learn. ``adata`` is left as it was.
+
+        Notes
+        -----
+        Sets the following fields: those of :meth:`setup_mudata`.
+
+        Examples
+        --------
+        >>> query = GROOVE.load_query_data(new_screen, "model")  # doctest: +SKIP
+        >>> query.train(max_epochs=20)  # doctest: +SKIP
+        >>> sg.tl.embed(new_screen, query)  # doctest: +SKIP
+
+        References
+        ----------
+        Lotfollahi et al. 2022, Nature Biotechnology 40, 121-130, trained new weights for new batches only.
+        """
+        check_freeze(freeze)
+        reference = (
+            reference_model
+            if isinstance(reference_model, cls)
+            else cls.load(str(reference_model), adata=False, accelerator=accelerator, device=device)
+        )
+        reference._check_has_weights()
+        present = check_screen(adata, reference)
+        registry = deepcopy(reference.registry)
+        with restored_on_error(adata):
+            cls.setup_mudata(
+                adata, **registry["setup_args"], source_registry=registry, extend_categories=True
+            )
+            model = cls(adata, **reference.init_params_["non_kwargs"])
+            copy_weights(model.module, reference.module, present)
+            check_learns(model.module, freeze)
+        model.freeze_, model.likelihood_reasons_ = freeze, reference.likelihood_reasons
+        model.to_device(reference.device)
+        model.module.eval()
+        return model
+
+    def _check_has_weights(self) -> None:
+        if self.freeze_ is None:  # else it has those of a reference
+            self._check_if_trained(
+                warn=False,
+                message="The model is not trained yet: call model.train() before asking for results.",
+            )
 
     # -- results -----------------------------------------------------------------------------------------------
 
@@ -425,7 +567,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 raise ValueError("indices are rows of one modality: name it, modality='...'.")
             return {
                 m: self.get_latent_representation(mdata, m, batch_size=batch_size)  # type: ignore[misc]
-                for m in self._present(mdata)
+                for m in self.present_in(mdata)
             }
 
         def latent(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -498,7 +640,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         values = np.concatenate(list(self._map(expected, mdata, source, indices, batch_size)))
         if not return_dataframe:
             return values
-        names = self._manager_of(mdata, source).adata.obs_names
+        cells = self.adata.mod[source] if mdata is None else mdata
+        names = (cells if isinstance(cells, AnnData) else cells.mod[source]).obs_names
         return pd.DataFrame(
             values, index=names if indices is None else names[indices], columns=self.get_var_names()[target]
         )
@@ -523,7 +666,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         -------
         Modality -> nats per feature and cell.
         """
-        chosen = self._present(mdata) if modality is None else [modality]
+        chosen = self.present_in(mdata) if modality is None else [modality]
         if indices is not None and modality is None:
             raise ValueError("indices are rows of one modality: name it, modality='...'.")
         errors = {}
@@ -633,7 +776,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         return label_table(
             self.adata,
             args["label_key"],
-            modalities=self._present(None),
+            modalities=self.present_in(),
             unlabeled_category=args["unlabeled_category"],
         )
 
@@ -652,7 +795,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             [
                 *lines,
                 f"  {n_labels} labels over all modalities",
-                f"Trained: {'yes' if self.is_trained_ else 'no'}",
+                f"Trained: {'yes' if self.is_trained_ else 'no' if self.freeze_ is None else 'weights of a reference'}",
             ]
         )
 
@@ -687,10 +830,12 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     def _batch_proportions(self, modality: str) -> list[float]:
         n_batch = len(self._state(BATCH, modality)[VOCABULARY])
-        if self.adata is None or modality not in self._present(None):
+        codes = np.empty(0, dtype=int)
+        if self.adata is not None and modality in self.present_in():
+            codes = self._manager_of(None, modality).get_from_registry(BATCH).ravel().astype(int)
+        counts = np.bincount(codes[codes >= 0], minlength=n_batch)
+        if not counts.any():
             return [1 / n_batch] * n_batch  # overwritten by the saved state
-        codes = self._manager_of(None, modality).get_from_registry(BATCH).ravel().astype(int)
-        counts = np.bincount(codes, minlength=n_batch)
         return (counts / counts.sum()).tolist()  # type: ignore[no-any-return]
 
     def _batch_codes(self, modality: str, batch: str | None) -> list[tuple[int, float]]:
@@ -701,22 +846,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         if batch not in known:
             raise UnknownNameError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
         return [(known.index(batch), 1.0)]
-
-    def _present(self, data: MuData | AnnData | None) -> list[str]:
-        """Modalities of the model that the data have."""
-        data = self.adata if data is None else data
-        if data is None:
-            raise ValueError(
-                "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
-            )
-        if isinstance(data, AnnData):
-            raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
-        present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
-        if not present:
-            raise UnknownNameError(
-                f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
-            )
-        return present
 
     def _check_modality(self, modality: str) -> None:
         if modality not in self.modalities:
@@ -731,13 +860,26 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             if self.adata_manager is not None:
                 # transient: scvi-tools would keep every query alive in its class-level store
                 return ModalityManager(self.adata_manager.transfer_fields(data), modality)
-        if modality not in self._present(data):
+        if modality not in self.present_in(data):
             raise UnknownNameError(
                 f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
             )
         return ModalityManager(
             self.get_anndata_manager(self._validate_anndata(data), required=True), modality
         )
+
+    def _query(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
+        """Cells to apply the networks to. Data that are refused are left as they were, and not attached to the model."""
+        attached = self._adata, self._adata_manager  # type: ignore[has-type]
+        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
+        try:
+            with restored_on_error(data):
+                manager = self._manager_of(data, modality)
+                check_batches(manager, modality, self.module, keys[modality])
+        except BaseException:
+            self._adata, self._adata_manager = attached
+            raise
+        return manager
 
     def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
         data = self.adata if adata is None else adata
@@ -753,10 +895,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         batch_size: int | None,
     ) -> Iterator[NDArray[np.float32]]:
         """Apply a function of tensors to the cells of a modality, block by block."""
-        self._check_if_trained(
-            warn=False, message="The model is not trained yet: call model.train() before asking for results."
-        )
-        manager = self._manager_of(data, modality)
+        self._check_has_weights()
+        manager = self._query(data, modality)
         loader = AnnDataLoader(
             manager,
             indices=_rows(indices, manager.adata.n_obs, modality),
@@ -775,14 +915,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 )
             yield values
 
-    def _training_managers(self) -> dict[str, ModalityManager]:
-        present = self._present(None)
+    def _training_managers(self) -> Mapping[str, ModalityManager]:
+        present = self.present_in()
         if missing := [m for m in self.modalities if m not in present]:
             raise ValueError(
                 f"Training needs all modalities {self.modalities}; the attached data lack {missing}. Load the model on "
                 "data that have them, GROOVE.load(path, mdata), or train a new model."
             )
-        return {m: self._manager_of(None, m) for m in self.modalities}
+        return trainable({m: self._manager_of(None, m) for m in self.modalities})
 
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]

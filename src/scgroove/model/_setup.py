@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 from anndata.abc import CSCDataset
 from mudata import MuData
 from numpy.typing import NDArray
@@ -170,14 +171,16 @@ def per_modality(
 
 
 @contextmanager
-def restored_on_error(mdata: MuData) -> Iterator[None]:
+def restored_on_error(data: MuData | AnnData | None) -> Iterator[None]:
     """Undo what a failed registration wrote."""
-    obs = {m: (a, a.obs.copy(deep=False)) for m, a in mdata.mod.items()}
-    uns = dict(mdata.uns)
+    parts = list(data.mod.values()) if isinstance(data, MuData) else [] if data is None else [data]
+    obs = [(adata, adata.obs.copy(deep=False)) for adata in parts if not adata.is_view]
+    uns = dict(data.uns) if isinstance(data, MuData) else {}
     try:
         yield
     except BaseException:
-        for adata, before in obs.values():
+        for adata, before in obs:
             adata.obs = before
-        mdata.uns = uns
+        if isinstance(data, MuData):
+            data.uns = uns
         raise

@@ -109,6 +109,7 @@ class Encoder(nn.Module):
         if kind not in get_args(EncoderKind):
             raise ValueError(f"Unknown encoder {kind!r}. Expected one of {get_args(EncoderKind)}.")
         self.n_batch = n_batch
+        self.follows = True  # not where the latent space has to stay as it is
         self.transform = InputTransform(n_features, counts=counts)
         self.drop_input = nn.Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
         self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False)

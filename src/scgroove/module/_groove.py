@@ -128,8 +128,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         for m, t in tensors.items():
             if len(t[X]):
                 encoder = self.encoder_of(m)
-                raw = encoder.raw(t[X], self._one_hot(m, t))
-                if self.training and LABELS in t:
+                raw = encoder.raw(t[X], self._batch_weights(m, t))
+                if self.training and encoder.follows and LABELS in t:
                     encoder.follow(raw.detach()[t[LABELS].flatten() >= 0])
                 z[m] = encoder.place(raw)
         return {"z": z}
@@ -144,7 +144,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         """Decode every modality from its own latent: ``{"px": {modality: distribution}}``."""
         return {
             "px": {
-                m: self.decoder_of(m)(zm, self._one_hot(m, tensors[m]), _library(tensors[m][X]))
+                m: self.decoder_of(m)(zm, self._batch_weights(m, tensors[m]), _library(tensors[m][X]))
                 for m, zm in z.items()
             }
         }
@@ -246,7 +246,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     def _back_translate(
         self, source: str, target: str, tensors: Mapping[str, Tensor], clean: Tensor
     ) -> Tensor:
-        x, weights = tensors[X], self._one_hot(source, tensors)
+        x, weights = tensors[X], self._batch_weights(source, tensors)
         share = self.batch_proportions_of(target)
         # a pseudo-cell belongs to no batch: draw one, rather than average the decoder over all of them
         codes = (
@@ -266,14 +266,16 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         return back_translation(x, generate, reconstruct).mean()
 
     def _encode_batch(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
-        return self.encode(modality, tensors[X], self._one_hot(modality, tensors))
+        return self.encode(modality, tensors[X], self._batch_weights(modality, tensors))
 
     def _others(self, modality: str) -> list[str]:
         return [m for m in self.modalities if m != modality]
 
-    def _one_hot(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
-        codes, n_batch = tensors[BATCH].long().flatten(), len(self.batch_proportions_of(modality))
-        return F.one_hot(codes, n_batch).to(tensors[X].dtype)
+    def _batch_weights(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        """One-hot batches, (n, n_batch); a cell of no known batch (-1) weighs them by their shares of the cells."""
+        codes, shares = tensors[BATCH].long().flatten(), self.batch_proportions_of(modality)
+        one_hot = F.one_hot(codes.clamp_min(0), len(shares)).to(tensors[X].dtype)
+        return torch.where(codes[:, None] < 0, shares.to(one_hot.dtype), one_hot)
 
     @torch.no_grad()
     def label_accuracy(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:

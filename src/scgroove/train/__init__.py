@@ -1,5 +1,6 @@
 """How GROOVE is trained."""
 
+from ._freeze import Freeze
 from ._plan import GROOVETrainingPlan
 
-__all__ = ["GROOVETrainingPlan"]
+__all__ = ["Freeze", "GROOVETrainingPlan"]

@@ -1,0 +1,147 @@
+"""New data for a trained model: what fits it, what is said of them, and weights for more batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+from torch import Tensor
+
+from ..data import ModalityManager, profile
+from ..data._fields import VOCABULARY, batches_of
+from ..data._manager import FIELDS
+from ..module import GROOVEModule
+
+if TYPE_CHECKING:
+    from ._groove import GROOVE
+
+
+def check_screen(mdata: MuData | AnnData | None, reference: GROOVE) -> list[str]:
+    """Return the modalities of a model that new data have, when their values can be those of the model.
+
+    Raises
+    ------
+    TypeError
+        They are no MuData.
+    ValueError
+        A modality holds NaN or infinite values, cells without any, or values that its likelihood cannot have.
+    """
+    if not isinstance(mdata, MuData):
+        known = reference.modalities
+        raise TypeError(
+            f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the modalities of the new screen together: "
+            f'mudata.MuData({{"{known[0]}": adata, ...}}). New cells of one modality need no training: '
+            f'model.get_latent_representation(adata, "{known[0]}").'
+        )
+    present = reference.present_in(mdata)
+    layers = reference.registry["setup_args"]["layers"] or {}
+    for m in present:
+        likelihood = reference.likelihood[m]
+        if problem := profile(mdata.mod[m], m, layers.get(m)).problem_with(likelihood):
+            raise ValueError(
+                f"Modality '{m}' of the new data has {problem}, but the model was trained on '{likelihood}' data, from "
+                f"{layers.get(m) or 'X'}. Give the new data in the same units."
+            )
+    return present
+
+
+def check_batches(
+    manager: ModalityManager, modality: str, module: GROOVEModule, batch_key: str | None
+) -> None:
+    """Say that cells are of a batch that the model does not know; refuse them where the encoder would need to know it.
+
+    Raises
+    ------
+    ValueError
+        The encoder of the modality sees the batch.
+
+    Warns
+    -----
+    UserWarning
+        It does not.
+    """
+    unknown = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel() < 0
+    if batch_key is None or not unknown.any():
+        return
+    obs = manager.adata.obs
+    known = [str(c) for c in manager.registry[FIELDS][REGISTRY_KEYS.BATCH_KEY]["state_registry"][VOCABULARY]]
+    names = sorted({str(name) for name in batches_of(obs, batch_key)[unknown]})
+    found = f"such as {names[:5]}" if batch_key in obs else "as there is no such column"
+    what = (
+        f"{int(unknown.sum())} of {len(obs)} cells of modality '{modality}' are of a batch that the model does not know "
+        f"({found} in obs['{batch_key}']; known: {known[:10]})"
+    )
+    if module.encoder_of(modality).n_batch:
+        raise ValueError(
+            f"{what}, and its encoders see the batch (encode_batch=True). Train on with the new batch, query = "
+            "GROOVE.load_query_data(mdata, model); query.train(); or name the known batch most like it in that column."
+        )
+    warnings.warn(
+        f"{what}: taken as unknown. Latent coordinates and translations do not depend on it.",
+        UserWarning,
+        stacklevel=6,  # the line that called the model
+    )
+
+
+def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collection[str]) -> None:
+    """Give a module the weights of a reference, which knows the same batches or fewer.
+
+    A new batch starts as the mean of the known ones, weighted by their cells; where the reference had one batch only, and so
+    no weights for it, as that one. The statistics of the inputs are those of the reference.
+
+    Parameters
+    ----------
+    module
+        The module to change.
+    reference
+        Left as it is.
+    measured
+        Modalities whose shares of cells by batch are kept, as those of new data.
+    """
+    state = {key: value.detach().clone() for key, value in reference.state_dict().items()}
+    own: Mapping[str, Tensor] = module.state_dict()
+    for i, m in enumerate(module.modalities):
+        shares = reference.batch_proportions_of(m)
+        name = f"batch_proportions_{i}"
+        n_new = len(own[name]) - len(shares)
+        state[name] = own[name] if m in measured else torch.cat([shares, shares.new_zeros(n_new)])
+        for kind in ("encoders", "decoders"):
+            key = f"{kind}.{i}.net.0.weight"
+            state[key] = _widened(state[key], own[key].shape[1], shares)
+    module.load_state_dict(state)
+
+
+def _widened(weight: Tensor, width: int, shares: Tensor) -> Tensor:
+    """Add columns for new batches, which stand last, to a weight (n_out, n_in)."""
+    n_new = width - weight.shape[1]
+    # with one batch there are no columns to take the mean of
+    mean = weight[:, -len(shares) :] @ shares if len(shares) > 1 else weight.new_zeros(len(weight))
+    return torch.cat([weight, mean[:, None].expand(-1, n_new)], dim=1)
+
+
+def trainable(managers: Mapping[str, ModalityManager]) -> Mapping[str, ModalityManager]:
+    """Return views of the data, which must have labels and known batches.
+
+    Raises
+    ------
+    ValueError
+        A modality has no labels, or cells of a batch that the model does not know.
+    """
+    for m, manager in managers.items():
+        if REGISTRY_KEYS.LABELS_KEY not in manager.registry[FIELDS]:
+            raise ValueError(
+                f"Training needs labels, and modality '{m}' of the attached data has no label column. Labels are all that links "
+                "the modalities: add the column that the model was set up with. Mapping cells needs neither labels nor training."
+            )
+        codes: Any = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
+        if (codes < 0).any():
+            raise ValueError(
+                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a batch that the model does not know. "
+                "GROOVE.load_query_data(mdata, model) makes a model that knows it; train that one."
+            )
+    return managers
