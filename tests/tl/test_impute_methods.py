@@ -160,6 +160,22 @@ def test_shrink_gives_labels_their_measured_mean(screen: Screen) -> None:
     assert mdata["rna"].uns["imputed_protein"]["shrink"] == 0.5
 
 
+def test_the_decoder_follows_the_order_of_the_measured_features(screen: Screen) -> None:
+    mdata = screen()
+    names = np.asarray(mdata["protein"].var_names)[::-1]
+    values = np.tile(np.arange(7.0, dtype=np.float32), (48, 1))
+    sg.tl.impute(
+        mdata,
+        "rna",
+        "protein",
+        model=Fixed(values, get_var_names=lambda: {"protein": names}),
+        uncertainty=False,
+    )
+    found = sg.get.imputed(mdata, "rna", "protein")
+    assert found.columns.tolist() == list(mdata["protein"].var_names)
+    np.testing.assert_array_equal(found.iloc[0], np.arange(7.0)[::-1])
+
+
 # ------------------------------------------------------------------------------- unlabelled cells, more modalities
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.sparse as sp
 
 from scgroove import _keys, get, imputers
@@ -151,8 +152,21 @@ def _decode(request: Request) -> tuple[Imputation, dict[str, Any]]:
 
 
 def _target_features(request: Request) -> npt.NDArray[Any]:
+    """Return the features to predict: those that the data measure, in their order, if they are those of the model."""
+    known = _model_features(request)
     if request.target in request.mdata.mod:
-        return _names(request.mdata.mod[request.target].var_names)
+        measured = _names(request.mdata.mod[request.target].var_names)
+        if known is None or set(measured) == set(known):
+            return measured
+    if known is not None:
+        return known
+    model = request.models[0]
+    frame = model.translate(request.source, request.target, mdata=request.mdata, return_dataframe=True)
+    return _names(frame.columns)
+
+
+def _model_features(request: Request) -> npt.NDArray[Any] | None:
+    """Return the features of the target that the first model predicts, where it tells them."""
     model = request.models[0]
     known = getattr(model, "modalities", None)
     if known is not None and request.target not in known:
@@ -161,10 +175,7 @@ def _target_features(request: Request) -> npt.NDArray[Any]:
             f"{did_you_mean(request.target, known)}"
         )
     names = getattr(model, "get_var_names", None)
-    if names is not None:
-        return _names(names()[request.target])
-    frame = model.translate(request.source, request.target, mdata=request.mdata, return_dataframe=True)
-    return _names(frame.columns)
+    return None if names is None else _names(names()[request.target])
 
 
 def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -183,7 +194,10 @@ def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt
             f"the model returned NaN or infinite values for {int((~np.isfinite(values).all(axis=1)).sum())} of {n} "
             f"cells: its training diverged. Train it again with a lower learning rate."
         )
-    return values
+    known = _model_features(request)
+    if known is None or np.array_equal(known, features):
+        return values
+    return values[:, pd.Index(known).get_indexer(features)]
 
 
 def _units(request: Request) -> dict[str, Any]:

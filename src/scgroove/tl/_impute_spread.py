@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
@@ -43,7 +44,7 @@ def describe(
         return found, None, {}
     layer = request.layer if request.layer is not None else made.get("layer")
     y = values_of(reference.mod[request.target], request.target, None if layer in (None, "X") else layer)
-    y = in_units_of(y, made)
+    y = in_units_of(_of_features(y, reference.mod[request.target].var_names, made.get("features")), made)
     codes_x, codes_y, names = request.codes(reference)
     spread = LabelSpread.of(y, codes_y, len(names), seed=request.seed)
     shape: dict[str, Any] = {}
@@ -67,6 +68,14 @@ def _reference(request: Request) -> Any:
         if data is not None and request.target in data.mod and data.mod[request.target].n_obs:
             return data
     return None
+
+
+def _of_features(values: Any, names: Any, features: Any) -> Any:
+    """Return the columns of the features that were imputed, in their order."""
+    wanted, found = np.asarray([] if features is None else features, dtype=str), pd.Index(names).astype(str)
+    if features is None or np.array_equal(found, wanted) or not np.isin(wanted, found).all():
+        return values
+    return values[:, found.get_indexer(wanted)]
 
 
 def _unseen(
