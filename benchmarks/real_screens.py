@@ -66,12 +66,12 @@ def main() -> None:
     quiet()
     tables, all_results = [], {}
     for name in args.screens:
-        data, learners, aligners = SCREENS[name]
+        data, methods, couplers = SCREENS[name]
         spec = {
             "title": name,
             "data": [{"file": str((args.folder / f"{name}.h5mu").resolve()), **data}],
-            "learners": [on_device(one, args.device) for one in learners],
-            "aligners": list(aligners),
+            "learners": [on_device(one, args.device) for one in methods],
+            "aligners": list(couplers),
             "seeds": args.seeds,
         }
         results = benchmark.run(
