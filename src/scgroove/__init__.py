@@ -4,7 +4,7 @@ The public API, by layer:
 
 - :mod:`scgroove.model`: ``GROOVE``, the model
 - :mod:`scgroove.tl`: ``embed``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_imputation``,
-  ``perturbation_effects``, ``score_matching``, ``umap``
+  ``perturbation_effects``, ``score_matching``, ``transfer_labels``, ``umap``
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
 - :mod:`scgroove.learners`, :mod:`scgroove.benchmark`: methods to compare, and the comparison

@@ -67,6 +67,23 @@ def selection(source: str, target: str) -> str:
     return f"selection_{source}_{target}"
 
 
+TRANSFERRED: Final = "transferred_label"
+"""``mod[source].obs``: label told from labelled cells, categorical. Written by :func:`scgroove.tl.transfer_labels`.
+
+The same key of ``mod[source].uns`` holds the names of the labels and how the probabilities were made.
+"""
+
+
+def confidence(key: str) -> str:
+    """``mod[source].obs``: probability that the transferred label is right, float32."""
+    return f"{key}_confidence"
+
+
+def probabilities(key: str) -> str:
+    """``mod[source].obsm``: probability of every label, float32 (n_source, n_labels), rows sum to one."""
+    return f"{key}_probabilities"
+
+
 SIMULATION: Final = "simulation"
 """``mdata.uns``: parameters and truth of a simulation."""
 

@@ -11,6 +11,7 @@ from scgroove.metrics._barycentric import (
     barycentric_projection,
 )
 from scgroove.metrics._baselines import control_mean, label_mean, shuffled_within_label
+from scgroove.metrics._calibration import Reliability, expected_calibration_error, reliability
 from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance, chance
 from scgroove.metrics._correlation import (
@@ -54,6 +55,7 @@ __all__ = [
     "Chance",
     "Metric",
     "MissingTruthError",
+    "Reliability",
     "Score",
     "ScoreList",
     "ScoredMetric",
@@ -68,6 +70,7 @@ __all__ = [
     "effect_sign_agreement_per_label",
     "energy_distance",
     "energy_distance_per_label",
+    "expected_calibration_error",
     "foscttm",
     "foscttm_coupling",
     "foscttm_coupling_per_cell",
@@ -95,6 +98,7 @@ __all__ = [
     "r2",
     "r2_per_feature",
     "recall_at_k",
+    "reliability",
     "score",
     "scores",
     "shuffled_within_label",

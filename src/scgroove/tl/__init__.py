@@ -8,6 +8,7 @@ from scgroove.tl._perturbation_effects import perturbation_effects
 from scgroove.tl._score import score_matching
 from scgroove.tl._score_imputation import score_imputation
 from scgroove.tl._select_aligner import select_aligner
+from scgroove.tl._transfer_labels import transfer_labels
 from scgroove.tl._umap import umap
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "score_imputation",
     "score_matching",
     "select_aligner",
+    "transfer_labels",
     "umap",
 ]
