@@ -137,6 +137,18 @@ def twice(adata):
     return adata
 
 
+def test_a_missing_layer_is_named(make_mdata, query):
+    mdata = make_mdata()
+    mdata["rna"].layers["counts"] = mdata["rna"].X.copy()
+    GROOVE.setup_mudata(mdata, "label", layers={"rna": "counts"})
+    model = GROOVE(mdata, 4, hidden=(16,))
+    model.train(**FAST)
+    with pytest.raises(
+        KeyError, match=r"Layer 'counts' not found in modality 'rna', whose layers are .*same units"
+    ):
+        model.get_latent_representation(query["rna"], "rna")
+
+
 # -- batches, without training -----------------------------------------------------------------------------------
 
 
@@ -388,6 +400,8 @@ def test_other_refusals(reference, make_mdata, screen):
         TypeError, match=r"Expected a MuData, found AnnData.*get_latent_representation\(adata"
     ):
         GROOVE.load_query_data(screen["rna"], reference)
+    with pytest.raises(ValueError, match=r"are a view of others.*Pass a copy"):
+        GROOVE.load_query_data(screen[:300], reference)
     with pytest.raises(KeyError, match=r"\['atac'\], none of which is in the model: \['rna', 'img'\]"):
         GROOVE.load_query_data(md.MuData({"atac": screen["img"]}), reference)
     mdata = make_mdata()

@@ -337,7 +337,7 @@ def test_refusals_change_nothing(
     assert state(mdata) == before
 
 
-def test_refusals_about_models_and_memory(trained: Any) -> None:
+def test_refusals_about_models_and_memory(trained: Any, tmp_path: Path) -> None:
     screen, query, model = trained
     adata, _ = new(query)
     columns = list(adata.obs)
@@ -348,6 +348,10 @@ def test_refusals_about_models_and_memory(trained: Any) -> None:
     with pytest.raises(TypeError, match="expected a MuData, found ndarray"):
         sg.tl.transfer_labels(np.zeros((2, 2)), "rna", reference=screen)  # type: ignore[arg-type]
     untrained = sg.model.GROOVE(screen, 8)
-    with pytest.raises(ValueError, match=r"held out of its training.*GROOVE.load\(path, mdata\)"):
-        sg.tl.transfer_labels(adata, "rna", reference=screen, model=untrained)
+    model.save(tmp_path / "m")
+    elsewhere = sg.model.GROOVE.load(tmp_path / "m", adata=query[:300].copy(), accelerator="cpu")
+    nowhere = sg.model.GROOVE.load(tmp_path / "m", adata=False, accelerator="cpu")
+    for other in (untrained, elsewhere, nowhere):
+        with pytest.raises(ValueError, match=r"held out of its training.*GROOVE.load\(path, mdata\)"):
+            sg.tl.transfer_labels(adata, "rna", reference=screen, model=other)
     assert list(adata.obs) == columns

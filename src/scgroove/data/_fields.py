@@ -20,6 +20,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
 
 from .._labels import label_name
+from .._registry import UnknownNameError
 from ._checks import missing_features
 from ._labels import encode_labels, labels_of
 
@@ -73,7 +74,7 @@ class FeatureField(ModalityField):
         super().__init__(
             LayerField(field_key(REGISTRY_KEYS.X_KEY, mod_key), layer, is_count_data=False), mod_key
         )
-        self.profile = profile
+        self.layer, self.profile = layer, profile
 
     def register_field(self, mdata: MuData) -> State:
         """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
@@ -88,7 +89,13 @@ class FeatureField(ModalityField):
         return {**deepcopy(state_registry), LayerField.N_OBS_KEY: n_obs}
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
-        """Look for every feature of the model."""
+        """Look for the layer, and in it for every feature of the model."""
+        layers = [str(name) for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+        if self.layer is not None and self.layer not in layers:
+            raise UnknownNameError(
+                f"Layer '{self.layer}' not found in modality '{self.mod_key}', whose layers are {layers}. The model was trained "
+                f"on it: put values in the same units there, adata.layers['{self.layer}'] = ..."
+            )
         expected = np.asarray(state_registry[LayerField.COLUMN_NAMES_KEY], dtype=str)
         if np.array_equal(expected, np.asarray(adata.var_names, dtype=str)):
             return

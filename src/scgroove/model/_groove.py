@@ -43,7 +43,7 @@ from ..module import LIKELIHOODS, GROOVEModule
 from ..module._encoders import EncoderKind
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
-from ._query import check_batches, check_screen, copy_weights, trainable
+from ._query import check_batches, check_screen, check_trainable, copy_weights
 from ._setup import (
     check_names,
     check_setup,
@@ -163,9 +163,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 positives=positives,
             )
         self.similarity = similarity
-        self.freeze_: Freeze | None = (
-            None  # a model that goes on from a reference: what training leaves as it is
-        )
+        # what training leaves as it is, where the model goes on from a reference
+        self.freeze_: Freeze | None = None
         self._model_summary_string = (
             f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {hidden}, similarity {similarity}, "
             f"temperature {temperature:g}"
@@ -337,7 +336,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         datasplitter_kwargs: Mapping[str, Any] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
-        """Train the model.
+        """Train the model; once more, or after :meth:`load_query_data`, train it on.
 
         Parameters
         ----------
@@ -543,7 +542,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         ----------
         mdata
             The model's own data if None; else a MuData with some or all of the modalities, or an AnnData of
-            ``modality``. Labels are not needed.
+            ``modality``. Labels are not needed; features are found by name, in whatever order.
         modality
             The modality to encode; all that the data have if None.
         indices
@@ -558,9 +557,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            ``indices`` without ``modality``, or new data that do not fit the model.
+            ``indices`` without ``modality``; or new data that lack features, or are of a batch unknown to encoders that see it.
         KeyError
             The model or the data have no such modality.
+
+        Warns
+        -----
+        UserWarning
+            Cells are of a batch that the model does not know, and its encoders do not see the batch: nothing changes.
         """
         if modality is None:
             if indices is not None:
@@ -915,14 +919,16 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 )
             yield values
 
-    def _training_managers(self) -> Mapping[str, ModalityManager]:
+    def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()
         if missing := [m for m in self.modalities if m not in present]:
             raise ValueError(
                 f"Training needs all modalities {self.modalities}; the attached data lack {missing}. Load the model on "
                 "data that have them, GROOVE.load(path, mdata), or train a new model."
             )
-        return trainable({m: self._manager_of(None, m) for m in self.modalities})
+        managers = {m: self._manager_of(None, m) for m in self.modalities}
+        check_trainable(managers)
+        return managers
 
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]

@@ -29,7 +29,8 @@ def check_screen(mdata: MuData | AnnData | None, reference: GROOVE) -> list[str]
     TypeError
         They are no MuData.
     ValueError
-        A modality holds NaN or infinite values, cells without any, or values that its likelihood cannot have.
+        They are a view; or a modality holds NaN or infinite values, cells without any, or values that its likelihood
+        cannot have.
     """
     if not isinstance(mdata, MuData):
         known = reference.modalities
@@ -37,6 +38,10 @@ def check_screen(mdata: MuData | AnnData | None, reference: GROOVE) -> list[str]
             f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the modalities of the new screen together: "
             f'mudata.MuData({{"{known[0]}": adata, ...}}). New cells of one modality need no training: '
             f'model.get_latent_representation(adata, "{known[0]}").'
+        )
+    if mdata.is_view:
+        raise ValueError(
+            "The new data are a view of others, into which nothing can be written. Pass a copy: mdata = mdata[cells].copy()."
         )
     present = reference.present_in(mdata)
     layers = reference.registry["setup_args"]["layers"] or {}
@@ -124,8 +129,8 @@ def _widened(weight: Tensor, width: int, shares: Tensor) -> Tensor:
     return torch.cat([weight, mean[:, None].expand(-1, n_new)], dim=1)
 
 
-def trainable(managers: Mapping[str, ModalityManager]) -> Mapping[str, ModalityManager]:
-    """Return views of the data, which must have labels and known batches.
+def check_trainable(managers: Mapping[str, ModalityManager]) -> None:
+    """Refuse data without labels, or of unknown batches.
 
     Raises
     ------
@@ -144,4 +149,3 @@ def trainable(managers: Mapping[str, ModalityManager]) -> Mapping[str, ModalityM
                 f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a batch that the model does not know. "
                 "GROOVE.load_query_data(mdata, model) makes a model that knows it; train that one."
             )
-    return managers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -261,16 +262,20 @@ def _held_out(mdata: MuData, source: str, model: GROOVE | None) -> BoolArray:
     cells = mdata.mod[source].obs_names
     if model is None:
         return np.ones(len(cells), dtype=bool)
-    parts = [model.validation_indices, model.test_indices]
-    if model.adata is None or not any(part and len(part.get(source, ())) for part in parts):
+    parts = [
+        (part or {}).get(source, [])
+        for part in (model.train_indices, model.validation_indices, model.test_indices)
+    ]
+    attached = {} if model.adata is None else model.adata.mod
+    trained_on = attached[source].obs_names if source in attached else pd.Index([])
+    held = np.concatenate([np.asarray(part, dtype=np.intp) for part in parts[1:]])
+    if not held.size or sum(map(len, parts)) != len(trained_on):
         raise ValueError(
-            f"the model does not know of cells of {source!r} held out of its training: it has no data attached, or was trained on all "
-            f"of them (train_size=1). Load it with its data, GROOVE.load(path, mdata); or leave model= out, and take confidences "
-            f"as those of cells that the model has seen."
+            f"the model does not know of cells of {source!r} held out of its training: it was trained on all of them (train_size=1), "
+            f"or is not attached to the data it was trained on. Attach it, GROOVE.load(path, mdata); or leave model= out, and take "
+            f"confidences as those of cells that the model has seen."
         )
-    names = model.adata.mod[source].obs_names
-    held = np.concatenate([np.asarray(part[source], dtype=np.intp) for part in parts if part])
-    return np.asarray(cells.isin(names[held]))
+    return np.asarray(cells.isin(trained_on[held]))
 
 
 def _calibrate(
@@ -325,10 +330,15 @@ def _write(
 
 def _as_mudata(data: MuData | AnnData, modality: str) -> MuData:
     """Return a MuData; an AnnData stands in it as the modality, not copied."""
+    import mudata
     from anndata import AnnData
-    from mudata import MuData
 
-    return MuData({modality: data}) if isinstance(data, AnnData) else data
+    if not isinstance(data, AnnData):
+        return data
+    # before 0.4, mudata copied columns up from the modalities unless told not to
+    options = getattr(mudata, "set_options", None)
+    with options(pull_on_update=False) if options else nullcontext():
+        return mudata.MuData({modality: data})
 
 
 def _check_options(
