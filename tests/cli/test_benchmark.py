@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -109,3 +112,78 @@ def test_a_typo_in_a_spec(tmp_path):
     assert answer.exit_code == 2
     assert "'alingers'. Did you mean 'aligners'?" in answer.output
     assert not (tmp_path / "out").exists()
+
+
+OWN = '''
+from dataclasses import dataclass
+
+import numpy as np
+
+from scgroove.learners import LEARNERS, Learner
+from scgroove.metrics import Chance, Found, register
+
+
+@LEARNERS.register("first_two")
+@dataclass
+class FirstTwo(Learner):
+    """The first two features of each modality."""
+
+    name = "first_two"
+
+    def _fit(self, screen, seed):
+        self.features = screen.features()
+
+    def _transform(self, mdata):
+        return {m: of(mdata[m])[:, :2] for m, of in self.features.items()}
+
+
+@register("n_source_cells", kind="representation", better="higher", perfect=np.nan, needs=("x", "y"))
+def n_source_cells(material):
+    return Found(float(len(material.x)), Chance(0.0, 1.0), 1)
+'''
+
+
+def test_methods_of_a_file_take_part_on_workers_too(tmp_path):
+    """In a process of its own: what it registers must not stay in this one."""
+    from scgroove import benchmark
+
+    (tmp_path / "my_methods.py").write_text(OWN)
+    spec = SPEC.replace('"pca_procrustes"', '"first_two"').replace("seeds = 2", "seeds = 1")
+    (tmp_path / "spec.toml").write_text('metrics = ["n_source_cells", "foscttm_global"]\n' + spec)
+    arguments = ["run", "spec.toml", "--out", "out", "--jobs", "2", "--import", "my_methods.py"]
+    command = [sys.executable, "-m", "scgroove", "benchmark", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    found = benchmark.read(tmp_path / "out").query("learner == 'first_two' and metric == 'n_source_cells'")
+    assert found["value"].tolist() == [32.0]
+
+
+def test_what_is_imported_is_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    scenario = "from scgroove.simulations import SCENARIOS\nSCENARIOS.register('of_my_own')(SCENARIOS.get('reference'))"
+    (tmp_path / "my_scenarios.py").write_text(scenario)
+    from scgroove.simulations import SCENARIOS
+
+    monkeypatch.setattr(SCENARIOS, "_items", dict(SCENARIOS._items))
+    answer = call("list", "--import", tmp_path / "my_scenarios.py")
+    assert "of_my_own" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("absent.py", None, "there is no such file"),
+        ("my-methods.py", "", "cannot be one. Rename it"),
+        ("json.py", "", "another module is called 'json'"),
+        ("broken_methods.py", "1 / 0", "ZeroDivisionError"),
+        ("no_such_module_at_all", None, "ModuleNotFoundError"),
+    ],
+)
+def test_what_cannot_be_imported_is_said(tmp_path, monkeypatch, name, text, expected):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    file = tmp_path / name if name.endswith(".py") else name
+    if text is not None:
+        file.write_text(text)
+    answer = call("list", "--import", file)
+    assert answer.exit_code == 2
+    assert expected in answer.output

@@ -365,3 +365,33 @@ def test_results_are_plain_and_a_table(screen: dict) -> None:
 def test_what_does_not_fit_is_refused(screen: dict, arguments, change: dict, error, message: str) -> None:
     with pytest.raises(error, match=message):
         scores(arguments, **{**screen, **change})
+
+
+def test_a_metric_of_ones_own_takes_part(monkeypatch):
+    monkeypatch.setattr(SCORES, "_items", dict(SCORES._items))
+
+    @metrics.register("spread", kind="representation", better="higher", perfect=np.nan, needs=("x",))
+    def spread(material):
+        return metrics.Found(float(np.std(material.x)), metrics.Chance(0.0, 1.0), len(material.x))
+
+    found = score("spread", x=np.array([[0.0], [2.0]]))
+    assert (found.value, found.n, found.better) == (1.0, 2, "higher")
+    with pytest.raises(MissingTruthError, match="representation of the source cells"):
+        score("spread", y=np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="already taken"):
+        metrics.register("spread", kind="coupling", better="lower", perfect=0.0, needs=())(lambda material: 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"kind": "couplings"}, "Did you mean 'coupling'"),
+        ({"better": "high"}, "Did you mean 'higher'"),
+        ({"needs": ("partners",)}, "Did you mean 'partner'"),
+    ],
+)
+def test_a_metric_registered_wrongly_is_refused(wrong, expected):
+    right = {"kind": "coupling", "better": "lower", "perfect": 0.0, "needs": ("coupling",)}
+    with pytest.raises(ValueError, match=expected):
+        metrics.register("mine", **{**right, **wrong})
+    assert "mine" not in SCORES

@@ -6,7 +6,7 @@ be said about it; :func:`select` chooses an aligner where there is no truth.
 
 from scgroove.benchmark._builtin import SPECS, builtin
 from scgroove.benchmark._compare import SignedRank, compare, holm, signed_rank
-from scgroove.benchmark._evaluate import METRIC_NAMES
+from scgroove.benchmark._evaluate import metric_names
 from scgroove.benchmark._labels_out import LABELS_OUT_METRICS, leave_labels_out
 from scgroove.benchmark._labels_out_methods import DEFAULT_METHODS as IMPUTATION_METHODS
 from scgroove.benchmark._labels_out_methods import IMPUTATIONS, ImputationSpec
@@ -34,7 +34,6 @@ __all__ = [
     "IMPUTATIONS",
     "IMPUTATION_METHODS",
     "LABELS_OUT_METRICS",
-    "METRIC_NAMES",
     "SPECS",
     "TRUTH_FREE",
     "AlignerSpec",
@@ -63,6 +62,7 @@ __all__ = [
     "gap_shares",
     "holm",
     "leave_labels_out",
+    "metric_names",
     "ranks",
     "read",
     "run",

@@ -17,13 +17,19 @@ from scgroove.metrics._score import without_presets
 
 KINDS: Final = ("representation", "coupling", "imputation")
 
-METRIC_NAMES: Final[Mapping[str, str]] = {
-    name: f"{metrics.SCORES.get(name).kind}, {metrics.SCORES.get(name).better} is better"
-    for kind in KINDS
-    for name in metrics.SCORES
-    if metrics.SCORES.get(name).kind == kind
-}
-"""Metrics of the benchmark, and how to read them."""
+
+def metric_names() -> dict[str, str]:
+    """Return the metrics of the benchmark, those of your own included, and how to read each.
+
+    Examples
+    --------
+    >>> metric_names()["trace_within_label"]
+    'coupling, higher is better'
+    """
+    known = [metrics.SCORES.get(name) for name in metrics.SCORES]
+    return {
+        one.name: f"{one.kind}, {one.better} is better" for kind in KINDS for one in known if one.kind == kind
+    }
 
 
 def evaluate_representation(

@@ -25,6 +25,7 @@ from scgroove.benchmark._results import (
     versions,
 )
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError, digest
+from scgroove.metrics._score import without_presets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,11 +71,20 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Known:
+    """The class of a learner, those of aligners, and metrics."""
+
+    learner: type
+    aligners: tuple[tuple[str, type], ...]
+    metrics: tuple[metrics.ScoredMetric, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """One learner on one data set with one seed, and the aligners to come: what shares a representation.
 
-    ``classes`` are those of the learner and of the aligners: they take a worker of another process to the module that
-    registers them, or there as they are if they were defined in a script.
+    ``known`` is what the process that planned the job has registered: it takes a worker of another process to the module
+    that registers it, or comes there as it is if it was defined in a script.
     """
 
     data: DataSpec
@@ -83,7 +93,7 @@ class Job:
     representation: str
     cells: tuple[tuple[Cell, AlignerSpec | None], ...]
     metrics: tuple[str, ...]
-    classes: tuple[type, tuple[tuple[str, type], ...]]
+    known: Known
 
     @property
     def title(self) -> str:
@@ -190,6 +200,7 @@ def plan(spec: Spec) -> list[Job]:
     alone, coupled = _scored(spec.metrics)
     asked = (*((None,) if alone else ()), *(spec.aligners if coupled else ()))
     methods = tuple((one.method, aligners.get(one.method)) for one in spec.aligners)
+    scored = tuple(metrics.SCORES.get(name) for name in spec.metrics or without_presets())
     for data in spec.data:
         what = identity(data)
         for seed in spec.seeds:
@@ -202,8 +213,8 @@ def plan(spec: Spec) -> list[Job]:
                     name = aligner.name if aligner else ""
                     cells.append((Cell(data.name, learner.name, name, seed, key), aligner))
                 kept = representation_name(data.name, learner.name, seed, here, who)
-                classes = (learners.get(learner.learner), methods)
-                jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, classes))
+                known = Known(learners.get(learner.learner), methods, scored)
+                jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, known))
     return jobs
 
 
@@ -287,12 +298,14 @@ def do(job: Job, store: Store) -> tuple[str, list[str]]:
 
 def _register(job: Job) -> None:
     """Make known what the process that planned the job knew."""
-    own, methods = job.classes
     if job.learner.learner not in learners.LEARNERS:
-        learners.LEARNERS.register(job.learner.learner)(own)
-    for name, cls in methods:
+        learners.LEARNERS.register(job.learner.learner)(job.known.learner)
+    for name, cls in job.known.aligners:
         if name not in aligners.ALIGNERS:
             aligners.ALIGNERS.register(name)(cls)
+    for metric in job.known.metrics:
+        if metric.name not in metrics.SCORES:
+            metrics.SCORES.register(metric.name)(metric)
 
 
 def _representation(job: Job, loaded: Loaded, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:

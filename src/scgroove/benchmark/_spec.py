@@ -374,12 +374,13 @@ def _check_different(axis: str, names: Sequence[str]) -> None:
 
 
 def _check_metrics(names: Sequence[str]) -> None:
-    from scgroove.benchmark._evaluate import METRIC_NAMES
+    from scgroove.benchmark._evaluate import metric_names
 
+    known = metric_names()
     for name in names:
-        if name not in METRIC_NAMES:
+        if name not in known:
             raise SpecError(
-                f"unknown metric {name!r}.{did_you_mean(name, METRIC_NAMES)} Available: {', '.join(METRIC_NAMES)}."
+                f"unknown metric {name!r}.{did_you_mean(name, known)} Available: {', '.join(known)}."
             )
 
 

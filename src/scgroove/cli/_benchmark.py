@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scgroove.cli._errors import UserError, errors
+from scgroove.cli._own import Imports, import_all
 
 if TYPE_CHECKING:
     from scgroove.benchmark import Progress, Spec
@@ -70,6 +71,7 @@ def run(
     mix_versions: Annotated[
         bool, typer.Option("--mix-versions", help="Add to results of another version of scgroove.")
     ] = False,
+    imports: Imports = None,
     debug: _Debug = False,
 ) -> None:
     """Run every combination of a spec; what is in the folder already is not done again.
@@ -83,6 +85,7 @@ def run(
         with quiet():
             from scgroove import benchmark as grid
 
+            import_all(imports)
             chosen = _spec(spec)
             chosen = chosen.quick() if quick else chosen
             typer.echo(f"{chosen.title}: {chosen.n_cells} cells of the grid, into {out}", err=True)
@@ -206,12 +209,13 @@ def _reference(results: Any) -> str:
 
 
 @benchmark.command("list")
-def list_all(debug: _Debug = False) -> None:
+def list_all(imports: Imports = None, debug: _Debug = False) -> None:
     """List learners, aligners, metrics, scenarios, and the grids that come along."""
     with errors(debug):
         from scgroove.cli._display import quiet
 
         with quiet():
+            import_all(imports)
             sections = _sections()
         for title, rows in sections.items():
             typer.secho(f"\n{title}", bold=True)
@@ -237,7 +241,7 @@ def _sections() -> dict[str, list[tuple[str, str]]]:
         "Aligners (add ' unlabelled' for the form without labels)": [
             (name, first_line(aligners.get(name))) for name in aligners.ALIGNERS
         ],
-        "Metrics": list(grid.METRIC_NAMES.items()),
+        "Metrics": list(grid.metric_names().items()),
         "Scenarios": [(name, SCENARIOS.get(name).reason) for name in SCENARIOS],
         "Grids": [(name, grid.builtin(name).title) for name in grid.SPECS],
     }

@@ -44,15 +44,29 @@ from scgroove.metrics._presets import (
     psa_trace,
 )
 from scgroove.metrics._retrieval import mean_reciprocal_rank, partner_rank_per_cell, recall_at_k
-from scgroove.metrics._score import SCORES, Score, ScoredMetric, ScoreList, score, scores
+from scgroove.metrics._score import (
+    NEEDS,
+    SCORES,
+    Found,
+    Material,
+    Score,
+    ScoredMetric,
+    ScoreList,
+    register,
+    score,
+    scores,
+)
 from scgroove.metrics._squared_error import mse, mse_per_cell, mse_per_feature, r2, r2_per_feature
 from scgroove.metrics._trace import trace, trace_over_chance, trace_per_cell
 
 __all__ = [
     "METRICS",
+    "NEEDS",
     "PRESETS",
     "SCORES",
     "Chance",
+    "Found",
+    "Material",
     "Metric",
     "MissingTruthError",
     "Reliability",
@@ -98,6 +112,7 @@ __all__ = [
     "r2",
     "r2_per_feature",
     "recall_at_k",
+    "register",
     "reliability",
     "score",
     "scores",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import numpy.typing as npt
 import pandas as pd
 
-from scgroove._registry import Registry
+from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove.metrics._candidates import (
     Candidates,
@@ -80,7 +80,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Found:
-    """What a metric computes: its value, mean and spread by chance, and how many it was averaged over."""
+    """What a metric computes: its value, its mean and spread by :class:`Chance`, and how many it was averaged over."""
 
     value: float
     chance: Chance
@@ -141,13 +141,58 @@ SCORES: Final[Registry[ScoredMetric]] = Registry("metric")
 def register(
     name: str, *, kind: Kind, better: Better, perfect: float, needs: Iterable[str], preset: bool = False
 ) -> Callable[[Callable[[Material], Found]], Callable[[Material], Found]]:
-    """Return a decorator that files a function of :class:`Material` as a metric, and hands it back unchanged."""
+    """Return a decorator that files a function of :class:`Material` as a metric, and hands it back unchanged.
+
+    It is known to :func:`scores` and to the benchmark from then on.
+
+    Parameters
+    ----------
+    name
+        Of the metric; end it in ``_within_label`` or ``_global`` if it asks inside labels or among all cells.
+    kind
+        What it scores: ``"representation"``, ``"coupling"`` or ``"imputation"`` (in the benchmark: values that a coupling
+        imputes).
+    better
+        ``"lower"`` or ``"higher"``.
+    perfect
+        Value of a perfect match; NaN if there is none.
+    needs
+        What must be at hand, else the metric is left out: names of ``scgroove.metrics.NEEDS``, such as ``"coupling"``,
+        ``"x"``, ``"y"``, ``"partner"``, ``"labels"``.
+    preset
+        Compute it only where it is asked for by name.
+
+    Returns
+    -------
+    callable
+        The decorator. What it decorates takes a :class:`Material` and returns a :class:`Found`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or ``kind``, ``better`` or ``needs`` are not known.
+
+    References
+    ----------
+    User guide, "Extending".
+    """
+    _check_choice("kind", kind, get_args(Kind))
+    _check_choice("better", better, get_args(Better))
+    for need in needs:
+        _check_choice("needs", need, NEEDS)
 
     def add(compute: Callable[[Material], Found]) -> Callable[[Material], Found]:
         SCORES.register(name)(ScoredMetric(name, kind, better, perfect, frozenset(needs), compute, preset))
         return compute
 
     return add
+
+
+def _check_choice(argument: str, found: object, known: Collection[Any]) -> None:
+    if found not in known:
+        raise ValueError(
+            f"{argument} of a metric: unknown {found!r}.{did_you_mean(found, known)} Available: {', '.join(known)}."
+        )
 
 
 def without_presets() -> list[str]:

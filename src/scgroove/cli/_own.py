@@ -1,0 +1,62 @@
+"""Methods of one's own: the files that ``--import`` names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, TypeAlias
+
+import typer
+
+from scgroove.cli._errors import UserError
+
+Imports: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        "-i",
+        metavar="FILE",
+        help="A Python file, or an installed module, that registers learners, aligners or metrics of your own. Can be repeated.",
+    ),
+]
+
+
+def import_all(names: Iterable[str] | None) -> None:
+    """Import files and modules, so that what they register is known.
+
+    The folder of a file goes on the path: processes that are started later import it by its name too.
+
+    Raises
+    ------
+    UserError
+        If a file or module cannot be imported; the message has the error.
+    """
+    for name in names or ():
+        _import_file(Path(name)) if name.endswith(".py") else _import(name, name)
+
+
+def _import_file(file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"--import {file}: there is no such file.")
+    if not file.stem.isidentifier():
+        raise UserError(
+            f"--import {file}: a file is imported by its name, and {file.stem!r} cannot be one. Rename it."
+        )
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)
+    module = _import(file.stem, str(file))
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != file.resolve():
+        raise UserError(
+            f"--import {file}: another module is called {file.stem!r} ({found or 'built in'}). Rename the file."
+        )
+
+
+def _import(name: str, given: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise UserError(f"--import {given}: {type(error).__name__}: {error}") from error
