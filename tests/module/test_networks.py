@@ -175,13 +175,13 @@ def test_weight_zero_leaves_no_gradient(kept):
 def test_back_translation_generates_in_evaluation_mode():
     net = module(dropout_encoder=0.5, dropout_decoder=0.5).train()
     seen = []
-    hook = net.decoders[1].register_forward_hook(lambda m, i, o: seen.append(m.training))
+    (dropout,) = (layer for layer in net.decoders[1].net if isinstance(layer, torch.nn.Dropout))
+    hook = dropout.register_forward_hook(lambda m, i, o: seen.append(m.training))
     net(batch(), loss_kwargs={})
     hook.remove()
     assert False in seen  # generation
     assert True in seen  # reconstruction
-    assert net.training
-    assert net.decoders[1].training
+    assert all(part.training for part in net.modules())
 
 
 def test_modality_without_cells_in_a_batch():

@@ -2,6 +2,7 @@
 
 from ._backtranslation import back_translation
 from ._contrastive import clip_loss, supcon_loss
+from ._counts import nb_log_likelihood, poisson_log_likelihood
 from ._groupclip import GroupCLIPLoss, group_clip_anchors, group_clip_loss, similarity
 from ._reconstruction import negative_log_likelihood
 
@@ -11,7 +12,9 @@ __all__ = [
     "clip_loss",
     "group_clip_anchors",
     "group_clip_loss",
+    "nb_log_likelihood",
     "negative_log_likelihood",
+    "poisson_log_likelihood",
     "similarity",
     "supcon_loss",
 ]

@@ -10,6 +10,7 @@ from scvi.distributions import NegativeBinomial
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, Poisson
 
+from ..losses import nb_log_likelihood, poisson_log_likelihood
 from ._encoders import mlp
 
 MAX_LOG_THETA: Final = 8.0  # beyond, the negative binomial is a Poisson
@@ -28,6 +29,28 @@ class Likelihood(NamedTuple):
     """There is a dispersion of each feature to learn."""
 
 
+class _FastNegativeBinomial(NegativeBinomial):  # type: ignore[misc]
+    """The distribution of scvi-tools, with a likelihood that is faster to compute and to differentiate."""
+
+    def __init__(self, log_mean: Tensor, theta: Tensor) -> None:
+        super().__init__(mu=log_mean.exp(), theta=theta, validate_args=False)
+        self.log_mean, self.theta_of_features = log_mean, theta
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return nb_log_likelihood(self.log_mean, self.theta_of_features, value, mean=self.mu.detach())
+
+
+class _FastPoisson(Poisson):
+    """The distribution of torch, with a likelihood that is faster to compute."""
+
+    def __init__(self, log_mean: Tensor) -> None:
+        super().__init__(log_mean.exp().clamp_min(1e-8), validate_args=False)
+        self.log_mean = log_mean
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return poisson_log_likelihood(self.log_mean, value)
+
+
 def _normal(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
     sigma = decoder.log_dispersion.clamp_min(MIN_LOG_SIGMA).exp()
     mean = decoder.location + decoder.scale * h
@@ -35,16 +58,12 @@ def _normal(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
 
 
 def _negative_binomial(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
-    mean = ((decoder.location + h).log_softmax(dim=1) + library.log()).exp()
-    # scvi's, not torch's: its terms in theta alone cost d, not n x d
-    theta = decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp()
-    distribution: Distribution = NegativeBinomial(mu=mean, theta=theta, validate_args=False)
-    return distribution
+    log_mean = (decoder.location + h).log_softmax(dim=1) + library.log()
+    return _FastNegativeBinomial(log_mean, decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp())
 
 
 def _poisson(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
-    log_mean = (decoder.location + h).log_softmax(dim=1) + library.log()
-    return Poisson(log_mean.exp().clamp_min(1e-8), validate_args=False)
+    return _FastPoisson((decoder.location + h).log_softmax(dim=1) + library.log())
 
 
 def _bernoulli(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._dropout import Dropout
+
 EncoderKind = Literal["linear", "mlp"]
 OFFSET_RATE = 0.1  # share of the way to the batch mean; a constant, so that training and evaluation agree
 CLIP_AT = 10.0  # standard deviations: rare features of sparse data would otherwise dominate a linear encoder
@@ -20,7 +22,7 @@ def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float, bias: bool
     for width in hidden:
         layers += [nn.Linear(n_in, width), nn.LayerNorm(width), nn.ReLU()]
         if dropout:  # at rate zero it would still cost a pass
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         n_in = width
     return nn.Sequential(*layers, nn.Linear(n_in, n_out, bias=bias))
 
@@ -111,7 +113,7 @@ class Encoder(nn.Module):
         self.n_batch = n_batch
         self.follows = True  # not where the latent space has to stay as it is
         self.transform = InputTransform(n_features, counts=counts)
-        self.drop_input = nn.Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
+        self.drop_input = Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
         self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False)
         self.register_buffer("offset", torch.zeros(n_latent))
         self.origin = origin

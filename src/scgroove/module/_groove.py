@@ -103,6 +103,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         self.group_clip = GroupCLIPLoss(
             temperature, learn_temperature=learn_temperature, kind=kind, positives=positives
         )
+        self.dropouts = tuple(layer for layer in self.modules() if isinstance(layer, nn.Dropout))
 
     def encoder_of(self, modality: str) -> Encoder:
         """Encoder of a modality."""
@@ -229,7 +230,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
         The targets are all other modalities of the model, whether or not this batch has cells of them.
         """
-        with _evaluating(self), torch.no_grad():
+        with _evaluating(self.dropouts), torch.no_grad():
             # without dropout, training and evaluation mode are the same function: use what is known
             clean = {
                 m: z[m].detach() if not _is_random(self.encoder_of(m)) else self._encode_batch(m, tensors[m])
@@ -256,7 +257,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         )
 
         def generate() -> Tensor:
-            with _evaluating(self):
+            with _evaluating(self.dropouts):
                 return self.expected(target, clean, codes)
 
         def reconstruct(pseudo: Tensor) -> Distribution:
@@ -307,11 +308,13 @@ def _is_random(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and back to where it was."""
-    was_training = module.training
-    module.eval()
+def _evaluating(dropouts: Sequence[nn.Dropout]) -> Iterator[None]:
+    """No dropout, and back to where it was: nothing else here differs between training and evaluation."""
+    training = [layer.training for layer in dropouts]
+    for layer in dropouts:
+        layer.training = False
     try:
         yield
     finally:
-        module.train(was_training)
+        for layer, was in zip(dropouts, training, strict=True):
+            layer.training = was

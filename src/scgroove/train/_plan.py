@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import torch
 from scvi.train import TrainingPlan
 from torch import Tensor
 
 from ..module import GROOVEModule
+
+TORCH: Final = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 Schedule = Literal["one_cycle", "cosine", "constant", "plateau"]
 
@@ -102,6 +104,8 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             [{"params": decay, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}],
             lr=self.lr,
             eps=self.eps,
+            # on a processor one pass over each parameter; not on GPUs, where Lightning cannot clip gradients then
+            fused=TORCH >= (2, 4) and all(p.device.type == "cpu" for p in (*decay, *rest)),
         )
         steps = max(2, int(self.trainer.estimated_stepping_batches))
         scheduler: Any

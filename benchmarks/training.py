@@ -1,0 +1,322 @@
+"""Cost of training: GROOVE beside a bare torch loop of the same mathematics, and beside models of scvi-tools.
+
+    python benchmarks/training.py throughput            # 2 x 20,000 cells, CSR counts
+    python benchmarks/training.py throughput --peers    # and SCVI, MULTIVI, DIAGVI where it is installed
+    python benchmarks/training.py labels                # time of a step against the number of labels
+    python benchmarks/training.py groupclip             # the loss alone: time and memory against the batch
+
+Every ratio is of medians of 5 rounds; in each round every contestant trains once, in turn, so that a busy moment of the
+machine meets all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from anndata import AnnData
+from mudata import MuData
+from torch import Tensor, nn
+
+from _common import quiet
+from scgroove.losses import group_clip_loss
+from scgroove.model import GROOVE
+
+ROUNDS = 5
+TRAINER = {"accelerator": "cpu", "enable_progress_bar": False, "logger": False}
+HIDDEN, LATENT, BATCH, TAU = 128, 16, 256, 0.3
+
+
+def main() -> None:
+    """Run one question."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("question", choices=["throughput", "labels", "groupclip", "groupclip-one"])
+    parser.add_argument("--cells", type=int, default=20_000, help="of each modality")
+    parser.add_argument("--steps", type=int, default=80, help="of a round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--batch", type=int, default=BATCH)
+    args = parser.parse_args()
+    quiet()
+    {
+        "throughput": throughput,
+        "labels": labels,
+        "groupclip": groupclip,
+        "groupclip-one": groupclip_one,
+    }[args.question](args)
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+def screen(n_cells: int, n_labels: int = 100, features: Sequence[int] = (2000, 200), seed: int = 0) -> MuData:
+    """Return counts as CSR: RNA with nine zeros in ten, proteins with few."""
+    rng = np.random.default_rng(seed)
+    parts = {}
+    for name, d, depth in zip(("rna", "protein"), features, (0.15, 8.0), strict=True):
+        profiles = rng.gamma(0.5, 2.0, (n_labels, d)) * depth
+        labels = rng.permutation(np.arange(n_cells) % n_labels)
+        blocks = [
+            sp.csr_matrix(
+                rng.poisson(profiles[part] * rng.lognormal(0, 0.4, (len(part), 1))), dtype=np.float32
+            )
+            for part in np.array_split(labels, max(1, n_cells // 5000))
+        ]
+        x = sp.vstack(blocks, format="csr")
+        x[np.asarray(x.sum(axis=1)).ravel() == 0, 0] = 1
+        parts[name] = AnnData(x)
+        parts[name].obs_names = [f"{name}{i}" for i in range(n_cells)]
+        parts[name].obs["label"] = [f"g{i:04}" for i in labels]
+    return MuData(parts)
+
+
+# ------------------------------------------------------------------------------------------------------- contestants
+
+
+class Bare(nn.Module):
+    """The mathematics of GROOVE in plain torch, on dense tensors: what training cannot be expected to beat."""
+
+    def __init__(self, features: Sequence[int]) -> None:
+        super().__init__()
+
+        def net(n_in: int, n_out: int) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for width in (HIDDEN, HIDDEN):
+                layers += [nn.Linear(n_in, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.1)]
+                n_in = width
+            return nn.Sequential(*layers, nn.Linear(n_in, n_out))
+
+        self.encoders = nn.ModuleList(net(d, LATENT) for d in features)
+        self.decoders = nn.ModuleList(net(LATENT, d) for d in features)
+        self.log_theta = nn.ParameterList(torch.zeros(d) for d in features)
+
+    def encode(self, m: int, x: Tensor) -> Tensor:
+        """Latent coordinates of length one."""
+        h = torch.log1p(x * (1e3 / x.sum(dim=1, keepdim=True)))
+        return nn.functional.normalize(self.encoders[m](h), dim=1)
+
+    def mean(self, m: int, z: Tensor, library: Tensor) -> Tensor:
+        """Expected counts."""
+        return self.decoders[m](z).softmax(dim=1) * library
+
+    def nll(self, m: int, z: Tensor, x: Tensor) -> Tensor:
+        """Negative log-likelihood, mean over features and cells."""
+        mu, theta = self.mean(m, z, x.sum(dim=1, keepdim=True)), self.log_theta[m].exp()
+        log_both = (mu + theta).log()
+        value = (
+            torch.lgamma(x + theta)
+            - torch.lgamma(theta)
+            - torch.lgamma(x + 1)
+            + theta * (theta.log() - log_both)
+            + x * ((mu + 1e-8).log() - log_both)
+        )
+        return -value.mean()
+
+    def forward(self, x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
+        """Reconstruction, GroupCLIP and back-translation."""
+        z = [self.encode(m, x[m]) for m in (0, 1)]
+        loss = sum(self.nll(m, z[m], x[m]) for m in (0, 1))
+        logits, same = z[0] @ z[1].T / TAU, y[0][:, None] == y[1]
+        positive = logits.masked_fill(~same, -torch.inf)
+        for dim in (0, 1):
+            loss = loss + 0.5 * (logits.logsumexp(dim) - positive.logsumexp(dim)).mean()
+        for m in (0, 1):
+            with torch.no_grad():
+                self.eval()
+                pseudo = self.mean(1 - m, self.encode(m, x[m]), torch.full((len(x[m]), 1), 1e3))
+                self.train()
+            loss = loss + self.nll(m, self.encode(1 - m, pseudo), x[m])
+        return loss
+
+
+def bare(mdata: MuData, args: argparse.Namespace, *, ours: bool = False) -> Callable[[int], None]:
+    """Return a bare training loop on dense tensors; ``ours``: of GROOVE's own module."""
+    x = [torch.from_numpy(adata.X.toarray()) for adata in mdata.mod.values()]
+    y = [
+        torch.from_numpy(adata.obs["label"].astype("category").cat.codes.to_numpy().astype(np.int64))
+        for adata in mdata.mod.values()
+    ]
+    module = Bare([v.shape[1] for v in x])
+    rng = np.random.default_rng(0)
+    of_label = [[np.flatnonzero(v.numpy() == c) for c in range(int(v.max()) + 1)] for v in y]
+    p = min(len(of_label[0]), args.batch // 8)
+    k = -(-args.batch // p)
+
+    def draw() -> list[Tensor]:
+        chosen = rng.choice(len(of_label[0]), p, replace=False)
+        return [
+            torch.from_numpy(np.concatenate([rng.choice(rows[c], k) for c in chosen])) for rows in of_label
+        ]
+
+    batches = [draw() for _ in range(args.steps)]
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+
+    def train(n_steps: int) -> None:
+        for rows in batches[:n_steps]:
+            optimizer.zero_grad()
+            module(
+                [v[r] for v, r in zip(x, rows, strict=True)], [v[r] for v, r in zip(y, rows, strict=True)]
+            ).backward()
+            optimizer.step()
+
+    return train
+
+
+def groove(mdata: MuData, args: argparse.Namespace, **plan: object) -> Callable[[int], None]:
+    """Return the training of GROOVE, through scvi-tools and Lightning."""
+    GROOVE.setup_mudata(mdata, "label")
+    model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
+
+    def train(n_steps: int) -> None:
+        model.train(
+            1000,
+            max_steps=n_steps,
+            batch_size=args.batch,
+            train_size=1.0,
+            plan_kwargs=plan or None,
+            **TRAINER,
+        )
+
+    return train
+
+
+def scvi_model(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
+    """Return the training of SCVI on RNA alone: two passes through networks a cell, where GROOVE makes five."""
+    from scvi.model import SCVI
+
+    adata = mdata["rna"].copy()
+    SCVI.setup_anndata(adata)
+    model = SCVI(adata, n_hidden=HIDDEN, n_latent=LATENT, n_layers=2, gene_likelihood="nb")
+
+    def train(n_steps: int) -> None:
+        model.train(1000, max_steps=n_steps, batch_size=args.batch, train_size=1.0, **TRAINER)
+
+    return train
+
+
+def multivi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
+    """Return the training of MULTIVI on both modalities, as if their cells were the same and proteins were regions."""
+    from scvi.model import MULTIVI
+
+    both = AnnData(sp.hstack([adata.X for adata in mdata.mod.values()], format="csr"))
+    MULTIVI.setup_anndata(both)
+    n_genes, n_regions = (adata.n_vars for adata in mdata.mod.values())
+    model = MULTIVI(both, n_genes=n_genes, n_regions=n_regions, n_hidden=HIDDEN, n_latent=LATENT)
+
+    def train(n_steps: int) -> None:
+        model.train(
+            1000,
+            max_steps=n_steps,
+            batch_size=args.batch,
+            train_size=1.0,
+            early_stopping=False,
+            adversarial_mixing=False,
+            **TRAINER,
+        )
+
+    return train
+
+
+def diagvi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
+    """Return the training of DIAGVI on both modalities, with one link for each protein."""
+    import pandas as pd
+    from scvi.external import DIAGVI
+
+    parts = {m: adata.copy() for m, adata in mdata.mod.items()}
+    for m, adata in parts.items():
+        adata.var_names = [f"{m}{i}" for i in range(adata.n_vars)]
+        DIAGVI.setup_anndata(adata, likelihood="nb", normalize_lib=True)
+    (a, x), (b, y) = parts.items()
+    links = pd.DataFrame({a: x.var_names[: y.n_vars], b: y.var_names})
+    model = DIAGVI(parts, mapping_df=links, n_latent=LATENT, n_hidden=HIDDEN, n_layers=2)
+
+    def train(n_steps: int) -> None:
+        model.train(1000, max_steps=n_steps, batch_size=args.batch, train_size=1.0, **TRAINER)
+
+    return train
+
+
+# --------------------------------------------------------------------------------------------------------- questions
+
+
+def rounds(contestants: dict[str, Callable[[int], None]], n_steps: int, n_rounds: int) -> dict[str, float]:
+    """Return the median seconds of each contestant; the first round warms up and does not count."""
+    took: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_ in range(n_rounds + 1):
+        for name, train in contestants.items():
+            start = time.perf_counter()
+            train(n_steps if round_ else 5)
+            took[name].append(time.perf_counter() - start)
+    return {name: median(found[1:]) for name, found in took.items()}
+
+
+def throughput(args: argparse.Namespace) -> None:
+    """Compare cells per second."""
+    mdata = screen(args.cells)
+    density = {m: round(adata.X.nnz / np.prod(adata.shape), 2) for m, adata in mdata.mod.items()}
+    print(
+        f"{args.cells:,} cells a modality, batches of {args.batch}, share of values that are not zero {density}"
+    )
+    contestants = {"groove": groove(mdata, args), "bare loop": bare(mdata, args)}
+    if args.compile:
+        contestants["groove, compiled"] = groove(mdata, args, compile=True)
+    if args.peers:
+        for name, make in (("SCVI", scvi_model), ("MULTIVI", multivi), ("DIAGVI", diagvi)):
+            try:
+                contestants[name] = make(mdata, args)
+            except Exception as error:
+                print(f"{name}: left out, {type(error).__name__}: {error}")
+    found = rounds(contestants, args.steps, args.rounds)
+    for name, seconds in found.items():
+        modalities = 1 if name == "SCVI" else 2
+        cells = modalities * args.batch * args.steps / seconds
+        ratio = (2 * args.batch * args.steps / found["groove"]) / cells
+        print(
+            f"{name:18} {1e3 * seconds / args.steps:8.1f} ms a step {cells:10,.0f} cells a second; groove / this {ratio:.2f}"
+        )
+
+
+def labels(args: argparse.Namespace) -> None:
+    """Compare the time of a step between numbers of labels."""
+    found = {}
+    for n in (10, 100, 1000, 5000):
+        mdata = screen(max(args.cells, 4 * n), n, (200, 50))
+        found[n] = rounds({"groove": groove(mdata, args)}, args.steps, args.rounds)["groove"]
+        print(
+            f"{n:6} labels {1e3 * found[n] / args.steps:8.1f} ms a step, {found[n] / found[10]:.2f} of that of 10"
+        )
+
+
+def groupclip(args: argparse.Namespace) -> None:
+    """Measure the loss alone, each batch in a process of its own."""
+    for n in (1024, 4096, 16384, 32768):
+        command = [sys.executable, __file__, "groupclip-one", "--batch", str(n)]
+        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+
+
+def groupclip_one(args: argparse.Namespace) -> None:
+    """One loss and its gradient."""
+    n = args.batch
+    z = {m: torch.randn(n, LATENT, requires_grad=True) for m in ("rna", "protein")}
+    codes = {m: torch.randint(0, n // 8, (n,)) for m in z}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    group_clip_loss(z, codes, temperature=TAU).backward()
+    took = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{n:6} cells a modality: {took:7.2f} s, peak of the process {peak / 1e6:.2f} GB, {(peak - before) / 1e6:.2f} GB above before"
+    )
+
+
+if __name__ == "__main__":
+    main()
