@@ -37,7 +37,7 @@ def nb_log_likelihood(log_mean: Tensor, theta: Tensor, x: Tensor, *, mean: Tenso
     -------
     Tensor of shape (n, d), with gradients for ``log_mean`` and ``theta``.
     """
-    found: Tensor = _NegativeBinomial.apply(log_mean, theta, x, mean)
+    found: Tensor = _NegativeBinomial.apply(log_mean, theta, x, mean)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -116,7 +116,7 @@ def ln_binomial(x: Tensor, theta: Tensor, *, derivative: bool) -> tuple[Tensor, 
     if len(beyond):
         exact = _by_gamma(x.flatten()[beyond], theta[beyond % len(theta)], derivative)
         value[beyond] = exact[0]
-        if slope is not None:
+        if slope is not None and exact[1] is not None:
             slope[beyond] = exact[1]
     return value.view_as(x), None if slope is None else slope.view_as(x)
 
