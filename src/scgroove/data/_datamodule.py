@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from ._manager import ModalityManager
 from ._pairing import PairIds
 from ._sampler import GroupSampler, MultiModalDataset, Rows
+from ._stream import StreamedSampler
 
 
 class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
@@ -36,6 +37,9 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         Identifier of the unit behind each cell (:func:`scgroove.data.pair_ids`).
     external_indexing
         Rows to use instead of a random split: modality -> [train, validation, test].
+    window_gb
+        Memory for cells that are read ahead, where a modality is on disk: see :class:`StreamedSampler`. The larger, the fewer times
+        the file is read in an epoch.
     seed
         Random state of the split and of the batches.
     **data_loader_kwargs
@@ -59,6 +63,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         free_fraction: float = 0.25,
         pairs: PairIds | None = None,
         external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
+        window_gb: float = 1.0,
         seed: int = 0,
         **data_loader_kwargs: Any,
     ) -> None:
@@ -78,7 +83,11 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
             raise ValueError(
                 f"Expected positive sizes and 0 <= free_fraction < 1, found {sizes} and {free_fraction}."
             )
-        self.managers, self.seed = managers, seed
+        if not window_gb > 0:
+            raise ValueError(
+                f"window_gb, the memory for cells read ahead, must be positive; found {window_gb}."
+            )
+        self.managers, self.seed, self.window_gb = managers, seed, window_gb
         self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
         self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
@@ -114,9 +123,16 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
     def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:
         dataset = MultiModalDataset(self.managers, self.labels)
-        sampler = GroupSampler(
-            dataset, self.labels, rows, free_fraction=self.free_fraction, seed=self.seed, **kwargs
-        )
+        kwargs |= {"free_fraction": self.free_fraction, "seed": self.seed}
+        if not dataset.on_disk:
+            sampler = GroupSampler(dataset, self.labels, rows, **kwargs)
+        elif self.data_loader_kwargs["num_workers"]:
+            raise ValueError(
+                f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected num_workers=0, found "
+                f"{self.data_loader_kwargs['num_workers']}. Leave num_workers out, or load the data first: adata.to_memory()."
+            )
+        else:
+            sampler = StreamedSampler(dataset, self.labels, rows, window_gb=self.window_gb, **kwargs)
         return DataLoader(dataset, sampler=sampler, batch_size=None, **self.data_loader_kwargs)
 
 

@@ -17,6 +17,8 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Dataset, Subset
 
+from ._disk import on_disk, read_rows
+
 X = REGISTRY_KEYS.X_KEY
 FIELDS, LOCATION = "field_registries", "data_registry"
 SUPPORTED = (np.ndarray, pd.DataFrame, h5py.Dataset, CSRDataset, CSCDataset)
@@ -96,10 +98,23 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         return {**self.__dict__, "adata_manager": SimpleNamespace(adata=small)}
 
     def __getitem__(self, rows: Any) -> dict[str, np.ndarray[Any, Any]]:
-        inverse = None
-        if self.adata_manager.adata.isbacked and not isinstance(rows, int | slice):
-            rows, inverse = np.unique(np.asarray(rows), return_inverse=True)  # HDF5: increasing, no repeats
+        if X in self.keys_and_dtypes and on_disk(self.data[X]):
+            wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else np.atleast_1d(rows)
+            unique, inverse = np.unique(wanted, return_inverse=True)
+            found = read_rows(self.data[X], unique)
+            return self.with_values(wanted, (found.toarray() if issparse(found) else found)[inverse])
         got = {k: v.toarray() if issparse(v) else v for k, v in super().__getitem__(rows).items()}
         if self.columns is not None and X in got:
             got[X] = got[X][..., self.columns]
-        return got if inverse is None else {k: v[inverse] for k, v in got.items()}
+        return got
+
+    def with_values(self, rows: NDArray[np.int64], values: NDArray[Any]) -> dict[str, np.ndarray[Any, Any]]:
+        """What ``self[rows]`` is, with values of these rows that were read before, dense (len(rows), d)."""
+        got = {}
+        for key, dtype in self.keys_and_dtypes.items():
+            data = self.data[key]
+            part = values if key == X else data.iloc[rows].to_numpy() if hasattr(data, "iloc") else data[rows]
+            got[key] = part.astype(dtype, copy=False)
+        if self.columns is not None:
+            got[X] = got[X][..., self.columns]
+        return got

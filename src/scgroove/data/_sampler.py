@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from torch.utils.data import Dataset, DistributedSampler
 
+from ._disk import Window, on_disk
 from ._manager import ModalityManager
 
+X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 Rows = dict[str, NDArray[np.int64]]
 
 
@@ -28,24 +30,41 @@ class MultiModalDataset(Dataset[Any]):
     labels
         Label codes to hand out instead of the registered ones, shape (n_m,) each: -1 where a cell takes no part
         in the contrastive loss.
+
+    Attributes
+    ----------
+    on_disk
+        The matrices that have to be read, by modality.
+    windows
+        Rows of them that were read ahead, by modality: must hold what is asked for next.
     """
 
     def __init__(
         self, managers: Mapping[str, ModalityManager], labels: Mapping[str, NDArray[np.int64]]
     ) -> None:
-        keys = [REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY]
-        self.data = {m: v.create_torch_dataset(data_and_attributes=keys) for m, v in managers.items()}
+        self.data: dict[str, Any] = {
+            m: v.create_torch_dataset(data_and_attributes=[X, BATCH]) for m, v in managers.items()
+        }
         self.labels = labels
+        self.on_disk = {m: d.data[X] for m, d in self.data.items() if on_disk(d.data[X])}
+        self.windows: dict[str, Window] = {}
 
     def __len__(self) -> int:
-        return max(len(d) for d in self.data.values())  # type: ignore[arg-type]
+        return max(len(d) for d in self.data.values())
 
     def __getitem__(self, index: Rows) -> dict[str, dict[str, Any]]:
         return {
-            m: {**self.data[m][rows], REGISTRY_KEYS.LABELS_KEY: self.labels[m][rows]}
+            m: {**self._values(m, rows), LABELS: self.labels[m][rows]}
             for m, rows in index.items()
             if len(rows)
         }
+
+    def _values(self, m: str, rows: NDArray[np.int64]) -> dict[str, Any]:
+        if m in self.windows:
+            found: dict[str, Any] = self.data[m].with_values(rows, self.windows[m].take(rows))
+        else:
+            found = self.data[m][rows]
+        return found
 
 
 class _Queue:
