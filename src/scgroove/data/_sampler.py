@@ -88,8 +88,8 @@ class GroupSampler(DistributedSampler[Any]):
     without a shared label (exclusive or unlabelled) fill a fixed share of each batch: they take part in
     reconstruction and back-translation only.
 
-    It is a ``DistributedSampler`` so that Lightning sets its epoch and leaves it alone under DDP; every rank
-    draws its own cells.
+    It is a ``DistributedSampler`` so that Lightning sets its epoch and leaves it alone under DDP: all ranks draw the same batch, of
+    as many times the cells as there are ranks, and each takes its share of every label.
 
     Parameters
     ----------
@@ -100,10 +100,10 @@ class GroupSampler(DistributedSampler[Any]):
     rows
         Cells to draw from, by modality.
     batch_size
-        Labelled cells of each modality in a step, about: P x K.
+        Labelled cells of each modality in a step, about: P x K; of each rank.
     n_labels, n_cells
-        P and K. By default all shared labels, as long as each can have 8 cells: every label is then a negative
-        of every other at every step.
+        P, of all ranks together, and K, of each rank. By default all shared labels, as long as each can have 8 cells: every
+        label is then a negative of every other at every step.
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
@@ -149,8 +149,8 @@ class GroupSampler(DistributedSampler[Any]):
         }
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
-        self.p = min(len(self.shared), max(1, batch_size // 8) if n_labels is None else n_labels)
-        self.k = ceil(batch_size / self.p) if n_cells is None else n_cells
+        self.p = min(len(self.shared), max(1, world * batch_size // 8) if n_labels is None else n_labels)
+        self.k = ceil(ceil(world * batch_size / self.p) / world) if n_cells is None else n_cells
         n_free = ceil(free_fraction / (1 - free_fraction) * self.p * self.k)
         self.n_free = {m: n_free if len(f) else 0 for m, f in self.free.items()}
         largest = max(len(r) - len(self.free[m]) for m, r in rows.items())
@@ -160,7 +160,7 @@ class GroupSampler(DistributedSampler[Any]):
         return self.n_batches
 
     def __iter__(self) -> Iterator[Rows]:
-        rng = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0, self.rank))
+        rng = np.random.default_rng((self.seed, self.epoch if self.shuffle else 0, 0))
         queues = {key: _Queue(rows, rng) for key, rows in self.pools.items()}
         free = {m: _Queue(rows, rng) for m, rows in self.free.items() if self.n_free[m]}
         order: list[int] = []
@@ -173,7 +173,11 @@ class GroupSampler(DistributedSampler[Any]):
     def _draw(
         self, m: str, batch: list[int], queues: dict[tuple[str, int], _Queue], free: dict[str, _Queue]
     ) -> NDArray[np.int64]:
-        parts = [queues[m, c].take(self.k) for c in batch if (m, c) in queues]
+        parts = [self._own(queues[m, c], self.k) for c in batch if (m, c) in queues]
         if m in free:
-            parts.append(free[m].take(self.n_free[m]))
+            parts.append(self._own(free[m], self.n_free[m]))
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _own(self, queue: _Queue, n: int) -> NDArray[np.int64]:
+        """The n cells of this rank, of those that all ranks take from a queue."""
+        return queue.take(n * self.num_replicas)[n * self.rank : n * (self.rank + 1)]

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._distributed import gather, total, world_size
+
 BLOCK_VALUES = 2**20
 """Similarities computed at a time (4 MB); a batch with no more of them is one block, of which everything is kept."""
 
@@ -178,6 +180,10 @@ def group_clip_loss(
 ) -> Tensor:
     """GroupCLIP over all ordered pairs of modalities: mean over anchors, then over pairs.
 
+    Where several processes train together (``torch.distributed``), candidates are the cells of all of them, and anchors those of this
+    one: the mean over processes of what is returned, which is what data-parallel training takes, is the loss of the whole batch.
+    All processes must hold the same modalities.
+
     Parameters
     ----------
     z
@@ -195,19 +201,21 @@ def group_clip_loss(
     ----------
     Gorla et al. 2026, arXiv 2602.04021, equation 3.
     """
-    terms = []
+    world, terms = world_size(), []
+    others = {m: (gather(_full_precision(v)), gather(labels[m], fill=-1)) for m, v in z.items()}
     for source, target in permutations(z, 2):
         anchors = group_clip_anchors(
             z[source],
-            z[target],
+            others[target][0],
             labels[source],
-            labels[target],
+            others[target][1],
             temperature=temperature,
             kind=kind,
             positives=positives,
         )
-        if len(anchors):
-            terms.append(anchors.mean())
+        n = total(torch.tensor(float(len(anchors)), device=anchors.device))
+        if n:
+            terms.append(world * anchors.sum() / n)
     if not terms:
         return sum((_full_precision(v).sum() * 0.0 for v in z.values()), start=torch.zeros(()))
     return torch.stack(terms).mean()

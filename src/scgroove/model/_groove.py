@@ -392,7 +392,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
                 "Use train_size=0.9, or early_stopping=False."
             )
-        plan = self._training_plan_cls(self.module, **(plan_kwargs or {}))
+        plan = self._training_plan_cls(self.module, **{"seed": seed, **(plan_kwargs or {})})
         # a second call goes on from the first, or from a reference: its inputs must mean the same
         if not self.is_trained_ and self.freeze_ is None:
             self._fit_statistics(managers, splitter.train_idx)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..losses import total
 from ._dropout import Dropout
 
 EncoderKind = Literal["linear", "mlp"]
@@ -135,6 +136,8 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def follow(self, z: Tensor) -> None:
-        """Move the offset towards the mean of raw latents of labelled cells, shape (n, k)."""
-        if len(z):
-            self.offset.lerp_(z.mean(dim=0).to(self.offset.dtype), OFFSET_RATE)
+        """Move the offset towards the mean of raw latents of labelled cells, shape (n, k), those of all processes."""
+        ones = torch.ones(len(z), 1, device=z.device, dtype=self.offset.dtype)
+        sums = total(torch.cat([z.to(self.offset.dtype), ones], dim=1).sum(dim=0))
+        if sums[-1] > 0:
+            self.offset.lerp_(sums[:-1] / sums[-1], OFFSET_RATE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, Literal, get_args
 
+import numpy as np
 import torch
 from scvi.train import TrainingPlan
 from torch import Tensor
@@ -40,6 +41,8 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         ``"plateau"`` (divided by two when ``validation_loss`` has not improved for ``lr_patience`` epochs).
     lr_patience
         See ``lr_schedule``.
+    seed
+        Of what networks draw while training (dropout, batches of pseudo-cells); None: the random state of torch as it is.
     compile, compile_kwargs
         Compile the module with :func:`torch.compile`.
 
@@ -66,6 +69,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         eps: float = 1e-8,
         lr_schedule: Schedule = "one_cycle",
         lr_patience: int = 10,
+        seed: int | None = None,
         compile: bool = False,
         compile_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -94,6 +98,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             compile_kwargs=compile_kwargs,
         )
         self.weights, self.warmup, self.lr_schedule = weights, backtranslation_warmup, lr_schedule
+        self.seed = seed
         self._sums: dict[str, tuple[list[str], Tensor]] = {}
 
     def configure_optimizers(self) -> Any:
@@ -104,8 +109,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             [{"params": decay, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}],
             lr=self.lr,
             eps=self.eps,
-            # on a processor one pass over each parameter; not on GPUs, where Lightning cannot clip gradients then
-            fused=TORCH >= (2, 4) and all(p.device.type == "cpu" for p in (*decay, *rest)),
+            fused=self._can_fuse([*decay, *rest]),
         )
         steps = max(2, int(self.trainer.estimated_stepping_batches))
         scheduler: Any
@@ -123,6 +127,11 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _can_fuse(self, parameters: list[torch.nn.Parameter]) -> bool:
+        """Whether one pass over each parameter will do: on a processor; in mixed precision Lightning could not clip gradients."""
+        on_cpu = all(p.device.type == "cpu" for p in parameters)
+        return TORCH >= (2, 4) and on_cpu and str(self.trainer.precision).startswith("32")
+
     def backtranslation_weight(self) -> float:
         """Weight of back-translation at the current step."""
         n_warm = self.warmup * int(self.trainer.estimated_stepping_batches)
@@ -131,6 +140,9 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One optimisation step."""
+        if batch_idx == 0 and self.seed is not None:
+            # anew in each epoch, on each rank: training that was interrupted goes on as if it had not been
+            torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
         return self._step(
             batch, "train", {**self.weights, "backtranslation_weight": self.backtranslation_weight()}
         )
@@ -173,3 +185,8 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     def on_validation_epoch_end(self) -> None:
         """Log the means of the epoch."""
         self._log_epoch("validation")
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
