@@ -4,6 +4,8 @@
     python benchmarks/training.py throughput --peers    # and SCVI, MULTIVI, DIAGVI where it is installed
     python benchmarks/training.py labels                # time of a step against the number of labels
     python benchmarks/training.py groupclip             # the loss alone: time and memory against the batch
+    python benchmarks/training.py scale --folder DIR    # one epoch from zarr, 10,000 to 1,000,000 cells a modality (7 GB in DIR)
+    python benchmarks/training.py results --folder DIR  # latents, translation and imputation of these cells, in blocks
 
 Every ratio is of medians of 5 rounds; in each round every contestant trains once, in turn, so that a busy moment of the
 machine meets all of them.
@@ -17,9 +19,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
+import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from anndata import AnnData
@@ -38,21 +44,20 @@ HIDDEN, LATENT, BATCH, TAU = 128, 16, 256, 0.3
 def main() -> None:
     """Run one question."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("question", choices=["throughput", "labels", "groupclip", "groupclip-one"])
+    parser.add_argument("question", choices=[*QUESTIONS, *PARTS])
     parser.add_argument("--cells", type=int, default=20_000, help="of each modality")
     parser.add_argument("--steps", type=int, default=80, help="of a round")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument(
+        "--folder", type=Path, help="of the stores of scale and results; made there if they are not"
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
     quiet()
-    {
-        "throughput": throughput,
-        "labels": labels,
-        "groupclip": groupclip,
-        "groupclip-one": groupclip_one,
-    }[args.question](args)
+    {**QUESTIONS, **PARTS}[args.question](args)
 
 
 # ------------------------------------------------------------------------------------------------------------- data
@@ -228,7 +233,6 @@ def multivi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
 
 def diagvi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
     """Return the training of DIAGVI on both modalities, with one link for each protein."""
-    import pandas as pd
     from scvi.external import DIAGVI
 
     parts = {m: adata.copy() for m, adata in mdata.mod.items()}
@@ -317,6 +321,144 @@ def groupclip_one(args: argparse.Namespace) -> None:
         f"{n:6} cells a modality: {took:7.2f} s, peak of the process {peak / 1e6:.2f} GB, {(peak - before) / 1e6:.2f} GB above before"
     )
 
+
+def each_size(args: argparse.Namespace, part: str) -> None:
+    """Measure each size in a process of its own."""
+    for n in args.sizes:
+        for name in ("rna", "protein"):
+            if not (args.folder / f"{name}_{n}.zarr" / "labels.npy").exists():
+                write_store(args.folder / f"{name}_{n}.zarr", n)
+        command = [
+            sys.executable,
+            __file__,
+            part,
+            "--cells",
+            str(n),
+            "--folder",
+            str(args.folder),
+            "--batch",
+            str(args.batch),
+        ]
+        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+
+
+def write_store(
+    path: Path, n_cells: int, n_features: int = 2000, n_labels: int = 1000, depth: int = 140
+) -> None:
+    """Write counts of cells of many labels, 20,000 at a time: ``depth`` molecules each, labels in no order."""
+    import zarr
+    from anndata.io import sparse_dataset, write_elem
+
+    rng = np.random.default_rng(n_cells)
+    cumulative = rng.gamma(0.3, 1.0, (n_labels, n_features)).cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]
+    labels = rng.integers(0, n_labels, n_cells)
+    group = zarr.open_group(str(path), mode="w")
+    for start in range(0, n_cells, 20_000):
+        part = labels[start : start + 20_000]
+        rows = np.repeat(np.arange(len(part)), rng.poisson(depth, len(part)) + 1)
+        rows = rows[np.argsort(part[rows], kind="stable")]
+        draws, columns = rng.random(len(rows)), np.empty(len(rows), dtype=np.int32)
+        edges = np.flatnonzero(np.diff(part[rows], prepend=-1, append=-1))
+        for first, last in pairwise(edges):
+            of_label = cumulative[part[rows[first]]]
+            columns[first:last] = np.searchsorted(of_label, draws[first:last])
+        x = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(part), n_features))
+        x.sum_duplicates()
+        if start:
+            sparse_dataset(group["X"]).append(x)
+        else:
+            write_elem(group, "X", x)
+    np.save(path / "labels.npy", labels)
+
+
+def from_store(args: argparse.Namespace) -> MuData:
+    """Open the stores of a size; nothing but labels is read."""
+    import zarr
+    from anndata.io import sparse_dataset
+
+    parts = {}
+    for name in ("rna", "protein"):
+        path = args.folder / f"{name}_{args.cells}.zarr"
+        parts[name] = AnnData(sparse_dataset(zarr.open_group(str(path), mode="r")["X"]))
+        parts[name].obs_names = [f"{name}{i}" for i in range(args.cells)]
+        parts[name].obs["label"] = pd.Categorical.from_codes(
+            np.load(path / "labels.npy"), [f"g{i:04}" for i in range(1000)]
+        )
+    return MuData(parts)
+
+
+def scale_one(args: argparse.Namespace) -> None:
+    """One epoch from disk."""
+    before = peak_gb()
+    start = time.perf_counter()
+    mdata = from_store(args)
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
+    ready = time.perf_counter()
+    steps: list[float] = []
+
+    class Clock(pl.Callback):
+        def on_train_batch_end(self, *_: object) -> None:
+            steps.append(time.perf_counter())
+
+    model.train(1, batch_size=args.batch, train_size=1.0, callbacks=[Clock()], **TRAINER)
+    done = time.perf_counter()
+    stored = sum(
+        f.stat().st_size for name in mdata.mod for f in (args.folder / f"{name}_{args.cells}.zarr").rglob("*")
+    )
+    print(
+        f"{args.cells:9,} + {args.cells:,} cells, {stored / 1e9:.2f} GB on disk: set up {ready - start:6.1f} s, statistics {steps[0] - ready:6.1f} s, "
+        f"epoch of {len(steps)} steps {done - steps[0]:7.1f} s, {2 * args.cells / (done - steps[0]):,.0f} cells a second, "
+        f"peak {peak_gb():.2f} GB ({peak_gb() - before:.2f} above the imports)"
+    )
+
+
+def results_one(args: argparse.Namespace) -> None:
+    """Latents, translation and imputation of all cells."""
+    import scgroove as sg
+
+    before = peak_gb()
+    mdata = from_store(args)
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
+    model.train(1, max_steps=20, batch_size=args.batch, train_size=1.0, **TRAINER)
+    took = {}
+    for name, call in {
+        "latents": lambda: sg.tl.embed(mdata, model),
+        "translate 50 features": lambda: model.translate(
+            "rna", "protein", features=list(mdata["protein"].var_names[:50])
+        ),
+        "tl.impute 50 features": lambda: sg.tl.impute(
+            mdata,
+            "rna",
+            "protein",
+            model=model,
+            features=list(mdata["protein"].var_names[:50]),
+            uncertainty=False,
+        ),
+    }.items():
+        start = time.perf_counter()
+        call()
+        took[name] = f"{name} {time.perf_counter() - start:.0f} s, peak so far {peak_gb():.2f} GB"
+    print(
+        f"{args.cells:9,} + {args.cells:,} cells: {'; '.join(took.values())} ({before:.2f} GB are the imports)"
+    )
+
+
+def peak_gb() -> float:
+    """Peak of the resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+QUESTIONS = {
+    "throughput": throughput,
+    "labels": labels,
+    "groupclip": groupclip,
+    "scale": lambda args: each_size(args, "scale-one"),
+    "results": lambda args: each_size(args, "results-one"),
+}
+PARTS = {"groupclip-one": groupclip_one, "scale-one": scale_one, "results-one": results_one}
 
 if __name__ == "__main__":
     main()

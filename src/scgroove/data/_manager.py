@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnTorchDataset
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from ._disk import on_disk, read_rows
 
@@ -64,8 +64,8 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
         indices: Sequence[int] | None = None,
         data_and_attributes: Any = None,
         load_sparse_tensor: bool = False,
-    ) -> Dataset[Any]:
-        """Dataset over the cells of the modality."""
+    ) -> Any:
+        """Dataset over the cells of the modality; a :class:`ModalityDataset`, or rows of one."""
         dataset = ModalityDataset(self, data_and_attributes, load_sparse_tensor)
         return dataset if indices is None else Subset(dataset, indices)
 
@@ -107,6 +107,14 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         if self.columns is not None and X in got:
             got[X] = got[X][..., self.columns]
         return got
+
+    def values(self, rows: NDArray[np.int64]) -> Any:
+        """Values of some rows, increasing and none twice, as they are stored: sparse stays sparse; features in the model's order."""
+        x = self.data[X]
+        found = (
+            read_rows(x, rows) if on_disk(x) else x.iloc[rows].to_numpy() if hasattr(x, "iloc") else x[rows]
+        )
+        return found if self.columns is None else found[:, self.columns]
 
     def with_values(self, rows: NDArray[np.int64], values: NDArray[Any]) -> dict[str, np.ndarray[Any, Any]]:
         """What ``self[rows]`` is, with values of these rows that were read before, dense (len(rows), d)."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from ..data import ModalityManager
 from ..data._checks import BLOCK_BYTES
+from ..data._manager import ModalityDataset
 from ..module import GROOVEModule
 
 
@@ -33,62 +38,88 @@ def fit_input_statistics(
     n_features = len(encoder.transform.center)
     step = max(1, BLOCK_BYTES // (4 * n_features))
     blocks = [rows[i : i + step] for i in range(0, len(rows), step)]
-
-    def read(block: NDArray[np.int64]) -> torch.Tensor:
-        return torch.as_tensor(dataset[block][REGISTRY_KEYS.X_KEY], dtype=torch.float32)
-
-    device = encoder.transform.center.device
     if encoder.transform.counts:
-        library = torch.cat([read(b).sum(dim=1) for b in blocks])
-        encoder.transform.median_library.copy_(library.median())
-    total, squares, moments = (
-        torch.zeros(n_features).double(),
-        torch.zeros(n_features).double(),
-        _CountMoments(n_features),
-    )
-    # around the first block's mean, so that a large offset costs no precision
-    shift = encoder.transform.unscaled(read(blocks[0]).to(device)).double().cpu().mean(dim=0)
-    for b in blocks:
-        x = read(b)
-        h = encoder.transform.unscaled(x.to(device)).double().cpu() - shift
-        total += h.sum(dim=0)
-        squares += h.square().sum(dim=0)
-        moments.add(x.double())
+        counts = _CountSums(n_features)
+        library = np.concatenate([_libraries(dataset.values(b)) for b in blocks])
+        median = torch.as_tensor(library).median()
+        encoder.transform.median_library.copy_(median)
+        for b in blocks:
+            counts.add(sp.csr_matrix(dataset.values(b)), float(median))
+        total, squares, sums = counts.logged, counts.logged_square, counts.sum
+    else:
+        total, squares, sums, shift = _real_sums(dataset, blocks)
     center = total / len(rows)
     scale = (squares / len(rows) - center.square()).clamp_min(0).sqrt()
     scale[scale < 1e-6] = 1.0  # constant features stay at zero
-    center += shift
+    if not encoder.transform.counts:
+        center += shift
     encoder.transform.center.copy_(center)
     encoder.transform.scale.copy_(scale)
-    decoder.location.copy_(decoder.likelihood.average_cell(center, moments.sum / len(rows)))
+    decoder.location.copy_(decoder.likelihood.average_cell(center, sums / len(rows)))
     if not decoder.likelihood.counts:
         decoder.scale.copy_(scale)
     elif decoder.likelihood.dispersed:
-        decoder.log_dispersion.data.copy_(moments.dispersion().log())
+        decoder.log_dispersion.data.copy_(counts.dispersion().log())
 
 
-class _CountMoments:
-    """Sums from which the dispersion of a negative binomial follows by the method of moments.
+def _real_sums(dataset: ModalityDataset, blocks: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, ...]:
+    """Sums and sums of squares around a shift, sums, and the shift: the mean of the first block, so that an offset costs no precision."""
 
-    With library sizes l_i and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta. The learned
-    dispersion starts there: from one, it would take thousands of steps to reach that of abundant features.
+    def read(block: NDArray[np.int64]) -> torch.Tensor:
+        values = dataset.values(block)
+        return torch.as_tensor(
+            values.toarray() if sp.issparse(values) else np.asarray(values), dtype=torch.float32
+        )
+
+    shift = read(blocks[0]).mean(dim=0, dtype=torch.float64)
+    total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
+    for block in blocks:
+        x = read(block).sub_(shift)
+        total += x.sum(dim=0, dtype=torch.float64)
+        squares += x.square_().sum(dim=0, dtype=torch.float64)
+    return total, squares, total + sum(map(len, blocks)) * shift, shift
+
+
+def _libraries(x: Any) -> NDArray[np.float32]:
+    return np.asarray(x.sum(axis=1), dtype=np.float32).ravel()
+
+
+class _CountSums:
+    """Sums over cells, for each feature: of counts, and of what encoders see; zeros cost nothing.
+
+    With library sizes l_i and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta: from that the dispersion of a negative
+    binomial follows. The learned dispersion starts there: from one, it would take thousands of steps to reach that of abundant
+    features.
     """
 
     def __init__(self, n_features: int) -> None:
-        self.sum, self.square, self.cross = (torch.zeros(n_features, dtype=torch.float64) for _ in range(3))
+        self.n_features = n_features
+        self.logged, self.logged_square, self.sum, self.square, self.cross = torch.zeros(
+            5, n_features, dtype=torch.float64
+        )
         self.library, self.library_square = 0.0, 0.0
 
-    def add(self, x: torch.Tensor) -> None:
-        library = x.sum(dim=1)
-        self.sum += x.sum(dim=0)
-        self.square += x.square().sum(dim=0)
-        self.cross += library @ x
+    def add(self, x: sp.csr_matrix, median_library: float) -> None:
+        """Add the cells of a block."""
+        library = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
+        of_value = np.repeat(library, np.diff(x.indptr))
+        value = x.data.astype(np.float64)
+        logged = np.log1p(value * (median_library / np.maximum(of_value, 1e-8)))
+        for found, weights in (
+            (self.logged, logged),
+            (self.logged_square, logged**2),
+            (self.sum, value),
+            (self.square, value**2),
+            (self.cross, value * of_value),
+        ):
+            found += torch.from_numpy(np.bincount(x.indices, weights, minlength=self.n_features))
         self.library += float(library.sum())
-        self.library_square += float(library.square().sum())
+        self.library_square += float((library**2).sum())
 
     def dispersion(self) -> torch.Tensor:
         """Theta of each feature, between 0.01 and 1000."""
         p = self.sum / self.library
         variance = self.square - 2 * p * self.cross + p.square() * self.library_square
         excess = variance - p * self.library
-        return (p.square() * self.library_square / excess.clamp_min(1e-12)).clamp(0.01, 1000.0)
+        theta: torch.Tensor = (p.square() * self.library_square / excess.clamp_min(1e-12)).clamp(0.01, 1000.0)
+        return theta
