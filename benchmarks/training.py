@@ -38,6 +38,7 @@ from scgroove.model import GROOVE
 
 ROUNDS = 5
 TRAINER = {"accelerator": "cpu", "enable_progress_bar": False, "logger": False}
+FEATURES = {"rna": 2000, "protein": 2000, "panel": 200}
 HIDDEN, LATENT, BATCH, TAU = 128, 16, 256, 0.3
 
 
@@ -325,9 +326,9 @@ def groupclip_one(args: argparse.Namespace) -> None:
 def each_size(args: argparse.Namespace, part: str) -> None:
     """Measure each size in a process of its own."""
     for n in args.sizes:
-        for name in ("rna", "protein"):
+        for name, n_features in FEATURES.items():
             if not (args.folder / f"{name}_{n}.zarr" / "labels.npy").exists():
-                write_store(args.folder / f"{name}_{n}.zarr", n)
+                write_store(args.folder / f"{name}_{n}.zarr", n, n_features)
         command = [
             sys.executable,
             __file__,
@@ -342,9 +343,7 @@ def each_size(args: argparse.Namespace, part: str) -> None:
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
 
 
-def write_store(
-    path: Path, n_cells: int, n_features: int = 2000, n_labels: int = 1000, depth: int = 140
-) -> None:
+def write_store(path: Path, n_cells: int, n_features: int, n_labels: int = 1000, depth: int = 140) -> None:
     """Write counts of cells of many labels, 20,000 at a time: ``depth`` molecules each, labels in no order."""
     import zarr
     from anndata.io import sparse_dataset, write_elem
@@ -372,13 +371,13 @@ def write_store(
     np.save(path / "labels.npy", labels)
 
 
-def from_store(args: argparse.Namespace) -> MuData:
+def from_store(args: argparse.Namespace, *names: str) -> MuData:
     """Open the stores of a size; nothing but labels is read."""
     import zarr
     from anndata.io import sparse_dataset
 
     parts = {}
-    for name in ("rna", "protein"):
+    for name in names:
         path = args.folder / f"{name}_{args.cells}.zarr"
         parts[name] = AnnData(sparse_dataset(zarr.open_group(str(path), mode="r")["X"]))
         parts[name].obs_names = [f"{name}{i}" for i in range(args.cells)]
@@ -392,7 +391,7 @@ def scale_one(args: argparse.Namespace) -> None:
     """One epoch from disk."""
     before = peak_gb()
     start = time.perf_counter()
-    mdata = from_store(args)
+    mdata = from_store(args, "rna", "protein")
     GROOVE.setup_mudata(mdata, "label", paired=False)
     model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
     ready = time.perf_counter()
@@ -419,23 +418,16 @@ def results_one(args: argparse.Namespace) -> None:
     import scgroove as sg
 
     before = peak_gb()
-    mdata = from_store(args)
+    mdata = from_store(args, "rna", "panel")
     GROOVE.setup_mudata(mdata, "label", paired=False)
     model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
     model.train(1, max_steps=20, batch_size=args.batch, train_size=1.0, **TRAINER)
     took = {}
     for name, call in {
         "latents": lambda: sg.tl.embed(mdata, model),
-        "translate 50 features": lambda: model.translate(
-            "rna", "protein", features=list(mdata["protein"].var_names[:50])
-        ),
-        "tl.impute 50 features": lambda: sg.tl.impute(
-            mdata,
-            "rna",
-            "protein",
-            model=model,
-            features=list(mdata["protein"].var_names[:50]),
-            uncertainty=False,
+        "translate to 200 features": lambda: model.translate("rna", "panel"),
+        "tl.impute, without uncertainty": lambda: sg.tl.impute(
+            mdata, "rna", "panel", model=model, uncertainty=False
         ),
     }.items():
         start = time.perf_counter()

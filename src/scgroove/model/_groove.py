@@ -94,6 +94,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         ``"cosine"``, ``"dot"`` or ``"euclidean"``.
     positives
         ``"inside"`` the logarithm (the paper) or ``"outside"`` (ablation).
+    prototypes
+        Contrast cells with prototypes of all labels, which follow the cells that were seen, rather than with the cells of the batch.
     seed
         Random state of the initial weights.
     registry
@@ -138,6 +140,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         learn_temperature: bool = False,
         similarity: Similarity = "cosine",
         positives: Positives = "inside",
+        prototypes: bool = False,
         seed: int = 0,
         registry: dict[str, Any] | None = None,
     ) -> None:
@@ -161,6 +164,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 learn_temperature=learn_temperature,
                 kind=similarity,
                 positives=positives,
+                n_prototypes=len(self._state(LABELS, self.modalities[0])[VOCABULARY]) if prototypes else 0,
             )
         self.similarity = similarity
         # what training leaves as it is, where the model goes on from a reference

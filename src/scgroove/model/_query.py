@@ -118,6 +118,11 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
         for kind in ("encoders", "decoders"):
             key = f"{kind}.{i}.net.0.weight"
             state[key] = _widened(state[key], own[key].shape[1], shares)
+    if module.bank is not None:  # new labels stand last, and have no prototype yet
+        for name in ("bank.prototypes", "bank.seen"):
+            old, new = state[name], own[name].detach().clone()
+            new[:, : old.shape[1]] = old
+            state[name] = new
     module.load_state_dict(state)
 
 

@@ -14,7 +14,7 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..losses import GroupCLIPLoss, back_translation, negative_log_likelihood, similarity
+from ..losses import GroupCLIPLoss, PrototypeBank, back_translation, negative_log_likelihood, similarity
 from ..losses._groupclip import Positives, Similarity
 from ._decoders import LIKELIHOODS, Decoder
 from ._encoders import Encoder, EncoderKind
@@ -47,6 +47,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         Give the batch to the encoders too, not only to the decoders.
     temperature, learn_temperature, kind, positives
         Of :class:`scgroove.losses.GroupCLIPLoss`.
+    n_prototypes
+        Number of label codes, to contrast cells with prototypes of all labels (:class:`scgroove.losses.PrototypeBank`) and not with the
+        cells of the batch; 0: none.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         learn_temperature: bool,
         kind: Similarity,
         positives: Positives,
+        n_prototypes: int = 0,
     ) -> None:
         super().__init__()
         self.modalities = list(n_features)
@@ -102,6 +106,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
             )
         self.group_clip = GroupCLIPLoss(
             temperature, learn_temperature=learn_temperature, kind=kind, positives=positives
+        )
+        self.bank = (
+            PrototypeBank(self.modalities, n_prototypes, n_latent, kind=kind) if n_prototypes else None
         )
         self.dropouts = tuple(layer for layer in self.modules() if isinstance(layer, nn.Dropout))
 
@@ -171,7 +178,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         z, px = inference_outputs["z"], generative_outputs["px"]
         rec = {m: negative_log_likelihood(px[m], tensors[m][X]) for m in z}
         labels = {m: tensors[m][LABELS].long().flatten() for m in z}
-        groupclip = self.group_clip(z, labels)
+        groupclip = self._contrast(z, labels)
         zero = groupclip.new_zeros(())
         # NaN, not zero, where it is not computed: the history must not show a loss that was never there
         backtranslation = (
@@ -199,6 +206,15 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                 },
             },
         )
+
+    def _contrast(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+        """GroupCLIP against the cells of the batch, or against the prototypes of all labels."""
+        if self.bank is None:
+            return self.group_clip(z, labels)  # type: ignore[no-any-return]
+        if self.training:
+            self.bank.update(z, labels)
+        clip = self.group_clip
+        return self.bank(z, labels, temperature=clip.temperature, positives=clip.positives)  # type: ignore[no-any-return]
 
     # -- pieces ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,125 @@
+r"""A bank of prototypes: every label is a candidate at every step, however few of them a batch holds.
+
+Reference: design follows momentum prototypes for many classes (Li et al. 2021, "Prototypical contrastive learning", ICLR), with the
+candidates of GroupCLIP (Gorla et al. 2026, arXiv 2602.04021, equation 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._distributed import gather, total, world_size
+from ._groupclip import Positives, Similarity, group_clip_anchors
+
+MOMENTUM = 0.9
+
+
+class PrototypeBank(nn.Module):
+    r"""GroupCLIP of anchors in a batch against prototypes of all labels in the other modality.
+
+    .. math:: b_g \leftarrow \mu b_g + (1 - \mu)\, \bar z_g, \qquad
+        l_i = -\log \frac{e^{s(z_i, b_{y_i}) / \tau}}{\sum_g e^{s(z_i, b_g) / \tau}}
+
+    :math:`\bar z_g` is the mean over the cells of label g in the batch, and prototypes have length one if the similarity is the cosine.
+    They carry no gradient: each modality learns as anchor. Labels that were never seen in a modality are no candidates there. Memory
+    and time of a step grow with anchors times labels, a block at a time.
+
+    Parameters
+    ----------
+    modalities
+        Their names.
+    n_labels
+        Number of label codes G.
+    n_latent
+        Dimension k.
+    momentum
+        :math:`\mu`, from 0 (the batch alone) to below 1.
+    kind
+        Similarity, see :func:`scgroove.losses.similarity`.
+
+    Raises
+    ------
+    ValueError
+        The momentum is out of range.
+    """
+
+    prototypes: Tensor
+    seen: Tensor
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        n_labels: int,
+        n_latent: int,
+        *,
+        momentum: float = MOMENTUM,
+        kind: Similarity = "cosine",
+    ) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1; found {momentum}.")
+        self.modalities, self.momentum, self.kind = list(modalities), momentum, kind
+        self.register_buffer("prototypes", torch.zeros(len(self.modalities), n_labels, n_latent))
+        self.register_buffer("seen", torch.zeros(len(self.modalities), n_labels, dtype=torch.bool))
+
+    @torch.no_grad()
+    def update(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
+        """Move prototypes towards the means of the labels of a batch, over all processes.
+
+        Parameters
+        ----------
+        z
+            Embeddings by modality, shapes (n_m, k).
+        labels
+            Label codes by modality, shapes (n_m,); negative means unlabelled.
+        """
+        for m in z:
+            i = self.modalities.index(m)
+            everyone, codes = gather(z[m].detach().float()), gather(labels[m], fill=-1)
+            known = codes >= 0
+            sums = torch.zeros_like(self.prototypes[i]).index_add_(0, codes[known], everyone[known])
+            counts = torch.bincount(codes[known], minlength=len(sums))
+            here = counts > 0
+            mean = self._scaled(sums[here] / counts[here, None])
+            old, was = self.prototypes[i, here], self.seen[i, here, None]
+            self.prototypes[i, here] = self._scaled(
+                torch.where(was, torch.lerp(mean, old, self.momentum), mean)
+            )
+            self.seen[i] |= here
+
+    def forward(
+        self,
+        z: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        *,
+        temperature: float | Tensor = 0.1,
+        positives: Positives = "inside",
+    ) -> Tensor:
+        """Loss of a batch: mean over anchors, then over ordered pairs of modalities; see :func:`scgroove.losses.group_clip_loss`."""
+        terms = []
+        for source, target in permutations(z, 2):
+            i = self.modalities.index(target)
+            codes = torch.arange(self.seen.shape[1], device=self.seen.device)
+            anchors = group_clip_anchors(
+                z[source],
+                self.prototypes[i],
+                labels[source],
+                torch.where(self.seen[i], codes, -1),
+                temperature=temperature,
+                kind=self.kind,
+                positives=positives,
+            )
+            n = total(torch.tensor(float(len(anchors)), device=anchors.device))
+            if n:
+                terms.append(world_size() * anchors.sum() / n)
+        if not terms:
+            return sum((v.float().sum() * 0.0 for v in z.values()), start=torch.zeros(()))
+        return torch.stack(terms).mean()
+
+    def _scaled(self, mean: Tensor) -> Tensor:
+        return F.normalize(mean, dim=1) if self.kind == "cosine" else mean
