@@ -82,5 +82,5 @@ def test_lengths_are_kept_where_they_matter(kind):
 
 
 def test_momentum_out_of_range():
-    with pytest.raises(ValueError, match="momentum must be at least 0 and below 1; found 1.0"):
+    with pytest.raises(ValueError, match=r"momentum must be at least 0 and below 1; found 1\.0"):
         PrototypeBank("ab", 5, 4, momentum=1.0)

@@ -8,12 +8,14 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS, settings
 from torch.utils.data import DataLoader
 
 from ._manager import ModalityManager
 from ._pairing import PairIds
+from ._resident import ResidentDataset
 from ._sampler import GroupSampler, MultiModalDataset, Rows
 from ._stream import StreamedSampler
 
@@ -40,6 +42,8 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     window_gb
         Memory for cells that are read ahead, where a modality is on disk: see :class:`StreamedSampler`. The larger, the fewer times
         the file is read in an epoch.
+    on_device
+        Keep all cells there, as dense tensors (:class:`ResidentDataset`); None: where they are.
     seed
         Random state of the split and of the batches.
     **data_loader_kwargs
@@ -64,6 +68,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         pairs: PairIds | None = None,
         external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
         window_gb: float = 1.0,
+        on_device: torch.device | str | None = None,
         seed: int = 0,
         **data_loader_kwargs: Any,
     ) -> None:
@@ -88,11 +93,13 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
                 f"window_gb, the memory for cells read ahead, must be positive; found {window_gb}."
             )
         self.managers, self.seed, self.window_gb = managers, seed, window_gb
+        self.device = None if on_device is None else torch.device(on_device)
         self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
         self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
         data_loader_kwargs.setdefault("persistent_workers", settings.dl_persistent_workers)
         self.data_loader_kwargs = data_loader_kwargs
+        self._resident: ResidentDataset | None = None
         self.labels = shared_codes(
             {m: v.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel() for m, v in managers.items()}
         )
@@ -121,19 +128,38 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         loader.sampler.k = min(loader.sampler.k, most)  # type: ignore[attr-defined]
         return loader
 
+    def _dataset(self) -> MultiModalDataset | ResidentDataset:
+        """All cells; those on a device are moved there once."""
+        if self.device is None:
+            return MultiModalDataset(self.managers, self.labels)
+        if self._resident is None:
+            self._resident = ResidentDataset(self.managers, self.labels, self.device)
+        return self._resident
+
     def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:
-        dataset = MultiModalDataset(self.managers, self.labels)
+        dataset = self._dataset()
         kwargs |= {"free_fraction": self.free_fraction, "seed": self.seed}
-        if not dataset.on_disk:
-            sampler = GroupSampler(dataset, self.labels, rows, **kwargs)
-        elif self.data_loader_kwargs["num_workers"]:
-            raise ValueError(
-                f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected num_workers=0, found "
-                f"{self.data_loader_kwargs['num_workers']}. Leave num_workers out, or load the data first: adata.to_memory()."
-            )
-        else:
-            sampler = StreamedSampler(dataset, self.labels, rows, window_gb=self.window_gb, **kwargs)
+        n_workers = self.data_loader_kwargs["num_workers"]
+        if n_workers and (dataset.on_disk or isinstance(dataset, ResidentDataset)):
+            _refuse_workers(dataset, n_workers)
+        sampler = (
+            StreamedSampler(dataset, self.labels, rows, window_gb=self.window_gb, **kwargs)
+            if isinstance(dataset, MultiModalDataset) and dataset.on_disk
+            else GroupSampler(dataset, self.labels, rows, **kwargs)
+        )
         return DataLoader(dataset, sampler=sampler, batch_size=None, **self.data_loader_kwargs)
+
+
+def _refuse_workers(dataset: MultiModalDataset | ResidentDataset, n: int) -> None:
+    if isinstance(dataset, ResidentDataset):
+        raise ValueError(
+            f"Cells are kept on {dataset.device}, where other processes cannot select them; expected num_workers=0, found {n}. Leave "
+            "num_workers out, or train with data_on_device=False."
+        )
+    raise ValueError(
+        f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected num_workers=0, found {n}. Leave "
+        "num_workers out, or load the data first: adata.to_memory()."
+    )
 
 
 def shared_codes(codes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:

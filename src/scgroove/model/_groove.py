@@ -37,6 +37,7 @@ from ..data._checks import DataProfile
 from ..data._fields import VOCABULARY, BatchField, FeatureField, SharedLabelField, field_key
 from ..data._labels import label_table
 from ..data._manager import FIELDS
+from ..data._resident import bytes_on_device, fits
 from ..losses import negative_log_likelihood, similarity
 from ..losses._groupclip import Positives, Similarity
 from ..module import LIKELIHOODS, GROOVEModule
@@ -335,6 +336,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         n_labels_per_batch: int | None = None,
         n_cells_per_label: int | None = None,
         early_stopping: bool = False,
+        data_on_device: bool | Literal["auto"] = "auto",
         seed: int = 0,
         plan_kwargs: Mapping[str, Any] | None = None,
         datasplitter_kwargs: Mapping[str, Any] | None = None,
@@ -361,6 +363,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             Stop when ``early_stopping_monitor`` (by default ``"validation_loss"``) no longer improves. The default
             one-cycle learning rate ends low only after ``max_epochs``: with early stopping, think of
             ``plan_kwargs={"lr_schedule": "plateau"}``.
+        data_on_device
+            Keep all cells on the device, as dense float32. ``"auto"``: if it is a GPU, one, and they take less than a quarter of its
+            free memory.
         seed
             Random state of the split, the batches and dropout. The global state is left alone.
         plan_kwargs
@@ -388,6 +393,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             n_labels_per_batch=n_labels_per_batch,
             n_cells_per_label=n_cells_per_label,
             pairs=self._pairs(),
+            on_device=self._data_device(data_on_device, managers, accelerator, devices),
             seed=seed,
             **(datasplitter_kwargs or {}),
         )
@@ -934,6 +940,28 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         check_trainable(managers)
         return managers
 
+    def _data_device(
+        self,
+        wanted: bool | Literal["auto"],
+        managers: Mapping[str, ModalityManager],
+        accelerator: str,
+        devices: int | list[int] | str,
+    ) -> torch.device | None:
+        """Where to keep the data while training; None: where they are."""
+        device = _device_of_training(accelerator, devices)
+        if wanted is False or (wanted == "auto" and device is None):
+            return None
+        if device is None:
+            raise ValueError(
+                f"data_on_device=True needs one device, found devices={devices!r}. Use devices=1, or data_on_device=False."
+            )
+        if wanted is True and bytes_on_device(managers) is None:
+            raise ValueError(
+                "data_on_device=True, but some modalities are on disk. Load them first, adata.to_memory(), or leave them there: cells "
+                "are then read ahead, and data_on_device must be False."
+            )
+        return device if wanted is True or fits(managers, device) else None
+
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]
         keys = label_keys(self.adata, args["label_key"], self.modalities)
@@ -983,6 +1011,21 @@ def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.in
 def _wrap(adata: AnnData, modality: str) -> MuData:
     with mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext():
         return MuData({modality: adata.copy() if adata.is_view else adata})
+
+
+def _device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:
+    """The one device that trains; None if there are several."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    several = torch.cuda.device_count() > 1 if devices in ("auto", -1, "-1") else devices not in (1, "1")
+    if isinstance(devices, list):
+        several = len(devices) != 1
+    if several and (on_gpu or devices not in ("auto", -1, "-1")):
+        return None
+    return (
+        torch.device("cuda", devices[0] if isinstance(devices, list) else 0)
+        if on_gpu
+        else torch.device("cpu")
+    )
 
 
 @contextmanager

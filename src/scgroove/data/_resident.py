@@ -1,0 +1,87 @@
+"""Data that are small enough to lie on the device that trains: a batch then is one selection of rows there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ._checks import BLOCK_BYTES
+from ._disk import on_disk
+from ._manager import ModalityManager
+from ._sampler import BATCH, LABELS, MultiModalDataset, Rows, X
+
+SHARE_OF_FREE_MEMORY: Final = 0.25
+"""What data may take of the free memory of a GPU without being asked for."""
+
+
+class ResidentDataset(Dataset[Any]):
+    """Cells of all modalities as dense tensors on a device: ``dataset[{modality: rows}] -> {modality: {key: tensor}}``.
+
+    Parameters
+    ----------
+    managers, labels
+        See :class:`MultiModalDataset`.
+    device
+        Where to keep them.
+    """
+
+    def __init__(
+        self,
+        managers: Mapping[str, ModalityManager],
+        labels: Mapping[str, NDArray[np.int64]],
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self.on_disk: dict[str, Any] = {}
+        source = MultiModalDataset(managers, labels)
+        self.tensors = {m: self._moved(source, m) for m in managers}
+
+    def _moved(self, source: MultiModalDataset, m: str) -> dict[str, Tensor]:
+        data, n = source.data[m], len(source.data[m])
+        first = data[np.arange(1)]
+        kept = {
+            key: torch.empty((n, *value.shape[1:]), dtype=torch.from_numpy(value).dtype, device=self.device)
+            for key, value in first.items()
+        }
+        step = max(1, BLOCK_BYTES // (4 * max(1, first[X].shape[1])))
+        for start in range(0, n, step):
+            for key, value in data[np.arange(start, min(n, start + step))].items():
+                kept[key][start : start + step] = torch.from_numpy(np.ascontiguousarray(value))
+        return {**kept, LABELS: torch.from_numpy(source.labels[m]).to(self.device)}
+
+    def __len__(self) -> int:
+        return max(len(kept[X]) for kept in self.tensors.values())
+
+    def __getitem__(self, index: Rows) -> dict[str, dict[str, Tensor]]:
+        found = {}
+        for m, rows in index.items():
+            if len(rows):
+                where = torch.from_numpy(rows).to(self.device)
+                found[m] = {key: kept.index_select(0, where) for key, kept in self.tensors[m].items()}
+        return found
+
+
+def bytes_on_device(managers: Mapping[str, ModalityManager]) -> int | None:
+    """What the data take as dense tensors; None if some are on disk."""
+    needed = 0
+    for manager in managers.values():
+        dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
+        if on_disk(dataset.data[X]):
+            return None
+        d = dataset.data[X].shape[1] if dataset.columns is None else len(dataset.columns)
+        needed += len(dataset) * (4 * d + 16)
+    return needed
+
+
+def fits(managers: Mapping[str, ModalityManager], device: torch.device) -> bool:
+    """Whether data are kept on a device without being asked for: on a GPU, where they take a small share of what is free."""
+    if device.type != "cuda":
+        return False
+    needed = bytes_on_device(managers)
+    return needed is not None and needed < SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]
