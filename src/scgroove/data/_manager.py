@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Subset
 
-from ._disk import on_disk, read_rows
+from ._disk import SPAN_BYTES, Window, bytes_of_row, on_disk, read_rows
 
 X = REGISTRY_KEYS.X_KEY
 FIELDS, LOCATION = "field_registries", "data_registry"
@@ -115,6 +115,19 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
             read_rows(x, rows) if on_disk(x) else x.iloc[rows].to_numpy() if hasattr(x, "iloc") else x[rows]
         )
         return found if self.columns is None else found[:, self.columns]
+
+    def blocks(self, rows: NDArray[np.int64], n: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+        """``self[rows]``, n rows at a time; what is on disk is read many blocks at a time."""
+        x = self.data[X]
+        if not on_disk(x):
+            yield from (self[rows[i : i + n]] for i in range(0, len(rows), n))
+            return
+        span = max(1, int(SPAN_BYTES / bytes_of_row(x)) // n) * n
+        for start in range(0, len(rows), span):
+            part = rows[start : start + span]
+            window = Window(np.unique(part), read_rows(x, np.unique(part)))
+            for i in range(0, len(part), n):
+                yield self.with_values(part[i : i + n], window.take(part[i : i + n]))
 
     def with_values(self, rows: NDArray[np.int64], values: NDArray[Any]) -> dict[str, np.ndarray[Any, Any]]:
         """What ``self[rows]`` is, with values of these rows that were read before, dense (len(rows), d)."""

@@ -18,9 +18,8 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
-from scvi import REGISTRY_KEYS, settings
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
-from scvi.dataloaders import AnnDataLoader
 from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
@@ -57,6 +56,8 @@ from ._setup import (
 from ._statistics import fit_input_statistics
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
+CELLS_AT_A_TIME = 1024
+"""For results, which do not depend on it."""
 TARGET_STEPS = 3000
 """Optimisation steps that the default number of epochs aims at."""
 
@@ -558,7 +559,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         indices
             Rows of ``modality`` to encode, in this order.
         batch_size
-            Cells at a time.
+            Cells at a time; 1,024 by default.
 
         Returns
         -------
@@ -615,7 +616,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         indices
             Rows of ``source`` to translate, in this order.
         batch_size
-            Cells at a time.
+            Cells at a time; 1,024 by default.
         library_size
             Total counts of the predicted cells where the target is counts; the median of its training cells by
             default.
@@ -722,7 +723,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         n_neighbors
             Nearest cells of the other modality that vote.
         batch_size
-            Cells at a time.
+            Cells at a time; 1,024 by default.
 
         Returns
         -------
@@ -911,15 +912,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """Apply a function of tensors to the cells of a modality, block by block."""
         self._check_has_weights()
         manager = self._query(data, modality)
-        loader = AnnDataLoader(
-            manager,
-            indices=_rows(indices, manager.adata.n_obs, modality),
-            batch_size=batch_size or settings.batch_size,
-            data_and_attributes=[X, BATCH],
-            generator=torch.Generator(),  # a loader draws a seed, by default from the global state
-        )
+        rows = _rows(indices, manager.adata.n_obs, modality)
+        dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
         self.module.eval()
-        for tensors in loader:
+        for block in dataset.blocks(rows, batch_size or CELLS_AT_A_TIME):
+            tensors = {key: torch.from_numpy(np.ascontiguousarray(found)) for key, found in block.items()}
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
                 raise ValueError(
@@ -995,9 +992,9 @@ def _default_epochs(splitter: GroupDataSplitter) -> int:
     return min(150, max(10, math.ceil(TARGET_STEPS / steps)))
 
 
-def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.int64] | None:
+def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.int64]:
     if indices is None:
-        return None
+        return np.arange(n)
     rows = np.asarray(indices)
     rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
     if not len(rows) or rows.min() < 0 or rows.max() >= n:
