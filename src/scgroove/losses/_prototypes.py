@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._distributed import gather, total, world_size
-from ._groupclip import Positives, Similarity, group_clip_anchors
+from ._groupclip import Similarity, similarity
 
 MOMENTUM = 0.9
 
@@ -26,8 +26,8 @@ class PrototypeBank(nn.Module):
         l_i = -\log \frac{e^{s(z_i, b_{y_i}) / \tau}}{\sum_g e^{s(z_i, b_g) / \tau}}
 
     :math:`\bar z_g` is the mean over the cells of label g in the batch, and prototypes have length one if the similarity is the cosine.
-    They carry no gradient: each modality learns as anchor. Labels that were never seen in a modality are no candidates there. Memory
-    and time of a step grow with anchors times labels, a block at a time.
+    They carry no gradient: each modality learns as anchor. Labels that were never seen in a modality are no candidates there. Time and
+    memory of a step grow with anchors times labels.
 
     Parameters
     ----------
@@ -93,30 +93,19 @@ class PrototypeBank(nn.Module):
             self.seen[i] |= here
 
     def forward(
-        self,
-        z: Mapping[str, Tensor],
-        labels: Mapping[str, Tensor],
-        *,
-        temperature: float | Tensor = 0.1,
-        positives: Positives = "inside",
+        self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, temperature: float | Tensor = 0.1
     ) -> Tensor:
         """Loss of a batch: mean over anchors, then over ordered pairs of modalities; see :func:`scgroove.losses.group_clip_loss`."""
         terms = []
         for source, target in permutations(z, 2):
             i = self.modalities.index(target)
-            codes = torch.arange(self.seen.shape[1], device=self.seen.device)
-            anchors = group_clip_anchors(
-                z[source],
-                self.prototypes[i],
-                labels[source],
-                torch.where(self.seen[i], codes, -1),
-                temperature=temperature,
-                kind=self.kind,
-                positives=positives,
-            )
-            n = total(torch.tensor(float(len(anchors)), device=anchors.device))
+            anchors = (labels[source] >= 0) & self.seen[i, labels[source].clamp_min(0)]
+            n = total(anchors.sum())
             if n:
-                terms.append(world_size() * anchors.sum() / n)
+                logits = similarity(z[source][anchors], self.prototypes[i], self.kind) / temperature
+                logits = logits.masked_fill(~self.seen[i], -torch.inf)
+                loss = F.cross_entropy(logits, labels[source][anchors], reduction="sum")
+                terms.append(world_size() * loss / n)
         if not terms:
             return sum((v.float().sum() * 0.0 for v in z.values()), start=torch.zeros(()))
         return torch.stack(terms).mean()

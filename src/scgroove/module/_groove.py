@@ -213,8 +213,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
             return self.group_clip(z, labels)  # type: ignore[no-any-return]
         if self.training:
             self.bank.update(z, labels)
-        clip = self.group_clip
-        return self.bank(z, labels, temperature=clip.temperature, positives=clip.positives)  # type: ignore[no-any-return]
+        return self.bank(z, labels, temperature=self.group_clip.temperature)  # type: ignore[no-any-return]
 
     # -- pieces ---------------------------------------------------------------------------------------------
 
