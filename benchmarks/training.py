@@ -4,8 +4,10 @@
     python benchmarks/training.py throughput --peers    # and SCVI, MULTIVI, DIAGVI where it is installed
     python benchmarks/training.py labels                # time of a step against the number of labels
     python benchmarks/training.py groupclip             # the loss alone: time and memory against the batch
+    python benchmarks/training.py imports               # time of importing the package
     python benchmarks/training.py scale --folder DIR    # one epoch from zarr, 10,000 to 1,000,000 cells a modality (7 GB in DIR)
     python benchmarks/training.py results --folder DIR  # latents, translation and imputation of these cells, in blocks
+    python benchmarks/training.py all --folder DIR --out benchmarks/results/training.txt  # all of it, on an idle machine
 
 Every ratio is of medians of 5 rounds; in each round every contestant trains once, in turn, so that a busy moment of the
 machine meets all of them.
@@ -14,11 +16,15 @@ machine meets all of them.
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import date
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -50,11 +56,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80, help="of a round")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--options", action="store_true", help="mixed precision and torch.compile as well")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument(
         "--folder", type=Path, help="of the stores of scale and results; made there if they are not"
     )
+    parser.add_argument("--out", type=Path, help="file for the answers to all")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
     quiet()
@@ -177,8 +184,11 @@ def bare(mdata: MuData, args: argparse.Namespace, *, ours: bool = False) -> Call
     return train
 
 
-def groove(mdata: MuData, args: argparse.Namespace, **plan: object) -> Callable[[int], None]:
+def groove(
+    mdata: MuData, args: argparse.Namespace, *, compiled: bool = False, **trainer: object
+) -> Callable[[int], None]:
     """Return the training of GROOVE, through scvi-tools and Lightning."""
+    plan = {"compile": True} if compiled else None
     GROOVE.setup_mudata(mdata, "label")
     model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
 
@@ -188,8 +198,9 @@ def groove(mdata: MuData, args: argparse.Namespace, **plan: object) -> Callable[
             max_steps=n_steps,
             batch_size=args.batch,
             train_size=1.0,
-            plan_kwargs=plan or None,
+            plan_kwargs=plan,
             **TRAINER,
+            **trainer,
         )
 
     return train
@@ -272,8 +283,9 @@ def throughput(args: argparse.Namespace) -> None:
         f"{args.cells:,} cells a modality, batches of {args.batch}, share of values that are not zero {density}"
     )
     contestants = {"groove": groove(mdata, args), "bare loop": bare(mdata, args)}
-    if args.compile:
-        contestants["groove, compiled"] = groove(mdata, args, compile=True)
+    if args.options:
+        contestants["groove, bf16"] = groove(mdata, args, precision="bf16-mixed")
+        contestants["groove, compiled"] = groove(mdata, args, compiled=True)
     if args.peers:
         for name, make in (("SCVI", scvi_model), ("MULTIVI", multivi), ("DIAGVI", diagvi)):
             try:
@@ -438,15 +450,67 @@ def results_one(args: argparse.Namespace) -> None:
     )
 
 
+def imports(args: argparse.Namespace) -> None:
+    """Compare the time of importing the package, and of its command line, with what it stands on."""
+    timed = {
+        "import anndata, mudata": [sys.executable, "-c", "import anndata, mudata"],
+        "import anndata, mudata, scgroove": [sys.executable, "-c", "import anndata, mudata, scgroove"],
+        "scgroove --help": [sys.executable, "-m", "scgroove", "--help"],
+    }
+    took: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(args.rounds + 1):
+        for name, command in timed.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            took[name].append(time.perf_counter() - start)
+    for name, found in took.items():
+        print(f"{name:34} {median(found[1:]):.2f} s")
+
+
 def peak_gb() -> float:
     """Peak of the resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
+def everything(args: argparse.Namespace) -> None:
+    """Ask all questions in turn, and keep the answers with the machine, the versions and the date."""
+    asked = {
+        "throughput": ["--peers", "--options"],
+        "labels": ["--steps", "60"],
+        "groupclip": [],
+        "imports": [],
+        "scale": ["--batch", "1024"],
+        "results": [],
+    }
+    answers = [
+        f"{date.today()}  {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one thread",
+        versions(),
+    ]
+    for question, options in asked.items():
+        command = [sys.executable, __file__, question, *options, "--folder", str(args.folder)]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        answers += [
+            "",
+            f"$ training.py {' '.join([question, *options])}",
+            answer.stdout.strip() or answer.stderr.strip(),
+        ]
+        print(*answers[-2:], sep="\n", flush=True)
+        if args.out is not None:
+            args.out.write_text("\n".join(answers) + "\n", encoding="utf-8")
+
+
+def versions() -> str:
+    """Return the versions of what speed depends on."""
+    names = ("torch", "scvi-tools", "lightning", "numpy", "scipy", "anndata", "zarr")
+    return ", ".join(f"{name} {version(name)}" for name in names)
+
+
 QUESTIONS = {
+    "all": everything,
     "throughput": throughput,
     "labels": labels,
     "groupclip": groupclip,
+    "imports": imports,
     "scale": lambda args: each_size(args, "scale-one"),
     "results": lambda args: each_size(args, "results-one"),
 }

@@ -48,13 +48,15 @@ class StreamedSampler(GroupSampler):
 
         with ThreadPoolExecutor(1, thread_name_prefix="scgroove-reads-ahead") as reader:
             ahead: Future[tuple[list[Rows], dict[str, Window]]] = reader.submit(read)
-            while True:
-                batches, windows = ahead.result()
-                if not batches:
-                    return
-                ahead = reader.submit(read)
-                self.store.windows = windows
-                yield from batches
+            try:
+                while True:
+                    batches, self.store.windows = ahead.result()
+                    if not batches:
+                        return
+                    ahead = reader.submit(read)
+                    yield from batches
+            finally:
+                self.store.windows = {}
 
     def _read(self, modality: str, batches: list[Rows]) -> Window:
         wanted = [rows[modality] for rows in batches if modality in rows]

@@ -588,7 +588,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         def latent(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
             return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
 
-        return np.concatenate(list(self._map(latent, mdata, modality, indices, batch_size)))
+        return self._map(latent, mdata, modality, indices, batch_size)
 
     @torch.inference_mode()
     def translate(
@@ -652,7 +652,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             )
             return sum(means, start=z.new_zeros(()))
 
-        values = np.concatenate(list(self._map(expected, mdata, source, indices, batch_size)))
+        values = self._map(expected, mdata, source, indices, batch_size)
         if not return_dataframe:
             return values
         cells = self.adata.mod[source] if mdata is None else mdata
@@ -691,7 +691,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 _, px = self.module({m: tensors}, compute_loss=False)
                 return negative_log_likelihood(px["px"][m], tensors[X].to(self.device))
 
-            errors[m] = float(np.concatenate(list(self._map(error, mdata, m, indices, batch_size))).mean())
+            errors[m] = float(self._map(error, mdata, m, indices, batch_size).mean())
         return errors
 
     def get_units(self, modality: str) -> dict[str, Any]:
@@ -908,15 +908,17 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         modality: str,
         indices: Sequence[int] | None,
         batch_size: int | None,
-    ) -> Iterator[NDArray[np.float32]]:
-        """Apply a function of tensors to the cells of a modality, block by block."""
+    ) -> NDArray[np.float32]:
+        """Apply a function of tensors to the cells of a modality, block by block: (n, ...)."""
         self._check_has_weights()
         manager = self._query(data, modality)
         rows = _rows(indices, manager.adata.n_obs, modality)
         dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
         self.module.eval()
+        found: NDArray[np.float32] | None = None
+        done = 0
         for block in dataset.blocks(rows, batch_size or CELLS_AT_A_TIME):
-            tensors = {key: torch.from_numpy(np.ascontiguousarray(found)) for key, found in block.items()}
+            tensors = {key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in block.items()}
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
                 raise ValueError(
@@ -924,7 +926,13 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                     "holds some, or values far outside those of the training cells. Expected finite numbers in the units "
                     "of the training data; find them with np.isfinite, and impute them or drop those cells."
                 )
-            yield values
+            if found is None:
+                # filled, not joined: kept pieces between the large blocks that come and go would keep their memory from being used again
+                found = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)
+            found[done : done + len(values)] = values
+            done += len(values)
+        assert found is not None  # there are rows: see _rows
+        return found
 
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()
