@@ -19,7 +19,7 @@ def model():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said():
     with pytest.raises(
-        MisconfigurationException, match="(accelerator is not available|No supported gpu backend found)"
+        MisconfigurationException, match=r"(accelerator is not available|No supported gpu backend found)"
     ):
         model().train(1, accelerator="gpu", **QUIET)
 
