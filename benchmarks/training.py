@@ -224,9 +224,15 @@ def multivi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
     """Return the training of MULTIVI on both modalities, as if their cells were the same and proteins were regions."""
     from scvi.model import MULTIVI
 
-    both = AnnData(sp.hstack([adata.X for adata in mdata.mod.values()], format="csr"))
-    MULTIVI.setup_anndata(both)
-    n_genes, n_regions = (adata.n_vars for adata in mdata.mod.values())
+    names = [f"cell{i}" for i in range(mdata["rna"].n_obs)]
+    same = {}
+    for name, m in (("rna", "rna"), ("atac", "protein")):
+        same[name] = AnnData(mdata[m].X)
+        same[name].obs_names = names
+        same[name].var_names = [f"{name}{i}" for i in range(same[name].n_vars)]
+    both = MuData(same)
+    MULTIVI.setup_mudata(both, modalities={"rna_layer": "rna", "atac_layer": "atac"})
+    n_genes, n_regions = (adata.n_vars for adata in same.values())
     model = MULTIVI(both, n_genes=n_genes, n_regions=n_regions, n_hidden=HIDDEN, n_latent=LATENT)
 
     def train(n_steps: int) -> None:
@@ -256,7 +262,9 @@ def diagvi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
     model = DIAGVI(parts, mapping_df=links, n_latent=LATENT, n_hidden=HIDDEN, n_layers=2)
 
     def train(n_steps: int) -> None:
-        model.train(1000, max_steps=n_steps, batch_size=args.batch, train_size=1.0, **TRAINER)
+        model.train(
+            1000, max_steps=n_steps, batch_size=args.batch, train_size=0.9, accelerator="cpu", logger=None
+        )
 
     return train
 
@@ -278,7 +286,7 @@ def rounds(contestants: dict[str, Callable[[int], None]], n_steps: int, n_rounds
 def throughput(args: argparse.Namespace) -> None:
     """Compare cells per second."""
     mdata = screen(args.cells)
-    density = {m: round(adata.X.nnz / np.prod(adata.shape), 2) for m, adata in mdata.mod.items()}
+    density = {m: round(float(adata.X.nnz / np.prod(adata.shape)), 2) for m, adata in mdata.mod.items()}
     print(
         f"{args.cells:,} cells a modality, batches of {args.batch}, share of values that are not zero {density}"
     )

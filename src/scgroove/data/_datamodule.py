@@ -177,42 +177,38 @@ def _random_split(
     validation_size: float,
     seed: int,
 ) -> tuple[Rows, Rows, Rows]:
-    cells = pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "modality": m,
-                    "bit": 2**i,
-                    "row": np.arange(len(c)),
-                    "label": c,
-                    "unit": _units(m, len(c), pairs),
-                }
-            )
-            for i, (m, c) in enumerate(labels.items())
-        ],
-        ignore_index=True,
-    )
-    # a stratum: the units of one label that were measured in the same modalities
-    units = cells.groupby("unit", sort=False).agg(label=("label", "max"), where=("bit", "sum"))
-    rng = np.random.default_rng(seed)
-    part = pd.Series(2, index=units.index)
-    for _, stratum in units.groupby(["label", "where"], sort=True):
-        order = stratum.index.to_numpy()[rng.permutation(len(stratum))]
-        n_train = max(1, round(train_size * len(order)))
-        part[order[:n_train]] = 0
-        part[order[n_train : n_train + round(validation_size * len(order))]] = 1
-    cells["part"] = part.loc[cells["unit"]].to_numpy()
+    sizes = [len(codes) for codes in labels.values()]
+    unit = _units(labels, pairs)
+    label = np.full(unit.max(initial=-1) + 1, -1, dtype=np.int64)
+    np.maximum.at(label, unit, np.concatenate(list(labels.values())))
+    where = np.zeros_like(label)
+    np.bitwise_or.at(where, unit, np.repeat(1 << np.arange(len(sizes)), sizes))
+    # a stratum: the units of one label that were measured in the same modalities, in random order
+    order = np.lexsort((np.random.default_rng(seed).random(len(label)), where, label))
+    first = np.flatnonzero(np.diff(label[order], prepend=-2) | np.diff(where[order], prepend=0))
+    size = np.diff(first, append=len(order))
+    rank = np.arange(len(order)) - np.repeat(first, size)
+    n_train = np.maximum(1, np.rint(train_size * size))
+    n_known = n_train + np.rint(validation_size * size)
+    part = np.empty_like(label)
+    part[order] = (rank >= np.repeat(n_train, size)).astype(int) + (rank >= np.repeat(n_known, size))
+    of_cells = np.split(part[unit], np.cumsum(sizes)[:-1])
     return tuple(  # type: ignore[return-value]
-        {m: cells["row"][(cells["modality"] == m) & (cells["part"] == p)].to_numpy(np.int64) for m in labels}
+        {m: np.flatnonzero(found == p).astype(np.int64) for m, found in zip(labels, of_cells, strict=True)}
         for p in range(3)
     )
 
 
-def _units(modality: str, n: int, pairs: PairIds | None) -> list[str]:
-    own = [f"{modality}\n{i}" for i in range(n)]
+def _units(labels: Mapping[str, NDArray[np.int64]], pairs: PairIds | None) -> NDArray[np.int64]:
+    """A number for the unit behind each cell, over all modalities one after the other."""
+    n = sum(map(len, labels.values()))
     if pairs is None:
-        return own
-    return [name if unit is None else f"\n{unit}" for name, unit in zip(own, pairs[modality], strict=True)]
+        return np.arange(n)
+    names = np.concatenate([np.asarray(pairs[m], dtype=object) for m in labels])
+    codes = np.asarray(pd.factorize(names)[0], dtype=np.int64)  # -1: not known to be measured elsewhere
+    alone = np.flatnonzero(codes < 0)
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(len(alone))
+    return codes
 
 
 def _given_split(

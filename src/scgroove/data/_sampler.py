@@ -80,6 +80,13 @@ class _Queue:
         return taken
 
 
+def _by_code(rows: NDArray[np.int64], codes: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Rows of each code, in their order."""
+    order = np.argsort(codes, kind="stable")
+    found, first = np.unique(codes[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(rows[order], first[1:]), strict=True)) if len(rows) else {}
+
+
 class GroupSampler(DistributedSampler[Any]):
     """Each step: P labels, K cells of each from every modality that has it, and some label-free cells.
 
@@ -136,16 +143,17 @@ class GroupSampler(DistributedSampler[Any]):
         super().__init__(dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)
         seen = Counter(c for m, r in rows.items() for c in np.unique(labels[m][r]).tolist() if c >= 0)
         self.shared = np.array(sorted(c for c, n in seen.items() if n > 1), dtype=np.int64)
+        set_of_shared = set(self.shared.tolist())
         if not len(self.shared):
             raise ValueError(
                 "No label is left in two modalities of this split. Use a larger train_size, or set labels up that "
                 "have at least two cells in each modality."
             )
         self.pools = {
-            (m, c): r[labels[m][r] == c]
+            (m, c): part
             for m, r in rows.items()
-            for c in self.shared.tolist()
-            if (labels[m][r] == c).any()
+            for c, part in _by_code(r, labels[m][r]).items()
+            if c in set_of_shared
         }
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
@@ -166,7 +174,8 @@ class GroupSampler(DistributedSampler[Any]):
         order: list[int] = []
         for _ in range(self.n_batches):
             while len(order) < self.p:  # every label once before any returns, none twice in a batch
-                order += [c for c in rng.permutation(self.shared).tolist() if c not in order]
+                left = set(order)
+                order += [c for c in rng.permutation(self.shared).tolist() if c not in left]
             batch, order = order[: self.p], order[self.p :]
             yield {m: self._draw(m, batch, queues, free) for m in self.modalities}
 
