@@ -263,7 +263,13 @@ def diagvi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
 
     def train(n_steps: int) -> None:
         model.train(
-            1000, max_steps=n_steps, batch_size=args.batch, train_size=0.9, accelerator="cpu", logger=None
+            1000,
+            max_steps=n_steps,
+            batch_size=args.batch,
+            train_size=0.9,
+            early_stopping=False,
+            accelerator="cpu",
+            logger=None,
         )
 
     return train
