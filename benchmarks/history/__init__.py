@@ -1,0 +1,1 @@
+"""Benchmarks that are followed over commits by asv: see benchmarks/README.md."""
