@@ -21,6 +21,7 @@ from scgroove.model import GROOVE
 from scgroove.simulations import SCENARIOS
 
 PAGES = Path(__file__).parents[2] / "docs" / "user_guide"
+pytestmark = pytest.mark.skipif(not PAGES.is_dir(), reason=f"the documentation is not here ({PAGES})")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -167,7 +168,7 @@ QUOTED = [
 
 
 def test_every_quoted_message_is_raised_here():
-    assert len(blocks("faq", "text")) == len(QUOTED)
+    assert len(blocks("faq", "text")) == len(QUOTED) > 0
 
 
 @pytest.mark.parametrize("i", range(len(QUOTED)), ids=[one.__name__ for one in QUOTED])
