@@ -14,10 +14,11 @@ import torch
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def start(*arguments, **environment):
+def start(what, folder, **environment):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        [sys.executable, str(SCRIPT), str(what), str(folder)],
+        cwd=folder,  # scvi-tools keeps checkpoints of its own in the working directory
         env={**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -32,6 +32,12 @@ def train(model, **options):
     return model
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """scvi-tools keeps checkpoints of its own in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Interrupted(Exception):
     """Stands for a machine that is taken away."""
 
