@@ -187,7 +187,7 @@ def test_blocks_of_anchors_are_the_whole(positives, exclude_self, monkeypatch):
     z, labels = random_case(1, sizes=(11, 11))
     found = []
     for rows in (11, 3):
-        monkeypatch.setattr("scgroove.losses._groupclip.BLOCK_VALUES", 11 * rows)
+        monkeypatch.setattr("scgroove.losses._similarity.BLOCK_VALUES", 11 * rows)
         x, y = (torch.tensor(v, requires_grad=True) for v in z.values())
         tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
         losses = group_clip_anchors(

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ._manager import ModalityManager
 from ._pairing import PairIds
 from ._resident import ResidentDataset
-from ._sampler import GroupSampler, MultiModalDataset, Rows
+from ._sampler import Extras, GroupSampler, MultiModalDataset, Rows
 from ._stream import StreamedSampler
 
 
@@ -42,6 +42,8 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     window_gb
         Memory for cells that are read ahead, where a modality is on disk: see :class:`StreamedSampler`. The larger, the fewer times
         the file is read in an epoch.
+    extras
+        More of the cells to hand out, modality -> key -> (n_m, ...).
     on_device
         Keep all cells there, as dense tensors (:class:`ResidentDataset`); None: where they are.
     seed
@@ -68,6 +70,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         pairs: PairIds | None = None,
         external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
         window_gb: float = 1.0,
+        extras: Extras | None = None,
         on_device: torch.device | str | None = None,
         seed: int = 0,
         **data_loader_kwargs: Any,
@@ -92,7 +95,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
             raise ValueError(
                 f"window_gb, the memory for cells read ahead, must be positive; found {window_gb}."
             )
-        self.managers, self.seed, self.window_gb = managers, seed, window_gb
+        self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
         self.device = None if on_device is None else torch.device(on_device)
         self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
         self.free_fraction = free_fraction
@@ -131,9 +134,9 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     def _dataset(self) -> MultiModalDataset | ResidentDataset:
         """All cells; those on a device are moved there once."""
         if self.device is None:
-            return MultiModalDataset(self.managers, self.labels)
+            return MultiModalDataset(self.managers, self.labels, self.extras)
         if self._resident is None:
-            self._resident = ResidentDataset(self.managers, self.labels, self.device)
+            self._resident = ResidentDataset(self.managers, self.labels, self.device, self.extras)
         return self._resident
 
     def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:

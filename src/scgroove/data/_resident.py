@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ._checks import BLOCK_BYTES
 from ._disk import on_disk
 from ._manager import ModalityManager
-from ._sampler import BATCH, LABELS, MultiModalDataset, Rows, X
+from ._sampler import BATCH, LABELS, Extras, MultiModalDataset, Rows, X
 
 SHARE_OF_FREE_MEMORY: Final = 0.25
 """What data may take of the free memory of a GPU without being asked for."""
@@ -25,7 +25,7 @@ class ResidentDataset(Dataset[Any]):
 
     Parameters
     ----------
-    managers, labels
+    managers, labels, extras
         See :class:`MultiModalDataset`.
     device
         Where to keep them.
@@ -36,10 +36,11 @@ class ResidentDataset(Dataset[Any]):
         managers: Mapping[str, ModalityManager],
         labels: Mapping[str, NDArray[np.int64]],
         device: torch.device,
+        extras: Extras | None = None,
     ) -> None:
         self.device = device
         self.on_disk: dict[str, Any] = {}
-        source = MultiModalDataset(managers, labels)
+        source = MultiModalDataset(managers, labels, extras)
         self.tensors = {m: self._moved(source, m) for m in managers}
 
     def _moved(self, source: MultiModalDataset, m: str) -> dict[str, Tensor]:
@@ -53,7 +54,8 @@ class ResidentDataset(Dataset[Any]):
         for start in range(0, n, step):
             for key, value in data[np.arange(start, min(n, start + step))].items():
                 kept[key][start : start + step] = torch.from_numpy(np.ascontiguousarray(value))
-        return {**kept, LABELS: torch.from_numpy(source.labels[m]).to(self.device)}
+        known = {LABELS: source.labels[m], **source.extras.get(m, {})}
+        return {**kept, **{key: torch.from_numpy(values).to(self.device) for key, values in known.items()}}
 
     def __len__(self) -> int:
         return max(len(kept[X]) for kept in self.tensors.values())

@@ -18,6 +18,7 @@ from ._manager import ModalityManager
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 Rows = dict[str, NDArray[np.int64]]
+Extras = Mapping[str, Mapping[str, NDArray[Any]]]
 
 
 class MultiModalDataset(Dataset[Any]):
@@ -30,6 +31,8 @@ class MultiModalDataset(Dataset[Any]):
     labels
         Label codes to hand out instead of the registered ones, shape (n_m,) each: -1 where a cell takes no part
         in the contrastive loss.
+    extras
+        More of the cells to hand out, modality -> key -> (n_m, ...).
 
     Attributes
     ----------
@@ -40,12 +43,15 @@ class MultiModalDataset(Dataset[Any]):
     """
 
     def __init__(
-        self, managers: Mapping[str, ModalityManager], labels: Mapping[str, NDArray[np.int64]]
+        self,
+        managers: Mapping[str, ModalityManager],
+        labels: Mapping[str, NDArray[np.int64]],
+        extras: Extras | None = None,
     ) -> None:
         self.data: dict[str, Any] = {
             m: v.create_torch_dataset(data_and_attributes=[X, BATCH]) for m, v in managers.items()
         }
-        self.labels = labels
+        self.labels, self.extras = labels, extras or {}
         self.on_disk = {m: d.data[X] for m, d in self.data.items() if on_disk(d.data[X])}
         self.windows: dict[str, Window] = {}
 
@@ -54,7 +60,11 @@ class MultiModalDataset(Dataset[Any]):
 
     def __getitem__(self, index: Rows) -> dict[str, dict[str, Any]]:
         return {
-            m: {**self._values(m, rows), LABELS: self.labels[m][rows]}
+            m: {
+                **self._values(m, rows),
+                LABELS: self.labels[m][rows],
+                **{key: values[rows] for key, values in self.extras.get(m, {}).items()},
+            }
             for m, rows in index.items()
             if len(rows)
         }

@@ -17,7 +17,7 @@ from scgroove.learners._common import check_number
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
 from scgroove.losses import clip_loss, supcon_loss
-from scgroove.losses._groupclip import Similarity
+from scgroove.losses._similarity import Similarity
 
 
 @dataclass

@@ -19,7 +19,7 @@ from scgroove.data import check_modalities
 from scgroove.learners._base import LEARNERS, Learner
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import resolve_device
-from scgroove.losses._groupclip import Positives, Similarity
+from scgroove.losses._similarity import Positives, Similarity
 from scgroove.model import GROOVE
 from scgroove.module._encoders import EncoderKind
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._groupclip import Positives, Similarity, similarity
+from ._similarity import Positives, Similarity, similarity
 
 
 def clip_loss(

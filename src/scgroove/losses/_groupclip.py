@@ -8,43 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import permutations
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._distributed import gather, total, world_size
-
-BLOCK_VALUES = 2**20
-"""Similarities computed at a time (4 MB); a batch with no more of them is one block, of which everything is kept."""
-
-Similarity = Literal["cosine", "dot", "euclidean"]
-Positives = Literal["inside", "outside"]
-
-
-def similarity(x: Tensor, y: Tensor, kind: Similarity = "cosine") -> Tensor:
-    """Pairwise similarity of two sets of embeddings, larger is closer.
-
-    Parameters
-    ----------
-    x, y
-        Embeddings, shapes (n, k) and (m, k). Half precision is raised to float32.
-    kind
-        ``"cosine"``, ``"dot"``, or ``"euclidean"`` (minus the squared distance).
-
-    Returns
-    -------
-    Tensor of shape (n, m).
-    """
-    x, y = _full_precision(x), _full_precision(y)
-    if kind == "cosine":
-        return F.normalize(x, dim=1) @ F.normalize(y, dim=1).T
-    if kind == "dot":
-        return x @ y.T
-    if kind == "euclidean":
-        return 2 * x @ y.T - x.square().sum(1, keepdim=True) - y.square().sum(1)
-    raise ValueError(f"Unknown similarity {kind!r}. Expected one of {get_args(Similarity)}.")
+from ._similarity import Positives, Similarity, full_precision, rows_at_a_time, similarity, slices
+from ._soft import soft_group_clip_anchors
 
 
 def group_clip_anchors(
@@ -92,7 +63,7 @@ def group_clip_anchors(
     """
     if positives not in get_args(Positives):
         raise ValueError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
-    rows = max(1, BLOCK_VALUES // max(len(y), 1))
+    rows = rows_at_a_time(len(y))
     with torch.autocast(device_type=x.device.type, enabled=False):
         if rows >= len(x):
             return _anchors(x, y, labels_x, labels_y, 0, temperature, kind, positives, exclude_self)
@@ -114,7 +85,7 @@ class _Blocks(torch.autograd.Function):
         labels_x, labels_y, rows, *how = ctx.options = options
         parts = [
             _anchors(x[block], y, labels_x[block], labels_y, block.start, tau, *how)
-            for block in _slices(len(x), rows)
+            for block in slices(len(x), rows)
         ]
         ctx.sizes = [len(part) for part in parts]
         return torch.cat(parts)
@@ -124,7 +95,7 @@ class _Blocks(torch.autograd.Function):
         x, y, tau = ctx.saved_tensors
         labels_x, labels_y, rows, *how = ctx.options
         of_x, of_y, of_tau = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(tau)
-        for block, part in zip(_slices(len(x), rows), torch.split(grad, ctx.sizes), strict=True):
+        for block, part in zip(slices(len(x), rows), torch.split(grad, ctx.sizes), strict=True):
             if not len(part):
                 continue
             leaves = [v.detach().requires_grad_() for v in (x[block], y, tau)]
@@ -137,10 +108,6 @@ class _Blocks(torch.autograd.Function):
             of_y += own[1]
             of_tau += own[2]
         return of_x, of_y, of_tau, *([None] * len(ctx.options))
-
-
-def _slices(n: int, rows: int) -> list[slice]:
-    return [slice(start, start + rows) for start in range(0, n, rows)]
 
 
 def _anchors(
@@ -174,11 +141,13 @@ def group_clip_loss(
     z: Mapping[str, Tensor],
     labels: Mapping[str, Tensor],
     *,
+    weights: Mapping[str, Tensor] | None = None,
+    agreement: Tensor | None = None,
     temperature: float | Tensor = 0.1,
     kind: Similarity = "cosine",
     positives: Positives = "inside",
 ) -> Tensor:
-    """GroupCLIP over all ordered pairs of modalities: mean over anchors, then over pairs.
+    """GroupCLIP over all ordered pairs of modalities: weighted mean over anchors, then mean over pairs.
 
     Where several processes train together (``torch.distributed``), candidates are the cells of all of them, and anchors those of this
     one: the mean over processes of what is returned, which is what data-parallel training takes, is the loss of the whole batch.
@@ -189,7 +158,12 @@ def group_clip_loss(
     z
         Embeddings by modality, shapes (n_m, k).
     labels
-        Label codes by modality, shapes (n_m,), one vocabulary for all modalities; negative means unlabelled.
+        Label codes by modality, shapes (n_m,), one vocabulary for all modalities; negative means unlabelled. Or memberships in
+        all labels, shapes (n_m, n_labels): see :func:`membership_agreement`.
+    weights
+        Of cells, as anchors and as candidates alike, by modality, shapes (n_m,); ones if None.
+    agreement
+        How far labels agree, shape (n_labels, n_labels); None: not at all. See :func:`membership_agreement`.
     temperature, kind, positives
         See :func:`group_clip_anchors`.
 
@@ -202,22 +176,26 @@ def group_clip_loss(
     Gorla et al. 2026, arXiv 2602.04021, equation 3.
     """
     world, terms = world_size(), []
-    others = {m: (gather(_full_precision(v)), gather(labels[m], fill=-1)) for m, v in z.items()}
+    how: dict[str, Any] = {"temperature": temperature, "kind": kind, "positives": positives}
+    hard = weights is None and agreement is None and all(codes.ndim == 1 for codes in labels.values())
+    others = {
+        m: (gather(full_precision(v)), gather(labels[m], fill=-1 if labels[m].ndim == 1 else 0))
+        for m, v in z.items()
+    }
     for source, target in permutations(z, 2):
-        anchors = group_clip_anchors(
-            z[source],
-            others[target][0],
-            labels[source],
-            others[target][1],
-            temperature=temperature,
-            kind=kind,
-            positives=positives,
-        )
-        n = total(torch.tensor(float(len(anchors)), device=anchors.device))
+        ends = (z[source], others[target][0], labels[source], others[target][1])
+        if hard:
+            anchors = group_clip_anchors(*ends, **how)
+            own = anchors.new_ones(()).expand(len(anchors))
+        else:
+            of_target = None if weights is None else gather(weights[target])
+            anchors, rows = soft_group_clip_anchors(*ends, weights_y=of_target, agreement=agreement, **how)
+            own = anchors.new_ones(len(anchors)) if weights is None else weights[source][rows].to(anchors)
+        n = total(own.sum())
         if n:
-            terms.append(world * anchors.sum() / n)
+            terms.append(world * (anchors.sum() if hard else own @ anchors) / n)
     if not terms:
-        return sum((_full_precision(v).sum() * 0.0 for v in z.values()), start=torch.zeros(()))
+        return sum((full_precision(v).sum() * 0.0 for v in z.values()), start=torch.zeros(()))
     return torch.stack(terms).mean()
 
 
@@ -266,12 +244,21 @@ class GroupCLIPLoss(nn.Module):
         """The temperature in use, a scalar."""
         return self.log_temperature.exp().clamp(0.01, 10.0)
 
-    def forward(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self,
+        z: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        agreement: Tensor | None = None,
+    ) -> Tensor:
         """Loss of a batch; see :func:`group_clip_loss`."""
         return group_clip_loss(
-            z, labels, temperature=self.temperature, kind=self.kind, positives=self.positives
+            z,
+            labels,
+            weights=weights,
+            agreement=agreement,
+            temperature=self.temperature,
+            kind=self.kind,
+            positives=self.positives,
         )
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

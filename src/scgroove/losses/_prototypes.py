@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._distributed import gather, total, world_size
-from ._groupclip import Similarity, similarity
+from ._similarity import Similarity, similarity
 
 MOMENTUM = 0.9
 
@@ -68,7 +68,12 @@ class PrototypeBank(nn.Module):
         self.register_buffer("seen", torch.zeros(len(self.modalities), n_labels, dtype=torch.bool))
 
     @torch.no_grad()
-    def update(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
+    def update(
+        self,
+        z: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Move prototypes towards the means of the labels of a batch, over all processes.
 
         Parameters
@@ -77,13 +82,17 @@ class PrototypeBank(nn.Module):
             Embeddings by modality, shapes (n_m, k).
         labels
             Label codes by modality, shapes (n_m,); negative means unlabelled.
+        weights
+            Of cells, by modality, shapes (n_m,); ones if None.
         """
         for m in z:
             i = self.modalities.index(m)
             everyone, codes = gather(z[m].detach().float()), gather(labels[m], fill=-1)
+            weight = torch.ones_like(codes, dtype=torch.float32) if weights is None else gather(weights[m])
             known = codes >= 0
-            sums = torch.zeros_like(self.prototypes[i]).index_add_(0, codes[known], everyone[known])
-            counts = torch.bincount(codes[known], minlength=len(sums))
+            own, codes = weight[known], codes[known]
+            sums = torch.zeros_like(self.prototypes[i]).index_add_(0, codes, everyone[known] * own[:, None])
+            counts = torch.zeros_like(sums[:, 0]).index_add_(0, codes, own)
             here = counts > 0
             mean = self._scaled(sums[here] / counts[here, None])
             old, was = self.prototypes[i, here], self.seen[i, here, None]
@@ -93,18 +102,25 @@ class PrototypeBank(nn.Module):
             self.seen[i] |= here
 
     def forward(
-        self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, temperature: float | Tensor = 0.1
+        self,
+        z: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        temperature: float | Tensor = 0.1,
     ) -> Tensor:
-        """Loss of a batch: mean over anchors, then over ordered pairs of modalities; see :func:`scgroove.losses.group_clip_loss`."""
+        """Loss of a batch: weighted mean over anchors, then over ordered pairs of modalities; see :func:`scgroove.losses.group_clip_loss`."""
         terms = []
         for source, target in permutations(z, 2):
             i = self.modalities.index(target)
             anchors = (labels[source] >= 0) & self.seen[i, labels[source].clamp_min(0)]
-            n = total(anchors.sum())
+            codes = labels[source][anchors]
+            own = codes.new_ones(len(codes)).float() if weights is None else weights[source][anchors]
+            n = total(own.sum())
             if n:
                 logits = similarity(z[source][anchors], self.prototypes[i], self.kind) / temperature
                 logits = logits.masked_fill(~self.seen[i], -torch.inf)
-                loss = F.cross_entropy(logits, labels[source][anchors], reduction="sum")
+                loss = own.to(logits) @ F.cross_entropy(logits, codes, reduction="none")
                 terms.append(world_size() * loss / n)
         if not terms:
             return sum((v.float().sum() * 0.0 for v in z.values()), start=torch.zeros(()))

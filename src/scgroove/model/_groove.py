@@ -38,13 +38,27 @@ from ..data._labels import label_table
 from ..data._manager import FIELDS
 from ..data._resident import bytes_on_device, fits
 from ..losses import negative_log_likelihood, similarity
-from ..losses._groupclip import Positives, Similarity
-from ..module import LIKELIHOODS, GROOVEModule
+from ..losses._similarity import Positives, Similarity
+from ..module import LIKELIHOODS, EfficacyMode, GROOVEModule
 from ..module._encoders import EncoderKind
+from ..module._groove import CODES, EFFICACY
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
+from ._options import (
+    PRESETS,
+    Agreement,
+    LabelEmbeddings,
+    Preset,
+    agreement_matrix,
+    agreement_of_labels,
+    check_combination,
+    efficacy_of,
+    embeddings_of_labels,
+    preset_options,
+)
 from ._query import check_batches, check_screen, check_trainable, copy_weights
 from ._setup import (
+    check_efficacy,
     check_names,
     check_setup,
     logger,
@@ -76,8 +90,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         MuData registered with :meth:`setup_mudata`.
     n_latent
         Dimension of the latent space.
+    preset
+        Where options below are None, and in the training plan: ``"default"``, chosen by measurement, or ``"paper"``: MLP encoders without dropout,
+        temperature 0.1, a constant learning rate of 0.001.
     encoder
-        ``"linear"`` or ``"mlp"``.
+        ``"linear"`` (default) or ``"mlp"``.
     hidden
         Widths of the hidden layers of the decoders, and of the encoders if ``encoder="mlp"``.
     dropout_encoder
@@ -98,6 +115,24 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         ``"inside"`` the logarithm (the paper) or ``"outside"`` (ablation).
     prototypes
         Contrast cells with prototypes of all labels, which follow the cells that were seen, rather than with the cells of the batch.
+    n_private
+        Coordinates that each modality has beside the shared ones, for what other modalities do not see:
+        :meth:`get_private_representation`. Back-translation and :meth:`translate` do without them.
+    private_dropout
+        Share of the training cells that are reconstructed without their private coordinates.
+    efficacy_mode
+        What ``efficacy_key`` of :meth:`setup_mudata` does, with efficacy :math:`\pi` of a cell: it counts with weight
+        :math:`\pi` as anchor and as candidate (``"weight"``); or, where :math:`\pi < 1/2`, it does not count (``"drop"``); or it belongs to its label
+        by :math:`\pi` and to the control by :math:`1 - \pi`, with one minus the entropy of :math:`\pi` as weight (``"reassign"``).
+    control
+        The control label, for ``"reassign"``.
+    label_embeddings
+        What is known of the labels, such as embeddings of genes or compounds: a DataFrame with labels as index, or ``{label: vector}``. Labels
+        are then placed by a network of their embedding, in whatever modality they were seen: :meth:`predict_label_latent`. Other
+        labels in the table do no harm.
+    label_agreement
+        How far labels agree, ``{label: {label: share}}`` or a DataFrame: ``{"A+B": {"A": 0.5, "B": 0.5}}`` makes a cell of a
+        combination half a positive of those of its parts.
     seed
         Random state of the initial weights.
     registry
@@ -106,7 +141,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        An option is out of range, or a modality cannot have the likelihood asked for.
+        An option is out of range, a modality cannot have the likelihood asked for, or labels have no embedding.
 
     Examples
     --------
@@ -132,22 +167,37 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         adata: MuData | None = None,
         n_latent: int = 16,
         *,
-        encoder: EncoderKind = "linear",
+        preset: Preset = "default",
+        encoder: EncoderKind | None = None,
         hidden: Sequence[int] = (128, 128),
-        dropout_encoder: float = 0.2,
+        dropout_encoder: float | None = None,
         dropout_decoder: float = 0.0,
         likelihood: str | Mapping[str, str] = "auto",
         encode_batch: bool = False,
-        temperature: float = 0.3,
+        temperature: float | None = None,
         learn_temperature: bool = False,
         similarity: Similarity = "cosine",
         positives: Positives = "inside",
         prototypes: bool = False,
+        n_private: int = 0,
+        private_dropout: float = 0.3,
+        efficacy_mode: EfficacyMode = "weight",
+        control: str | None = None,
+        label_embeddings: LabelEmbeddings | None = None,
+        label_agreement: Agreement | None = None,
         seed: int = 0,
         registry: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(adata, registry)
-        hidden = _check_architecture(n_latent, hidden, dropout_encoder, dropout_decoder)
+        given = {"encoder": encoder, "dropout_encoder": dropout_encoder, "temperature": temperature}
+        encoder, dropout_encoder, temperature = preset_options(preset, given).values()
+        hidden = _check_architecture(
+            n_latent, hidden, dropout_encoder, dropout_decoder, private_dropout, n_private=n_private
+        )
+        labels = self._labels()
+        label_embeddings = embeddings_of_labels(label_embeddings, labels)
+        label_agreement = agreement_of_labels(label_agreement, labels)
+        check_combination(prototypes, label_agreement, efficacy_mode, control, labels)
         # resolved, so that the saved arguments do not depend on the data they are loaded with
         likelihood, self.likelihood_reasons_ = self._resolve_likelihood(likelihood)
         self.likelihood = likelihood
@@ -166,9 +216,20 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 learn_temperature=learn_temperature,
                 kind=similarity,
                 positives=positives,
-                n_prototypes=len(self._state(LABELS, self.modalities[0])[VOCABULARY]) if prototypes else 0,
+                n_prototypes=len(labels) if prototypes else 0,
+                n_private=n_private,
+                private_dropout=private_dropout,
+                efficacy_mode=efficacy_mode,
+                control=-1 if control is None else labels.index(control),
+                agreement=agreement_matrix(label_agreement, labels),
+                label_embeddings=None
+                if label_embeddings is None
+                else torch.tensor(list(label_embeddings.values())),
+                labels_present=None
+                if label_embeddings is None
+                else torch.from_numpy(self._labels_present(len(labels))),
             )
-        self.similarity = similarity
+        self.similarity, self.preset, self.n_private = similarity, preset, n_private
         # what training leaves as it is, where the model goes on from a reference
         self.freeze_: Freeze | None = None
         self._model_summary_string = (
@@ -190,6 +251,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         layers: Mapping[str, str | None] | None = None,
         batch_key: str | Mapping[str, str | None] | None = None,
         unlabeled_category: str | None = None,
+        efficacy_key: str | Mapping[str, str | None] | None = None,
         paired: bool | str = "auto",
         min_cells_per_label: int = 2,
         **kwargs: Any,
@@ -214,6 +276,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             Column of ``obs`` with the batch; one name for all modalities or ``{modality: name}``.
         unlabeled_category
             A value of the label column that means "not known".
+        efficacy_key
+            Column of ``obs`` with the probability, from 0 to 1, that the perturbation of a cell worked; one name for all modalities or
+            ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such as the posterior of pertpy's Mixscape. What it
+            does is ``efficacy_mode`` of the model.
         paired
             Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs`` column
             that identifies the measured unit. Known pairs are kept together in the validation split, and serve
@@ -247,6 +313,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             profiles: dict[str, DataProfile] = {}
             check_names(mdata, names)
         else:
+            check_efficacy(mdata, label_keys(mdata, label_key, names), unlabeled_category, efficacy_key)
             keys = label_keys(mdata, label_key, names)
             profiles = check_setup(
                 mdata, names, keys, layers, batches, unlabeled_category, min_cells_per_label
@@ -394,6 +461,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             n_labels_per_batch=n_labels_per_batch,
             n_cells_per_label=n_cells_per_label,
             pairs=self._pairs(),
+            extras=self._extras(managers),
             on_device=self._data_device(data_on_device, managers, accelerator, devices),
             seed=seed,
             **(datasplitter_kwargs or {}),
@@ -403,7 +471,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
                 "Use train_size=0.9, or early_stopping=False."
             )
-        plan = self._training_plan_cls(self.module, **{"seed": seed, **(plan_kwargs or {})})
+        plan = self._training_plan_cls(
+            self.module, **{"seed": seed, **PRESETS[self.preset]["plan"], **(plan_kwargs or {})}
+        )
         # a second call goes on from the first, or from a reference: its inputs must mean the same
         if not self.is_trained_ and self.freeze_ is None:
             self._fit_statistics(managers, splitter.train_idx)
@@ -440,11 +510,20 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            A feature of the model is missing.
+            A feature of the model is missing; or the data have labels that the model cannot have, as it knows prototypes or embeddings of
+            labels.
         """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`var_names` for the loaded")  # compares positions
-            return super().load(*args, **kwargs)  # type: ignore[no-any-return]
+            try:
+                return super().load(*args, **kwargs)  # type: ignore[no-any-return]
+            except RuntimeError as error:
+                if "size mismatch for bank" not in str(error):
+                    raise
+                raise ValueError(
+                    "The data have labels of which the model has no prototype: it knows those it was trained on. Set the labels of "
+                    "these cells to missing, or train on them, GROOVE.load_query_data(mdata, path)."
+                ) from error
 
     @classmethod
     def load_query_data(
@@ -589,6 +668,88 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
 
         return self._map(latent, mdata, modality, indices, batch_size)
+
+    @torch.inference_mode()
+    def get_private_representation(
+        self,
+        mdata: MuData | AnnData | None = None,
+        modality: str | None = None,
+        *,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+        """Coordinates of cells that their modality has for itself; those of different modalities cannot be compared.
+
+        Parameters
+        ----------
+        mdata, modality, indices, batch_size
+            As in :meth:`get_latent_representation`.
+
+        Returns
+        -------
+        Float32 array of shape (n, n_private), of rows of length one, or such an array for each modality if ``modality`` is None.
+
+        Raises
+        ------
+        ValueError
+            The model has no private coordinates, and as in :meth:`get_latent_representation`.
+        """
+        if not self.n_private:
+            raise ValueError(
+                "The model has no private coordinates: n_private is 0. Make it with some, GROOVE(mdata, n_private=8)."
+            )
+        if modality is None:
+            if indices is not None:
+                raise ValueError("indices are rows of one modality: name it, modality='...'.")
+            return {
+                m: self.get_private_representation(mdata, m, batch_size=batch_size)  # type: ignore[misc]
+                for m in self.present_in(mdata)
+            }
+
+        def private(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+            return self.module.inference({modality: tensors})["private"][modality]  # type: ignore[no-any-return]
+
+        return self._map(private, mdata, modality, indices, batch_size)
+
+    @torch.inference_mode()
+    def predict_label_latent(self, embeddings: LabelEmbeddings | None = None) -> pd.DataFrame:
+        """Where labels lie in the latent space by what is known of them, also labels that were never seen.
+
+        Parameters
+        ----------
+        embeddings
+            Of labels, as ``label_embeddings`` of the model, of the same length; None: those of the model's own labels.
+
+        Returns
+        -------
+        DataFrame, one row of length one for each label, and n_latent columns.
+
+        Raises
+        ------
+        ValueError
+            The model has no label embeddings, or these are of another length or not finite.
+        """
+        tower = self.module.tower
+        if tower is None:
+            raise ValueError(
+                "The model knows nothing of its labels: make it with GROOVE(mdata, label_embeddings=table)."
+            )
+        self._check_has_weights()
+        if embeddings is None:
+            names, values = self._labels()[: len(tower.embeddings)], tower.embeddings
+        else:
+            names = [
+                str(name)
+                for name in (embeddings.index if isinstance(embeddings, pd.DataFrame) else embeddings)
+            ]
+            found = embeddings_of_labels(embeddings, names)
+            values = torch.tensor(list((found or {}).values()), dtype=torch.float32).to(self.device)
+        if values.ndim != 2 or values.shape[1] != tower.embeddings.shape[1]:
+            raise ValueError(
+                f"Embeddings of labels have {tower.embeddings.shape[1]} values in this model; found shape {tuple(values.shape)}."
+            )
+        self.module.eval()
+        return pd.DataFrame(tower(values).float().cpu().numpy(), index=pd.Index(names, name="label"))
 
     @torch.inference_mode()
     def translate(
@@ -967,6 +1128,35 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             )
         return device if wanted is True or fits(managers, device) else None
 
+    def _labels(self) -> list[str]:
+        """All labels of the model, in the order of their codes."""
+        return [str(label) for label in self._state(LABELS, self.modalities[0])[VOCABULARY]]
+
+    def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
+        """Which labels each modality has; all, where there are no data to tell, and the saved state will."""
+        present = np.ones((len(self.modalities), n_labels), dtype=bool)
+        if self.adata is not None:
+            for i, m in enumerate(self.modalities):
+                manager = self._manager_of(None, m) if m in self.present_in() else None
+                if manager is not None and LABELS in manager.data_registry:
+                    codes = manager.get_from_registry(LABELS).ravel().astype(int)
+                    present[i] = np.bincount(codes[codes >= 0], minlength=n_labels) > 0
+        return present
+
+    def _extras(self, managers: Mapping[str, ModalityManager]) -> dict[str, dict[str, NDArray[Any]]]:
+        """What batches hold beside values, batches and shared labels."""
+        extras: dict[str, dict[str, NDArray[Any]]] = {m: {} for m in managers}
+        keys = per_modality(self.registry["setup_args"].get("efficacy_key"), self.modalities, "efficacy_key")
+        for m, manager in managers.items():
+            codes = manager.get_from_registry(LABELS).ravel().astype(np.int64)
+            if any(keys.values()):
+                n = np.ones(len(codes), dtype=np.float32)
+                key = keys[m]
+                extras[m][EFFICACY] = n if key is None else efficacy_of(manager.adata.obs, key, m, codes >= 0)
+            if self.module.tower is not None:
+                extras[m][CODES] = codes
+        return extras
+
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]
         keys = label_keys(self.adata, args["label_key"], self.modalities)
@@ -984,11 +1174,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             fit_input_statistics(self.module, m, manager, rows[m])
 
 
-def _check_architecture(n_latent: int, hidden: Sequence[int], *dropout: float) -> tuple[int, ...]:
+def _check_architecture(
+    n_latent: int, hidden: Sequence[int], *dropout: float, n_private: int
+) -> tuple[int, ...]:
     hidden = tuple(int(h) for h in hidden)
-    if n_latent < 1 or any(h < 1 for h in hidden):
+    if n_latent < 1 or n_private < 0 or any(h < 1 for h in hidden):
         raise ValueError(
-            f"Expected n_latent >= 1 and positive widths, found n_latent={n_latent}, hidden={hidden}."
+            f"Expected n_latent >= 1, n_private >= 0 (0: none) and positive widths, found n_latent={n_latent}, n_private={n_private}, "
+            f"hidden={hidden}."
         )
     if any(not 0 <= d < 1 for d in dropout):
         raise ValueError(f"Dropout rates lie in [0, 1), found {dropout}.")

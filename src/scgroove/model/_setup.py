@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
@@ -19,6 +20,7 @@ from .._registry import UnknownNameError
 from ..data import check_modalities, labels_of, profile
 from ..data._checks import DataProfile, matrix
 from ..data._labels import label_table
+from ._options import efficacy_of
 
 # a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models
 logger = logging.getLogger("scvi.scgroove")
@@ -106,7 +108,7 @@ def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapp
     if unknown := set(transfer) - {"source_registry", "extend_categories", "allow_missing_labels"}:
         raise TypeError(
             f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, modalities, layers, "
-            "batch_key, unlabeled_category, paired, min_cells_per_label."
+            "batch_key, unlabeled_category, efficacy_key, paired, min_cells_per_label."
         )
     if "source_registry" in transfer and asked is not None:
         return list(asked)  # of the model; new data may have some of them only
@@ -158,13 +160,36 @@ def say_what_was_found(
         )
 
 
+def check_efficacy(
+    mdata: MuData,
+    keys: Mapping[str, str],
+    unlabeled_category: str | None,
+    efficacy_key: str | Mapping[str, str | None] | None,
+) -> None:
+    """Refuse efficacies that are no probabilities; warn of labels of which no cell counts."""
+    for m, key in per_modality(efficacy_key, list(keys), "efficacy_key").items():
+        if key is None:
+            continue
+        labels = labels_of(mdata.mod[m].obs, keys[m], unlabeled_category)
+        known = np.array([label is not None for label in labels])
+        worked = pd.Series(efficacy_of(mdata.mod[m].obs, key, m, known)[known])
+        of_labels = worked.groupby(labels[known].astype(str)).max()
+        if len(none := of_labels.index[of_labels < 0.5]):
+            warnings.warn(
+                f"By mdata['{m}'].obs['{key}'] no cell of {len(none)} of {len(of_labels)} labels responded: {list(none[:5])}. They will hardly "
+                "count. If that is not what you expect, look at scgroove.pl.efficacy, or leave these labels at 1.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
 def per_modality(
-    value: str | Mapping[str, str | None] | None, modalities: Sequence[str]
+    value: str | Mapping[str, str | None] | None, modalities: Sequence[str], name: str = "batch_key"
 ) -> dict[str, str | None]:
     if isinstance(value, Mapping):
         if unknown := [m for m in value if m not in modalities]:
             raise UnknownNameError(
-                f"batch_key names {unknown}, but the modalities in use are {list(modalities)}."
+                f"{name} names {unknown}, but the modalities in use are {list(modalities)}."
             )
         return {m: value.get(m) for m in modalities}
     return dict.fromkeys(modalities, value)

@@ -92,6 +92,8 @@ class Encoder(nn.Module):
     origin
         Scale latents to length one, seen from this vector of shape (k,), which the modalities share; None: leave
         them as they are.
+    n_private
+        Further coordinates of the latent, of this modality alone: :meth:`split`.
     """
 
     offset: Tensor
@@ -107,6 +109,7 @@ class Encoder(nn.Module):
         n_batch: int,
         counts: bool,
         origin: nn.Parameter | None,
+        n_private: int = 0,
     ) -> None:
         super().__init__()
         if kind not in get_args(EncoderKind):
@@ -115,19 +118,25 @@ class Encoder(nn.Module):
         self.follows = True  # not where the latent space has to stay as it is
         self.transform = InputTransform(n_features, counts=counts)
         self.drop_input = Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
-        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False)
+        n_out = n_latent + n_private
+        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_out, dropout, bias=False)
+        self.n_latent, self.n_private = n_latent, n_private
         self.register_buffer("offset", torch.zeros(n_latent))
         self.origin = origin
 
     def forward(self, x: Tensor, batch: Tensor) -> Tensor:
         """Latent coordinates, shape (n, k), of values (n, d) with batch weights (n, n_batch)."""
-        return self.place(self.raw(x, batch))
+        return self.place(self.raw(x, batch)[:, : self.n_latent])
 
     def raw(self, x: Tensor, batch: Tensor) -> Tensor:
-        """Latent coordinates before they are centred and scaled, shape (n, k)."""
+        """Latent coordinates before they are centred and scaled, shared then private, shape (n, k + n_private)."""
         h = self.drop_input(self.transform(x))
         z: Tensor = self.net(torch.cat([h, batch], dim=1) if self.n_batch else h)
         return z
+
+    def split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The shared part of raw coordinates, (n, k), and the private one at length one, (n, n_private)."""
+        return raw[:, : self.n_latent], F.normalize(raw[:, self.n_latent :], dim=1)
 
     def place(self, z: Tensor) -> Tensor:
         """Centre latent coordinates, and scale them to length one if there is an origin."""

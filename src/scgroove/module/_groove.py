@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import permutations
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,31 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..losses import GroupCLIPLoss, PrototypeBank, back_translation, negative_log_likelihood, similarity
-from ..losses._groupclip import Positives, Similarity
+from ..losses import (
+    GroupCLIPLoss,
+    PrototypeBank,
+    back_translation,
+    certainty,
+    cross_correlation,
+    joint_concentration,
+    label_refinement,
+    negative_log_likelihood,
+    similarity,
+)
+from ..losses._similarity import Positives, Similarity
 from ._decoders import LIKELIHOODS, Decoder
 from ._encoders import Encoder, EncoderKind
+from ._tower import LabelTower
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
+EFFICACY, CODES = "efficacy", "codes"
+"""Of a batch, where asked for: how likely a cell's perturbation worked, and its label also if no other modality has it."""
+
+EfficacyMode = Literal["weight", "drop", "reassign"]
+Independence = Literal["jem", "xcov"]
+EFFICACY_FLOOR: Final = 1e-3
+"""Least weight of a cell whose perturbation seems not to have worked: a label of nothing else is still there."""
+
 Tensors = Mapping[str, Mapping[str, Tensor]]
 """A batch: modality -> registry key -> tensor. Modalities differ in their number of cells."""
 
@@ -50,6 +69,15 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     n_prototypes
         Number of label codes, to contrast cells with prototypes of all labels (:class:`scgroove.losses.PrototypeBank`) and not with the
         cells of the batch; 0: none.
+    n_private, private_dropout
+        Coordinates of the latent that each modality has for itself, and the share of training cells decoded without them, so
+        that the shared ones alone can be decoded too.
+    efficacy_mode, control
+        What the efficacy of cells does, if batches have it: see :class:`scgroove.model.GROOVE`; code of the control label.
+    agreement
+        How far labels agree, shape (n_labels, n_labels); None: not at all.
+    label_embeddings, labels_present
+        Of :class:`LabelTower`; None: no tower.
     """
 
     def __init__(
@@ -69,6 +97,13 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         kind: Similarity,
         positives: Positives,
         n_prototypes: int = 0,
+        n_private: int = 0,
+        private_dropout: float = 0.3,
+        efficacy_mode: EfficacyMode = "weight",
+        control: int = -1,
+        agreement: Tensor | None = None,
+        label_embeddings: Tensor | None = None,
+        labels_present: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.modalities = list(n_features)
@@ -91,6 +126,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                     n_batch=n_batch if encode_batch and n_batch > 1 else 0,
                     counts=LIKELIHOODS[likelihood[m]].counts,
                     origin=self.origin,
+                    n_private=n_private,
                 )
             )
             self.decoders.append(
@@ -102,14 +138,21 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                     dropout=dropout_decoder,
                     n_batch=n_batch,
                     spherical=spherical,
+                    n_private=n_private,
                 )
             )
+        self.n_private, self.private_dropout = n_private, private_dropout
+        self.efficacy_mode, self.control = efficacy_mode, control
+        self.register_buffer("agreement", agreement)
         self.group_clip = GroupCLIPLoss(
             temperature, learn_temperature=learn_temperature, kind=kind, positives=positives
         )
         self.bank = (
             PrototypeBank(self.modalities, n_prototypes, n_latent, kind=kind) if n_prototypes else None
         )
+        self.tower: LabelTower | None = None
+        if label_embeddings is not None and labels_present is not None:
+            self.tower = LabelTower(label_embeddings, labels_present, n_latent)
         self.dropouts = tuple(layer for layer in self.modules() if isinstance(layer, nn.Dropout))
 
     def encoder_of(self, modality: str) -> Encoder:
@@ -131,31 +174,45 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     @auto_move_data  # type: ignore[untyped-decorator]
     def inference(self, tensors: Tensors) -> dict[str, dict[str, Tensor]]:
-        """Encode every modality of a batch: ``{"z": {modality: (n_m, k)}}``."""
-        z = {}
+        """Encode every modality of a batch: ``{"z": {modality: (n_m, k)}}``, and ``"private"`` of (n_m, n_private) if there are."""
+        z, private = {}, {}
         for m, t in tensors.items():
             if len(t[X]):
                 encoder = self.encoder_of(m)
                 raw = encoder.raw(t[X], self._batch_weights(m, t))
+                if self.n_private:
+                    raw, private[m] = encoder.split(raw)
                 if self.training and encoder.follows and LABELS in t:
                     encoder.follow(raw.detach()[t[LABELS].flatten() >= 0])
                 z[m] = encoder.place(raw)
-        return {"z": z}
+        return {"z": z, "private": private}
 
     def _get_generative_input(
         self, tensors: Tensors, inference_outputs: dict[str, dict[str, Tensor]], **kwargs: Any
     ) -> dict[str, Any]:
-        return {"tensors": tensors, "z": inference_outputs["z"]}
+        return {
+            "tensors": tensors,
+            "z": inference_outputs["z"],
+            "private": inference_outputs.get("private"),
+        }
 
     @auto_move_data  # type: ignore[untyped-decorator]
-    def generative(self, tensors: Tensors, z: Mapping[str, Tensor]) -> dict[str, dict[str, Distribution]]:
+    def generative(
+        self, tensors: Tensors, z: Mapping[str, Tensor], private: Mapping[str, Tensor] | None = None
+    ) -> dict[str, dict[str, Distribution]]:
         """Decode every modality from its own latent: ``{"px": {modality: distribution}}``."""
-        return {
-            "px": {
-                m: self.decoder_of(m)(zm, self._batch_weights(m, tensors[m]), _library(tensors[m][X]))
-                for m, zm in z.items()
-            }
-        }
+        px = {}
+        for m, zm in z.items():
+            cells = (zm, self._batch_weights(m, tensors[m]), _library(tensors[m][X]))
+            px[m] = self.decoder_of(m)(*cells, self._sometimes(private[m]) if private else None)
+        return {"px": px}
+
+    def _sometimes(self, private: Tensor) -> Tensor:
+        """Private coordinates, in training without those of some cells."""
+        if not self.training:
+            return private
+        kept = torch.rand(len(private), 1, device=private.device) >= self.private_dropout
+        return private * kept
 
     def loss(
         self,
@@ -166,54 +223,124 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         reconstruction_weight: float = 1.0,
         groupclip_weight: float = 1.0,
         backtranslation_weight: float = 1.0,
+        refinement_weight: float = 0.0,
+        refinement: Mapping[str, Any] | None = None,
+        independence_weight: float = 0.0,
+        independence: Independence = "jem",
+        tower_weight: float = 0.0,
     ) -> LossOutput:
-        r"""The objective, :math:`w_{rec} L_{rec} + w_{gc} L_{gc} + w_{bt} L_{bt}`.
+        r"""The objective, :math:`w_{rec} L_{rec} + w_{gc} L_{gc} + w_{bt} L_{bt}`, and what is asked for beside it.
 
-        A term of weight zero adds nothing to the graph; back-translation is then not computed at all.
+        A term of weight zero adds nothing to the graph; terms but reconstruction and GroupCLIP are then not computed at all.
 
         References
         ----------
         Gorla et al. 2026, arXiv 2602.04021, equations 3, 5 and 6.
         """
         z, px = inference_outputs["z"], generative_outputs["px"]
+        private = inference_outputs.get("private") or {}
         rec = {m: negative_log_likelihood(px[m], tensors[m][X]) for m in z}
         labels = {m: tensors[m][LABELS].long().flatten() for m in z}
-        groupclip = self._contrast(z, labels)
+        weights = self._cell_weights(tensors, z)
+        groupclip = self._contrast(z, labels, weights, tensors)
         zero = groupclip.new_zeros(())
         # NaN, not zero, where it is not computed: the history must not show a loss that was never there
-        backtranslation = (
-            self.back_translation(tensors, z) if backtranslation_weight else zero.new_full((), torch.nan)
-        )
+        never = zero.new_full((), torch.nan)
+        extra: dict[str, tuple[float, Callable[[], Tensor]]] = {
+            "backtranslation": (backtranslation_weight, lambda: self.back_translation(tensors, z))
+        }
+        if refinement is not None:
+            extra["refinement"] = (
+                refinement_weight,
+                lambda: label_refinement(z, labels, temperature=self.group_clip.temperature, **refinement),
+            )
+        if private:
+            extra["independence"] = (
+                independence_weight,
+                lambda: self._independence(z, private, independence),
+            )
+        if self.tower is not None:
+            extra["tower"] = (tower_weight, lambda: self._to_tower(z, tensors, weights))
+        terms = {name: compute() if weight else never for name, (weight, compute) in extra.items()}
         total = zero
         if reconstruction_weight:
             total = total + reconstruction_weight * torch.stack([r.mean() for r in rec.values()]).sum()
         if groupclip_weight:
             total = total + groupclip_weight * groupclip
-        if backtranslation_weight:
-            total = total + backtranslation_weight * backtranslation
+        for name, (weight, _) in extra.items():
+            if weight:
+                total = total + weight * terms[name]
         return LossOutput(
             loss=total,
             reconstruction_loss=torch.cat(list(rec.values())),
             extra_metrics={
                 "groupclip": groupclip.detach(),
-                "backtranslation": backtranslation.detach(),
+                **{name: term.detach() for name, term in terms.items()},
                 "label_accuracy": self.label_accuracy(z, labels),
                 **{
-                    f"reconstruction_{m}": rec[m].detach().mean()
-                    if m in rec
-                    else zero.new_full((), torch.nan)
+                    f"reconstruction_{m}": rec[m].detach().mean() if m in rec else never
                     for m in self.modalities
                 },
             },
         )
 
-    def _contrast(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+    def _contrast(
+        self,
+        z: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None,
+        tensors: Tensors,
+    ) -> Tensor:
         """GroupCLIP against the cells of the batch, or against the prototypes of all labels."""
         if self.bank is None:
-            return self.group_clip(z, labels)  # type: ignore[no-any-return]
+            members = self._memberships(labels, tensors)
+            return self.group_clip(z, members, weights=weights, agreement=self.agreement)  # type: ignore[no-any-return]
         if self.training:
-            self.bank.update(z, labels)
-        return self.bank(z, labels, temperature=self.group_clip.temperature)  # type: ignore[no-any-return]
+            self.bank.update(z, labels, weights)
+        return self.bank(z, labels, weights, temperature=self.group_clip.temperature)  # type: ignore[no-any-return]
+
+    def _cell_weights(self, tensors: Tensors, z: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """What cells count for, as anchors and as candidates; None: all the same."""
+        if not all(EFFICACY in tensors[m] for m in z):
+            return None
+        worked = {m: tensors[m][EFFICACY].flatten().float() for m in z}
+        if self.efficacy_mode == "weight":
+            return {m: p.clamp_min(EFFICACY_FLOOR) for m, p in worked.items()}
+        if self.efficacy_mode == "drop":
+            return {m: (p >= 0.5).float() for m, p in worked.items()}
+        return {m: certainty(p).clamp_min(EFFICACY_FLOOR) for m, p in worked.items()}
+
+    def _memberships(self, labels: Mapping[str, Tensor], tensors: Tensors) -> Mapping[str, Tensor]:
+        """Label codes, or, where cells may in truth be controls, what share of them belongs where."""
+        if self.efficacy_mode != "reassign" or not all(EFFICACY in tensors[m] for m in labels):
+            return labels
+        n_labels = 1 + max(self.control, *(int(codes.max()) for codes in labels.values()))
+        found = {}
+        for m, codes in labels.items():
+            worked = tensors[m][EFFICACY].reshape(-1, 1).float()
+            own = F.one_hot(codes.clamp_min(0), n_labels).float()
+            control = F.one_hot(torch.full_like(codes, self.control), n_labels).float()
+            found[m] = (worked * own + (1 - worked) * control) * (codes >= 0)[:, None]
+        return found
+
+    def _independence(
+        self, z: Mapping[str, Tensor], private: Mapping[str, Tensor], kind: Independence
+    ) -> Tensor:
+        measure = joint_concentration if kind == "jem" else cross_correlation
+        return torch.stack([measure(z[m], private[m]) for m in z]).mean()
+
+    def _to_tower(
+        self, z: Mapping[str, Tensor], tensors: Tensors, weights: Mapping[str, Tensor] | None
+    ) -> Tensor:
+        assert self.tower is not None
+        at = {m: self.modalities.index(m) for m in z}
+        codes = {at[m]: tensors[m][CODES if CODES in tensors[m] else LABELS].long().flatten() for m in z}
+        return self.tower.loss(
+            {at[m]: v for m, v in z.items()},
+            codes,
+            None if weights is None else {at[m]: v for m, v in weights.items()},
+            self.group_clip.temperature,
+        )
 
     # -- pieces ---------------------------------------------------------------------------------------------
 

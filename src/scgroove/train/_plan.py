@@ -10,7 +10,8 @@ import torch
 from scvi.train import TrainingPlan
 from torch import Tensor
 
-from ..module import GROOVEModule
+from ..losses import Refinement
+from ..module import GROOVEModule, Independence
 
 TORCH: Final = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
@@ -22,7 +23,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
 
     Terms are summed on the device: Lightning's ``log`` at every step costs more time than loading the batch.
     Their names in ``model.history`` end in ``_train`` and ``_validation``: ``reconstruction_{modality}``,
-    ``groupclip``, ``backtranslation``, ``label_accuracy``; besides, ``train_loss``, ``validation_loss`` and
+    ``groupclip``, ``backtranslation``, ``label_accuracy``, and where they are asked for ``refinement``, ``independence``, ``tower``; besides, ``train_loss``, ``validation_loss`` and
     ``backtranslation_weight``.
 
     Parameters
@@ -34,6 +35,18 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     backtranslation_warmup
         Share of the training steps over which the weight of back-translation rises linearly from zero.
         Validation always uses the final weights, so that its losses can be compared between epochs.
+    refine
+        Transport between the cells of a label, see :func:`scgroove.losses.label_refinement`: ``"cost"``, ``"contrast"`` or None.
+    refinement_weight, refinement_start
+        Its weight, and the share of the training steps after which it enters: before, plans follow chance. It rises linearly over as many
+        steps again.
+    refinement_epsilon, refinement_iterations, refinement_centred
+        Of :func:`scgroove.losses.label_refinement`.
+    independence_weight, independence
+        Where the model has private coordinates: weight and kind, ``"jem"`` (:func:`scgroove.losses.joint_concentration`) or ``"xcov"``
+        (:func:`scgroove.losses.cross_correlation`), of the term that keeps them from saying what the shared ones say.
+    tower_weight
+        Where the model has embeddings of labels: weight of the contrast with them.
     lr, weight_decay, eps
         Of AdamW.
     lr_schedule
@@ -64,6 +77,15 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         groupclip_weight: float = 1.0,
         backtranslation_weight: float = 1.0,
         backtranslation_warmup: float = 0.2,
+        refine: Refinement | None = None,
+        refinement_weight: float = 0.3,
+        refinement_start: float = 0.3,
+        refinement_epsilon: float = 0.1,
+        refinement_iterations: int = 50,
+        refinement_centred: bool = True,
+        independence_weight: float = 0.1,
+        independence: Independence = "jem",
+        tower_weight: float = 1.0,
         lr: float = 3e-3,
         weight_decay: float = 1e-2,
         eps: float = 1e-8,
@@ -80,6 +102,24 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         }
         if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(f"Weights must not be negative, and not all zero; found {weights}.")
+        further = {
+            "refinement_weight": refinement_weight if refine else 0.0,
+            "independence_weight": independence_weight if module.n_private else 0.0,
+            "tower_weight": tower_weight if module.tower is not None else 0.0,
+        }
+        if min(further.values()) < 0:
+            raise ValueError(f"Weights must not be negative; found {further}.")
+        if refine is not None and refine not in get_args(Refinement):
+            raise ValueError(f"Unknown refine={refine!r}. Expected None or one of {get_args(Refinement)}.")
+        if independence not in get_args(Independence):
+            raise ValueError(
+                f"Unknown independence={independence!r}. Expected one of {get_args(Independence)}."
+            )
+        if not 0 <= refinement_start < 1 or not refinement_epsilon > 0 or refinement_iterations < 1:
+            raise ValueError(
+                "Expected 0 <= refinement_start < 1, refinement_epsilon > 0 and refinement_iterations >= 1; found "
+                f"{refinement_start}, {refinement_epsilon}, {refinement_iterations}."
+            )
         if not 0 <= backtranslation_warmup <= 1:
             raise ValueError(
                 f"backtranslation_warmup is a share of the training steps, from 0 to 1; found {backtranslation_warmup}."
@@ -98,6 +138,15 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             compile_kwargs=compile_kwargs,
         )
         self.weights, self.warmup, self.lr_schedule = weights, backtranslation_warmup, lr_schedule
+        self.further, self.refinement_start = further, refinement_start
+        self.options: dict[str, Any] = {"independence": independence}
+        if refine is not None:
+            self.options["refinement"] = {
+                "kind": refine,
+                "epsilon": refinement_epsilon,
+                "n_iter": refinement_iterations,
+                "centred": refinement_centred,
+            }
         self.seed = seed
         self._sums: dict[str, tuple[list[str], Tensor]] = {}
 
@@ -138,21 +187,29 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         share = min(1.0, self.global_step / n_warm) if n_warm else 1.0
         return self.weights["backtranslation_weight"] * share
 
+    def refinement_weight(self) -> float:
+        """Weight of the transport inside labels at the current step."""
+        first = self.refinement_start * int(self.trainer.estimated_stepping_batches)
+        share = min(1.0, max(0.0, self.global_step / first - 1)) if first else 1.0
+        return self.further["refinement_weight"] * share
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One optimisation step."""
         if batch_idx == 0 and self.seed is not None:
             # anew in each epoch, on each rank: training that was interrupted goes on as if it had not been
             torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
-        return self._step(
-            batch, "train", {**self.weights, "backtranslation_weight": self.backtranslation_weight()}
-        )
+        now = {
+            "backtranslation_weight": self.backtranslation_weight(),
+            "refinement_weight": self.refinement_weight(),
+        }
+        return self._step(batch, "train", {**self.weights, **self.further, **now})
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The same losses with the final weights."""
-        return self._step(batch, "validation", self.weights)
+        return self._step(batch, "validation", {**self.weights, **self.further})
 
     def _step(self, batch: Any, mode: str, weights: dict[str, float]) -> Tensor:
-        out = self.forward(batch, loss_kwargs=weights)[2]
+        out = self.forward(batch, loss_kwargs={**weights, **self.options})[2]
         terms = {"loss": out.loss, **out.extra_metrics}  # the same names at every step and on every rank
         values = torch.stack([v.detach().float() for v in terms.values()])
         # NaN: a term this batch does not have, such as the reconstruction of an absent modality

@@ -1,0 +1,361 @@
+"""Presets, and what goes beyond the paper: efficacy, private coordinates, what is known of labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import scgroove as sg
+from scgroove.model import GROOVE
+
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "logger": None}
+
+
+def screen(n_labels=5, n_cells=16, **options):
+    return sg.simulations.weakly_paired(
+        n_labels=n_labels, n_cells_per_label=n_cells, n_features=(20, 12), seed=0, **options
+    )
+
+
+def fit(mdata, epochs=3, train=None, setup=None, **options):
+    GROOVE.setup_mudata(mdata, "label", paired=False, **(setup or {}))
+    model = GROOVE(mdata, 4, hidden=(16,), **options)
+    model.train(epochs, batch_size=40, **QUIET, **(train or {}))
+    return model
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.module.state_dict().items()}
+
+
+# -- presets ---------------------------------------------------------------------------------------------------
+
+
+def test_the_preset_of_the_paper():
+    mdata = screen()
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    model = GROOVE(mdata, preset="paper")
+    assert float(model.module.group_clip.temperature) == pytest.approx(0.1)
+    encoder = model.module.encoder_of("rna")
+    assert len([layer for layer in encoder.net if isinstance(layer, torch.nn.Linear)]) == 3
+    assert not any(layer.p for layer in model.module.dropouts)
+    assert model.module.n_private == 0
+    assert model.module.tower is None
+    model.train(1, **QUIET)
+    assert model.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3)
+    linear = GROOVE(mdata, preset="paper", encoder="linear", temperature=0.5)  # what is given wins
+    assert float(linear.module.group_clip.temperature) == pytest.approx(0.5)
+    assert len(linear.module.encoder_of("rna").net) == 1
+
+
+def test_a_preset_is_saved(tmp_path):
+    mdata = screen()
+    model = fit(mdata, preset="paper")
+    model.save(str(tmp_path / "m"))
+    loaded = GROOVE.load(str(tmp_path / "m"), mdata)
+    assert loaded.preset == "paper"
+    for m, z in model.get_latent_representation().items():
+        np.testing.assert_array_equal(z, loaded.get_latent_representation(modality=m))
+
+
+def test_unknown_preset():
+    mdata = screen()
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    with pytest.raises(ValueError, match="Unknown preset 'papr'.*Did you mean 'paper'"):
+        GROOVE(mdata, preset="papr")
+
+
+# -- efficacy --------------------------------------------------------------------------------------------------
+
+
+def with_efficacy(values=None):
+    mdata = screen()
+    rng = np.random.default_rng(0)
+    for adata in mdata.mod.values():
+        adata.obs["worked"] = rng.uniform(size=adata.n_obs) if values is None else values
+    return mdata
+
+
+def test_efficacy_of_one_is_no_efficacy():
+    plain, sure = fit(screen()), fit(with_efficacy(1.0), setup={"efficacy_key": "worked"})
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(value, weights(sure)[name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["weight", "drop", "reassign"])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_efficacy_reaches_the_loss(mode, on_device, monkeypatch):
+    seen = {}
+
+    def spy(z, labels, *, weights=None, agreement=None):
+        seen.setdefault("batches", []).append((labels, weights))
+        return sum(v.sum() for v in z.values()) * 0
+
+    mdata = with_efficacy()
+    GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="worked")
+    model = GROOVE(mdata, 4, hidden=(16,), efficacy_mode=mode, control=mdata["rna"].obs["label"].iloc[0])
+    monkeypatch.setattr(model.module.group_clip, "forward", spy)
+    model.train(1, batch_size=40, data_on_device=on_device, **QUIET)
+    labels, of_cells = max(seen["batches"], key=lambda batch: len(batch[1]["rna"]))
+    w = of_cells["rna"]
+    if mode == "drop":
+        assert set(w.tolist()) == {0.0, 1.0}
+    else:
+        assert w.unique().numel() > 5
+        assert w.min() >= 1e-3
+    if mode == "reassign":
+        q = labels["rna"]
+        torch.testing.assert_close(q.sum(1), torch.ones(len(q)))
+        assert (q[:, model.module.control] > 0).all()
+    else:
+        assert labels["rna"].ndim == 1
+
+
+def test_cells_that_did_not_respond_are_not_drawn_to_their_label():
+    """Half of the cells escape: weighing them by the truth finds labels of the others better."""
+    scores = {}
+    for known in (False, True):
+        mdata = sg.simulations.weakly_paired(
+            n_labels=8, n_cells_per_label=60, n_features=(40, 25), escape=0.5, effect=1.0, seed=1
+        )
+        responded = {}
+        for m, adata in mdata.mod.items():
+            responded[m] = ~adata.obs["escaped"].to_numpy(dtype=bool)
+            adata.obs["worked"] = responded[m].astype(float)
+        setup = {"efficacy_key": "worked"} if known else {}
+        GROOVE.setup_mudata(mdata, "label", paired=False, **setup)
+        model = GROOVE(mdata, 8)
+        model.train(60, batch_size=128, **QUIET)
+        z = model.get_latent_representation()
+        labels = {m: mdata[m].obs["label"].astype(str).to_numpy() for m in z}
+        a, b = (m for m in z)
+        similar = z[a][responded[a]] @ z[b][responded[b]].T
+        found = labels[b][responded[b]][similar.argmax(1)]
+        scores[known] = float((found == labels[a][responded[a]]).mean())
+    assert scores[True] > scores[False]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (1.5, r"must hold probabilities, from 0 to 1; found 1.5 to 1.5"),
+        (-0.1, r"found -0.1 to -0.1"),
+        (np.nan, r"is missing, or no number, for 80 of 80 labelled cells"),
+        ("yes", r"is missing, or no number"),
+    ],
+)
+def test_efficacy_that_is_no_probability(values, message):
+    mdata = with_efficacy(values)
+    before = mdata["rna"].obs.copy()
+    with pytest.raises(ValueError, match=message):
+        GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="worked")
+    pd.testing.assert_frame_equal(mdata["rna"].obs, before)
+
+
+def test_efficacy_column_that_is_not_there():
+    with pytest.raises(KeyError, match=r"Efficacy column 'wrked' not found.*estimate_efficacy"):
+        GROOVE.setup_mudata(screen(), "label", paired=False, efficacy_key="wrked")
+
+
+def test_every_cell_judged_escaped_is_said_and_trains():
+    mdata = with_efficacy(0.0)
+    with pytest.warns(UserWarning, match=r"no cell of 5 of 5 labels responded"):
+        GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="worked")
+    for mode in ("weight", "drop"):
+        model = GROOVE(mdata, 4, hidden=(16,), efficacy_mode=mode)
+        model.train(2, batch_size=40, **QUIET)
+        assert all(np.isfinite(z).all() for z in model.get_latent_representation().values())
+
+
+def test_unlabelled_cells_need_no_efficacy():
+    mdata = with_efficacy(0.5)
+    for adata in mdata.mod.values():
+        adata.obs["label"] = adata.obs["label"].astype(object).where(np.arange(adata.n_obs) % 4 > 0, None)
+        adata.obs.loc[adata.obs["label"].isna(), "worked"] = np.nan
+    model = fit(mdata, setup={"efficacy_key": "worked"})
+    assert np.isfinite(model.history["train_loss"].to_numpy(dtype=float)).all()
+
+
+def test_reassignment_needs_a_control():
+    mdata = with_efficacy()
+    GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="worked")
+    with pytest.raises(ValueError, match=r'name it, control="..."'):
+        GROOVE(mdata, efficacy_mode="reassign")
+    with pytest.raises(KeyError, match=r"control 'none' is no label"):
+        GROOVE(mdata, efficacy_mode="reassign", control="none")
+    with pytest.raises(ValueError, match="Unknown efficacy_mode 'weights'"):
+        GROOVE(mdata, efficacy_mode="weights")
+
+
+# -- private coordinates ---------------------------------------------------------------------------------------
+
+
+def test_private_coordinates(tmp_path):
+    mdata = screen()
+    model = fit(mdata, n_private=3)
+    private = model.get_private_representation()
+    assert {m: p.shape for m, p in private.items()} == {m: (a.n_obs, 3) for m, a in mdata.mod.items()}
+    np.testing.assert_allclose(np.linalg.norm(private["rna"], axis=1), 1, rtol=1e-5)
+    assert model.get_latent_representation(modality="rna").shape[1] == 4
+    assert np.isfinite(model.history["independence_train"].to_numpy(dtype=float)).all()
+    assert model.translate("rna", "protein").shape == (mdata["rna"].n_obs, 12)
+    model.save(str(tmp_path / "m"))
+    loaded = GROOVE.load(str(tmp_path / "m"), mdata)
+    np.testing.assert_array_equal(loaded.get_private_representation(modality="rna"), private["rna"])
+
+
+def test_private_coordinates_help_to_reconstruct_and_leave_translation_alone():
+    model = fit(screen(n_cells=40), 60, n_private=3)
+    known = model.get_reconstruction_error()["rna"]
+    private = model.module.encoder_of("rna").split
+
+    def without(raw):
+        shared, own = private(raw)
+        return shared, own * 0
+
+    model.module.encoder_of("rna").split = without
+    before = model.translate("rna", "protein")
+    assert model.get_reconstruction_error()["rna"] > known + 0.01
+    model.module.encoder_of("rna").split = private
+    np.testing.assert_array_equal(model.translate("rna", "protein"), before)
+
+
+def test_no_private_coordinates():
+    model = fit(screen())
+    with pytest.raises(ValueError, match=r"n_private is 0"):
+        model.get_private_representation()
+    with pytest.raises(ValueError, match=r"n_private >= 0"):
+        GROOVE(screen_set_up(), n_private=-1)
+
+
+def screen_set_up():
+    mdata = screen()
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    return mdata
+
+
+@pytest.mark.parametrize("independence", ["jem", "xcov"])
+def test_leakage_control_learns(independence):
+    model = fit(
+        screen(),
+        40,
+        n_private=3,
+        train={"plan_kwargs": {"independence": independence, "independence_weight": 1.0}},
+    )
+    history = model.history["independence_train"].to_numpy(dtype=float).ravel()
+    assert history[-1] < history[0]
+
+
+# -- transport inside labels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refine", ["cost", "contrast"])
+def test_refinement_enters_after_its_start(refine):
+    model = fit(screen(), 10, train={"plan_kwargs": {"refine": refine}})
+    history = model.history["refinement_train"].to_numpy(dtype=float).ravel()
+    assert np.isnan(history[0])
+    assert np.isfinite(history[-1])
+
+
+def test_refinement_that_is_off_changes_nothing():
+    plain, off = fit(screen()), fit(screen(), train={"plan_kwargs": {"refinement_weight": 7.0}})
+    assert all(torch.equal(v, weights(off)[k]) for k, v in weights(plain).items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"refine": "costs"}, "Unknown refine='costs'"),
+        ({"refine": "cost", "refinement_weight": -1.0}, "must not be negative"),
+        ({"refinement_start": 1.0}, "refinement_start < 1"),
+        ({"independence": "hsic"}, "Unknown independence='hsic'"),
+    ],
+)
+def test_options_of_the_plan(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(screen(), train={"plan_kwargs": options})
+
+
+# -- what is known of labels -----------------------------------------------------------------------------------
+
+
+def table(mdata, extra=0):
+    labels = sorted(
+        set(mdata["rna"].obs["label"].astype(str)) | set(mdata["protein"].obs["label"].astype(str))
+    )
+    names = [*labels, *(f"other{i}" for i in range(extra))]
+    return pd.DataFrame(np.random.default_rng(0).normal(size=(len(names), 6)), index=names)
+
+
+def test_labels_are_placed_by_their_embeddings(tmp_path):
+    mdata = screen()
+    embeddings = table(mdata, extra=2)
+    model = fit(mdata, 30, label_embeddings=embeddings)
+    placed = model.predict_label_latent()
+    assert (
+        list(placed.index)
+        == model.registry["field_registries"]["labels_rna"]["state_registry"]["categorical_mapping"].tolist()
+    )
+    np.testing.assert_allclose(np.linalg.norm(placed, axis=1), 1, rtol=1e-5)
+    again = model.predict_label_latent(embeddings.loc[placed.index])
+    np.testing.assert_allclose(placed, again, atol=1e-6)
+    z = model.get_latent_representation(modality="rna")
+    nearest = placed.index[(z @ placed.to_numpy().T).argmax(1)]
+    assert (nearest == mdata["rna"].obs["label"].astype(str)).mean() > 0.6  # chance is 0.2
+    assert model.predict_label_latent({"new": np.zeros(6)}).shape == (1, 4)
+    model.save(str(tmp_path / "m"))
+    loaded = GROOVE.load(str(tmp_path / "m"), mdata)
+    np.testing.assert_array_equal(loaded.predict_label_latent(), placed)
+
+
+def test_embeddings_that_do_not_fit():
+    mdata = screen_set_up()
+    embeddings = table(mdata)
+    with pytest.raises(ValueError, match=r"label_embeddings lack 2 of 5 labels: \['g0"):
+        GROOVE(mdata, label_embeddings=embeddings.iloc[2:])
+    embeddings.iloc[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"finite numbers"):
+        GROOVE(mdata, label_embeddings=embeddings)
+    model = GROOVE(mdata)
+    with pytest.raises(ValueError, match=r"knows nothing of its labels"):
+        model.predict_label_latent()
+    model = fit(mdata, label_embeddings=table(mdata))
+    with pytest.raises(ValueError, match=r"have 6 values in this model; found shape \(1, 2\)"):
+        model.predict_label_latent({"new": [0.0, 1.0]})
+
+
+def test_labels_of_one_modality_reach_the_tower():
+    mdata = screen()
+    names = mdata["rna"].obs["label"].astype(str)
+    mdata.mod["protein"] = mdata["protein"][mdata["protein"].obs["label"].astype(str) != names.iloc[0]].copy()
+    mdata.update()
+    model = fit(mdata, 30, label_embeddings=table(mdata))
+    assert model.module.tower.present.sum(1).tolist() == [5, 4]
+    placed = model.predict_label_latent()
+    own = model.get_latent_representation(modality="rna")[(names == names.iloc[0]).to_numpy()]
+    assert placed.index[(own.mean(0) @ placed.to_numpy().T).argmax()] == names.iloc[0]
+
+
+def test_agreement_of_labels(tmp_path):
+    mdata = screen()
+    a, b = sorted(mdata["rna"].obs["label"].astype(str).unique())[:2]
+    model = fit(mdata, label_agreement={a: {b: 0.5}})
+    k = model.module.agreement
+    assert k[0, 1] == k[1, 0] == 0.5
+    assert float(k.sum()) == 6.0
+    model.save(str(tmp_path / "m"))
+    assert torch.equal(GROOVE.load(str(tmp_path / "m"), mdata).module.agreement, k)
+    mdata = screen_set_up()
+    with pytest.raises(KeyError, match="names 'x', which is no label"):
+        GROOVE(mdata, label_agreement={a: {"x": 0.5}})
+    with pytest.raises(ValueError, match="must be symmetric"):
+        GROOVE(mdata, label_agreement={a: {b: 0.5}, b: {a: 0.4}})
+    with pytest.raises(ValueError, match="Prototypes are those of whole labels"):
+        GROOVE(mdata, prototypes=True, label_agreement={a: {b: 0.5}})
+
+
+def test_a_bank_restored_with_other_labels(tmp_path):
+    model = fit(screen(), prototypes=True)
+    model.save(str(tmp_path / "m"))
+    with pytest.raises(ValueError, match="of which the model has no prototype"):
+        GROOVE.load(str(tmp_path / "m"), screen(n_labels=7))
