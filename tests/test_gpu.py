@@ -70,6 +70,54 @@ def test_groove_learns_on_a_gpu_what_it_learns_on_a_cpu(screen, tmp_path):
 
 
 @cuda
+def test_data_on_the_device_give_the_same_batches(screen):
+    """Cells kept on the GPU are those that are copied there step by step; "auto" keeps so few there."""
+    losses = {}
+    for where in (True, False, "auto"):
+        sg.model.GROOVE.setup_mudata(screen, "label")
+        model = sg.model.GROOVE(screen, seed=0)
+        model.train(
+            5, accelerator="gpu", data_on_device=where, plan_kwargs={"seed": 0}, enable_progress_bar=False
+        )
+        losses[where] = model.history["train_loss"].to_numpy(dtype=float).ravel()
+    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-3)
+    np.testing.assert_allclose(losses["auto"], losses[True], rtol=1e-3)
+
+
+@cuda
+@pytest.mark.parametrize("on_device", [True, False])
+def test_everything_that_groove_can_do(screen, on_device):
+    rng = np.random.default_rng(0)
+    for adata in screen.mod.values():
+        adata.obs["worked"] = rng.uniform(size=adata.n_obs)
+    labels = sorted(screen["rna"].obs["label"].astype(str).unique())
+    sg.model.GROOVE.setup_mudata(screen, "label", efficacy_key="worked")
+    model = sg.model.GROOVE(
+        screen,
+        8,
+        n_private=4,
+        label_embeddings={label: rng.normal(size=6) for label in labels},
+        label_agreement={labels[0]: {labels[1]: 0.5}},
+        efficacy_mode="reassign",
+        control=labels[0],
+    )
+    model.train(
+        20,
+        accelerator="gpu",
+        data_on_device=on_device,
+        plan_kwargs={"refine": "contrast"},
+        enable_progress_bar=False,
+    )
+    for name in ("refinement", "independence", "tower", "groupclip"):
+        assert np.isfinite(model.history[f"{name}_train"].to_numpy(dtype=float).ravel()[-1])
+    assert model.get_private_representation()["rna"].shape == (screen["rna"].n_obs, 4)
+    placed = model.predict_label_latent()
+    z = model.get_latent_representation()["rna"]
+    nearest = placed.index[(z @ placed.to_numpy().T).argmax(1)]
+    assert (nearest == screen["rna"].obs["label"].astype(str)).mean() > 0.4  # chance is 0.125
+
+
+@cuda
 @pytest.mark.parametrize(
     "name", ["groove", "groove_mlp", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"]
 )

@@ -84,6 +84,15 @@ def probabilities(key: str) -> str:
     return f"{key}_probabilities"
 
 
+EFFICACY: Final = "efficacy"
+"""``mod[m].obs``: probability that the perturbation of a cell took hold, float64. Written by :func:`scgroove.tl.estimate_efficacy`.
+
+The same key of ``mdata.uns`` holds the rates of the labels and how they were estimated.
+"""
+
+COLLAPSE: Final = "collapse"
+"""``mdata.uns``: spread of the cells of each label in each modality. Written by :func:`scgroove.tl.collapse`."""
+
 SIMULATION: Final = "simulation"
 """``mdata.uns``: parameters and truth of a simulation."""
 

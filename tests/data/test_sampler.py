@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from scgroove.data import GroupSampler
 from scgroove.data._datamodule import _random_split, shared_codes
@@ -36,6 +37,33 @@ def test_each_step_holds_k_cells_of_each_of_p_labels():
 def test_default_shape_holds_all_labels_if_each_can_have_eight_cells(n_labels, shape):
     s = sampler({m: np.arange(200) % n_labels for m in "ab"}, batch_size=64)
     assert (s.p, s.k) == shape
+
+
+def test_batches_as_abundant_as_labels_are():
+    """Frequencies over many epochs against those asked for: proportional to the power of the cells, chi-square."""
+    counts = {0: 200, 1: 100, 2: 50, 3: 10}
+    labels = {m: np.repeat(list(counts), list(counts.values())) for m in "ab"}
+    for balance in (0.0, 0.5):
+        found = np.zeros(4)
+        for batch in sampler(labels, n_cells=30, balance=balance):
+            drawn = {m: np.bincount(labels[m][r], minlength=4) for m, r in batch.items()}
+            np.testing.assert_array_equal(drawn["a"], drawn["b"])  # the same in both modalities
+            assert (drawn["a"] > 0).all()
+            found += drawn["a"]
+        expected = np.array(list(counts.values())) ** (1 - balance)
+        expected *= found.sum() / expected.sum()
+        assert chisquare(found, expected).pvalue > 0.01
+    even = sum(np.bincount(labels["a"][b["a"]]) for b in sampler(labels, n_cells=30, balance=1.0))
+    assert len(set(even.tolist())) == 1
+
+
+def test_balance_is_a_share(make_mdata):
+    from scgroove.model import GROOVE
+
+    mdata = make_mdata("disjoint", 0)
+    GROOVE.setup_mudata(mdata, "label")
+    with pytest.raises(ValueError, match=r"balance lies between 0 .* found 2"):
+        GROOVE(mdata, 4).train(1, accelerator="cpu", datasplitter_kwargs={"balance": 2})
 
 
 def test_every_label_and_cell_comes_before_any_returns():

@@ -121,6 +121,12 @@ def test_values_are_those_of_the_functions(screen: dict) -> None:
         "spearman_per_cell": metrics.spearman_per_cell(s["predicted"], truth).mean(),
         "mse": metrics.mse(s["predicted"], truth),
         "r2": metrics.r2(s["predicted"], truth),
+        "latent_retention_within_label": np.mean(
+            [
+                [one.value for one in metrics.retention(s[z], s[f"latent_{z}"], s[f"labels_{z}"])]
+                for z in ("x", "y")
+            ]
+        ),
         "effect_pearson": metrics.effect_pearson(*imputed, "ctrl"),
         "effect_sign_agreement": metrics.effect_sign_agreement(*imputed, "ctrl"),
         "energy_distance": np.mean([*metrics.energy_distance_per_label(*imputed).values()]),

@@ -61,7 +61,7 @@ def test_a_preset_is_saved(tmp_path):
 def test_unknown_preset():
     mdata = screen()
     GROOVE.setup_mudata(mdata, "label", paired=False)
-    with pytest.raises(ValueError, match="Unknown preset 'papr'.*Did you mean 'paper'"):
+    with pytest.raises(ValueError, match=r"Unknown preset 'papr'.*Did you mean 'paper'"):
         GROOVE(mdata, preset="papr")
 
 

@@ -176,6 +176,19 @@ def benchmark_labels_out(given):
     return pl.benchmark_labels_out(given.labels_out, return_fig=True)
 
 
+@figure
+def efficacy(given):
+    labels = [f"g{i:02d}" for i in range(8)]
+    rate = np.array([0.9, 0.3, 0.75, np.nan, 0.5, 0.62, np.nan, 0.2])
+    table = pd.DataFrame(
+        {"label": labels, "n_cells": 60, "rate": rate, "rate_low": rate - 0.1, "rate_high": rate + 0.08}
+    )
+    table = table.assign(undetectable=np.isnan(rate), statistic=2.0, threshold=1.0)
+    mdata = mudata.MuData({m: given.screen[m][:2].copy() for m in ("rna", "protein")})
+    mdata.uns["efficacy"] = {"control": "NT", "params": {}, "labels": dict.fromkeys(mdata.mod, table)}
+    return pl.efficacy(mdata, return_fig=True)
+
+
 def test_every_figure_is_compared():
     pages = {"benchmark_report"}  # HTML: its own tests read it
     assert set(FIGURES) == set(pl.__all__) - pages

@@ -33,7 +33,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         Share of the cells of each label to train on; at least one cell of each label is.
     validation_size
         Share to validate on; the rest of the cells by default.
-    batch_size, n_labels_per_batch, n_cells_per_label, free_fraction
+    batch_size, n_labels_per_batch, n_cells_per_label, balance, free_fraction
         See :class:`GroupSampler`.
     pairs
         Identifier of the unit behind each cell (:func:`scgroove.data.pair_ids`).
@@ -66,6 +66,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         batch_size: int = 256,
         n_labels_per_batch: int | None = None,
         n_cells_per_label: int | None = None,
+        balance: float = 1.0,
         free_fraction: float = 0.25,
         pairs: PairIds | None = None,
         external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
@@ -91,6 +92,10 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
             raise ValueError(
                 f"Expected positive sizes and 0 <= free_fraction < 1, found {sizes} and {free_fraction}."
             )
+        if not 0 <= balance <= 1:
+            raise ValueError(
+                f"balance lies between 0 (labels as abundant as they are) and 1 (all alike); found {balance}."
+            )
         if not window_gb > 0:
             raise ValueError(
                 f"window_gb, the memory for cells read ahead, must be positive; found {window_gb}."
@@ -98,6 +103,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
         self.device = None if on_device is None else torch.device(on_device)
         self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
+        self.balance = balance
         self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
         data_loader_kwargs.setdefault("persistent_workers", settings.dl_persistent_workers)
@@ -141,7 +147,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
     def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:
         dataset = self._dataset()
-        kwargs |= {"free_fraction": self.free_fraction, "seed": self.seed}
+        kwargs |= {"free_fraction": self.free_fraction, "balance": self.balance, "seed": self.seed}
         n_workers = self.data_loader_kwargs["num_workers"]
         if n_workers and (dataset.on_disk or isinstance(dataset, ResidentDataset)):
             _refuse_workers(dataset, n_workers)

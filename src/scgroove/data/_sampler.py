@@ -121,6 +121,9 @@ class GroupSampler(DistributedSampler[Any]):
     n_labels, n_cells
         P, of all ranks together, and K, of each rank. By default all shared labels, as long as each can have 8 cells: every
         label is then a negative of every other at every step.
+    balance
+        1: labels have the same number of cells in a batch. 0: about in proportion to their cells over all modalities, one at least. Between
+        them, in proportion to the power ``1 - balance`` of their cells.
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
@@ -143,6 +146,7 @@ class GroupSampler(DistributedSampler[Any]):
         batch_size: int = 256,
         n_labels: int | None = None,
         n_cells: int | None = None,
+        balance: float = 1.0,
         free_fraction: float = 0.25,
         shuffle: bool = True,
         seed: int = 0,
@@ -165,6 +169,10 @@ class GroupSampler(DistributedSampler[Any]):
             for c, part in _by_code(r, labels[m][r]).items()
             if c in set_of_shared
         }
+        self.balance = balance
+        self.n_of = Counter[int]()
+        for (_, c), part in self.pools.items():
+            self.n_of[c] += len(part)
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
         self.p = min(len(self.shared), max(1, world * batch_size // 8) if n_labels is None else n_labels)
@@ -192,10 +200,19 @@ class GroupSampler(DistributedSampler[Any]):
     def _draw(
         self, m: str, batch: list[int], queues: dict[tuple[str, int], _Queue], free: dict[str, _Queue]
     ) -> NDArray[np.int64]:
-        parts = [self._own(queues[m, c], self.k) for c in batch if (m, c) in queues]
+        quota = self._quota(batch)
+        parts = [self._own(queues[m, c], quota[c]) for c in batch if (m, c) in queues]
         if m in free:
             parts.append(self._own(free[m], self.n_free[m]))
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _quota(self, batch: list[int]) -> dict[int, int]:
+        """How many cells each label of a batch has, of each rank."""
+        if self.balance == 1:
+            return dict.fromkeys(batch, self.k)
+        size = {c: self.n_of[c] ** (1 - self.balance) for c in batch}
+        share = len(batch) * self.k / sum(size.values())
+        return {c: max(1, round(share * size[c])) for c in batch}
 
     def _own(self, queue: _Queue, n: int) -> NDArray[np.int64]:
         """The n cells of this rank, of those that all ranks take from a queue."""

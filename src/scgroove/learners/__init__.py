@@ -2,6 +2,7 @@
 
 from scgroove.learners._base import LEARNERS, Learner, LearnerOutputError, check_output, construct, get
 from scgroove.learners._ceiling import OracleLatent
+from scgroove.learners._centred import GrooveCentred, LabelCCACentred, LabelCentred, LogisticCentred
 from scgroove.learners._classical import (
     LabelCCA,
     LinearDiscriminants,
@@ -17,6 +18,7 @@ from scgroove.learners._groove import (
     GrooveLearner,
     GrooveMLP,
     GrooveOutside,
+    GroovePaper,
     GrooveWithoutBackTranslation,
     GrooveWithoutGroupCLIP,
 )
@@ -36,18 +38,23 @@ __all__ = [
     "DiagviLearner",
     "GlueLearner",
     "GrooveAutoencoder",
+    "GrooveCentred",
     "GrooveContrastOnly",
     "GrooveLearner",
     "GrooveMLP",
     "GrooveOutside",
+    "GroovePaper",
     "GrooveWithoutBackTranslation",
     "GrooveWithoutGroupCLIP",
     "GroupProcrustes",
     "LDAProcrustes",
     "LabelCCA",
+    "LabelCCACentred",
+    "LabelCentred",
     "Learner",
     "LearnerOutputError",
     "LinearDiscriminants",
+    "LogisticCentred",
     "LogisticPropensity",
     "MLPPropensity",
     "MoscotLearner",

@@ -7,27 +7,35 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anndata
 import mudata
 import numpy as np
 import pandas as pd
 
+from scgroove._keys import EFFICACY
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
 from scgroove.learners._base import LEARNERS, Learner
+from scgroove.learners._common import principal_components, project
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import resolve_device
+from scgroove.losses import Refinement
 from scgroove.losses._similarity import Positives, Similarity
+from scgroove.metrics._efficacy import label_efficacy
 from scgroove.model import GROOVE
+from scgroove.module import EfficacyMode
 from scgroove.module._encoders import EncoderKind
+from scgroove.train._plan import Schedule
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
 LABEL = "label"
+N_COMPONENTS: Final = 15
+"""Principal components in which the efficacy of cells is estimated."""
 
 
 @LEARNERS.register("groove")
@@ -39,13 +47,17 @@ class GrooveLearner(Learner):
 
     Parameters
     ----------
-    n_latent, encoder, hidden, likelihood, temperature, similarity, positives
+    n_latent, encoder, hidden, likelihood, temperature, similarity, positives, n_private, prototypes, efficacy_mode
         As for :class:`scgroove.model.GROOVE`.
+    control
+        The control label: the efficacy of cells is then estimated, as :func:`scgroove.tl.estimate_efficacy` does, and used. None: all
+        cells count the same.
     dropout
         Of the encoders.
-    reconstruction_weight, groupclip_weight, backtranslation_weight, lr, weight_decay
+    reconstruction_weight, groupclip_weight, backtranslation_weight, backtranslation_warmup, refine, refinement_weight, \
+    independence_weight, lr, lr_schedule, weight_decay
         As for :class:`scgroove.train.GROOVETrainingPlan`.
-    batch_size, n_labels_per_batch, n_cells_per_label, max_epochs
+    batch_size, n_labels_per_batch, n_cells_per_label, balance, max_epochs
         As for :meth:`scgroove.model.GROOVE.train`.
     device
         ``"cpu"``, ``"auto"``, ``"cuda"`` or ``"mps"``.
@@ -60,19 +72,29 @@ class GrooveLearner(Learner):
     n_latent: int = 16
     encoder: EncoderKind = "linear"
     hidden: Sequence[int] = (128, 128)
-    dropout: float = 0.2
+    dropout: float = 0.4
     likelihood: str | Mapping[str, str] = "auto"
-    temperature: float = 0.3
+    temperature: float = 0.2
     similarity: Similarity = "cosine"
     positives: Positives = "inside"
+    n_private: int = 0
+    prototypes: bool = False
+    control: str | None = None
+    efficacy_mode: EfficacyMode = "weight"
     reconstruction_weight: float = 1.0
     groupclip_weight: float = 1.0
     backtranslation_weight: float = 1.0
+    backtranslation_warmup: float = 0.2
+    refine: Refinement | None = None
+    refinement_weight: float = 0.3
+    independence_weight: float = 0.1
     batch_size: int = 256
     n_labels_per_batch: int | None = None
     n_cells_per_label: int | None = None
+    balance: float = 1.0
     max_epochs: int | None = None
     lr: float = 3e-3
+    lr_schedule: Schedule = "one_cycle"
     weight_decay: float = 1e-2
     device: str = "cpu"
 
@@ -80,7 +102,8 @@ class GrooveLearner(Learner):
         resolve_device(self.device)
         with quiet():
             data = shared_values(screen)
-            GROOVE.setup_mudata(data, LABEL, paired=False, min_cells_per_label=1)
+            key = self._estimate_efficacy(screen, data, seed)
+            GROOVE.setup_mudata(data, LABEL, paired=False, min_cells_per_label=1, efficacy_key=key)
             model = GROOVE(
                 data,
                 self.n_latent,
@@ -91,6 +114,10 @@ class GrooveLearner(Learner):
                 temperature=self.temperature,
                 similarity=self.similarity,
                 positives=self.positives,
+                n_private=self.n_private,
+                prototypes=self.prototypes,
+                efficacy_mode=self.efficacy_mode,
+                control=self.control,
                 seed=seed,
             )
             try:
@@ -103,6 +130,18 @@ class GrooveLearner(Learner):
             steps=int(model.trainer.global_step), loss=float(model.history["train_loss"].iloc[-1, 0])
         )
 
+    def _estimate_efficacy(self, screen: Screen, data: MuData, seed: int) -> str | None:
+        """Write how likely each cell shows the effect of its label into the copy that is learned from; return the column."""
+        if self.control is None:
+            return None
+        features = screen.features()
+        for m in screen.modalities:
+            x = features[m](screen.mdata.mod[m])
+            places = project(principal_components(x, N_COMPONENTS, seed), x)
+            found = label_efficacy(places, screen.labels[m], self.control, seed=seed)
+            data.mod[m].obs[EFFICACY] = found.probability
+        return EFFICACY
+
     def _train(self, model: GROOVE, seed: int) -> None:
         model.train(
             self.max_epochs,
@@ -112,11 +151,17 @@ class GrooveLearner(Learner):
             n_labels_per_batch=self.n_labels_per_batch,
             n_cells_per_label=self.n_cells_per_label,
             seed=seed,
+            datasplitter_kwargs={"balance": self.balance},
             plan_kwargs={
                 "reconstruction_weight": self.reconstruction_weight,
                 "groupclip_weight": self.groupclip_weight,
                 "backtranslation_weight": self.backtranslation_weight,
+                "backtranslation_warmup": self.backtranslation_warmup,
+                "refine": self.refine,
+                "refinement_weight": self.refinement_weight,
+                "independence_weight": self.independence_weight,
                 "lr": self.lr,
+                "lr_schedule": self.lr_schedule,
                 "weight_decay": self.weight_decay,
             },
             enable_progress_bar=False,
@@ -146,6 +191,21 @@ class GrooveMLP(GrooveLearner):
 
     encoder: EncoderKind = "mlp"
     dropout: float = 0.3
+
+
+@LEARNERS.register("groove_paper")
+@dataclass
+class GroovePaper(GrooveLearner):
+    """GROOVE with the ``preset="paper"`` of :class:`scgroove.model.GROOVE`; parameters as in :class:`GrooveLearner`."""
+
+    name: ClassVar[str] = "groove_paper"
+
+    encoder: EncoderKind = "mlp"
+    dropout: float = 0.0
+    temperature: float = 0.1
+    backtranslation_warmup: float = 0.0
+    lr: float = 1e-3
+    lr_schedule: Schedule = "constant"
 
 
 @LEARNERS.register("groove_no_groupclip")

@@ -20,6 +20,12 @@ from scgroove.metrics._correlation import (
     spearman_per_cell,
     spearman_per_feature,
 )
+from scgroove.metrics._effective_rank import (
+    within_label_rank,
+    within_label_rank_per_label,
+    within_label_variance,
+    within_label_variance_per_label,
+)
 from scgroove.metrics._effects import (
     effect_pearson,
     effect_pearson_per_label,
@@ -33,6 +39,7 @@ from scgroove.metrics._foscttm_coupling import foscttm_coupling, foscttm_couplin
 from scgroove.metrics._label_mass import label_mass
 from scgroove.metrics._label_transfer import label_transfer, label_transfer_per_cell
 from scgroove.metrics._latent_error import latent_error
+from scgroove.metrics._leakage import leakage
 from scgroove.metrics._presets import (
     PRESETS,
     perturbot_dose_fraction,
@@ -43,6 +50,7 @@ from scgroove.metrics._presets import (
     psa_probe_r2,
     psa_trace,
 )
+from scgroove.metrics._retention import retention
 from scgroove.metrics._retrieval import mean_reciprocal_rank, partner_rank_per_cell, recall_at_k
 from scgroove.metrics._score import (
     NEEDS,
@@ -95,6 +103,7 @@ __all__ = [
     "label_transfer",
     "label_transfer_per_cell",
     "latent_error",
+    "leakage",
     "mean_reciprocal_rank",
     "mse",
     "mse_per_cell",
@@ -114,6 +123,7 @@ __all__ = [
     "recall_at_k",
     "register",
     "reliability",
+    "retention",
     "score",
     "scores",
     "shuffled_within_label",
@@ -122,4 +132,8 @@ __all__ = [
     "trace",
     "trace_over_chance",
     "trace_per_cell",
+    "within_label_rank",
+    "within_label_rank_per_label",
+    "within_label_variance",
+    "within_label_variance_per_label",
 ]

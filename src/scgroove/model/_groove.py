@@ -439,7 +439,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         plan_kwargs
             Of :class:`scgroove.train.GROOVETrainingPlan`: weights, warm-up, learning rate and schedule.
         datasplitter_kwargs
-            Of :class:`scgroove.data.GroupDataSplitter`: ``free_fraction``, ``external_indexing`` and arguments
+            Of :class:`scgroove.data.GroupDataSplitter`: ``balance``, ``free_fraction``, ``external_indexing`` and arguments
             of the loader such as ``num_workers``.
         **trainer_kwargs
             Of :class:`scvi.train.Trainer`, for instance ``callbacks``, ``gradient_clip_val``, ``precision``,

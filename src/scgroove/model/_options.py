@@ -17,7 +17,7 @@ from ..module import EfficacyMode
 Preset = Literal["default", "paper"]
 PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "default": {
-        "model": {"encoder": "linear", "dropout_encoder": 0.2, "temperature": 0.3},
+        "model": {"encoder": "linear", "dropout_encoder": 0.4, "temperature": 0.2},
         "plan": {},
     },
     "paper": {
@@ -90,7 +90,8 @@ def agreement_of_labels(given: Agreement | None, labels: Sequence[str]) -> dict[
     if given is None:
         return None
     rows = given.to_dict(orient="index") if isinstance(given, pd.DataFrame) else given
-    known, found = set(labels), {}
+    known = set(labels)
+    found: dict[str, dict[str, float]] = {}
     for a, row in rows.items():
         for b, value in row.items():
             if unknown := [label for label in (a, b) if label not in known]:

@@ -17,6 +17,7 @@ from scgroove.pl._coupling import coupling_label_mass
 from scgroove.pl._coupling_entropy import coupling_entropy
 from scgroove.pl._coupling_matches import coupling_top_matches
 from scgroove.pl._effects import effects
+from scgroove.pl._efficacy import efficacy
 from scgroove.pl._epsilon_scan import epsilon_scan
 from scgroove.pl._history import training_history
 from scgroove.pl._imputation import imputed_vs_measured
@@ -38,6 +39,7 @@ __all__ = [
     "coupling_label_mass",
     "coupling_top_matches",
     "effects",
+    "efficacy",
     "epsilon_scan",
     "imputation_scores",
     "imputed_vs_measured",

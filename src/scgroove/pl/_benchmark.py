@@ -62,6 +62,7 @@ _BASES: Final = {
     "psa_foscttm": ("FOSCTTM of PSA", "as propensity score alignment has it: of targets drawn from the coupling within labels, labels weighing alike"),
     "psa_latent_mse": ("latent error of PSA", "as propensity score alignment has it: the mean squared error of the projected true latent, labels weighing alike"),
     "psa_probe_r2": ("R² of PSA", "as propensity score alignment has it: the share of the variance of measured values that imputed ones explain"),
+    "latent_retention": ("retention of the true latent", "the share of what cells of a label differ in (the true latent) that a ridge regression reads from the representation"),
     "effect_sign_agreement": ("sign agreement", "the share of strongly changed features whose imputed effect has the right sign"),
 }  # fmt: skip
 _CANDIDATES: Final = {

@@ -1,6 +1,9 @@
 """Verbs: each reads keys of a MuData, computes, and writes the keys that its docstring lists."""
 
 from scgroove.tl._align import align
+from scgroove.tl._center_labels import center_labels
+from scgroove.tl._collapse import collapse
+from scgroove.tl._efficacy import estimate_efficacy
 from scgroove.tl._embed import embed
 from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
@@ -13,8 +16,11 @@ from scgroove.tl._umap import umap
 
 __all__ = [
     "align",
+    "center_labels",
+    "collapse",
     "embed",
     "epsilon_scan",
+    "estimate_efficacy",
     "impute",
     "perturbation_effects",
     "score_imputation",

@@ -1,0 +1,398 @@
+"""What each part of GROOVE beyond the paper is worth: one table for each, scores of single runs in a CSV.
+
+    python benchmarks/beyond.py scenarios efficacy --out results/beyond.csv --jobs 2
+    python benchmarks/beyond.py --read benchmarks/results/beyond.csv
+
+Cells are scored that the setting asks about, one common set for all methods. FOSCTTM: 0 is perfect, 0.5 chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from mudata import MuData
+from scipy import stats
+
+import scgroove as sg
+from _common import groove
+from scgroove.learners._groove import GrooveLearner
+
+Scores = dict[str, float]
+Latent = Mapping[str, np.ndarray]
+
+
+# -- scores ----------------------------------------------------------------------------------------------------
+
+
+def matching(mdata: MuData, z: Latent, keep: np.ndarray | None = None, label: str = "truth") -> Scores:
+    """FOSCTTM inside labels and over all cells, and labels found across modalities by ten neighbours, of the kept cells."""
+    a, b = z
+    order = mdata[b].obs_names.get_indexer(mdata[a].obs_names)
+    keep = np.ones(len(order), dtype=bool) if keep is None else keep
+    x, y = z[a][keep], z[b][order][keep]
+    labels = mdata[a].obs[label].astype(str).to_numpy()[keep]
+    same = np.arange(len(x))
+    options = {"labels_x": labels, "labels_y": labels}
+    return {
+        "foscttm_within_label": sg.metrics.foscttm(x, y, same, **options, within_label=True),
+        "foscttm": sg.metrics.foscttm(x, y, same, within_label=False),
+        "label_accuracy": float(sg.metrics.label_transfer(x, y, labels, labels)),
+    }
+
+
+# -- experiments: each yields (setting, method, seed), and scores one -------------------------------------------
+
+
+SCENARIO_METHODS = {
+    "GROOVE": ("groove", {}),
+    "logistic regression, logits": ("ps_logistic_scaled", {}),
+    "MLP, logits": ("ps_mlp", {}),
+    "cca_labels": ("cca_labels", {}),
+}
+
+
+def scenario_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Every scenario with two modalities that can be matched; GROOVE against propensity logits."""
+    for name, method in ((s, m) for s in sg.simulations.SCENARIOS for m in SCENARIO_METHODS):
+        if name not in ("nothing_shared", "disjoint"):
+            yield from ((name, method, seed) for seed in range(seeds))
+
+
+def scenario(name: str, method: str, seed: int) -> Scores:
+    """Within-label FOSCTTM of the first two modalities, as learned and with labels centred, by the true labels."""
+    mdata = sg.simulations.from_scenario(name, seed=seed)
+    learner, options = SCENARIO_METHODS[method]
+    fitted = sg.learners.LabelCentred(learner, options).fit(mdata, "label", seed=seed)
+    scores = {}
+    for suffix, z in {"": fitted.inner_.transform(mdata), "_centred": fitted.transform(mdata)}.items():
+        a, b = list(z)[:2]
+        pairs = mdata[a].obs_names.intersection(mdata[b].obs_names)
+        rows = {m: mdata[m].obs_names.get_indexer(pairs) for m in (a, b)}
+        labels = {m: sg.data.labels_of(mdata[m].obs, "label")[rows[m]] for m in (a, b)}
+        known = np.array([p is not None and q is not None for p, q in zip(*labels.values(), strict=True)])
+        known &= (
+            labels[a] == labels[b]
+        )  # label noise: cells whose labels disagree have no partner inside their label
+        x, y = (z[m][rows[m]][known] for m in (a, b))
+        own = labels[a][known].astype(str)
+        scores[f"foscttm_within_label{suffix}"] = sg.metrics.foscttm(
+            x, y, np.arange(len(x)), labels_x=own, labels_y=own, within_label=True
+        )
+    return scores
+
+
+EFFICACY_SETTINGS = {
+    "strong, no escape": {"effect": 2.0},
+    "medium, no escape": {"effect": 1.0},
+    "strong, half escape": {"effect": 2.0, "escape": 0.5},
+    "medium, half escape": {"effect": 1.0, "escape": 0.5},
+    "weak, 30 % escape": {"effect": 0.7, "escape": 0.3},
+    "medium, 20 % escape, 40 % inert": {"effect": 1.0, "escape": 0.2, "inert": 0.4},
+}
+EFFICACY_METHODS = ("hard", "weight", "drop", "reassign", "oracle")
+
+
+def efficacy_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Escape and inert labels: no efficacy, estimated efficacy in its three uses, and the truth."""
+    for setting, method in ((s, m) for s in EFFICACY_SETTINGS for m in EFFICACY_METHODS):
+        yield from ((setting, method, seed) for seed in range(seeds))
+
+
+def efficacy_screen(setting: str, seed: int) -> tuple[MuData, np.ndarray, list[str]]:
+    """A screen whose control is two labels without effect, which cells responded, and the other labels without effect."""
+    options = {"inert": 0.0, **EFFICACY_SETTINGS[setting]}
+    options["inert"] = (2 + round(20 * options["inert"])) / 22
+    mdata = sg.simulations.weakly_paired(22, 60, seed=seed, **options)
+    inert = [str(g) for g in mdata.uns["simulation"]["inert_labels"]]
+    for adata in mdata.mod.values():
+        adata.obs["label"] = adata.obs["label"].astype(str).replace(dict.fromkeys(inert[:2], "control"))
+        adata.obs["truth"] = adata.obs["label"]
+    first = mdata[next(iter(mdata.mod))]
+    escaped = (
+        first.obs["escaped"].to_numpy(dtype=bool) if "escaped" in first.obs else np.zeros(first.n_obs, bool)
+    )
+    return mdata, ~escaped, inert[2:]
+
+
+def efficacy(setting: str, method: str, seed: int) -> Scores:
+    """Matching of the cells that responded, of labels with an effect; and how well escape is told."""
+    mdata, responded, inert = efficacy_screen(setting, seed)
+    labels = mdata[next(iter(mdata.mod))].obs["label"].to_numpy()
+    if method == "oracle":
+        of = dict(zip(next(iter(mdata.mod.values())).obs_names, responded, strict=True))
+        for adata in mdata.mod.values():
+            worked = np.array([of[name] for name in adata.obs_names], dtype=float)
+            nothing = (
+                adata.obs["label"].isin(inert).to_numpy()
+            )  # their cells differ in nothing from each other
+            adata.obs["efficacy"] = np.where(nothing, 1.0, worked)
+        sg.model.GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="efficacy")
+        model = sg.model.GROOVE(mdata, seed=seed)
+        model.train(train_size=1.0, accelerator="cpu", enable_progress_bar=False, logger=None, seed=seed)
+        z, scores = model.get_latent_representation(), {}
+    else:
+        options = {} if method == "hard" else {"control": "control", "efficacy_mode": method}
+        z, scores = GrooveLearner(**options).fit_transform(mdata, "label", seed=seed), {}
+    if method == "weight":
+        scores = told(mdata, responded, inert)
+    keep = responded & ~np.isin(labels, [*inert, "control"])
+    return {**matching(mdata, z, keep), **scores}
+
+
+def told(mdata: MuData, responded: np.ndarray, inert: list[str]) -> Scores:
+    """How the estimate agrees with the truth, mean over modalities."""
+    from sklearn.metrics import roc_auc_score
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sg.tl.estimate_efficacy(mdata, "control")
+    a = next(iter(mdata.mod))
+    found = []
+    for m, adata in mdata.mod.items():
+        order = mdata[a].obs_names.get_indexer(adata.obs_names)
+        table = mdata.uns["efficacy"]["labels"][m].set_index("label")
+        active = table.index.difference(inert)
+        seen = adata.obs["label"].isin(active).to_numpy()
+        truth = responded[order][seen]
+        p = adata.obs["efficacy"].to_numpy()[seen]
+        found.append(
+            {
+                "auroc": np.nan if truth.all() else roc_auc_score(truth, p),
+                "active_flagged": table.loc[active, "undetectable"].mean(),
+                "inert_flagged": table.loc[inert, "undetectable"].mean() if inert else np.nan,
+            }
+        )
+    return pd.DataFrame(found).mean().to_dict()
+
+
+def missing_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Labels hidden in each modality."""
+    for share in (0.0, 0.5, 0.9):
+        for method in ("masked", "unknown is a label") if share else ("masked",):
+            yield from ((f"{share:g}", method, seed) for seed in range(seeds))
+
+
+def missing(setting: str, method: str, seed: int) -> Scores:
+    """All cells are scored, by their true labels, which few of them showed."""
+    mdata = sg.simulations.weakly_paired(seed=seed)
+    rng = np.random.default_rng(seed)
+    for adata in mdata.mod.values():
+        labels = adata.obs["label"].astype(str)
+        adata.obs["truth"] = labels
+        hidden = rng.permutation(adata.n_obs) < float(setting) * adata.n_obs
+        adata.obs["label"] = labels.where(~hidden, None if method == "masked" else "unknown")
+    return matching(mdata, groove_of(mdata, seed))
+
+
+def zipf_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Abundant and rare labels: batches as they are, and balanced."""
+    for s in ("1", "1.5"):
+        for method in ("natural", "half", "balanced"):
+            yield from ((s, method, seed) for seed in range(seeds))
+
+
+def zipf(setting: str, method: str, seed: int) -> Scores:
+    """Labels found across modalities: those of the more abundant half, and of the rarer half."""
+    mdata = sg.simulations.weakly_paired(imbalance=float(setting), effect=1.0, seed=seed)
+    for adata in mdata.mod.values():
+        adata.obs["truth"] = adata.obs["label"].astype(str)
+    balance = {"natural": 0.0, "half": 0.5, "balanced": 1.0}[method]
+    z = groove_of(mdata, seed, {"datasplitter_kwargs": {"balance": balance}})
+    a, b = z
+    labels = mdata[a].obs["truth"].to_numpy()
+    rare = pd.Series(labels).value_counts().index[10:]
+    other = mdata[b].obs["truth"].to_numpy()
+    per_label = []
+    for s, t, own, pool in ((a, b, labels, other), (b, a, other, labels)):
+        hit = sg.metrics.label_transfer_per_cell(z[s], z[t], own, pool)
+        per_label.append(pd.Series(hit).groupby(pool).mean())
+    per = pd.DataFrame(per_label).mean()
+    return {
+        "tail_accuracy": float(per[per.index.isin(rare)].mean()),
+        "head_accuracy": float(per[~per.index.isin(rare)].mean()),
+        **matching(mdata, z),
+    }
+
+
+def private_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Coordinates of a modality alone, and what keeps the label out of them."""
+    for rho in ("1", "0.5"):
+        for method in ("joint 16", "split 8+8", "split, jem 0.1", "split, jem 1", "split, xcov 1"):
+            yield from ((f"rho {rho}", method, seed) for seed in range(seeds))
+
+
+def private(setting: str, method: str, seed: int) -> Scores:
+    """What all coordinates keep of the cell state inside labels, what the private ones say of labels, matching, imputation."""
+    mdata = sg.simulations.weakly_paired(rho=float(setting.split()[1]), seed=seed)
+    for adata in mdata.mod.values():
+        adata.obs["truth"] = adata.obs["label"].astype(str)
+    plan = {
+        "split 8+8": {"independence_weight": 0.0},
+        "split, jem 0.1": {"independence_weight": 0.1},
+        "split, jem 1": {"independence_weight": 1.0},
+        "split, xcov 1": {"independence_weight": 1.0, "independence": "xcov"},
+    }.get(method, {})
+    size = {"n_latent": 16} if method == "joint 16" else {"n_latent": 8, "n_private": 8}
+    model = fitted(mdata, seed, {"plan_kwargs": plan}, **size)
+    z = model.get_latent_representation()
+    own = {} if method == "joint 16" else model.get_private_representation()
+    kept, leaks, r2 = [], [], []
+    names = list(z)
+    for m, other in (names, names[::-1]):
+        labels = mdata[m].obs["truth"].to_numpy()
+        all_of_it = np.hstack([z[m], own[m]]) if own else z[m]
+        kept += [f.value for f in sg.metrics.retention(all_of_it, mdata[m].obsm["state"], labels)]
+        if own:
+            leaks.append(sg.metrics.leakage(own[m], labels).value)
+        order = mdata[other].obs_names.get_indexer(mdata[m].obs_names)
+        r2.append(float(sg.metrics.r2(model.translate(m, other), np.asarray(mdata[other].X)[order])))
+    return {
+        **matching(mdata, z),
+        "retention": float(np.mean(kept)),
+        "leakage": float(np.mean(leaks)) if leaks else np.nan,
+        "imputation_r2": float(np.mean(r2)),
+    }
+
+
+def tower_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Labels of one modality only, with what is known of them, more or less rightly."""
+    for method in ("no tower", "noise 0", "noise 0.5", "noise 1.5", "random"):
+        yield from (("5 labels only in rna, 5 only in protein", method, seed) for seed in range(seeds))
+
+
+def tower(setting: str, method: str, seed: int) -> Scores:
+    """Match cells of labels that one modality alone had in training: their partners are held out of it."""
+    whole = sg.simulations.weakly_paired(25, 60, seed=seed)
+    a, b = whole.mod
+    labels = {m: whole[m].obs["label"].astype(str).to_numpy() for m in (a, b)}
+    names = sorted(set(labels[a]))
+    only = {a: names[:5], b: names[5:10]}
+    seen = {m: ~np.isin(labels[m], only[b if m == a else a]) for m in (a, b)}
+    import mudata
+
+    train = mudata.MuData({m: whole[m][seen[m]].copy() for m in (a, b)})
+    # what a table knows: the true shared effect of a label, and noise in its units
+    effects = pd.DataFrame({g: whole[a].obsm["shared"][labels[a] == g].mean(0) for g in names}).T
+    rng = np.random.default_rng(seed)
+    if method == "random":
+        effects = pd.DataFrame(rng.normal(size=effects.shape), index=names)
+    elif method.startswith("noise"):
+        effects += float(method.split()[1]) * effects.to_numpy().std() * rng.normal(size=effects.shape)
+    known = {} if method == "no tower" else {"label_embeddings": effects}
+    model = fitted(train, seed, **known)
+    z = {m: model.get_latent_representation(whole[m].copy(), m) for m in (a, b)}
+    for adata in whole.mod.values():
+        adata.obs["truth"] = adata.obs["label"].astype(str)
+    once = np.isin(labels[a], [*only[a], *only[b]])
+    one, both = matching(whole, z, once), matching(whole, z, ~once)
+    scores = {f"{key} of labels in one": value for key, value in one.items()}
+    return {**scores, **{f"{key} of labels in both": value for key, value in both.items()}}
+
+
+def fitted(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Any:
+    """GROOVE, trained on all cells, pairing hidden."""
+    sg.model.GROOVE.setup_mudata(mdata, "label", paired=False)
+    net = sg.model.GROOVE(mdata, seed=seed, **model)
+    options = {"train_size": 1.0, "accelerator": "cpu", "enable_progress_bar": False, "logger": None}
+    net.train(seed=seed, **options, **(train or {}))
+    return net
+
+
+def groove_of(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None) -> Latent:
+    """Latent coordinates of GROOVE by its defaults."""
+    return groove(mdata, seed, train)
+
+
+EXPERIMENTS: dict[str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Callable[..., Scores], str]] = {
+    "scenarios": (scenario_jobs, scenario, "GROOVE"),
+    "efficacy": (efficacy_jobs, efficacy, "hard"),
+    "missing": (missing_jobs, missing, "masked"),
+    "zipf": (zipf_jobs, zipf, "natural"),
+    "private": (private_jobs, private, "joint 16"),
+    "tower": (tower_jobs, tower, "no tower"),
+}
+"""What is run, how one is scored, and the method that others are compared with."""
+
+
+def one(experiment: str, setting: str, method: str, seed: int) -> list[tuple[Any, ...]]:
+    """Score one run."""
+    import logging
+
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    start = time.perf_counter()
+    scores = EXPERIMENTS[experiment][1](setting, method, seed)
+    seconds = time.perf_counter() - start
+    return [(experiment, setting, method, seed, key, value, seconds) for key, value in scores.items()]
+
+
+COLUMNS = ["experiment", "setting", "method", "seed", "score", "value", "seconds"]
+
+
+def table(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and 95 % interval over seeds, and the paired difference to the method that an experiment compares with."""
+    rows = []
+    for (experiment, setting, score), part in results.groupby(["experiment", "setting", "score"], sort=False):
+        wide = part.pivot_table(index="seed", columns="method", values="value")
+        reference = EXPERIMENTS[experiment][2]
+        for method in part["method"].unique():
+            if method not in wide:
+                continue  # has no such score
+            x, row = (
+                wide[method],
+                {"experiment": experiment, "setting": setting, "score": score, "method": method},
+            )
+            row["mean"] = f"{x.mean():.3f} ± {_half(x):.3f}"
+            if method != reference and reference in wide:
+                d = (x - wide[reference]).dropna()
+                row["difference"] = f"{d.mean():+.3f} ± {_half(d):.3f}"
+                row["p"] = round(float(stats.wilcoxon(d).pvalue), 3) if d.any() else 1.0
+            rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _half(x: pd.Series) -> float:
+    return float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else np.nan
+
+
+def main() -> None:
+    """Run experiments, and print their tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "experiments", nargs="*", default=[], help=f"of {', '.join(EXPERIMENTS)}; all by default"
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", help="write the scores of every run to this CSV")
+    parser.add_argument("--read", nargs="+", help="print the tables of these CSV files")
+    args = parser.parse_args()
+    if args.read:
+        print(table(pd.concat(map(pd.read_csv, args.read))).to_markdown(index=False))
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    jobs = [(e, *job) for e in args.experiments or EXPERIMENTS for job in EXPERIMENTS[e][0](args.seeds)]
+    rows: list[tuple[Any, ...]] = []
+    for found in Parallel(n_jobs=args.jobs, return_as="generator_unordered")(
+        delayed(one)(*job) for job in jobs
+    ):
+        rows += found
+        if args.out:  # a run that is stopped keeps what it has
+            pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:5]).to_csv(args.out, index=False)
+    print(table(pd.DataFrame(rows, columns=COLUMNS)).to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()

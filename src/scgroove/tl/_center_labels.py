@@ -1,0 +1,103 @@
+"""Taking off a representation what moves a whole label in one modality and not in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scgroove import _keys
+from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove.get._inputs import PerModality, name_of, representation
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+def center_labels(
+    mdata: MuData,
+    use_rep: str = _keys.LATENT,
+    label_key: PerModality = _keys.LABEL,
+    *,
+    modalities: Sequence[str] | None = None,
+    unlabeled_category: str | None = None,
+    key_added: str | None = None,
+) -> None:
+    """Bring the mean of each label to one place in all modalities.
+
+    A perturbation may do to one modality what another does not see. In a shared space that moves all cells of the label in one
+    modality away from those in the other, by the same vector: inside the label, it hides which cells belong together. With C_m the means of the
+    labels in modality m and C their mean over the modalities that have the label, cells become ``z - C_m[y] + C[y]``.
+
+    Use it before cells are matched *inside* labels. It supposes that a label is composed alike in all
+    modalities (the same cell types, in the same shares), and it uses the labels of cells: do not ask of the result how well
+    labels are found across modalities, which is now so by construction.
+
+    Parameters
+    ----------
+    mdata
+        Modalities with a representation in one space.
+    use_rep
+        Representation in ``mod[m].obsm``.
+    label_key
+        Column of ``mod[m].obs`` with the label, one name or one for each modality.
+    modalities
+        Those to bring together; by default all that have the representation.
+    unlabeled_category
+        A label that stands for "no label".
+    key_added
+        Name of the result; ``f"{use_rep}_centred"`` by default.
+
+    Raises
+    ------
+    TypeError
+        ``mdata`` is no MuData.
+    KeyError
+        A modality, column or representation does not exist.
+    ValueError
+        Fewer than two modalities, no shared label, representations of different widths or with values that are not finite. ``mdata`` is left as it
+        was.
+
+    Notes
+    -----
+    Sets the following fields: ``mdata.mod[m].obsm[key_added]`` for each modality m, of the type and shape of ``use_rep``. Cells without a
+    label, and those of labels of one modality, stay where they are.
+
+    Examples
+    --------
+    >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
+    >>> scgroove.tl.center_labels(mdata)  # doctest: +SKIP
+    >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centred")  # doctest: +SKIP
+    """
+    from scgroove.learners._centred import label_shifts, shifted
+    from scgroove.learners._common import label_means
+    from scgroove.learners._screen import Screen
+
+    if modalities is None and hasattr(mdata, "mod"):
+        modalities = [m for m, adata in mdata.mod.items() if use_rep in adata.obsm]
+        if len(modalities) < 2:
+            known = sorted({key for adata in mdata.mod.values() for key in adata.obsm})
+            raise UnknownNameError(
+                f"use_rep={use_rep!r}: {len(modalities)} of the modalities {list(mdata.mod)} have it in obsm, and two or more are needed. "
+                f"They have {known}.{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
+            )
+    keys = (
+        label_key
+        if isinstance(label_key, str)
+        else {m: name_of(label_key, m, "label_key") for m in modalities or ()}
+    )
+    screen = Screen.read(mdata, keys, modalities, unlabeled_category)
+    z = {m: representation(mdata, m, use_rep) for m in screen.modalities}
+    widths = {m: one.shape[1] for m, one in z.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(
+            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
+        )
+    found = {m: label_means(one, screen.codes[m], screen.n_labels) for m, one in z.items()}
+    shifts = label_shifts(
+        {m: means for m, (means, _) in found.items()}, {m: counts > 0 for m, (_, counts) in found.items()}
+    )
+    moved = {m: shifted(np.asarray(one), screen.codes[m], shifts[m]) for m, one in z.items()}
+    for m, one in moved.items():  # all computed before any is written
+        mdata.mod[m].obsm[key_added or f"{use_rep}_centred"] = one

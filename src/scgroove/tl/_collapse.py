@@ -1,0 +1,245 @@
+"""Which labels lost the differences between their cells."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from scgroove import _keys
+from scgroove._types import FloatArray, Labels
+from scgroove.get._inputs import PerModality, check_modality, name_of, representation
+from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+logger = logging.getLogger(
+    "scvi.scgroove"
+)  # shown, and silenced by scvi.settings.verbosity, like those of the model
+
+THRESHOLD_RANK: Final = 1.5
+"""Effective rank of a line with a little noise; labels that have not collapsed have 4 or more in the 16 dimensions of a trained model."""
+THRESHOLD_VARIANCE: Final = 0.01
+"""Share of the variance. Labels have 0.1 or more in the default model, 0.03 or more with MLP encoders, and 0.003 to 0.02 if the
+contrast is also given ten times its weight: these have collapsed."""
+_SHOWN: Final = 8
+"""Labels that a message names."""
+
+
+def collapse(
+    mdata: MuData,
+    use_rep: PerModality = _keys.LATENT,
+    label_key: PerModality = _keys.LABEL,
+    *,
+    modalities: Sequence[str] | None = None,
+    unlabeled_category: str | None = None,
+    min_cells: int = 10,
+    threshold_rank: float = THRESHOLD_RANK,
+    threshold_variance: float = THRESHOLD_VARIANCE,
+    key_added: str = _keys.COLLAPSE,
+) -> None:
+    """Look for labels whose cells a representation no longer tells apart, and warn of them.
+
+    A model that learns from labels may pull the cells of a label into one point, or onto one line: labels are told
+    apart well then, but what cells of a label differ in is lost, and with it any match within labels. In each
+    modality, a label has collapsed if the variance of its cells is below ``threshold_variance`` of the variance of all
+    labelled cells (:func:`scgroove.metrics.within_label_variance_per_label`), or their effective rank is at most
+    ``threshold_rank`` (:func:`scgroove.metrics.within_label_rank_per_label`) in more than twice as many dimensions.
+
+    That nothing has collapsed does not say that what is left is what you look for:
+    :func:`scgroove.metrics.retention` asks that of a covariate.
+
+    Parameters
+    ----------
+    mdata
+        Modalities with a representation and labels.
+    use_rep
+        Representation in ``mod[m].obsm``; the modalities need not share it.
+    label_key
+        Column of ``mod[m].obs`` with the label.
+    modalities
+        The modalities to look at; by default all that have the representation.
+    unlabeled_category
+        A label that stands for "no label".
+    min_cells
+        Labels with fewer cells are listed, but not judged: few cells span few directions.
+    threshold_rank
+        Effective rank, at least 1, up to which a label has collapsed. Looked at only where the representation has more
+        than twice as many dimensions.
+    threshold_variance
+        Share of the variance, from 0 to 1, below which a label has collapsed.
+    key_added
+        Name of the result.
+
+    Returns
+    -------
+    None. Sets the following fields:
+
+    ``mdata.uns[key_added]["labels"][m]``
+        For each modality m a DataFrame, a row for each label (its index): ``n_cells``; ``effective_rank``; ``variance``,
+        as a share of the variance of all labelled cells; ``relative_variance``, the same over its mean over labels; and
+        ``collapsed``. Labels with fewer than ``min_cells`` cells have NaN and have not collapsed.
+    ``mdata.uns[key_added]["params"]``
+        What the function was called with.
+
+    Raises
+    ------
+    KeyError
+        If a modality or a label column does not exist. ``mdata`` is unchanged then.
+    ValueError
+        If a representation is missing, is no matrix or holds NaN, a modality has fewer than two labels or none of
+        ``min_cells`` cells, or a number is out of range. ``mdata`` is unchanged then.
+
+    Warns
+    -----
+    UserWarning
+        If a label has collapsed, with its name, the likely cause and what to try.
+
+    See Also
+    --------
+    scgroove.metrics.retention : how much of a covariate can be read within labels.
+    scgroove.metrics.leakage : how much of the label can be read from a part that should not hold it.
+
+    References
+    ----------
+    Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", EUSIPCO.
+
+    Examples
+    --------
+    >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
+    >>> scgroove.tl.collapse(mdata)  # doctest: +SKIP
+    >>> mdata.uns["collapse"]["labels"]["rna"].sort_values("effective_rank")  # doctest: +SKIP
+    """
+    _check_numbers(min_cells, threshold_rank, threshold_variance)
+    chosen = _modalities(mdata, use_rep, modalities)
+    tables = {}
+    for m in chosen:
+        z = representation(mdata, m, name_of(use_rep, m, "use_rep"))
+        labels = _labels(mdata, m, label_key, unlabeled_category, min_cells)
+        tables[m] = _table(z, labels, min_cells, threshold_rank, threshold_variance)
+    params: dict[str, Any] = {
+        "use_rep": {m: name_of(use_rep, m, "use_rep") for m in chosen},
+        "label_key": {m: name_of(label_key, m, "label_key") for m in chosen},
+        "min_cells": min_cells,
+        "threshold_rank": float(threshold_rank),
+        "threshold_variance": float(threshold_variance),
+    }
+    if unlabeled_category is not None:
+        params["unlabeled_category"] = unlabeled_category
+    _say(tables)
+    mdata.uns[key_added] = {"params": params, "labels": tables}
+
+
+def _check_numbers(min_cells: int, threshold_rank: float, threshold_variance: float) -> None:
+    if min_cells < 2:
+        raise ValueError(f"min_cells must be at least 2: one cell has no spread; found {min_cells!r}.")
+    if not threshold_rank >= 1:
+        raise ValueError(
+            f"threshold_rank must be at least 1, the effective rank of a line; found {threshold_rank!r}."
+        )
+    if not 0 <= threshold_variance <= 1:
+        raise ValueError(
+            f"threshold_variance must be a share of the variance, between 0 and 1; found {threshold_variance!r}."
+        )
+
+
+def _modalities(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None) -> list[str]:
+    """Return the modalities to look at; where none has the representation all, so that the error says what they have."""
+    known = list(mdata.mod) if hasattr(mdata, "mod") else [""]  # the check below says what it should be
+    if modalities is not None:
+        chosen = [modalities] if isinstance(modalities, str) else list(modalities)
+    elif isinstance(use_rep, Mapping):
+        chosen = list(use_rep)
+    else:
+        chosen = [m for m in known if m and use_rep in mdata.mod[m].obsm] or known
+    for m in chosen:
+        check_modality(mdata, m, "modality")
+    if not chosen:
+        raise ValueError(f"there is no modality to look at: modalities is empty. Name some of {known}.")
+    return chosen
+
+
+def _labels(
+    mdata: MuData, modality: str, label_key: PerModality, unlabeled_category: str | None, min_cells: int
+) -> Labels:
+    """Return the labels of a modality, None where missing: two of them or more, one with enough cells."""
+    from scgroove.data import label_keys, labels_of
+
+    key = label_keys(mdata, {modality: name_of(label_key, modality, "label_key")}, [modality])[modality]
+    labels = labels_of(mdata.mod[modality].obs, key, unlabeled_category)
+    counts = pd.Series(labels, dtype=object).value_counts()
+    if len(counts) < 2:
+        raise ValueError(
+            f"mdata.mod[{modality!r}].obs[{key!r}] holds {len(counts)} label(s) in {len(labels)} cells "
+            f"({list(counts.index)}), and a spread within labels is read against that of two or more. Name the column of "
+            f"the labels with label_key=, or leave this modality out with modalities=."
+        )
+    if counts.iloc[0] < min_cells:
+        raise ValueError(
+            f"no label of {modality!r} has min_cells={min_cells} cells; the largest, {counts.index[0]!r}, has "
+            f"{counts.iloc[0]}. Lower min_cells, and read effective ranks of so few cells as too low."
+        )
+    return labels
+
+
+def _table(
+    z: FloatArray, labels: Labels, min_cells: int, threshold_rank: float, threshold_variance: float
+) -> pd.DataFrame:
+    """Return what is known of each label, and whether it has collapsed."""
+    n_cells = pd.Series(labels, dtype=object).value_counts()
+    table = pd.DataFrame(
+        {
+            "effective_rank": pd.Series(within_label_rank_per_label(z, labels)),
+            "variance": pd.Series(within_label_variance_per_label(z, labels)),
+        }
+    )
+    table.insert(0, "n_cells", n_cells.reindex(table.index).astype(np.int64))
+    table.loc[table["n_cells"] < min_cells, ["effective_rank", "variance"]] = np.nan
+    mean = table["variance"].mean()
+    table["relative_variance"] = table["variance"] / mean if mean > 0 else np.nan
+    low = (table["effective_rank"] <= threshold_rank) & (z.shape[1] > 2 * threshold_rank)
+    table["collapsed"] = low | (table["variance"] < threshold_variance) | (table["effective_rank"] == 0)
+    table.index = pd.Index(table.index.astype(str), name="label")
+    return table
+
+
+def _say(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Warn of labels that have collapsed, or log that there are none."""
+    found = [_named(m, table) for m, table in tables.items() if table["collapsed"].any()]
+    if not found:
+        least = [
+            f"{m}: effective rank {table['effective_rank'].min():.1f}, {_percent(table['variance'].min())} of the variance"
+            for m, table in tables.items()
+        ]
+        logger.info(f"No label has collapsed. Least of a label: {'; '.join(least)}.")
+        return
+    warnings.warn(
+        f"labels have collapsed: {'; '.join(found)}. Their cells lie nearly in one point or on one line, so that what they "
+        f"differ in is lost, and cells cannot be matched within these labels. The likely cause: the contrast of labels "
+        f"outweighs reconstruction. Train again with a lower groupclip_weight, such as "
+        f"model.train(plan_kwargs={{'groupclip_weight': 0.3}}), or make scgroove.model.GROOVE(mdata, ...) with a lower "
+        f"temperature, encoder='linear', or more latent dimensions (n_latent). If the measured values of these cells "
+        f"hardly differ, there is nothing to keep.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _named(modality: str, table: pd.DataFrame) -> str:
+    """Return the labels of a modality that have collapsed, the worst first, each with what was found of it."""
+    rows = table[table["collapsed"]].sort_values("variance", kind="stable")
+    shown = [
+        f"{label!r} (effective rank {rank:.1f}, {_percent(share)} of the variance)"
+        for label, rank, share in zip(rows.index, rows["effective_rank"], rows["variance"], strict=True)
+    ]
+    more = ", ..." if len(rows) > _SHOWN else ""
+    return f"{len(rows)} of {len(table)} in {modality!r}: {', '.join(shown[:_SHOWN])}{more}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "less than 0.1%"

@@ -1,0 +1,76 @@
+"""Labels brought to one place: by hand, in a learner, and for cells that were not fitted."""
+
+import numpy as np
+import pytest
+
+import scgroove as sg
+from scgroove.learners import GroupProcrustes, LabelCentred
+from scgroove.learners._centred import label_shifts, shifted
+
+
+def test_by_hand():
+    means = {"a": np.array([[0.0, 0], [4, 0], [9, 9]]), "b": np.array([[2.0, 0], [0, 4], [7, 7]])}
+    present = {"a": np.array([True, True, True]), "b": np.array([True, True, False])}
+    shifts = label_shifts(means, present)
+    np.testing.assert_array_equal(shifts["a"], [[1, 0], [-2, 2], [0, 0]])  # a label of one modality stays
+    np.testing.assert_array_equal(shifts["b"], [[-1, 0], [2, -2], [0, 0]])
+    z = np.array([[1.0, 1], [5, 5]], dtype=np.float32)
+    moved = shifted(z, np.array([1, -1]), shifts["a"])
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(moved, [[-1, 3], [5, 5]])
+
+
+@pytest.fixture(scope="module")
+def screen():
+    return sg.simulations.weakly_paired(8, 40, n_features=(30, 20), n_latent=5, rho=0.5, seed=0)
+
+
+def test_means_agree_and_cells_inside_labels_stay_as_they_are(screen):
+    fitted = LabelCentred("cca_labels").fit(screen, "label")
+    before, after = fitted.inner_.transform(screen), fitted.transform(screen)
+    labels = {m: screen[m].obs["label"].astype(str).to_numpy() for m in after}
+    for label in np.unique(labels["rna"]):
+        a, b = (after[m][labels[m] == label] for m in after)
+        np.testing.assert_allclose(a.mean(0), b.mean(0), atol=1e-8)
+        both = np.mean([before[m][labels[m] == label].mean(0) for m in before], axis=0)
+        np.testing.assert_allclose(a.mean(0), both, atol=1e-8)
+        own = before["rna"][labels["rna"] == label]
+        np.testing.assert_allclose(a - a.mean(0), own - own.mean(0), atol=1e-8)
+
+
+def test_cells_inside_labels_are_found_better_where_effects_differ():
+    screen = sg.simulations.weakly_paired(rho=0.5, seed=0)
+    scores = []
+    for learner in ("cca_labels", "cca_centred"):
+        z = sg.learners.get(learner)().fit_transform(screen, "label")
+        labels = screen["rna"].obs["label"].to_numpy()
+        order = screen["protein"].obs_names.get_indexer(screen["rna"].obs_names)
+        scores.append(
+            sg.metrics.foscttm(
+                z["rna"], z["protein"][order], labels_x=labels, labels_y=labels, within_label=True
+            )
+        )
+    assert scores[1] < scores[0] - 0.02
+
+
+def test_cells_that_were_not_fitted_move_with_their_label(screen):
+    fitted = LabelCentred("cca_labels").fit(screen, "label")
+    few = screen[::3].copy()
+    whole, part = fitted.transform(screen), fitted.transform(few)
+    for m, z in part.items():
+        rows = screen[m].obs_names.get_indexer(few[m].obs_names)
+        np.testing.assert_allclose(z, whole[m][rows])
+    few["rna"].obs["label"] = None
+    unmoved = fitted.transform(few)["rna"]
+    np.testing.assert_allclose(unmoved, fitted.inner_.transform(few)["rna"])
+
+
+def test_a_space_is_needed():
+    with pytest.raises(ValueError, match=r"no space that its modalities share.*GroupProcrustes"):
+        LabelCentred("pca")
+    LabelCentred(GroupProcrustes("pca"))
+    with pytest.raises(TypeError, match="must be a learner or its name"):
+        LabelCentred(3)
+    with pytest.raises(ValueError, match="are for a learner given by name"):
+        LabelCentred(sg.learners.get("cca_labels")(), {"n_components": 2})
+    assert LabelCentred("oracle_latent").uses_truth

@@ -1,0 +1,71 @@
+"""Labels brought to one place in a MuData."""
+
+import mudata
+import numpy as np
+import pytest
+
+import scgroove as sg
+
+
+@pytest.fixture
+def mdata():
+    mdata = sg.simulations.weakly_paired(6, 20, n_features=(15, 10), n_latent=4, rho=0.5, seed=0)
+    for adata in mdata.mod.values():
+        adata.obsm["X_groove"] = adata.obsm["latent"].astype(np.float32)
+    return mdata
+
+
+def test_means_of_labels_agree(mdata, tmp_path):
+    before = {m: adata.obsm["X_groove"].copy() for m, adata in mdata.mod.items()}
+    sg.tl.center_labels(mdata)
+    mdata.write(tmp_path / "m.h5mu")
+    for source in (mdata, mudata.read(tmp_path / "m.h5mu")):
+        z = {m: adata.obsm["X_groove_centred"] for m, adata in source.mod.items()}
+        assert all(v.dtype == np.float32 for v in z.values())
+        for label in np.unique(source["rna"].obs["label"].astype(str)):
+            means = [z[m][(source[m].obs["label"] == label).to_numpy()].mean(0) for m in z]
+            np.testing.assert_allclose(*means, atol=1e-5)
+    for m, value in before.items():
+        np.testing.assert_array_equal(mdata[m].obsm["X_groove"], value)
+
+
+def test_true_latents_match_exactly_once_what_one_modality_sees_is_off(mdata):
+    """u = c + effects: without the effects of one modality alone, cells are where their partners are."""
+    labels = mdata["rna"].obs["label"].to_numpy()
+    order = mdata["protein"].obs_names.get_indexer(mdata["rna"].obs_names)
+    sg.tl.center_labels(mdata, key_added="z")
+    scores = [
+        sg.metrics.foscttm(
+            mdata["rna"].obsm[key],
+            mdata["protein"].obsm[key][order],
+            labels_x=labels,
+            labels_y=labels,
+            within_label=True,
+        )
+        for key in ("X_groove", "z")
+    ]
+    assert scores[0] > 0.05
+    assert scores[1] == 0
+
+
+def test_cells_without_a_label_and_labels_of_one_modality_stay(mdata):
+    names = mdata["rna"].obs["label"].astype(str)
+    mdata["rna"].obs["label"] = names.where(names != "g00", "only here").where(
+        np.arange(len(names)) > 2, "none"
+    )
+    sg.tl.center_labels(mdata, unlabeled_category="none")
+    stays = mdata["rna"].obs["label"].isin(["none", "only here"]).to_numpy()
+    moved = np.abs(mdata["rna"].obsm["X_groove_centred"] - mdata["rna"].obsm["X_groove"]).max(1)
+    assert not moved[stays].any()
+    assert (moved[~stays] > 0).all()
+
+
+def test_refusals(mdata):
+    with pytest.raises(KeyError, match=r"use_rep='X_grove': 0 of the modalities.*Did you mean 'X_groove'"):
+        sg.tl.center_labels(mdata, "X_grove")
+    mdata["rna"].obsm["X_groove"] = mdata["rna"].obsm["X_groove"][:, :2]
+    with pytest.raises(ValueError, match="different widths"):
+        sg.tl.center_labels(mdata)
+    assert "X_groove_centred" not in mdata["protein"].obsm
+    with pytest.raises(KeyError, match="lable"):
+        sg.tl.center_labels(mdata, label_key="lable")
