@@ -13,6 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -362,6 +363,42 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+GATE = {
+    "GROOVE": "GROOVE",
+    "logistic regression, logits": "logistic",
+    "MLP, logits": "MLP",
+    "cca_labels": "cca_labels",
+}
+
+
+def gate(results: pd.DataFrame) -> pd.DataFrame:
+    """Within-label FOSCTTM of GROOVE and others on every scenario, as learned and with labels centred, for the user guide.
+
+    A mark says that a paired t-test over seeds, Holm-corrected over all that is compared, tells it from GROOVE.
+    """
+    part = results[results["experiment"] == "scenarios"]
+    means, p = {}, {}
+    for (setting, score), one_of in part.groupby(["setting", "score"]):
+        wide = one_of.pivot_table(index="seed", columns="method", values="value")
+        for method in wide:
+            means[setting, score, method] = wide[method].mean()
+            if method != "GROOVE" and "GROOVE" in wide:
+                d = (wide[method] - wide["GROOVE"]).dropna()
+                p[setting, score, method] = stats.ttest_1samp(d, 0.0).pvalue if len(d) > 4 and d.any() else 1.0
+    order, largest = sorted(p, key=p.__getitem__), 0.0
+    for i, key in enumerate(order):
+        largest = p[key] = max(largest, min(1.0, p[key] * (len(order) - i)))
+    rows: dict[str, dict[str, str]] = {}
+    for (setting, score, method), mean in means.items():
+        other = means.get((setting, score, "GROOVE"), np.nan)
+        told = p.get((setting, score, method), 1.0) < 0.05
+        mark = "" if not told else " ▼" if mean > other else " ▲"
+        column = GATE[method] + (", centred" if score.endswith("centred") else "")
+        rows.setdefault(setting, {})[column] = f"{mean:.3f}{mark}"
+    columns = [f"{m}{c}" for c in ("", ", centred") for m in GATE.values()]
+    return pd.DataFrame(rows).T.reindex(columns=columns).rename_axis("scenario").reset_index().fillna("")
+
+
 def _half(x: pd.Series) -> float:
     return float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else np.nan
 
@@ -378,9 +415,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", help="write the scores of every run to this CSV")
     parser.add_argument("--read", nargs="+", help="print the tables of these CSV files")
+    parser.add_argument(
+        "--gate", help="of the files that are read, write the table of scenarios in the user guide here"
+    )
     args = parser.parse_args()
     if args.read:
-        print(table(pd.concat(map(pd.read_csv, args.read))).to_markdown(index=False))
+        results = pd.concat(map(pd.read_csv, args.read))
+        print(table(results).to_markdown(index=False))
+        if args.gate:
+            Path(args.gate).write_text(gate(results).to_markdown(index=False) + "\n")
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     jobs = [(e, *job) for e in args.experiments or EXPERIMENTS for job in EXPERIMENTS[e][0](args.seeds)]

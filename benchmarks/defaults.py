@@ -13,6 +13,7 @@ import argparse
 import os
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,27 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def page(results: pd.DataFrame) -> pd.DataFrame:
+    """One row for each learner, for the user guide: mean and interval, with a mark where it differs from the default (Holm)."""
+    columns = {}
+    for (rho, centred), part in results.groupby(["rho", "centred"]):
+        wide = part.pivot_table(index="seed", columns="learner", values="foscttm")
+        others = [n for n in wide if n != "GROOVE"]
+        p = _holm({n: stats.wilcoxon(wide[n], wide["GROOVE"]).pvalue for n in others})
+        cells = {}
+        for name in [n for n in LEARNERS if n in wide]:
+            worse = wide[name].mean() > wide["GROOVE"].mean()
+            mark = "" if name == "GROOVE" or p[name] >= 0.05 else " ▼" if worse else " ▲"
+            cells[name] = f"{wide[name].mean():.3f} ± {_half(wide[name]):.3f}{mark}"
+        columns[f"ρ = {rho:g}" + (", centred" if centred else "")] = cells
+    order = ["ρ = 1", "ρ = 1, centred", "ρ = 0.5", "ρ = 0.5, centred"]
+    found = pd.DataFrame(columns)[order].loc[list(LEARNERS)]
+    found.index = [
+        f"**{n}, defaults**" if n == "GROOVE" else n.replace("+ ", "the same, ") for n in found.index
+    ]
+    return found.rename_axis("").reset_index()
+
+
 def _half(x: pd.Series) -> float:
     return float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
 
@@ -122,9 +144,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", help="write the score of every run to this CSV")
     parser.add_argument("--read", help="print the table of this CSV")
+    parser.add_argument("--page", help="of the CSV that is read, write the table of the user guide here")
     args = parser.parse_args()
     if args.read:
         print(table(pd.read_csv(args.read)).to_markdown(index=False))
+        if args.page:
+            Path(args.page).write_text(page(pd.read_csv(args.read)).to_markdown(index=False) + "\n")
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     names = [n for n in LEARNERS if not args.only or any(part in n for part in args.only)]

@@ -26,8 +26,8 @@ def cells(n=48, k=5):
     return z, labels
 
 
-def loss(folder: Path) -> None:
-    """GroupCLIP and its gradients, of half of the cells; for the whole run it alone."""
+def loss(folder: Path, soft: bool = False) -> None:
+    """GroupCLIP and its gradients, of half of the cells; for the whole run it alone. Soft: cells count, and belong, in part."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
         dist.init_process_group("gloo")
@@ -37,7 +37,14 @@ def loss(folder: Path) -> None:
         for m, v in z.items()
     }
     mine = {m: v[uneven[m][rank]].requires_grad_() for m, v in z.items()}
-    found = group_clip_loss(mine, {m: labels[m][uneven[m][rank]] for m in z}, temperature=0.3)
+    how, weights = {m: labels[m][uneven[m][rank]] for m in z}, None
+    if soft:
+        g = torch.Generator().manual_seed(0)
+        q = {m: torch.rand(len(c), 6, generator=g) * (c >= 0)[:, None] for m, c in labels.items()}
+        w = {m: torch.rand(len(c), generator=g) for m, c in labels.items()}
+        how = {m: (q[m] / q[m].sum(1, keepdim=True).clamp_min(1e-9))[uneven[m][rank]] for m in z}
+        weights = {m: w[m][uneven[m][rank]] for m in z}
+    found = group_clip_loss(mine, how, weights=weights, temperature=0.3)
     found.backward()
     torch.save(
         {"loss": found.detach(), "grad": {m: v.grad / world for m, v in mine.items()}},
@@ -108,8 +115,8 @@ def dies(folder: Path) -> None:
 def main() -> None:
     """Do what is asked for."""
     what, folder = sys.argv[1], Path(sys.argv[2])
-    if what == "loss":
-        loss(folder)
+    if what in ("loss", "soft"):
+        loss(folder, soft=what == "soft")
     elif what == "dies":
         dies(folder)
     else:

@@ -221,6 +221,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 private_dropout=private_dropout,
                 efficacy_mode=efficacy_mode,
                 control=-1 if control is None else labels.index(control),
+                n_labels=len(labels),
                 agreement=agreement_matrix(label_agreement, labels),
                 label_embeddings=None
                 if label_embeddings is None

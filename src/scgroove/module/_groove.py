@@ -72,8 +72,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     n_private, private_dropout
         Coordinates of the latent that each modality has for itself, and the share of training cells decoded without them, so
         that the shared ones alone can be decoded too.
-    efficacy_mode, control
-        What the efficacy of cells does, if batches have it: see :class:`scgroove.model.GROOVE`; code of the control label.
+    efficacy_mode, control, n_labels
+        What the efficacy of cells does, if batches have it: see :class:`scgroove.model.GROOVE`; for ``"reassign"``, code of the control label and
+        number of label codes.
     agreement
         How far labels agree, shape (n_labels, n_labels); None: not at all.
     label_embeddings, labels_present
@@ -101,6 +102,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         private_dropout: float = 0.3,
         efficacy_mode: EfficacyMode = "weight",
         control: int = -1,
+        n_labels: int = 0,
         agreement: Tensor | None = None,
         label_embeddings: Tensor | None = None,
         labels_present: Tensor | None = None,
@@ -142,7 +144,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                 )
             )
         self.n_private, self.private_dropout = n_private, private_dropout
-        self.efficacy_mode, self.control = efficacy_mode, control
+        self.efficacy_mode, self.control, self.n_labels = efficacy_mode, control, n_labels
         self.register_buffer("agreement", agreement)
         self.group_clip = GroupCLIPLoss(
             temperature, learn_temperature=learn_temperature, kind=kind, positives=positives
@@ -314,12 +316,11 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         """Label codes, or, where cells may in truth be controls, what share of them belongs where."""
         if self.efficacy_mode != "reassign" or not all(EFFICACY in tensors[m] for m in labels):
             return labels
-        n_labels = 1 + max(self.control, *(int(codes.max()) for codes in labels.values()))
         found = {}
         for m, codes in labels.items():
             worked = tensors[m][EFFICACY].reshape(-1, 1).float()
-            own = F.one_hot(codes.clamp_min(0), n_labels).float()
-            control = F.one_hot(torch.full_like(codes, self.control), n_labels).float()
+            own = F.one_hot(codes.clamp_min(0), self.n_labels).float()
+            control = F.one_hot(torch.full_like(codes, self.control), self.n_labels).float()
             found[m] = (worked * own + (1 - worked) * control) * (codes >= 0)[:, None]
         return found
 
