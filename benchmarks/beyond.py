@@ -384,7 +384,9 @@ def gate(results: pd.DataFrame) -> pd.DataFrame:
             means[setting, score, method] = wide[method].mean()
             if method != "GROOVE" and "GROOVE" in wide:
                 d = (wide[method] - wide["GROOVE"]).dropna()
-                p[setting, score, method] = stats.ttest_1samp(d, 0.0).pvalue if len(d) > 4 and d.any() else 1.0
+                p[setting, score, method] = (
+                    stats.ttest_1samp(d, 0.0).pvalue if len(d) > 4 and d.any() else 1.0
+                )
     order, largest = sorted(p, key=p.__getitem__), 0.0
     for i, key in enumerate(order):
         largest = p[key] = max(largest, min(1.0, p[key] * (len(order) - i)))
