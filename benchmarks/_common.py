@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mudata import MuData
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -33,9 +34,15 @@ def on_device(learner: str, device: str) -> LearnerSpec:
     return LearnerSpec(learner, options={"device": device} if has_networks and device != "cpu" else {})
 
 
-def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Latent:
-    """Train GROOVE on all cells and encode them."""
-    sg.model.GROOVE.setup_mudata(mdata, "label")
+def trained(
+    mdata: MuData,
+    seed: int,
+    train: Mapping[str, Any] | None = None,
+    efficacy_key: str | None = None,
+    **model: Any,
+) -> sg.model.GROOVE:
+    """Train GROOVE on all cells."""
+    sg.model.GROOVE.setup_mudata(mdata, "label", efficacy_key=efficacy_key)
     net = sg.model.GROOVE(mdata, seed=seed, **model)
     options = {
         "train_size": 1.0,
@@ -45,7 +52,19 @@ def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **m
         **(train or {}),
     }
     net.train(seed=seed, **options)
-    return net.get_latent_representation()
+    return net
+
+
+def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Latent:
+    """Train GROOVE on all cells and encode them."""
+    return trained(mdata, seed, train, **model).get_latent_representation()
+
+
+def half_width(x: Any) -> float:
+    """Half of the 95 % interval of a mean, by Student's t; NaN of a single value."""
+    return (
+        float(stats.t.ppf(0.975, len(x) - 1) * np.std(x, ddof=1) / np.sqrt(len(x))) if len(x) > 1 else np.nan
+    )
 
 
 def without(term: str, **model: Any) -> Callable[[MuData, int], Latent]:

@@ -23,7 +23,7 @@ from mudata import MuData
 from scipy import stats
 
 import scgroove as sg
-from _common import groove
+from _common import groove, half_width, trained
 from scgroove.learners._groove import GrooveLearner
 
 Scores = dict[str, float]
@@ -135,10 +135,7 @@ def efficacy(setting: str, method: str, seed: int) -> Scores:
                 adata.obs["label"].isin(inert).to_numpy()
             )  # their cells differ in nothing from each other
             adata.obs["efficacy"] = np.where(nothing, 1.0, worked)
-        sg.model.GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="efficacy")
-        model = sg.model.GROOVE(mdata, seed=seed)
-        model.train(train_size=1.0, accelerator="cpu", enable_progress_bar=False, logger=None, seed=seed)
-        z, scores = model.get_latent_representation(), {}
+        z, scores = groove(mdata, seed, efficacy_key="efficacy"), {}
     else:
         options = {} if method == "hard" else {"control": "control", "efficacy_mode": method}
         z, scores = GrooveLearner(**options).fit_transform(mdata, "label", seed=seed), {}
@@ -190,7 +187,7 @@ def missing(setting: str, method: str, seed: int) -> Scores:
         adata.obs["truth"] = labels
         hidden = rng.permutation(adata.n_obs) < float(setting) * adata.n_obs
         adata.obs["label"] = labels.where(~hidden, None if method == "masked" else "unknown")
-    return matching(mdata, groove_of(mdata, seed))
+    return matching(mdata, groove(mdata, seed))
 
 
 def zipf_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
@@ -206,7 +203,7 @@ def zipf(setting: str, method: str, seed: int) -> Scores:
     for adata in mdata.mod.values():
         adata.obs["truth"] = adata.obs["label"].astype(str)
     balance = {"natural": 0.0, "half": 0.5, "balanced": 1.0}[method]
-    z = groove_of(mdata, seed, {"datasplitter_kwargs": {"balance": balance}})
+    z = groove(mdata, seed, {"datasplitter_kwargs": {"balance": balance}})
     a, b = z
     labels = mdata[a].obs["truth"].to_numpy()
     rare = pd.Series(labels).value_counts().index[10:]
@@ -242,7 +239,7 @@ def private(setting: str, method: str, seed: int) -> Scores:
         "split, xcov 1": {"independence_weight": 1.0, "independence": "xcov"},
     }.get(method, {})
     size = {"n_latent": 16} if method == "joint 16" else {"n_latent": 8, "n_private": 8}
-    model = fitted(mdata, seed, {"plan_kwargs": plan}, **size)
+    model = trained(mdata, seed, {"plan_kwargs": plan}, **size)
     z = model.get_latent_representation()
     own = {} if method == "joint 16" else model.get_private_representation()
     kept, leaks, r2 = [], [], []
@@ -288,7 +285,7 @@ def tower(setting: str, method: str, seed: int) -> Scores:
     elif method.startswith("noise"):
         effects += float(method.split()[1]) * effects.to_numpy().std() * rng.normal(size=effects.shape)
     known = {} if method == "no tower" else {"label_embeddings": effects}
-    model = fitted(train, seed, **known)
+    model = trained(train, seed, **known)
     z = {m: model.get_latent_representation(whole[m].copy(), m) for m in (a, b)}
     for adata in whole.mod.values():
         adata.obs["truth"] = adata.obs["label"].astype(str)
@@ -296,20 +293,6 @@ def tower(setting: str, method: str, seed: int) -> Scores:
     one, both = matching(whole, z, once), matching(whole, z, ~once)
     scores = {f"{key} of labels in one": value for key, value in one.items()}
     return {**scores, **{f"{key} of labels in both": value for key, value in both.items()}}
-
-
-def fitted(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Any:
-    """GROOVE, trained on all cells, pairing hidden."""
-    sg.model.GROOVE.setup_mudata(mdata, "label", paired=False)
-    net = sg.model.GROOVE(mdata, seed=seed, **model)
-    options = {"train_size": 1.0, "accelerator": "cpu", "enable_progress_bar": False, "logger": None}
-    net.train(seed=seed, **options, **(train or {}))
-    return net
-
-
-def groove_of(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None) -> Latent:
-    """Latent coordinates of GROOVE by its defaults."""
-    return groove(mdata, seed, train)
 
 
 EXPERIMENTS: dict[str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Callable[..., Scores], str]] = {
@@ -354,10 +337,10 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
                 wide[method],
                 {"experiment": experiment, "setting": setting, "score": score, "method": method},
             )
-            row["mean"] = f"{x.mean():.3f} ± {_half(x):.3f}"
+            row["mean"] = f"{x.mean():.3f} ± {half_width(x):.3f}"
             if method != reference and reference in wide:
                 d = (x - wide[reference]).dropna()
-                row["difference"] = f"{d.mean():+.3f} ± {_half(d):.3f}"
+                row["difference"] = f"{d.mean():+.3f} ± {half_width(d):.3f}"
                 row["p"] = round(float(stats.wilcoxon(d).pvalue), 3) if d.any() else 1.0
             rows.append(row)
     return pd.DataFrame(rows).fillna("")
@@ -387,9 +370,7 @@ def gate(results: pd.DataFrame) -> pd.DataFrame:
                 p[setting, score, method] = (
                     stats.ttest_1samp(d, 0.0).pvalue if len(d) > 4 and d.any() else 1.0
                 )
-    order, largest = sorted(p, key=p.__getitem__), 0.0
-    for i, key in enumerate(order):
-        largest = p[key] = max(largest, min(1.0, p[key] * (len(order) - i)))
+    p = dict(zip(p, sg.benchmark.holm(list(p.values())), strict=True))
     rows: dict[str, dict[str, str]] = {}
     for (setting, score, method), mean in means.items():
         other = means.get((setting, score, "GROOVE"), np.nan)
@@ -399,10 +380,6 @@ def gate(results: pd.DataFrame) -> pd.DataFrame:
         rows.setdefault(setting, {})[column] = f"{mean:.3f}{mark}"
     columns = [f"{m}{c}" for c in ("", ", centred") for m in GATE.values()]
     return pd.DataFrame(rows).T.reindex(columns=columns).rename_axis("scenario").reset_index().fillna("")
-
-
-def _half(x: pd.Series) -> float:
-    return float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else np.nan
 
 
 def main() -> None:

@@ -16,13 +16,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
 
 import scgroove as sg
-from _common import within_label_foscttm
+from _common import half_width, within_label_foscttm
 
 PAPER, LOGISTIC, LIMIT = "preset paper", "logistic regression, logits", "supervised limit"
 CHOSEN = {"temperature": 0.2, "dropout": 0.4}
@@ -80,8 +79,7 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
             index="seed", columns="learner", values="foscttm"
         )
         best = min(raw[LOGISTIC].mean(), raw["MLP, logits"].mean())
-        p = {n: stats.wilcoxon(wide[n], wide["GROOVE"]).pvalue for n in wide if n != "GROOVE"}
-        holm = _holm(p)
+        holm = _against_default(wide)
         for name in [n for n in LEARNERS if n in wide]:
             x, d = wide[name], wide[name] - wide["GROOVE"]
             rows.append(
@@ -89,8 +87,8 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
                     "rho": rho,
                     "centred": centred,
                     "learner": name,
-                    "foscttm": f"{x.mean():.4f} ± {_half(x):.4f}",
-                    "minus default": "" if name == "GROOVE" else f"{d.mean():+.4f} ± {_half(d):.4f}",
+                    "foscttm": f"{x.mean():.4f} ± {half_width(x):.4f}",
+                    "minus default": "" if name == "GROOVE" else f"{d.mean():+.4f} ± {half_width(d):.4f}",
                     "Holm p": "" if name == "GROOVE" else f"{holm[name]:.3f}",
                     "of paper": f"{x.mean() / raw[PAPER].mean():.2f}",
                     "gap closed": f"{(best - x.mean()) / (best - limit['foscttm'].mean()):+.0%}",
@@ -105,13 +103,12 @@ def page(results: pd.DataFrame) -> pd.DataFrame:
     columns = {}
     for (rho, centred), part in results.groupby(["rho", "centred"]):
         wide = part.pivot_table(index="seed", columns="learner", values="foscttm")
-        others = [n for n in wide if n != "GROOVE"]
-        p = _holm({n: stats.wilcoxon(wide[n], wide["GROOVE"]).pvalue for n in others})
+        p = _against_default(wide)
         cells = {}
         for name in [n for n in LEARNERS if n in wide]:
             worse = wide[name].mean() > wide["GROOVE"].mean()
             mark = "" if name == "GROOVE" or p[name] >= 0.05 else " ▼" if worse else " ▲"
-            cells[name] = f"{wide[name].mean():.3f} ± {_half(wide[name]):.3f}{mark}"
+            cells[name] = f"{wide[name].mean():.3f} ± {half_width(wide[name]):.3f}{mark}"
         columns[f"ρ = {rho:g}" + (", centred" if centred else "")] = cells
     order = ["ρ = 1", "ρ = 1, centred", "ρ = 0.5", "ρ = 0.5, centred"]
     found = pd.DataFrame(columns)[order].loc[list(LEARNERS)]
@@ -121,16 +118,11 @@ def page(results: pd.DataFrame) -> pd.DataFrame:
     return found.rename_axis("").reset_index()
 
 
-def _half(x: pd.Series) -> float:
-    return float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-
-
-def _holm(p: dict[str, float]) -> dict[str, float]:
-    corrected, largest = {}, 0.0
-    for i, (name, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, value * (len(p) - i)))
-        corrected[name] = largest
-    return corrected
+def _against_default(wide: pd.DataFrame) -> dict[str, float]:
+    """P of a paired Wilcoxon test of each learner against the default, Holm-corrected."""
+    others = [name for name in wide if name != "GROOVE"]
+    p = [stats.wilcoxon(wide[name], wide["GROOVE"]).pvalue for name in others]
+    return dict(zip(others, sg.benchmark.holm(p), strict=True))
 
 
 def main() -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.data import encode_labels, label_keys, labels_of
-from scgroove.learners._base import LEARNERS, Learner, Representations, check_output, construct
+from scgroove.learners._around import AroundLearner
+from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners._common import label_means
 from scgroove.learners._screen import Screen
 
@@ -50,7 +50,7 @@ def shifted(z: FloatArray, codes: IntArray, shifts: Float64Array) -> FloatArray:
 
 @LEARNERS.register("label_centred")
 @dataclass
-class LabelCentred(Learner):
+class LabelCentred(AroundLearner):
     """Any learner, the means of each label brought to one place in all modalities.
 
     With C_m the means of the representation of modality m over the cells of each label, and C their mean over the modalities that
@@ -80,53 +80,29 @@ class LabelCentred(Learner):
     """
 
     name: ClassVar[str] = "label_centred"
+    example: ClassVar[str] = "groove"
+    inside_aligned: ClassVar[bool] = True
 
     learner: Learner | str = "cca_labels"
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
+        super().__post_init__()
         inner = self._inner()
         if not inner.aligned:
             raise ValueError(
                 f"learner {inner.name!r} has no space that its modalities share, so that their labels have no common place. Turn it into one "
                 f"first: LabelCentred(GroupProcrustes({inner.name!r}))."
             )
-        # what is used is used by the learner inside: a ceiling stays a ceiling
-        self.__dict__.update(uses_pairs=inner.uses_pairs, uses_truth=inner.uses_truth)
-
-    def _inner(self) -> Learner:
-        """Return the learner whose representations are centred, to be fitted."""
-        if isinstance(self.learner, Learner):
-            if self.options:
-                raise ValueError(
-                    f"options={dict(self.options)!r} are for a learner given by name; {type(self.learner).__name__} was constructed with its "
-                    f"own."
-                )
-            return copy(self.learner)
-        if not isinstance(self.learner, str):
-            raise TypeError(
-                f"learner must be a learner or its name; found {self.learner!r}. For example LabelCentred('groove')."
-            )
-        found = construct(self.learner, self.options)
-        assert isinstance(found, Learner)
-        return found
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        self.inner_ = self._inner()
-        self.inner_.evidence = self.evidence
-        self.inner_._fit(screen, seed)
-        self.inner_.modalities_ = screen.modalities
+        representations = self._fit_inner(screen, seed)
         self.vocabulary_, self.label_keys_ = screen.vocabulary, dict(screen.label_keys)
         means, present = {}, {}
-        for m, z in self._represent(screen.mdata, screen.modalities).items():
+        for m, z in representations.items():
             means[m], counts = label_means(z, screen.codes[m], screen.n_labels)
             present[m] = counts > 0
         self.shifts_ = label_shifts(means, present)
-
-    def _represent(self, mdata: MuData, modalities: tuple[str, ...]) -> Representations:
-        found = self.inner_._transform(mdata)
-        return check_output(self.inner_.name, found, mdata, modalities, aligned=True)
 
     def _transform(self, mdata: MuData) -> Representations:
         keys = label_keys(mdata, self.label_keys_, self.modalities_)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.learners._screen import Screen
+from scgroove.learners._screen import Features, Screen
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 EXACT: Final = 200
 """Up to this many features (or cells) the principal components are exact, and beyond them found by random projection."""
@@ -115,6 +118,12 @@ def reduction(x: FloatArray, most: int, seed: int) -> Callable[[FloatArray], Flo
 def project(pca: PCA, x: FloatArray) -> Float64Array:
     """Return the principal components of cells, float64 (n, k)."""
     return np.asarray(pca.transform(_double(x)), dtype=np.float64)
+
+
+def components_of(adata: AnnData, modality: str, n_components: int, seed: int) -> Float64Array:
+    """Return the principal components of the standardised features of a modality, float64 (n, k)."""
+    values = Features.fit(adata, modality)(adata)
+    return project(principal_components(values, n_components, seed), values)
 
 
 AffineMap: TypeAlias = tuple[Float64Array, Float64Array, Float64Array]

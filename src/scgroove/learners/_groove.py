@@ -18,7 +18,7 @@ from scgroove._keys import EFFICACY
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
 from scgroove.learners._base import LEARNERS, Learner
-from scgroove.learners._common import principal_components, project
+from scgroove.learners._common import components_of
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import resolve_device
 from scgroove.losses import Refinement
@@ -134,10 +134,8 @@ class GrooveLearner(Learner):
         """Write how likely each cell shows the effect of its label into the copy that is learned from; return the column."""
         if self.control is None:
             return None
-        features = screen.features()
         for m in screen.modalities:
-            x = features[m](screen.mdata.mod[m])
-            places = project(principal_components(x, N_COMPONENTS, seed), x)
+            places = components_of(screen.mdata.mod[m], m, N_COMPONENTS, seed)
             found = label_efficacy(places, screen.labels[m], self.control, seed=seed)
             data.mod[m].obs[EFFICACY] = found.probability
         return EFFICACY

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from scgroove._types import BoolArray, Float64Array, FloatArray
-from scgroove.learners._base import LEARNERS, Learner, Representations, check_output, construct
+from scgroove.learners._around import AroundLearner
+from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners._common import AffineMap, apply, label_means
 from scgroove.learners._screen import Screen
 
@@ -30,7 +30,7 @@ TOLERANCE: Final = 1e-10
 
 @LEARNERS.register("group_procrustes")
 @dataclass
-class GroupProcrustes(Learner):
+class GroupProcrustes(AroundLearner):
     """Any learner, its modalities turned into one space by the means of their shared labels.
 
     With C_m the means of the representation of modality m over the labels it shares with the reference, centred, one singular
@@ -76,9 +76,10 @@ class GroupProcrustes(Learner):
     """
 
     name: ClassVar[str] = "group_procrustes"
+    example: ClassVar[str] = "pca"
+    inside_aligned: ClassVar[bool] = False
 
     learner: Learner | str = "pca"
-    options: Mapping[str, Any] = field(default_factory=dict)
     reference: Reference = "first"
     width: Width = "pad"
     scale: bool = False
@@ -91,34 +92,10 @@ class GroupProcrustes(Learner):
                 raise ValueError(
                     f"{option} must be one of {', '.join(map(repr, get_args(allowed)))}; found {getattr(self, option)!r}."
                 )
-        inner = self._inner()
-        # What is used is used by the learner inside: a ceiling stays a ceiling.
-        self.__dict__.update(uses_pairs=inner.uses_pairs, uses_truth=inner.uses_truth)
-
-    def _inner(self) -> Learner:
-        """Return the learner of each modality, to be fitted."""
-        if isinstance(self.learner, Learner):
-            if self.options:
-                raise ValueError(
-                    f"options={dict(self.options)!r} are for a learner given by name; {type(self.learner).__name__} was "
-                    f"constructed with its own."
-                )
-            return copy(self.learner)
-        if not isinstance(self.learner, str):
-            raise TypeError(
-                f"learner must be a learner or its name; found {self.learner!r}. For example GroupProcrustes('pca'), or "
-                f"GroupProcrustes(scgroove.learners.get('pca')(n_components=20))."
-            )
-        found = construct(self.learner, self.options)
-        assert isinstance(found, Learner)
-        return found
+        super().__post_init__()
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        self.inner_ = self._inner()
-        self.inner_.evidence = self.evidence
-        self.inner_._fit(screen, seed)
-        self.inner_.modalities_ = screen.modalities
-        z = self._represent(screen.mdata, screen.modalities)
+        z = self._fit_inner(screen, seed)
         self.width_ = (min if self.width == "reduce" else max)(one.shape[1] for one in z.values())
         means, present = {}, {}
         for m, one in z.items():
@@ -127,10 +104,6 @@ class GroupProcrustes(Learner):
         solve = to_mean if self.reference == "mean" else to_first
         self.maps_ = solve(means, present, scale=self.scale, keep=self.unseen == "keep")
         self.evidence["label_error"] = label_error(means, present, self.maps_)
-
-    def _represent(self, mdata: MuData, modalities: tuple[str, ...]) -> Representations:
-        found = self.inner_._transform(mdata)
-        return check_output(self.inner_.name, found, mdata, modalities, aligned=False)
 
     def _transform(self, mdata: MuData) -> Representations:
         z = self._represent(mdata, self.modalities_)

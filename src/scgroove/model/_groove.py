@@ -657,18 +657,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         UserWarning
             Cells are of a batch that the model does not know, and its encoders do not see the batch: nothing changes.
         """
-        if modality is None:
-            if indices is not None:
-                raise ValueError("indices are rows of one modality: name it, modality='...'.")
-            return {
-                m: self.get_latent_representation(mdata, m, batch_size=batch_size)  # type: ignore[misc]
-                for m in self.present_in(mdata)
-            }
-
-        def latent(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
-
-        return self._map(latent, mdata, modality, indices, batch_size)
+        return self._encoded("z", mdata, modality, indices, batch_size)
 
     @torch.inference_mode()
     def get_private_representation(
@@ -699,18 +688,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             raise ValueError(
                 "The model has no private coordinates: n_private is 0. Make it with some, GROOVE(mdata, n_private=8)."
             )
-        if modality is None:
-            if indices is not None:
-                raise ValueError("indices are rows of one modality: name it, modality='...'.")
-            return {
-                m: self.get_private_representation(mdata, m, batch_size=batch_size)  # type: ignore[misc]
-                for m in self.present_in(mdata)
-            }
-
-        def private(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            return self.module.inference({modality: tensors})["private"][modality]  # type: ignore[no-any-return]
-
-        return self._map(private, mdata, modality, indices, batch_size)
+        return self._encoded("private", mdata, modality, indices, batch_size)
 
     @torch.inference_mode()
     def predict_label_latent(self, embeddings: LabelEmbeddings | None = None) -> pd.DataFrame:
@@ -1095,6 +1073,28 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             done += len(values)
         assert found is not None  # there are rows: see _rows
         return found
+
+    def _encoded(
+        self,
+        part: Literal["z", "private"],
+        data: MuData | AnnData | None,
+        modality: str | None,
+        indices: Sequence[int] | None,
+        batch_size: int | None,
+    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+        """A part of what encoders give, of one modality or of all that there are."""
+        if modality is None:
+            if indices is not None:
+                raise ValueError("indices are rows of one modality: name it, modality='...'.")
+            return {
+                m: self._encoded(part, data, m, None, batch_size)  # type: ignore[misc]
+                for m in self.present_in(data)
+            }
+
+        def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+            return self.module.inference({modality: tensors})[part][modality]  # type: ignore[no-any-return]
+
+        return self._map(encode, data, modality, indices, batch_size)
 
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()

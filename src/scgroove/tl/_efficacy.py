@@ -253,12 +253,9 @@ def _representation(
 ) -> FloatArray:
     """Return where the cells lie, finite, (n_m, d)."""
     if use_rep is None:
-        from scgroove.learners._common import principal_components, project
-        from scgroove.learners._screen import Features
+        from scgroove.learners._common import components_of
 
-        adata = mdata.mod[modality]
-        values = Features.fit(adata, modality)(adata)
-        return project(principal_components(values, n_components, seed), values)
+        return components_of(mdata.mod[modality], modality, n_components, seed)
     key, known = name_of(use_rep, modality, "use_rep"), list(mdata.mod[modality].obsm)
     if key not in known:
         raise UnknownNameError(
