@@ -221,6 +221,28 @@ def test_private_coordinates_help_to_reconstruct_and_leave_translation_alone():
     np.testing.assert_array_equal(model.translate("rna", "protein"), before)
 
 
+def test_some_training_cells_are_decoded_without_their_private_coordinates():
+    """Whole cells, as many as asked for; none outside of training."""
+    model = GROOVE(screen_set_up(), 4, n_private=3, private_dropout=0.25)
+    seen = []
+    decoder = model.module.decoder_of("rna")
+    forward = decoder.forward
+
+    def spy(z, batch, library, private=None):
+        seen.append(private)
+        return forward(z, batch, library, private)
+
+    decoder.forward = spy
+    tensors = {"X": torch.zeros(2000, 20), "batch": torch.zeros(2000, 1)}
+    private = torch.ones(2000, 3)
+    for training in (True, False):
+        model.module.train(training)
+        model.module.generative({"rna": tensors}, z={"rna": torch.ones(2000, 4)}, private={"rna": private})
+    assert set(seen[0].sum(1).tolist()) == {0.0, 3.0}
+    assert float((seen[0].sum(1) == 0).float().mean()) == pytest.approx(0.25, abs=0.05)
+    assert torch.equal(seen[1], private)
+
+
 def test_no_private_coordinates():
     model = fit(screen())
     with pytest.raises(ValueError, match=r"n_private is 0"):
