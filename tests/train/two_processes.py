@@ -50,6 +50,9 @@ def loss(folder: Path, soft: bool = False) -> None:
         {"loss": found.detach(), "grad": {m: v.grad / world for m, v in mine.items()}},
         folder / f"loss_{world}_{rank}.pt",
     )
+    if world > 1:  # or one ends while threads of the other still speak with it, and it aborts
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def screen():

@@ -657,7 +657,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         UserWarning
             Cells are of a batch that the model does not know, and its encoders do not see the batch: nothing changes.
         """
-        return self._encoded("z", mdata, modality, indices, batch_size)
+        if modality is None:
+            return self._of_each(self.get_latent_representation, mdata, indices, batch_size)
+        return self._map(self._encoded("z", modality), mdata, modality, indices, batch_size)
 
     @torch.inference_mode()
     def get_private_representation(
@@ -688,7 +690,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             raise ValueError(
                 "The model has no private coordinates: n_private is 0. Make it with some, GROOVE(mdata, n_private=8)."
             )
-        return self._encoded("private", mdata, modality, indices, batch_size)
+        if modality is None:
+            return self._of_each(self.get_private_representation, mdata, indices, batch_size)
+        return self._map(self._encoded("private", modality), mdata, modality, indices, batch_size)
 
     @torch.inference_mode()
     def predict_label_latent(self, embeddings: LabelEmbeddings | None = None) -> pd.DataFrame:
@@ -1074,27 +1078,21 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         assert found is not None  # there are rows: see _rows
         return found
 
-    def _encoded(
-        self,
-        part: Literal["z", "private"],
-        data: MuData | AnnData | None,
-        modality: str | None,
-        indices: Sequence[int] | None,
-        batch_size: int | None,
-    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
-        """A part of what encoders give, of one modality or of all that there are."""
-        if modality is None:
-            if indices is not None:
-                raise ValueError("indices are rows of one modality: name it, modality='...'.")
-            return {
-                m: self._encoded(part, data, m, None, batch_size)  # type: ignore[misc]
-                for m in self.present_in(data)
-            }
+    def _of_each(
+        self, get: Any, data: MuData | AnnData | None, indices: Sequence[int] | None, batch_size: int | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """What a method gets of each modality that the data have."""
+        if indices is not None:
+            raise ValueError("indices are rows of one modality: name it, modality='...'.")
+        return {m: get(data, m, batch_size=batch_size) for m in self.present_in(data)}
+
+    def _encoded(self, part: Literal["z", "private"], modality: str) -> Any:
+        """The function from tensors of a modality to a part of what its encoder gives, (n, ...)."""
 
         def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
             return self.module.inference({modality: tensors})[part][modality]  # type: ignore[no-any-return]
 
-        return self._map(encode, data, modality, indices, batch_size)
+        return encode
 
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()
