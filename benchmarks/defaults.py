@@ -44,11 +44,8 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "+ 32 latent": ("groove", {**CHOSEN, "n_latent": 32}),
     "+ prototypes": ("groove", {**CHOSEN, "prototypes": True}),
     "+ efficacy": ("groove", {**CHOSEN, "control": "g00"}),
+    "+ lr 0.003, 150 epochs": ("groove", {**CHOSEN, "lr": 3e-3, "max_epochs": 150}),
     "+ MLP, dropout 0.3": ("groove", {**CHOSEN, "encoder": "mlp", "dropout": 0.3}),
-    "+ MLP, dropout 0.3, transport": (
-        "groove",
-        {**CHOSEN, "encoder": "mlp", "dropout": 0.3, "refine": "cost"},
-    ),
 }
 
 

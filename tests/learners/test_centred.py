@@ -5,7 +5,7 @@ import pytest
 
 import scgroove as sg
 from scgroove.learners import GroupProcrustes, LabelCentred
-from scgroove.learners._centred import label_shifts, shifted
+from scgroove.learners._centred import in_others, label_shifts, radius, shifted
 
 
 def test_by_hand():
@@ -14,10 +14,25 @@ def test_by_hand():
     shifts = label_shifts(means, present)
     np.testing.assert_array_equal(shifts["a"], [[1, 0], [-2, 2], [0, 0]])  # a label of one modality stays
     np.testing.assert_array_equal(shifts["b"], [[-1, 0], [2, -2], [0, 0]])
-    z = np.array([[1.0, 1], [5, 5]], dtype=np.float32)
-    moved = shifted(z, np.array([1, -1]), shifts["a"])
+    moves = in_others(present)["a"]
+    np.testing.assert_array_equal(moves, [True, True, False])
+    z = np.array([[1.0, 1], [5, 5], [9, 6]], dtype=np.float32)
+    codes = np.array([1, -1, 2])
+    moved = shifted(z, codes, means["a"], shifts["a"], moves)
     assert moved.dtype == np.float32
-    np.testing.assert_array_equal(moved, [[-1, 3], [5, 5]])
+    np.testing.assert_array_equal(moved, [[-1, 3], [5, 5], [9, 6]])
+    # from (4, 0) the cell lies at (-3, 1): the same way, but ten as far as the root of ten
+    far = shifted(z, codes, means["a"], shifts["a"], moves, radius=10.0)
+    np.testing.assert_allclose(
+        far, [np.array([2, 2]) + np.array([-3, 1]) * 10**0.5, [5, 5], [9, 6]], rtol=1e-6
+    )
+    assert radius({"a": z}, {"a": codes}, means) == pytest.approx(np.sqrt((10 + 9) / 2))
+
+
+def test_a_cell_at_the_mean_of_its_label_stays_there():
+    where = np.zeros((1, 2))
+    moved = shifted(where, np.array([0]), where, where + 1, np.array([True]), radius=3.0)
+    np.testing.assert_array_equal(moved, [[1, 1]])
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +41,7 @@ def screen():
 
 
 def test_means_agree_and_cells_inside_labels_stay_as_they_are(screen):
-    fitted = LabelCentred("cca_labels").fit(screen, "label")
+    fitted = LabelCentred("cca_labels", normalize=False).fit(screen, "label")
     before, after = fitted.inner_.transform(screen), fitted.transform(screen)
     labels = {m: screen[m].obs["label"].astype(str).to_numpy() for m in after}
     for label in np.unique(labels["rna"]):
@@ -38,11 +53,33 @@ def test_means_agree_and_cells_inside_labels_stay_as_they_are(screen):
         np.testing.assert_allclose(a - a.mean(0), own - own.mean(0), atol=1e-8)
 
 
+def test_cells_lie_equally_far_from_their_label(screen):
+    plain, after = (
+        LabelCentred("cca_labels", normalize=n).fit_transform(screen, "label") for n in (False, True)
+    )
+    places = {m: plain[m].astype(float) for m in plain}
+    labels = {m: screen[m].obs["label"].astype(str).to_numpy() for m in places}
+    for label in np.unique(labels["rna"]):
+        lengths, turns = [], []
+        for m in places:
+            rows = labels[m] == label
+            centre = places[m][rows].mean(0)
+            own, before = after[m][rows] - centre, places[m][rows] - centre
+            lengths.append(np.linalg.norm(own, axis=1))
+            turns.append((own * before).sum(1) / (lengths[-1] * np.linalg.norm(before, axis=1)))
+        np.testing.assert_allclose(np.concatenate(lengths), lengths[0][0], rtol=1e-5)
+        np.testing.assert_allclose(np.concatenate(turns), 1.0, rtol=1e-5)
+
+
 def test_cells_inside_labels_are_found_better_where_effects_differ():
     screen = sg.simulations.weakly_paired(rho=0.5, seed=0)
     scores = []
-    for learner in ("cca_labels", "cca_centred"):
-        z = sg.learners.get(learner)().fit_transform(screen, "label")
+    for learner in (
+        sg.learners.get("cca_labels")(),
+        LabelCentred("cca_labels", normalize=False),
+        LabelCentred("cca_labels"),
+    ):
+        z = learner.fit_transform(screen, "label")
         labels = screen["rna"].obs["label"].to_numpy()
         order = screen["protein"].obs_names.get_indexer(screen["rna"].obs_names)
         scores.append(
@@ -51,6 +88,7 @@ def test_cells_inside_labels_are_found_better_where_effects_differ():
             )
         )
     assert scores[1] < scores[0] - 0.02
+    assert scores[2] < scores[1] - 0.01
 
 
 def test_cells_that_were_not_fitted_move_with_their_label(screen):

@@ -8,6 +8,7 @@ import torch
 import scgroove as sg
 from scgroove.losses import cross_correlation, joint_concentration
 from scgroove.model import GROOVE
+from scgroove.model._options import training_of
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "logger": None}
 
@@ -64,6 +65,33 @@ def test_unknown_preset():
     GROOVE.setup_mudata(mdata, "label", paired=False)
     with pytest.raises(ValueError, match=r"Unknown preset 'papr'.*Did you mean 'paper'"):
         GROOVE(mdata, preset="papr")
+
+
+@pytest.mark.parametrize(
+    ("preset", "encoder", "goes_on", "steps_per_epoch", "lr", "epochs"),
+    [
+        ("default", "linear", False, 5, 1e-2, 50),
+        ("default", "linear", False, 40, 1e-2, 25),
+        ("default", "linear", False, 1000, 1e-2, 10),
+        ("default", "linear", True, 40, None, 75),
+        ("default", "mlp", False, 5, None, 150),
+        ("paper", "mlp", False, 40, 1e-3, 75),
+        ("paper", "linear", False, 40, 1e-3, 75),
+    ],
+)
+def test_how_long_and_how_fast_a_model_trains(preset, encoder, goes_on, steps_per_epoch, lr, epochs):
+    training = training_of(preset, encoder, goes_on)
+    assert training.plan.get("lr") == lr
+    assert training.epochs(steps_per_epoch) == epochs
+
+
+def test_a_model_that_goes_on_takes_smaller_steps():
+    model = fit(screen(), epochs=1)
+    assert model.training_plan.lr == 1e-2
+    model.train(1, batch_size=40, **QUIET)
+    assert model.training_plan.lr == 3e-3
+    assert fit(screen(), epochs=1, encoder="mlp").training_plan.lr == 3e-3
+    assert fit(screen(), epochs=1, train={"plan_kwargs": {"lr": 1e-4}}).training_plan.lr == 1e-4
 
 
 # -- efficacy --------------------------------------------------------------------------------------------------

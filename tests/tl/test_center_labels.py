@@ -17,7 +17,7 @@ def mdata():
 
 def test_means_of_labels_agree(mdata, tmp_path):
     before = {m: adata.obsm["X_groove"].copy() for m, adata in mdata.mod.items()}
-    sg.tl.center_labels(mdata)
+    sg.tl.center_labels(mdata, normalize=False)
     mdata.write(tmp_path / "m.h5mu")
     for source in (mdata, mudata.read(tmp_path / "m.h5mu")):
         z = {m: adata.obsm["X_groove_centred"] for m, adata in source.mod.items()}
@@ -29,11 +29,22 @@ def test_means_of_labels_agree(mdata, tmp_path):
         np.testing.assert_array_equal(mdata[m].obsm["X_groove"], value)
 
 
+def _distances(adata, key):
+    """How far each cell lies from where the mean of its label went, which is told by the one that was left as far as it was."""
+    labels = adata.obs["label"].to_numpy()
+    centre = np.array([adata.obsm["far"][labels == g].mean(0) for g in labels])
+    return np.linalg.norm(adata.obsm[key] - centre, axis=1)
+
+
 def test_true_latents_match_exactly_once_what_one_modality_sees_is_off(mdata):
     """u = c + effects: without the effects of one modality alone, cells are where their partners are."""
     labels = mdata["rna"].obs["label"].to_numpy()
     order = mdata["protein"].obs_names.get_indexer(mdata["rna"].obs_names)
     sg.tl.center_labels(mdata, key_added="z")
+    sg.tl.center_labels(mdata, normalize=False, key_added="far")
+    distances = {key: _distances(mdata["rna"], key) for key in ("z", "far")}
+    assert np.ptp(distances["z"]) < 1e-4
+    assert np.ptp(distances["far"]) > 1
     scores = [
         sg.metrics.foscttm(
             mdata["rna"].obsm[key],

@@ -42,10 +42,51 @@ def label_shifts(
     return {m: np.where(there[:, None], common - means[m], 0.0) for m, there in present.items()}
 
 
-def shifted(z: FloatArray, codes: IntArray, shifts: Float64Array) -> FloatArray:
-    """Return cells moved with their label, (n, k); those without one (-1) stay where they are."""
-    moved = np.where((codes >= 0)[:, None], shifts[codes], 0.0)
-    return np.asarray(z + moved, dtype=np.asarray(z).dtype)
+def in_others(present: Mapping[str, BoolArray]) -> dict[str, BoolArray]:
+    """Return for each modality which labels it and another have, (n_labels,)."""
+    number = np.sum(list(present.values()), axis=0)
+    return {m: there & (number > 1) for m, there in present.items()}
+
+
+def radius(
+    z: Mapping[str, FloatArray], codes: Mapping[str, IntArray], means: Mapping[str, Float64Array]
+) -> float:
+    """Return the root mean square distance of labelled cells from the mean of their label in their modality, over all modalities."""
+    parts = [((one - means[m][codes[m]]) ** 2).sum(axis=1)[codes[m] >= 0] for m, one in z.items()]
+    return float(np.sqrt(np.concatenate(parts).mean()))
+
+
+def shifted(
+    z: FloatArray,
+    codes: IntArray,
+    means: Float64Array,
+    shifts: Float64Array,
+    moves: BoolArray,
+    radius: float | None = None,
+) -> FloatArray:
+    """Return cells moved with their label, (n, k), and there put at a distance from its mean.
+
+    Parameters
+    ----------
+    z
+        Cells of a modality, (n, k).
+    codes
+        Their labels, (n,); negative: none.
+    means, shifts
+        Means of the labels in this modality, and how they move, (n_labels, k).
+    moves
+        Labels that do, (n_labels,): others, and cells without a label, stay where they are.
+    radius
+        Distance of every cell from the mean of its label; None: as it is.
+    """
+    rows = (codes >= 0) & moves[codes]
+    own, places = codes[rows], np.array(z)
+    from_mean = places[rows] - means[own]
+    if radius is not None:
+        length = np.linalg.norm(from_mean, axis=1, keepdims=True)
+        from_mean = from_mean * (radius / np.maximum(length, np.finfo(np.float64).tiny))
+    places[rows] = means[own] + shifts[own] + from_mean
+    return places
 
 
 @LEARNERS.register("label_centred")
@@ -62,12 +103,17 @@ class LabelCentred(AroundLearner):
     representation; inside a label, all that such a shift does is to hide which cells belong together. It supposes that a label is
     composed alike in all modalities. Cells are moved by their label: cells without one, and those of labels of one modality, stay where they are.
 
+    How far a cell lies from the mean of its label tells modalities apart more than cells, so that all come to lie equally far
+    (``normalize``).
+
     Parameters
     ----------
     learner
         A learner with one space for all modalities, or its name.
     options
         Options of the learner, if it is given by name.
+    normalize
+        Keep only the direction in which a cell lies from the mean of its label.
 
     Examples
     --------
@@ -84,6 +130,7 @@ class LabelCentred(AroundLearner):
     inside_aligned: ClassVar[bool] = True
 
     learner: Learner | str = "cca_labels"
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
@@ -102,7 +149,9 @@ class LabelCentred(AroundLearner):
         for m, z in representations.items():
             means[m], counts = label_means(z, screen.codes[m], screen.n_labels)
             present[m] = counts > 0
+        self.means_, self.moves_ = means, in_others(present)
         self.shifts_ = label_shifts(means, present)
+        self.radius_ = radius(representations, screen.codes, means) if self.normalize else None
 
     def _transform(self, mdata: MuData) -> Representations:
         keys = label_keys(mdata, self.label_keys_, self.modalities_)
@@ -111,7 +160,10 @@ class LabelCentred(AroundLearner):
             m: encode_labels(labels_of(mdata.mod[m].obs, keys[m]), self.vocabulary_).astype(np.intp)
             for m in self.modalities_
         }
-        return {m: shifted(one, codes[m], self.shifts_[m]) for m, one in z.items()}
+        return {
+            m: shifted(one, codes[m], self.means_[m], self.shifts_[m], self.moves_[m], self.radius_)
+            for m, one in z.items()
+        }
 
 
 @LEARNERS.register("groove_centred")

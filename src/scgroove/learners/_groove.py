@@ -93,7 +93,7 @@ class GrooveLearner(Learner):
     n_cells_per_label: int | None = None
     balance: float = 1.0
     max_epochs: int | None = None
-    lr: float = 3e-3
+    lr: float | None = None
     lr_schedule: Schedule = "one_cycle"
     weight_decay: float = 1e-2
     device: str = "cpu"
@@ -136,7 +136,7 @@ class GrooveLearner(Learner):
             return None
         for m in screen.modalities:
             places = components_of(screen.mdata.mod[m], m, N_COMPONENTS, seed)
-            found = label_efficacy(places, screen.labels[m], self.control, seed=seed)
+            found = label_efficacy(places, screen.labels[m], self.control)
             data.mod[m].obs[EFFICACY] = found.probability
         return EFFICACY
 
@@ -158,7 +158,7 @@ class GrooveLearner(Learner):
                 "refine": self.refine,
                 "refinement_weight": self.refinement_weight,
                 "independence_weight": self.independence_weight,
-                "lr": self.lr,
+                **({} if self.lr is None else {"lr": self.lr}),
                 "lr_schedule": self.lr_schedule,
                 "weight_decay": self.weight_decay,
             },

@@ -22,7 +22,6 @@ from scgroove.learners._base import Learner
 from scgroove.learners._common import check_number, check_whole, check_widths
 from scgroove.learners._screen import Screen
 from scgroove.losses import negative_log_likelihood
-from scgroove.model._groove import TARGET_STEPS
 from scgroove.module import Decoder, Encoder
 from scgroove.module._encoders import EncoderKind
 
@@ -37,6 +36,7 @@ Objective = Callable[[Rows], Tensor]
 """What is minimised: the loss of the cells of a batch."""
 
 CELLS_AT_A_TIME: Final = 8192
+TARGET_STEPS: Final = 3000
 
 
 def resolve_device(name: str) -> torch.device:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from zlib import crc32
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import beta
+from scipy.stats import beta, f
 
 from scgroove._labels import encode, label_name, members
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray, Labels
@@ -23,9 +22,6 @@ SPREAD: Final = (0.5, 1.5)
 """Least and largest standard deviation of cells with the effect, in that of the controls."""
 SHARE: Final = (0.05, 0.98)
 """Least and largest share of cells with the effect that a round works with."""
-QUANTILE: Final = 0.98
-MARGIN: Final = 2.0
-"""What is drawn of controls by chance: an effect is seen from ``MARGIN`` times the ``QUANTILE`` of it on."""
 LEVEL: Final = 0.95
 """Of the intervals of rates."""
 
@@ -50,8 +46,9 @@ class LabelEfficacy:
         counts; NaN where there is no visible effect.
     undetectable
         True where the label has no visible effect, or fewer than ten cells.
-    statistic, threshold
-        Squared distance of the mean of the label from that of the controls, and what it must reach.
+    statistic, threshold, p_value
+        Squared distance of the mean of the label from that of the controls, what it must reach, and how likely it is to be reached
+        without an effect.
     """
 
     probability: Float64Array
@@ -64,6 +61,7 @@ class LabelEfficacy:
     undetectable: BoolArray
     statistic: Float64Array
     threshold: Float64Array
+    p_value: Float64Array
 
 
 def label_efficacy(
@@ -72,16 +70,15 @@ def label_efficacy(
     control: object,
     *,
     prior: tuple[float, float] = (8.0, 2.0),
-    n_bootstrap: int = 60,
-    seed: int = 0,
+    alpha: float = 0.05,
 ) -> LabelEfficacy:
     """Return the probability that each cell shows the effect of its label.
 
     With mean m_0 and covariance S of the controls (a ridge of 0.001 of the mean variance added):
 
-    - A label has a visible effect if ``(m_g - m_0)' S^-1 (m_g - m_0)``, for its mean m_g, reaches twice the 98 %
-      quantile of the same between the means of as many controls and of all controls, both drawn with replacement. Other labels, and those of
-      fewer than ten cells, are left alone: a mixture would find two groups in pure noise.
+    - A label of n cells has a visible effect if ``(m_g - m_0)' S^-1 (m_g - m_0)``, for its mean m_g, is significant by Hotelling's test
+      against m controls in d dimensions: if it reaches ``(1/n + 1/m) d (m - 1) / (m - d)`` times the ``1 - alpha`` quantile
+      of F(d, m - d). Other labels, and those of fewer than ten cells, are left alone: a mixture would find two groups in pure noise.
     - Elsewhere cells are placed on the line from the controls to the cells with the effect,
       ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``, and t is taken for a mixture of N(0, s_0^2),
       as the controls have it, and N(1, s_1^2), with s_1 between 0.5 and 1.5 s_0. Fifteen rounds of expectation and
@@ -89,7 +86,7 @@ def label_efficacy(
       cells with the effect, ``(a + sum of probabilities) / (a + b + n)`` for a prior Beta(a, b), between 0.05 and
       0.98. The first round starts from the cells beyond the middle of the line to m_g.
 
-    Every label is estimated on its own, with a random stream of its own.
+    Every label is estimated on its own. S is that of the controls alone: cells that escaped would widen it.
 
     Parameters
     ----------
@@ -101,10 +98,8 @@ def label_efficacy(
         The label of the controls: two cells or more that are not all alike.
     prior
         a and b: before a cell is seen, a label has the effect in a / (a + b) of its cells.
-    n_bootstrap
-        Draws of controls.
-    seed
-        Random state of the draws, 0 or above.
+    alpha
+        Level of the test: share of the labels without an effect that will seem to have one.
 
     Returns
     -------
@@ -113,7 +108,7 @@ def label_efficacy(
     Raises
     ------
     ValueError
-        If there are fewer than two controls, or they are all alike.
+        If there are fewer than two controls, or they are all alike, or they are no more than the dimensions.
 
     References
     ----------
@@ -134,24 +129,23 @@ def label_efficacy(
     y = _whitened(np.asarray(x, dtype=np.float64), is_control)
     probability = np.where(codes >= 0, 1.0, np.nan)
     tested = [name for name in names if name != label_name(control)]
-    rows = np.full((5, len(tested)), np.nan)
+    rows = np.full((6, len(tested)), np.nan)
     n_cells, undetectable = np.zeros(len(tested), dtype=np.intp), np.ones(len(tested), dtype=np.bool_)
     cells = dict(zip(names, members(codes, len(names)), strict=True))
     for i, name in enumerate(tested):
         own = y[cells[name]]
         n_cells[i] = len(own)
-        rng = np.random.default_rng([seed, crc32(name.encode())])
         rows[3, i] = np.square(own.mean(axis=0)).sum()
-        rows[4, i] = _threshold(y[is_control], len(own), n_bootstrap, rng)
+        rows[4, i], rows[5, i] = _test(rows[3, i], len(own), int(is_control.sum()), y.shape[1], alpha)
         undetectable[i] = len(own) < FEWEST_CELLS or rows[3, i] < rows[4, i]
         if not undetectable[i]:
             found = _probabilities(own, prior)
             probability[cells[name]] = found
             rows[:3, i] = _rate(found, prior)
-    rate, low, high, statistic, threshold = rows
+    rate, low, high, statistic, threshold, p_value = rows
     mean = np.array([probability[cells[name]].mean() for name in tested])
     return LabelEfficacy(
-        probability, tested, n_cells, mean, rate, low, high, undetectable, statistic, threshold
+        probability, tested, n_cells, mean, rate, low, high, undetectable, statistic, threshold, p_value
     )
 
 
@@ -160,6 +154,10 @@ def _whitened(x: Float64Array, is_control: BoolArray) -> Float64Array:
     controls = x[is_control]
     if len(controls) < 2 or not np.ptp(controls, axis=0).any():
         raise ValueError(f"controls must be two cells or more that are not all alike; found {len(controls)}.")
+    if len(controls) <= x.shape[1]:
+        raise ValueError(
+            f"{len(controls)} controls do not tell the covariance of {x.shape[1]} dimensions: give more of them, or fewer dimensions."
+        )
     mean = controls.mean(axis=0)
     covariance = np.cov(controls, rowvar=False).reshape(x.shape[1], x.shape[1])
     covariance += RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
@@ -168,17 +166,11 @@ def _whitened(x: Float64Array, is_control: BoolArray) -> Float64Array:
     return whitened
 
 
-def _threshold(controls: Float64Array, n: int, n_bootstrap: int, rng: np.random.Generator) -> float:
-    """Return what the squared length of the mean of ``n`` cells must reach, of whitened controls."""
-    m = len(controls)
-    # the mean of the controls is known from their number only: left out, large labels would seem to differ from few controls
-    apart = np.stack(
-        [
-            controls[rng.integers(m, size=n)].mean(axis=0) - controls[rng.integers(m, size=m)].mean(axis=0)
-            for _ in range(n_bootstrap)
-        ]
-    )
-    return MARGIN * float(np.quantile(np.square(apart).sum(axis=1), QUANTILE))
+def _test(statistic: float, n: int, m: int, d: int, alpha: float) -> tuple[float, float]:
+    """Return what the squared distance of the mean of ``n`` cells from that of ``m`` controls must reach, and its p-value."""
+    unit = (1 / n + 1 / m) * d * (m - 1) / (m - d)
+    null = f(d, m - d)
+    return float(unit * null.isf(alpha)), float(null.sf(statistic / unit))
 
 
 def _probabilities(y: Float64Array, prior: tuple[float, float]) -> Float64Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -45,7 +44,6 @@ from ..module._groove import CODES, EFFICACY
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
 from ._options import (
-    PRESETS,
     Agreement,
     LabelEmbeddings,
     Preset,
@@ -55,6 +53,7 @@ from ._options import (
     efficacy_of,
     embeddings_of_labels,
     preset_options,
+    training_of,
 )
 from ._query import check_batches, check_screen, check_trainable, copy_weights
 from ._setup import (
@@ -72,8 +71,6 @@ from ._statistics import fit_input_statistics
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 CELLS_AT_A_TIME = 1024
 """For results, which do not depend on it."""
-TARGET_STEPS = 3000
-"""Optimisation steps that the default number of epochs aims at."""
 
 
 class GROOVE(BaseModelClass):  # type: ignore[misc]
@@ -230,7 +227,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 if label_embeddings is None
                 else torch.from_numpy(self._labels_present(len(labels))),
             )
-        self.similarity, self.preset, self.n_private = similarity, preset, n_private
+        self.similarity, self.preset, self.encoder, self.n_private = similarity, preset, encoder, n_private
         # what training leaves as it is, where the model goes on from a reference
         self.freeze_: Freeze | None = None
         self._model_summary_string = (
@@ -416,8 +413,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         Parameters
         ----------
         max_epochs
-            Epochs; an epoch sees about as many labelled cells as the largest modality has. By default enough
-            for some 3,000 steps: between 10 and 150 epochs.
+            Epochs; an epoch sees about as many labelled cells as the largest modality has. By default, with linear encoders enough
+            for some 1,000 steps, between 10 and 50 epochs; with others, and where a trained model goes on, for 3,000: between 10
+            and 150.
         accelerator, devices
             Where to train, see :class:`lightning.pytorch.Trainer`.
         train_size, validation_size
@@ -438,7 +436,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         seed
             Random state of the split, the batches and dropout. The global state is left alone.
         plan_kwargs
-            Of :class:`scgroove.train.GROOVETrainingPlan`: weights, warm-up, learning rate and schedule.
+            Of :class:`scgroove.train.GROOVETrainingPlan`: weights, warm-up, learning rate and schedule. Linear encoders of the
+            default preset have the learning rate 0.01, unless a trained model goes on.
         datasplitter_kwargs
             Of :class:`scgroove.data.GroupDataSplitter`: ``balance``, ``free_fraction``, ``external_indexing`` and arguments
             of the loader such as ``num_workers``.
@@ -472,14 +471,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
                 "Use train_size=0.9, or early_stopping=False."
             )
-        plan = self._training_plan_cls(
-            self.module, **{"seed": seed, **PRESETS[self.preset]["plan"], **(plan_kwargs or {})}
-        )
+        goes_on = self.is_trained_ or self.freeze_ is not None
+        usual = training_of(self.preset, self.encoder, goes_on)
+        plan = self._training_plan_cls(self.module, **{"seed": seed, **usual.plan, **(plan_kwargs or {})})
         # a second call goes on from the first, or from a reference: its inputs must mean the same
-        if not self.is_trained_ and self.freeze_ is None:
+        if not goes_on:
             self._fit_statistics(managers, splitter.train_idx)
         if max_epochs is None:
-            max_epochs = _default_epochs(splitter)
+            max_epochs = usual.epochs(len(splitter.train_dataloader()))
         trainer_kwargs.setdefault("early_stopping_monitor", "validation_loss")
         if splitter.n_val:
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
@@ -1185,11 +1184,6 @@ def _check_architecture(
     if any(not 0 <= d < 1 for d in dropout):
         raise ValueError(f"Dropout rates lie in [0, 1), found {dropout}.")
     return hidden
-
-
-def _default_epochs(splitter: GroupDataSplitter) -> int:
-    steps = len(splitter.train_dataloader())
-    return min(150, max(10, math.ceil(TARGET_STEPS / steps)))
 
 
 def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.int64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from .._registry import UnknownNameError, did_you_mean
 from ..module import EfficacyMode
+from ..module._encoders import EncoderKind
 
 Preset = Literal["default", "paper"]
 PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
@@ -26,6 +28,30 @@ PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
 }
 """Options of the model and of its training plan that a preset gives where the user gives none."""
+
+
+class Training(NamedTuple):
+    """How long a model trains, and options of its plan, where the user says nothing."""
+
+    plan: dict[str, Any]
+    steps: int
+    most_epochs: int
+
+    def epochs(self, steps_per_epoch: int) -> int:
+        """Epochs that make about as many steps, at least 10."""
+        return min(self.most_epochs, max(10, math.ceil(self.steps / steps_per_epoch)))
+
+
+def training_of(preset: str, encoder: EncoderKind, goes_on: bool) -> Training:
+    """How a model is trained: linear encoders bear a high learning rate, and are done in a third of the steps.
+
+    A model that goes on from a trained one takes small steps.
+    """
+    plan = PRESETS[preset]["plan"]
+    if preset == "default" and encoder == "linear" and not goes_on:
+        return Training({**plan, "lr": 1e-2}, 1000, 50)
+    return Training(plan, 3000, 150)
+
 
 LabelEmbeddings: TypeAlias = pd.DataFrame | Mapping[str, Sequence[float]]
 Agreement: TypeAlias = pd.DataFrame | Mapping[str, Mapping[str, float]]

@@ -22,13 +22,15 @@ def center_labels(
     *,
     modalities: Sequence[str] | None = None,
     unlabeled_category: str | None = None,
+    normalize: bool = True,
     key_added: str | None = None,
 ) -> None:
     """Bring the mean of each label to one place in all modalities.
 
     A perturbation may do to one modality what another does not see. In a shared space that moves all cells of the label in one
     modality away from those in the other, by the same vector: inside the label, it hides which cells belong together. With C_m the means of the
-    labels in modality m and C their mean over the modalities that have the label, cells become ``z - C_m[y] + C[y]``.
+    labels in modality m and C their mean over the modalities that have the label, cells become ``z - C_m[y] + C[y]``. How far a cell lies from
+    the mean of its label tells modalities apart more than cells, so that all come to lie equally far (``normalize``).
 
     Use it before cells are matched *inside* labels. It supposes that a label is composed alike in all
     modalities (the same cell types, in the same shares), and it uses the labels of cells: do not ask of the result how well
@@ -46,6 +48,8 @@ def center_labels(
         Those to bring together; by default all that have the representation.
     unlabeled_category
         A label that stands for "no label".
+    normalize
+        Keep only the direction in which a cell lies from the mean of its label; False: its distance too.
     key_added
         Name of the result; ``f"{use_rep}_centred"`` by default.
 
@@ -70,7 +74,7 @@ def center_labels(
     >>> scgroove.tl.center_labels(mdata)  # doctest: +SKIP
     >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centred")  # doctest: +SKIP
     """
-    from scgroove.learners._centred import label_shifts, shifted
+    from scgroove.learners._centred import in_others, label_shifts, radius, shifted
     from scgroove.learners._common import label_means
     from scgroove.learners._screen import Screen
 
@@ -95,9 +99,13 @@ def center_labels(
             f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
         )
     found = {m: label_means(one, screen.codes[m], screen.n_labels) for m, one in z.items()}
-    shifts = label_shifts(
-        {m: means for m, (means, _) in found.items()}, {m: counts > 0 for m, (_, counts) in found.items()}
-    )
-    moved = {m: shifted(np.asarray(one), screen.codes[m], shifts[m]) for m, one in z.items()}
+    means = {m: one for m, (one, _) in found.items()}
+    present = {m: counts > 0 for m, (_, counts) in found.items()}
+    shifts, moves = label_shifts(means, present), in_others(present)
+    distance = radius(z, screen.codes, means) if normalize else None
+    moved = {
+        m: shifted(np.asarray(one), screen.codes[m], means[m], shifts[m], moves[m], distance)
+        for m, one in z.items()
+    }
     for m, one in moved.items():  # all computed before any is written
         mdata.mod[m].obsm[key_added or f"{use_rep}_centred"] = one

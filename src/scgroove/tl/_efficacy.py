@@ -39,7 +39,7 @@ def estimate_efficacy(
     use_rep: PerModality | None = None,
     n_components: int = 15,
     prior: tuple[float, float] = (8.0, 2.0),
-    n_bootstrap: int = 60,
+    alpha: float = 0.05,
     key_added: str = _keys.EFFICACY,
     seed: int = 0,
 ) -> None:
@@ -50,10 +50,10 @@ def estimate_efficacy(
     mean m_0 and covariance S of the control cells (a ridge of 0.001 of the mean variance added), and for each
     label g on its own:
 
-    1. *Is there an effect at all?* The squared distance ``(m_g - m_0)' S^-1 (m_g - m_0)`` of the mean of its cells
-       must reach twice the 98 % quantile of the same between as many control cells and all of them, both drawn with replacement. Where it
-       does not, or the label has fewer than ten cells, it is *undetectable*, and the efficacy of its cells stays 1:
-       a mixture would find two groups in pure noise.
+    1. *Is there an effect at all?* Hotelling's test of the squared distance ``(m_g - m_0)' S^-1 (m_g - m_0)`` of the mean of its n cells
+       from that of the m controls, in d dimensions: it must reach ``(1/n + 1/m) d (m - 1) / (m - d)`` times the ``1 - alpha``
+       quantile of F(d, m - d). Where it does not, or the label has fewer than ten cells, it is *undetectable*, and the efficacy
+       of its cells stays 1: a mixture would find two groups in pure noise.
     2. *Which cells show it?* Cells are placed on the line from the controls to the cells with the effect,
        ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``, and t is taken for a mixture of two normal
        distributions: that of the controls around 0, and that of the cells with the effect around 1, with a standard
@@ -87,13 +87,13 @@ def estimate_efficacy(
     prior
         a and b above: before any cell is seen, a label works in a / (a + b) of its cells, and this counts as much as
         a + b cells.
-    n_bootstrap
-        Draws of control cells that tell what chance does.
+    alpha
+        Level of the test: the share of the labels without any effect that will seem to have one. A lower one leaves more labels of
+        weak effect undetectable.
     key_added
         Name of the results. Those of an earlier call under this name are overwritten.
     seed
-        Random state of the draws, and of the principal components where there are many features. Every label has a
-        stream of its own, so that others play no part in it.
+        Random state of the principal components where there are many features.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def estimate_efficacy(
         interval ``rate_low`` to ``rate_high``, mean and quantiles of the distribution
         Beta(a + sum of efficacies, b + n - sum of efficacies): they say how many cells there were to count, not
         whether the two distributions are the right ones, and are NaN where ``undetectable`` is True;
-        ``statistic`` and ``threshold`` of the first step.
+        ``statistic``, ``threshold`` and ``p_value`` of the first step.
 
     Raises
     ------
@@ -117,14 +117,14 @@ def estimate_efficacy(
     KeyError
         If a modality, a label column, the control or a representation does not exist.
     ValueError
-        If there are fewer than 20 control cells, or nothing but them; they are all alike; a representation or the
+        If there are fewer than 20 control cells, no more than dimensions, or nothing but them; they are all alike; a representation or the
         values of a modality are not finite; or an option is out of range. ``mdata`` is unchanged then.
 
     Warns
     -----
     UserWarning
         If there is no control, all cells of a label seem to have escaped, if labels are undetectable, or if there are so few control
-        cells that the first step cannot be relied on: fewer than four for each dimension, or than a label has cells.
+        cells that little can be seen: fewer than four for each dimension.
 
     See Also
     --------
@@ -142,7 +142,7 @@ def estimate_efficacy(
     >>> mdata["rna"].obs["efficacy"].groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
     >>> scgroove.pl.efficacy(mdata)  # doctest: +SKIP
     """
-    _check_options(n_components, prior, n_bootstrap, key_added, seed)
+    _check_options(n_components, prior, alpha, key_added, seed)
     names = _modalities(mdata, modalities)
     keys, labels = _labels(mdata, names, label_key, unlabeled_category)
     if key_added in keys.values():
@@ -156,12 +156,13 @@ def estimate_efficacy(
     x = {m: _representation(mdata, m, use_rep, n_components, seed) for m in names}
     for m in names:
         _check_spread(x[m][labels[m] == control], m, control)
+        _check_dimensions(int((labels[m] == control).sum()), x[m].shape[1], m, control)
     a, b = prior
-    options: dict[str, Any] = {"prior": (float(a), float(b)), "n_bootstrap": n_bootstrap, "seed": seed}
+    options: dict[str, Any] = {"prior": (float(a), float(b)), "alpha": float(alpha)}
     found = {m: label_efficacy(x[m], labels[m], control, **options) for m in names}
-    _warn_few_controls(x, labels, control, found)
+    _warn_few_controls(x, labels, control)
     _warn_labels(found)
-    params = {**options, "prior": np.array([a, b], dtype=np.float64), "label_key": keys}
+    params = {**options, "prior": np.array([a, b], dtype=np.float64), "seed": seed, "label_key": keys}
     params |= (
         {"n_components": n_components}
         if use_rep is None
@@ -187,11 +188,11 @@ def _without_control(mdata: MuData, labels: Mapping[str, Any], key_added: str, k
     mdata.uns[key_added] = {"control": "", "params": {"label_key": keys}, "labels": {}}
 
 
-def _check_options(n_components: int, prior: object, n_bootstrap: int, key_added: object, seed: int) -> None:
+def _check_options(n_components: int, prior: object, alpha: float, key_added: object, seed: int) -> None:
     from scgroove.learners._common import check_number, check_whole
 
     check_whole("n_components", n_components)
-    check_whole("n_bootstrap", n_bootstrap)
+    check_number("alpha", alpha, 0, above=True, below=1)
     check_whole("seed", seed, 0)
     if isinstance(prior, str | Mapping) or not np.iterable(prior) or len(list(prior)) != 2:
         raise ValueError(f"prior must be two numbers above 0, such as (8, 2); found {prior!r}.")
@@ -273,25 +274,37 @@ def _check_spread(controls: FloatArray, modality: str, control: str) -> None:
         )
 
 
+def _check_dimensions(n: int, d: int, modality: str, control: str) -> None:
+    if n <= d:
+        raise ValueError(
+            f"{modality!r} has {n} cells of the control {control!r} and {d} dimensions, whose covariance they cannot tell. Use fewer dimensions: "
+            f"n_components={max(1, n // CONTROLS_PER_DIMENSION)}, or a shorter use_rep."
+        )
+
+
 def _table(found: LabelEfficacy) -> pd.DataFrame:
-    columns = ("n_cells", "rate", "rate_low", "rate_high", "undetectable", "statistic", "threshold")
+    columns = (
+        "n_cells",
+        "rate",
+        "rate_low",
+        "rate_high",
+        "undetectable",
+        "statistic",
+        "threshold",
+        "p_value",
+    )
     return pd.DataFrame({"label": found.labels, **{name: getattr(found, name) for name in columns}})
 
 
-def _warn_few_controls(
-    x: Mapping[str, FloatArray],
-    labels: Mapping[str, Labels],
-    control: str,
-    found: Mapping[str, LabelEfficacy],
-) -> None:
-    """Say where controls are too few to tell chance from an effect."""
-    for m, result in found.items():
-        n, d, most = int((np.asarray(labels[m]) == control).sum()), x[m].shape[1], int(result.n_cells.max())
-        if n < max(CONTROLS_PER_DIMENSION * d, most):
+def _warn_few_controls(x: Mapping[str, FloatArray], labels: Mapping[str, Labels], control: str) -> None:
+    """Say where controls are so few that only strong effects can be told from chance."""
+    for m, places in x.items():
+        n, d = int((np.asarray(labels[m]) == control).sum()), places.shape[1]
+        if n < CONTROLS_PER_DIMENSION * d:
             warnings.warn(
-                f"{m!r} has {n} control cells ({control!r}) for {d} dimensions and labels of up to {most} cells: labels "
-                f"without any effect may then seem to have one. Reliable are {CONTROLS_PER_DIMENSION} controls for each "
-                f"dimension or more, and as many as a label has cells; fewer dimensions (n_components=, use_rep=) need fewer.",
+                f"{m!r} has {n} control cells ({control!r}) for {d} dimensions: only strong effects can then be told from "
+                f"chance. Have {CONTROLS_PER_DIMENSION} controls for each dimension or more; fewer dimensions "
+                f"(n_components=, use_rep=) need fewer.",
                 UserWarning,
                 stacklevel=3,
             )
