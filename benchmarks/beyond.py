@@ -171,6 +171,34 @@ def told(mdata: MuData, responded: np.ndarray, inert: list[str]) -> Scores:
     return pd.DataFrame(found).mean().to_dict()
 
 
+def escape_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """How well escape and labels without an effect are told, by the size of the effect; nothing is trained."""
+    for effect, share in (
+        (2, 0.3),
+        (2, 0.5),
+        (1.4, 0.3),
+        (1, 0.3),
+        (1, 0.5),
+        (0.7, 0.2),
+        (0.7, 0.3),
+        (0.7, 0.5),
+    ):
+        yield from ((f"effect {effect}, {share:.0%} escape", "Hotelling", seed) for seed in range(seeds))
+
+
+def escape(setting: str, method: str, seed: int) -> Scores:
+    """Twenty labels of 60 cells, half of them without effect, of which three are the control."""
+    effect, share = setting.split()[1].rstrip(","), setting.split()[2].rstrip("%")
+    mdata = sg.simulations.weakly_paired(
+        20, 60, effect=float(effect), escape=float(share) / 100, inert=0.5, seed=seed
+    )
+    inert = [str(g) for g in mdata.uns["simulation"]["inert_labels"]]
+    for adata in mdata.mod.values():
+        adata.obs["label"] = adata.obs["label"].astype(str).replace(dict.fromkeys(inert[:3], "control"))
+    responded = ~mdata[next(iter(mdata.mod))].obs["escaped"].to_numpy(dtype=bool)
+    return told(mdata, responded, inert[3:])
+
+
 def missing_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
     """Labels hidden in each modality."""
     for share in (0.0, 0.5, 0.9):
@@ -295,13 +323,56 @@ def tower(setting: str, method: str, seed: int) -> Scores:
     return {**scores, **{f"{key} of labels in both": value for key, value in both.items()}}
 
 
+GROUPS_METHODS = {
+    "in the batch": ("groove", {}),
+    "prototypes": ("groove", {"prototypes": True}),
+    "logistic regression, logits": ("ps_logistic_scaled", {}),
+    "cca_labels": ("cca_labels", {}),
+}
+
+
+def groups_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Many labels, 6,000 cells a modality in all: contrast inside the batch, or with prototypes of all labels."""
+    for n in ("100", "500", "1500"):
+        for method in GROUPS_METHODS:
+            if method.startswith("logistic") and n == "1500":
+                continue  # one classifier of 1,500 labels takes longer than all else together
+            yield from ((f"{n} labels", method, seed) for seed in range(seeds))
+
+
+def groups(setting: str, method: str, seed: int) -> Scores:
+    """Cells found by their nearest neighbour, what is kept of the cell state inside labels, and the time of a fit."""
+    n = int(setting.split()[0])
+    mdata = sg.simulations.weakly_paired(n, 6000 // n, seed=seed)
+    for adata in mdata.mod.values():
+        adata.obs["truth"] = adata.obs["label"].astype(str)
+    learner, options = GROUPS_METHODS[method]
+    start = time.perf_counter()
+    fitted = sg.learners.get(learner)(**options).fit(mdata, "label", seed=seed)
+    seconds = time.perf_counter() - start
+    z = fitted.transform(mdata)
+    a, b = z
+    kept = [
+        f.value for m in z for f in sg.metrics.retention(z[m], mdata[m].obsm["state"], mdata[m].obs["truth"])
+    ]
+    truth = {m: mdata[m].obs["truth"].to_numpy() for m in z}
+    return {
+        **matching(mdata, z),
+        "nearest_accuracy": float(sg.metrics.label_transfer(z[a], z[b], truth[a], truth[b], n_neighbors=1)),
+        "retention": float(np.mean(kept)),
+        "fit_seconds": seconds,
+    }
+
+
 EXPERIMENTS: dict[str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Callable[..., Scores], str]] = {
     "scenarios": (scenario_jobs, scenario, "GROOVE"),
     "efficacy": (efficacy_jobs, efficacy, "hard"),
+    "escape": (escape_jobs, escape, "Hotelling"),
     "missing": (missing_jobs, missing, "masked"),
     "zipf": (zipf_jobs, zipf, "natural"),
     "private": (private_jobs, private, "joint 16"),
     "tower": (tower_jobs, tower, "no tower"),
+    "groups": (groups_jobs, groups, "in the batch"),
 }
 """What is run, how one is scored, and the method that others are compared with."""
 

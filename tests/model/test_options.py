@@ -87,11 +87,11 @@ def test_how_long_and_how_fast_a_model_trains(preset, encoder, goes_on, steps_pe
 
 def test_a_model_that_goes_on_takes_smaller_steps():
     model = fit(screen(), epochs=1)
-    assert model.training_plan.lr == 1e-2
+    assert model.trainer.lightning_module.lr == 1e-2
     model.train(1, batch_size=40, **QUIET)
-    assert model.training_plan.lr == 3e-3
-    assert fit(screen(), epochs=1, encoder="mlp").training_plan.lr == 3e-3
-    assert fit(screen(), epochs=1, train={"plan_kwargs": {"lr": 1e-4}}).training_plan.lr == 1e-4
+    assert model.trainer.lightning_module.lr == 3e-3
+    assert fit(screen(), epochs=1, encoder="mlp").trainer.lightning_module.lr == 3e-3
+    assert fit(screen(), epochs=1, train={"plan_kwargs": {"lr": 1e-4}}).trainer.lightning_module.lr == 1e-4
 
 
 # -- efficacy --------------------------------------------------------------------------------------------------

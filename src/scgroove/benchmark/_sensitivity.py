@@ -30,12 +30,29 @@ class Factor:
         Values, in order.
     meaning
         One line, for figures.
+    names
+        Where the option is no number: what the levels 0, 1, ... stand for.
     """
 
     of: str
     option: str
     levels: tuple[float, ...]
     meaning: str
+    names: tuple[str, ...] = ()
+
+    def value(self, level: float) -> float | str:
+        """Return a level as the option takes it: numbers of things are whole."""
+        if self.names:
+            return self.names[int(level)]
+        return int(level) if self.option.startswith("n_") or self.option in _WHOLE else float(level)
+
+    def text(self, level: float) -> str:
+        """Return a level as it is written."""
+        value = self.value(level)
+        return value if isinstance(value, str) else f"{value:g}"
+
+
+_WHOLE: Final = ("batch_size", "exclusive_labels")
 
 
 FACTORS: Final[Mapping[str, Factor]] = {
@@ -43,6 +60,11 @@ FACTORS: Final[Mapping[str, Factor]] = {
     "reconstruction_weight": Factor("learner", "reconstruction_weight", (0.0, 0.1, 0.3, 1.0, 3.0, 10.0), "weight of reconstruction"),
     "groupclip_weight": Factor("learner", "groupclip_weight", (0.0, 0.1, 0.3, 1.0, 3.0, 10.0), "weight of GroupCLIP"),
     "backtranslation_weight": Factor("learner", "backtranslation_weight", (0.0, 0.1, 0.3, 1.0, 3.0, 10.0), "weight of back-translation"),
+    "encoder": Factor("learner", "encoder", (0, 1), "encoder", ("linear", "mlp")),
+    "dropout": Factor("learner", "dropout", (0.0, 0.2, 0.4, 0.6, 0.8), "dropout of the encoder"),
+    "positives": Factor("learner", "positives", (0, 1), "sum over positives, to the logarithm", ("inside", "outside")),
+    "n_private": Factor("learner", "n_private", (0, 4, 8), "private coordinates"),
+    "batch_size": Factor("learner", "batch_size", (64, 128, 256, 512, 1024), "cells in a batch"),
     "n_latent": Factor("learner", "n_latent", (4, 8, 16, 32, 64), "dimensions of the latent space"),
     "n_labels_per_batch": Factor("learner", "n_labels_per_batch", (2, 5, 10, 20), "labels in a batch"),
     "n_cells_per_label_in_batch": Factor("learner", "n_cells_per_label", (2, 4, 8, 16, 32), "cells of a label in a batch"),
@@ -50,6 +72,14 @@ FACTORS: Final[Mapping[str, Factor]] = {
     "n_cells_per_label": Factor("data", "n_cells_per_label", (5, 10, 20, 60, 200, 500), "cells of a label"),
     "imbalance": Factor("data", "imbalance", (0.0, 0.5, 1.0, 1.5, 2.0), "Zipf exponent of label sizes"),
     "label_noise": Factor("data", "label_noise", (0.0, 0.1, 0.2, 0.4), "share of wrong labels"),
+    "confusion": Factor("data", "confusion", (0.0, 0.1, 0.2, 0.4), "share of labels taken for the most similar one"),
+    "escape": Factor("data", "escape", (0.0, 0.2, 0.5), "share of cells without the effect"),
+    "inert": Factor("data", "inert", (0.0, 0.2, 0.4), "share of labels without an effect"),
+    "unlabeled_fraction": Factor("data", "unlabeled_fraction", (0.0, 0.5, 0.9), "share of cells without a label"),
+    "exclusive_labels": Factor("data", "exclusive_labels", (0, 2, 5, 8), "labels of one modality only, in each"),
+    "effect": Factor("data", "effect", (0.25, 0.4, 0.7, 1.5, 2.0), "effect of a label"),
+    "rho": Factor("data", "rho", (0.0, 0.25, 0.5, 0.75, 1.0), "share of the effect that modalities share"),
+    "noise": Factor("data", "noise", (0.25, 0.5, 1.0, 2.0), "noise of a measurement"),
 }  # fmt: skip
 """Factors by name."""
 
@@ -149,20 +179,18 @@ class Point:
     factor: Factor
     level: float
 
-    @property
-    def value(self) -> float:
-        """The level as the option takes it: numbers of things are whole."""
-        return int(self.level) if self.factor.option.startswith("n_") else float(self.level)
-
     def learner(self, base: LearnerSpec) -> LearnerSpec:
         """Return the learner under study with the option at the level."""
-        name = f"{base.name}, {self.factor.option} {self.value:g}"
-        return LearnerSpec(base.learner, name, {**base.options, self.factor.option: self.value})
+        changed = {**base.options, self.factor.option: self.factor.value(self.level)}
+        return LearnerSpec(base.learner, self._name(base.name), changed)
 
     def data(self, base: DataSpec) -> DataSpec:
         """Return the scenario with the parameter at the level."""
-        changed = {**base.parameters, self.factor.option: self.value}
-        return replace(base, name=f"{base.name}, {self.factor.option} {self.value:g}", parameters=changed)
+        changed = {**base.parameters, self.factor.option: self.factor.value(self.level)}
+        return replace(base, name=self._name(base.name), parameters=changed)
+
+    def _name(self, base: str) -> str:
+        return f"{base}, {self.factor.option} {self.factor.text(self.level)}"
 
 
 def _levels(factors: str | Sequence[str] | Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:

@@ -84,6 +84,7 @@ def benchmark_sensitivity(
         for panel, name in zip(axes, names, strict=True):
             _draw(panel, summary[summary["factor"] == name], who, lines)
             panel.set_ylim(limits)
+            _name_levels(panel, name, summary[summary["factor"] == name])
             panel.set_xlabel(name.replace("_", " "))
         axes[0].set_ylabel(f"{metric_title(metric)}\n({direction(str(summary['better'].iloc[0]))})")
         axes[0].legend(loc="best", fontsize=7, frameon=False)
@@ -139,6 +140,16 @@ def _draw(
     positive = levels[levels > 0]
     if len(positive) > 2 and positive.max() / positive.min() >= _LOG_FROM:
         _log(ax, levels, float(positive.min()))
+
+
+def _name_levels(ax: Axes, factor: str, table: pd.DataFrame) -> None:
+    """Write what levels stand for where they are no numbers."""
+    from scgroove.benchmark import FACTORS
+
+    if factor in FACTORS and FACTORS[factor].names:
+        levels = np.sort(table["at"].unique())
+        ax.set_xticks(levels, [FACTORS[factor].text(level) for level in levels])
+        ax.set_xlim(levels.min() - 0.5, levels.max() + 0.5)
 
 
 def _log(ax: Axes, levels: np.ndarray[Any, Any], smallest: float) -> None:
