@@ -12,6 +12,7 @@ from scgroove.simulations._knobs import (
     draw_share,
     draw_substates,
     draw_wrong_labels,
+    nearest_labels,
     zipf_sizes,
 )
 
@@ -63,6 +64,15 @@ def test_a_larger_share_adds_to_a_smaller_one() -> None:
     assert large[small].all()
 
 
+def test_a_share_passes_over_what_is_taken_and_keeps_the_rest() -> None:
+    among, taken = np.arange(60) < 50, np.arange(60) % 5 == 0
+    free, drawn = (draw_share(among, 0.4, np.random.default_rng(1), taken=t) for t in (None, taken))
+    assert free.sum() == drawn.sum() == 20
+    assert not (drawn & taken).any()
+    assert drawn[free & ~taken].all()
+    assert draw_share(among, 1.0, np.random.default_rng(1), taken=taken).sum() == 40
+
+
 @given(n_substates=st.integers(1, 5), seed=st.integers(0, 99))
 def test_substates_are_balanced_inside_each_label(n_substates: int, seed: int) -> None:
     label = np.random.default_rng(seed).permutation(np.repeat(np.arange(3), [4, 9, 13]))
@@ -104,3 +114,10 @@ def test_each_other_label_is_as_likely(seed: int) -> None:
     observed = draw_wrong_labels(label, label == 2, np.arange(4), 1.0, np.random.default_rng(seed))
     # standard deviation of a count: sqrt(30000 * 1/3 * 2/3) = 82
     np.testing.assert_allclose(np.bincount(observed), [10_000, 10_000, 0, 10_000], atol=5 * 82)
+
+
+def test_nearest_labels_by_hand() -> None:
+    effect = np.array([[0.0], [1.0], [3.0], [5.0], [4.0]])
+    assert nearest_labels(effect, np.arange(5)).tolist() == [1, 0, 4, 4, 2]  # 4 is as near to 2 as to 3
+    assert nearest_labels(effect, np.array([0, 2, 3])).tolist() == [2, 3, 2]
+    assert nearest_labels(np.zeros((3, 2)), np.arange(3)).tolist() == [1, 0, 0]

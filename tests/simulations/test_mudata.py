@@ -80,6 +80,7 @@ def test_survives_h5mu(tmp_path: Path, counts: tuple[str, ...]) -> None:
 
 EVERY_KNOB = {
     "label_noise": {"rna": 0.25},
+    "confusion": {"rna": 0.1},
     "imbalance": 0.7,
     "n_batches": {"protein": 3},
     "batch_effect": 1.0,
@@ -132,7 +133,7 @@ def test_columns_of_the_truth_stand_where_their_knob_is_used() -> None:
     assert list(rna) == ["label", "true_label", "pair_id", "escaped", "substate", "batch"]
     assert rna["escaped"].dtype == bool
     assert rna["escaped"].sum() == 12
-    assert (rna["label"].astype(str) != rna["true_label"].astype(str)).sum() == 10
+    assert (rna["label"].astype(str) != rna["true_label"].astype(str)).sum() == 10 + 4
     assert (protein["label"].astype(str) == protein["true_label"].astype(str)).all()
     assert rna["substate"].cat.categories.tolist() == ["s0", "s1"]
     assert rna["batch"].cat.categories.tolist() == ["b0"]
@@ -144,6 +145,7 @@ def test_columns_of_the_truth_stand_where_their_knob_is_used() -> None:
     assert truth["substate_shift"].shape == (5, 2, 3)
     assert truth["n_batches"].tolist() == [1, 3]
     assert truth["label_noise"].tolist() == [0.25, 0]
+    assert truth["confusion"].tolist() == [0.1, 0]
     assert truth["escape"] == 0.3
     inert = np.isin(truth["labels"], truth["inert_labels"])
     assert inert.sum() == 2

@@ -105,6 +105,64 @@ def test_label_noise_of_one_modality_leaves_the_labels_of_the_other() -> None:
     np.testing.assert_array_equal(protein.observed, protein.label)
 
 
+# Confusion ---------------------------------------------------------------------------------------------------------
+
+
+def nearest(effect: np.ndarray, code: int, vocabulary: list[int]) -> int:
+    """Return the other label whose effect is nearest to that of ``code``; ``min`` keeps the first of equals."""
+    others = [other for other in sorted(vocabulary) if other != code]
+    return min(others, key=lambda other: float(np.sqrt(((effect[other] - effect[code]) ** 2).sum())))
+
+
+def test_confusion_is_exact_and_changes_nothing_that_was_measured() -> None:
+    for part, plain in zip(parts(confusion=0.2), parts(), strict=True):
+        assert (part.observed != part.label).sum() == 12
+        assert dense(part).tobytes() == dense(plain).tobytes()
+        for field in ("cells", "label", "state", "latent", "batch", "substate", "escaped"):
+            np.testing.assert_array_equal(getattr(part, field), getattr(plain, field))
+
+
+def test_confusion_leaves_hidden_cells_and_the_wrong_labels_of_label_noise() -> None:
+    options: dict[str, Any] = {"label_noise": 0.25, "unlabeled_fraction": 0.4}
+    for part, plain in zip(parts(confusion=0.5, **options), parts(**options), strict=True):
+        np.testing.assert_array_equal(part.labelled, plain.labelled)
+        noisy = plain.labelled & (plain.observed != plain.label)
+        confused = part.observed != plain.observed
+        assert (part.labelled.sum(), noisy.sum(), confused.sum()) == (36, 9, 18)
+        assert not (confused & noisy).any()
+        assert not confused[~plain.labelled].any()
+
+
+@pytest.mark.parametrize("options", [{}, {"inert": 0.6}, {"inert": 1.0}, {"exclusive_labels": 1}])
+def test_a_confused_cell_shows_the_nearest_label_of_its_modality(options: dict[str, Any]) -> None:
+    scenario = Scenario(**SMALL, confusion=1.0, rho=0.5, **options)
+    for seed in range(5):
+        sim = simulate(scenario, seed)
+        for name, part in sim.modalities.items():
+            vocabulary = np.flatnonzero(labels_of_modalities(scenario)[name]).tolist()
+            expected = [nearest(sim.shared_effect, code, vocabulary) for code in part.label]
+            np.testing.assert_array_equal(part.observed, expected)
+
+
+def test_confusion_of_one_modality_leaves_the_labels_of_the_other() -> None:
+    rna, protein = parts(confusion={"rna": 0.5})
+    assert (rna.observed != rna.label).sum() == 30
+    np.testing.assert_array_equal(protein.observed, protein.label)
+    rna, protein = parts(confusion=0.5)
+    assert (by_cell(rna, "observed") != by_cell(protein, "observed")).any()
+
+
+def test_a_larger_confusion_adds_cells() -> None:
+    small, large = (parts(confusion=share)[0] for share in (0.2, 0.6))
+    confused = small.observed != small.label
+    np.testing.assert_array_equal(large.observed[confused], small.observed[confused])
+
+
+def test_label_noise_and_confusion_can_be_all_labelled_cells() -> None:
+    for part in parts(label_noise=0.3, confusion={"rna": 0.7, "protein": 0.7}):
+        assert (part.observed != part.label).all()
+
+
 # Imbalance ---------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +284,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         exclusive_labels=draw(st.sampled_from([0, 1])),
         unlabeled_fraction=draw(st.sampled_from([0.0, 0.3])),
         escape=draw(share) if co_assayed else {"a": draw(share), "c": draw(share)},
-        label_noise=draw(share),
+        label_noise=(noise := draw(share)),
+        confusion=draw(share) * (1 - noise),
         imbalance=draw(st.sampled_from([0.0, 0.7, 2.0])),
         n_batches=n_batches,
         batch_effect=0.0 if n_batches == 1 else 1.0,
@@ -251,7 +310,12 @@ def test_the_truth_is_consistent_whatever_the_knobs(scenario: Scenario, seed: in
             assert getattr(part, field).shape == (n,)
         assert set(part.label) == set(np.flatnonzero(kept[name]))
         wrong = part.labelled & (part.observed != part.label)
-        assert wrong.sum() == round(scenario.per_modality("label_noise")[name] * part.labelled.sum())
+        n_wrong = sum(
+            round(scenario.per_modality(knob)[name] * part.labelled.sum())
+            for knob in ("label_noise", "confusion")
+        )
+        # Two halves of an odd number may both be rounded up.
+        assert wrong.sum() == min(n_wrong, part.labelled.sum())
         works = ~part.escaped[:, None] * e
         shift = np.sqrt(rho) * sim.shared_effect + np.sqrt(1 - rho) * part.effect
         expected = part.state + works * shift[part.label] + h * sim.substate_shift[part.label, part.substate]
@@ -286,6 +350,14 @@ def _same_truth_of_the_same_cell(modalities: list[SimulatedModality]) -> None:
         ({"label_noise": {"dna": 0.1}}, r"label_noise names 'dna'"),
         ({"label_noise": 0.1, "n_labels": 1}, r"'rna' has 1 label\(s\): raise n_labels \(found 1\) or set label_noise=0"),
         ({"label_noise": {"protein": 0.1}, "exclusive_labels": {"rna": 4}}, r"'protein' has 1 label"),
+        ({"confusion": 1.1}, r"confusion must be between 0 and 1, the share of labelled cells with the label nearest to their own; found 1\.1"),
+        ({"confusion": "0.1"}, r"confusion must be between 0 and 1.*; found '0\.1'"),
+        ({"confusion": {"protein": -0.1}}, r"confusion must be between 0 and 1.*; found \{'protein': -0\.1\}"),
+        ({"confusion": {"dna": 0.1}}, r"confusion names 'dna'"),
+        ({"confusion": 0.1, "n_labels": 1}, r"confusion=0\.1 gives cells .* 'rna' has 1 label\(s\): raise n_labels \(found 1\) or set confusion=0"),
+        ({"confusion": {"protein": 0.1}, "exclusive_labels": {"rna": 4}}, r"'protein' has 1 label"),
+        ({"confusion": 0.6, "label_noise": 0.5}, r"both together must be at most 1; found label_noise=0\.5 and confusion=0\.6 in 'rna'"),
+        ({"confusion": {"protein": 0.6}, "label_noise": 0.5}, r"found label_noise=0\.5 and confusion=0\.6 in 'protein'"),
         ({"imbalance": -1.0}, r"imbalance must be at least 0 \(labels of one size\); 1\.5 is a long tail; found -1\.0"),
         ({"imbalance": 1.0, "n_cells_per_label": [3, 4, 5, 6, 7]}, r"already gives each label its own number: found \[3, 4, 5, 6, 7\]\. Give one number, such as n_cells_per_label=5"),
         ({"imbalance": 1.0, "n_cells_per_label": 1}, r"leaves every label at least 2 cells: expected n_cells_per_label of 2 or more, found 1"),

@@ -7,8 +7,9 @@ a sweep over a knob changes no more than it must.
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
-from scgroove._types import BoolArray, IntArray
+from scgroove._types import BoolArray, Float64Array, IntArray
 
 SMALLEST_LABEL = 2
 """Cells that imbalance leaves to every label."""
@@ -59,11 +60,17 @@ def zipf_sizes(n_labels: int, n_cells: int, exponent: float) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def draw_share(among: BoolArray, share: float, rng: np.random.Generator) -> BoolArray:
-    """Mark round(share * n) of the n items that are True in ``among``, at random."""
+def draw_share(
+    among: BoolArray, share: float, rng: np.random.Generator, taken: BoolArray | None = None
+) -> BoolArray:
+    """Mark round(share * n) of the n items that are True in ``among``, at random, passing over those ``taken``."""
     candidates = rng.permutation(np.flatnonzero(among))
+    n_chosen = round(share * candidates.size)
+    if taken is not None:
+        # Only now, so that one more item taken puts one other in its place and leaves the rest.
+        candidates = candidates[~taken[candidates]]
     chosen = np.zeros(among.size, dtype=np.bool_)
-    chosen[candidates[: round(share * candidates.size)]] = True
+    chosen[candidates[:n_chosen]] = True
     return chosen
 
 
@@ -111,3 +118,24 @@ def draw_wrong_labels(
     steps = rng.integers(1, vocabulary.size, size=label.size)
     other = vocabulary[(np.searchsorted(vocabulary, label) + steps) % vocabulary.size]
     return np.where(wrong, other, label)
+
+
+def nearest_labels(effect: Float64Array, vocabulary: IntArray) -> IntArray:
+    """Other label of ``vocabulary`` whose effect is nearest, of each of its labels.
+
+    Parameters
+    ----------
+    effect
+        Effects of all labels, (n_labels, k).
+    vocabulary
+        Codes of the labels there are, sorted, two or more.
+
+    Returns
+    -------
+    ndarray
+        Label codes in the order of ``vocabulary``; of labels equally near, the lower code.
+    """
+    distance = cdist(effect[vocabulary], effect[vocabulary])
+    np.fill_diagonal(distance, np.inf)
+    nearest: IntArray = vocabulary[distance.argmin(axis=1)]
+    return nearest

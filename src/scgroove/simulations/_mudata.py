@@ -52,6 +52,7 @@ def weakly_paired(
     unlabeled_fraction: float = 0.0,
     escape: float | Mapping[str, float] = 0.0,
     label_noise: float | Mapping[str, float] = 0.0,
+    confusion: float | Mapping[str, float] = 0.0,
     imbalance: float = 0.0,
     n_batches: int | Mapping[str, int] = 1,
     batch_effect: float = 0.0,
@@ -113,6 +114,10 @@ def weakly_paired(
     label_noise
         Share of labelled cells that show another label of their modality, each as likely as the others; drawn in
         each modality on its own. One number, or one per modality.
+    confusion
+        Share of labelled cells that show the label of their modality most similar to their own: the other one whose
+        shared effect D is nearest, and of labels equally near the first. Drawn in each modality on its own, from the
+        cells that ``label_noise`` leaves, so both together are at most 1. One number, or one per modality.
     imbalance
         Zipf exponent s: label g00 has most cells, and the label of rank r has cells in proportion to r**-s. The
         total stays as ``n_cells_per_label`` (one number) says, and every label keeps at least 2 cells. Exclusive
@@ -181,6 +186,7 @@ def weakly_paired(
         unlabeled_fraction=unlabeled_fraction,
         escape=escape,
         label_noise=label_noise,
+        confusion=confusion,
         imbalance=imbalance,
         n_batches=n_batches,
         batch_effect=batch_effect,

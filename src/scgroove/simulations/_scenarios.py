@@ -15,7 +15,7 @@ from scgroove.simulations._knobs import zipf_sizes
 View: TypeAlias = Literal["tanh", "linear"]
 VIEWS: Final[tuple[str, ...]] = ("tanh", "linear")
 
-PER_MODALITY: Final = ("escape", "label_noise", "n_batches")
+PER_MODALITY: Final = ("escape", "label_noise", "confusion", "n_batches")
 """Parameters that may be one number, or one for each modality."""
 
 
@@ -63,6 +63,10 @@ class Scenario:
     label_noise
         Share of labelled cells that show another label of their modality, in [0, 1]: one number, or one per
         modality.
+    confusion
+        Share of labelled cells that show the label of their modality most similar to their own, the one whose
+        shared effect is nearest, in [0, 1]: one number, or one per modality. No cell is among those of
+        ``label_noise`` too, so both together are at most 1.
     imbalance
         Zipf exponent s: the label of rank r, which is r-th in order, has cells in proportion to r**-s.
     n_batches
@@ -95,6 +99,7 @@ class Scenario:
     unlabeled_fraction: float = 0.0
     escape: float | Mapping[str, float] = 0.0
     label_noise: float | Mapping[str, float] = 0.0
+    confusion: float | Mapping[str, float] = 0.0
     imbalance: float = 0.0
     n_batches: int | Mapping[str, int] = 1
     batch_effect: float = 0.0
@@ -109,7 +114,7 @@ class Scenario:
         self.cells_per_label()
         self.exclusive()
         _check_escape(self)
-        _check_label_noise(self)
+        _check_wrong_labels(self)
         _check_batches(self)
         _check_substates(self)
 
@@ -213,6 +218,13 @@ _RULES: Final[tuple[tuple[str, type, float, float, str], ...]] = (
     ("unlabeled_fraction", Real, 0, _BELOW_1, "at least 0 and below 1"),
     ("escape", Real, 0, 1, "between 0 and 1, the share of cells without the effect of their label"),
     ("label_noise", Real, 0, 1, "between 0 and 1, the share of labelled cells with a wrong label"),
+    (
+        "confusion",
+        Real,
+        0,
+        1,
+        "between 0 and 1, the share of labelled cells with the label nearest to their own",
+    ),
     ("imbalance", Real, 0, math.inf, "at least 0 (labels of one size); 1.5 is a long tail"),
     ("n_batches", Integral, 1, math.inf, "at least 1"),
     ("batch_effect", Real, 0, math.inf, "at least 0"),
@@ -263,14 +275,23 @@ def _check_escape(s: Scenario) -> None:
         )
 
 
-def _check_label_noise(s: Scenario) -> None:
-    shared = s.n_labels - sum(s.exclusive().values())
-    for name, share in s.per_modality("label_noise").items():
-        n_labels = shared + s.exclusive()[name]
-        if share > 0 and n_labels < 2:
+def _check_wrong_labels(s: Scenario) -> None:
+    exclusive = s.exclusive()
+    shared = s.n_labels - sum(exclusive.values())
+    shares = {knob: s.per_modality(knob) for knob in ("label_noise", "confusion")}
+    for name in s.modalities:
+        n_labels = shared + exclusive[name]
+        for knob, share in shares.items():
+            if share[name] > 0 and n_labels < 2:
+                raise ValueError(
+                    f"{knob}={share[name]!r} gives cells another label of their modality, but {name!r} has "
+                    f"{n_labels} label(s): raise n_labels (found {s.n_labels}) or set {knob}=0."
+                )
+        noise, confusion = (share[name] for share in shares.values())
+        if noise + confusion > 1:
             raise ValueError(
-                f"label_noise={share!r} gives cells another label of their modality, but {name!r} has "
-                f"{n_labels} label(s): raise n_labels (found {s.n_labels}) or set label_noise=0."
+                f"label_noise and confusion share out the labelled cells of a modality, so both together must be "
+                f"at most 1; found label_noise={noise!r} and confusion={confusion!r} in {name!r}."
             )
 
 

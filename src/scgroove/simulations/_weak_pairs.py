@@ -9,6 +9,9 @@ c_i ~ N(0, I_k) is the cell state (the shared truth), D_g ~ N(0, I_k) the effect
 modalities see, D_g^(m) the one that only modality m sees, s_i ~ N(0, I_p) private to the modality.
 r_i is 0 for a cell that escapes and 1 otherwise; D_g = D_g^(m) = 0 for an inert label; E_gq ~ N(0, I_k) is the
 shift of sub-state q of label g, which all modalities see; B_a^(m) ~ N(0, I_d) that of batch a of modality m.
+
+The data show y_i = g; for the cells of label noise, any other label of the modality; for those of confusion, its
+label g' other than g with the least ||D_g' - D_g||.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.simulations._knobs import draw_batches, draw_share, draw_substates, draw_wrong_labels
+from scgroove.simulations._knobs import (
+    draw_batches,
+    draw_share,
+    draw_substates,
+    draw_wrong_labels,
+    nearest_labels,
+)
 from scgroove.simulations._scenarios import Scenario
 
 N_HIDDEN: Final = 64
@@ -224,7 +233,7 @@ def _draw_modality(
         x=_measure(signal, scenario, name, noise_rng),
         cells=rows,
         label=cells.label[rows],
-        observed=_observe(scenario, name, cells.label[rows], np.flatnonzero(has_label), label_rng),
+        observed=_observe(scenario, name, cells.label[rows], labels, np.flatnonzero(has_label), label_rng),
         escaped=cells.escaped[rows],
         substate=cells.substate[rows],
         batch=batch,
@@ -262,13 +271,24 @@ def _draw_batches(
 
 
 def _observe(
-    scenario: Scenario, name: str, label: IntArray, vocabulary: IntArray, rng: np.random.Generator
+    scenario: Scenario,
+    name: str,
+    label: IntArray,
+    labels: _Labels,
+    vocabulary: IntArray,
+    rng: np.random.Generator,
 ) -> IntArray:
     """Label that the data show of each cell: some are wrong, and -1 are hidden."""
-    (noise_rng,) = rng.spawn(1)
+    noise_rng, confusion_rng = rng.spawn(2)
     hidden = draw_share(np.ones(label.size, dtype=np.bool_), scenario.unlabeled_fraction, rng)
     share = scenario.per_modality("label_noise")[name]
-    return np.where(hidden, -1, draw_wrong_labels(label, ~hidden, vocabulary, share, noise_rng))
+    shown = draw_wrong_labels(label, ~hidden, vocabulary, share, noise_rng)
+    confusion = scenario.per_modality("confusion")[name]
+    if confusion > 0:
+        confused = draw_share(~hidden, confusion, confusion_rng, taken=shown != label)
+        nearest = nearest_labels(labels.shared_effect, vocabulary)
+        shown = np.where(confused, nearest[np.searchsorted(vocabulary, label)], shown)
+    return np.where(hidden, -1, shown)
 
 
 def view(inputs: Float64Array, n_features: int, kind: str, rng: np.random.Generator) -> Float64Array:
