@@ -71,6 +71,8 @@ def test_unknown_preset():
     ("preset", "encoder", "goes_on", "steps_per_epoch", "lr", "epochs"),
     [
         ("default", "linear", False, 5, 1e-2, 50),
+        ("default", "linear", False, 3, 1e-2, 84),
+        ("default", "linear", False, 1, 1e-2, 150),
         ("default", "linear", False, 40, 1e-2, 25),
         ("default", "linear", False, 1000, 1e-2, 10),
         ("default", "linear", True, 40, None, 75),

@@ -414,8 +414,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         ----------
         max_epochs
             Epochs; an epoch sees about as many labelled cells as the largest modality has. By default, with linear encoders enough
-            for some 1,000 steps, between 10 and 50 epochs; with others, and where a trained model goes on, for 3,000: between 10
-            and 150.
+            for some 1,000 steps, between 10 and 50 epochs, or as many as make 250 steps of small data; with others, and where a trained
+            model goes on, for 3,000. Between 10 and 150.
         accelerator, devices
             Where to train, see :class:`lightning.pytorch.Trainer`.
         train_size, validation_size

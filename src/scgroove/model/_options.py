@@ -35,11 +35,13 @@ class Training(NamedTuple):
 
     plan: dict[str, Any]
     steps: int
-    most_epochs: int
+    epochs_of_small_data: int
 
     def epochs(self, steps_per_epoch: int) -> int:
-        """Epochs that make about as many steps, at least 10."""
-        return min(self.most_epochs, max(10, math.ceil(self.steps / steps_per_epoch)))
+        """Epochs that make about as many steps, at least 10; of small data fewer, if they make 250 steps, and at most 150."""
+        enough = math.ceil(self.steps / steps_per_epoch)
+        of_small = max(self.epochs_of_small_data, math.ceil(250 / steps_per_epoch))
+        return min(150, max(10, min(enough, of_small)))
 
 
 def training_of(preset: str, encoder: EncoderKind, goes_on: bool) -> Training:
