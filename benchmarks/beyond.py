@@ -473,7 +473,7 @@ def main() -> None:
         results = pd.concat(map(pd.read_csv, args.read))
         print(table(results).to_markdown(index=False))
         if args.gate:
-            Path(args.gate).write_text(gate(results).to_markdown(index=False) + "\n")
+            Path(args.gate).write_text(gate(results).to_markdown(index=False, disable_numparse=True) + "\n")
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     jobs = [(e, *job) for e in args.experiments or EXPERIMENTS for job in EXPERIMENTS[e][0](args.seeds)]
