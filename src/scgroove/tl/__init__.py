@@ -7,6 +7,7 @@ from scgroove.tl._efficacy import estimate_efficacy
 from scgroove.tl._embed import embed
 from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
+from scgroove.tl._label_embeddings import check_label_embeddings
 from scgroove.tl._perturbation_effects import perturbation_effects
 from scgroove.tl._score import score_matching
 from scgroove.tl._score_imputation import score_imputation
@@ -17,6 +18,7 @@ from scgroove.tl._umap import umap
 __all__ = [
     "align",
     "center_labels",
+    "check_label_embeddings",
     "collapse",
     "embed",
     "epsilon_scan",

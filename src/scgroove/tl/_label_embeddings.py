@@ -1,0 +1,185 @@
+"""Whether a table of label embeddings says anything of the labels of a screen."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from scgroove import _keys
+from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove._types import Float64Array
+from scgroove.get._inputs import PerModality, name_of, representation
+from scgroove.metrics._embedding_signal import embedding_signal
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+FEWEST_LABELS: Final = 5
+"""Labels below which a table cannot be told from a shuffled one."""
+LEVEL: Final = 0.05
+"""Of the warning."""
+_SHOWN: Final = 5
+"""Labels that a message names."""
+
+
+def check_label_embeddings(
+    mdata: MuData,
+    label_embeddings: pd.DataFrame | Mapping[str, Sequence[float]],
+    use_rep: str = _keys.LATENT,
+    label_key: PerModality = _keys.LABEL,
+    *,
+    modalities: Sequence[str] | None = None,
+    unlabeled_category: str | None = None,
+    n_permutations: int = 200,
+    key_added: str = "label_embeddings",
+    seed: int = 0,
+) -> None:
+    """Ask whether embeddings of labels say where labels lie that they were not fitted to.
+
+    Any table gives a model places for labels that one modality alone has, one of random numbers too. Before such places
+    are believed: each label is left out, and its mean in the shared space is predicted from its embedding by a ridge regression over the
+    other labels. The score is 1 minus the squared error over that of the mean of the other labels, compared with the scores
+    of tables whose labels are shuffled.
+
+    **Train the model without the table first.** A model that was given it puts labels where the table says, and the check
+    would confirm itself.
+
+    Parameters
+    ----------
+    mdata
+        Modalities with a representation in one space.
+    label_embeddings
+        What :class:`scgroove.model.GROOVE` takes: labels as index, or a mapping from labels to numbers, as many for each.
+    use_rep
+        Representation in ``mod[m].obsm``.
+    label_key
+        Column of ``mod[m].obs`` with the label, one name or one for each modality.
+    modalities
+        Those to look at; by default all that have the representation. A label lies at the mean over the modalities that have it.
+    unlabeled_category
+        A label that stands for "no label".
+    n_permutations
+        Shuffled tables, 19 or more.
+    key_added
+        Name of the result.
+    seed
+        Random state of the shuffling.
+
+    Returns
+    -------
+    None. Sets the following field:
+
+    ``mdata.uns[key_added]``
+        ``"score"``, at most 1: 0 says no more than the mean; ``"p_value"``; ``"null_mean"``, the mean score of shuffled tables;
+        ``"n_labels"``; and ``"labels"``, a table with ``label``, ``error`` and ``error_of_mean``, squared errors of each label left out.
+
+    Raises
+    ------
+    TypeError
+        ``mdata`` is no MuData.
+    KeyError
+        A modality, column or representation does not exist.
+    ValueError
+        Fewer than five labels have cells and an embedding, embeddings are not finite or of different lengths, or an option is out
+        of range. ``mdata`` is left as it was.
+
+    Warns
+    -----
+    UserWarning
+        If labels have no embedding (they are left out), or the table says no more than shuffled ones do (p above 0.05).
+
+    References
+    ----------
+    Allen 1974, Technometrics 16, 125-127 (the error of an observation left out, in closed form).
+
+    Examples
+    --------
+    >>> scgroove.tl.embed(mdata, model)  # a model without label_embeddings  # doctest: +SKIP
+    >>> scgroove.tl.check_label_embeddings(mdata, table)  # doctest: +SKIP
+    >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
+    """
+    from scgroove.learners._common import check_whole
+    from scgroove.model._options import embeddings_of_labels
+
+    check_whole("n_permutations", n_permutations, 19)
+    check_whole("seed", seed, 0)
+    places = _places(mdata, use_rep, label_key, modalities, unlabeled_category)
+    known = {
+        str(label)
+        for label in (
+            label_embeddings.index if isinstance(label_embeddings, pd.DataFrame) else label_embeddings
+        )
+    }
+    labels = [label for label in places if label in known]
+    if len(labels) < FEWEST_LABELS:
+        raise ValueError(
+            f"{len(labels)} labels have cells and an embedding, and {FEWEST_LABELS} or more are needed. Labels of the data are, for instance, "
+            f"{list(places)[:_SHOWN]}, those of the table {sorted(known)[:_SHOWN]}: are names spelled alike?"
+        )
+    table = embeddings_of_labels(label_embeddings, labels)
+    assert table is not None
+    found = embedding_signal(
+        np.array(list(table.values())),
+        np.array([places[label] for label in labels]),
+        n_permutations=n_permutations,
+        seed=seed,
+    )
+    if out := [label for label in places if label not in known]:
+        warnings.warn(
+            f"{len(out)} of {len(places)} labels have no embedding and are left out: {out[:_SHOWN]}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if found.p_value > LEVEL:
+        warnings.warn(
+            f"the embeddings say no more of {len(labels)} labels than shuffled ones do (score {found.score:.2f}, p {found.p_value:.2f}): do not "
+            f"believe where they put labels that a modality lacks.",
+            UserWarning,
+            stacklevel=2,
+        )
+    result: dict[str, Any] = {
+        "score": found.score,
+        "p_value": found.p_value,
+        "null_mean": float(found.null.mean()),
+        "n_labels": len(labels),
+        "labels": pd.DataFrame({"label": labels, "error": found.error, "error_of_mean": found.error_of_mean}),
+    }
+    mdata.uns[key_added] = result
+
+
+def _places(
+    mdata: MuData,
+    use_rep: str,
+    label_key: PerModality,
+    modalities: Sequence[str] | None,
+    unlabeled_category: str | None,
+) -> dict[str, Float64Array]:
+    """Return where each label lies, (k,): the mean over modalities of the mean of its cells."""
+    from scgroove.data import check_modalities, label_keys, labels_of
+
+    if modalities is None and hasattr(mdata, "mod"):
+        modalities = [m for m, adata in mdata.mod.items() if use_rep in adata.obsm]
+        if not modalities:
+            known = sorted({key for adata in mdata.mod.values() for key in adata.obsm})
+            raise UnknownNameError(
+                f"use_rep={use_rep!r}: no modality of {list(mdata.mod)} has it in obsm. They have {known}."
+                f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
+            )
+    names = list(check_modalities(mdata, modalities))
+    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
+    z = {m: np.asarray(representation(mdata, m, use_rep), dtype=np.float64) for m in names}
+    widths = {m: one.shape[1] for m, one in z.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(
+            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
+        )
+    means: dict[str, list[Float64Array]] = {}
+    for m, one in z.items():
+        labels = pd.Series(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category))
+        for label, rows in labels.groupby(labels).indices.items():
+            means.setdefault(str(label), []).append(one[rows].mean(axis=0))
+    return {label: np.mean(means[label], axis=0) for label in sorted(means)}
