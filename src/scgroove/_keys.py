@@ -84,6 +84,15 @@ def probabilities(key: str) -> str:
     return f"{key}_probabilities"
 
 
+INFERRED: Final = "inferred_label"
+"""``mod[m].obs``: label of a cell, its own or the likeliest, categorical. Written by :func:`scgroove.tl.infer_labels`."""
+
+
+def certainty(key: str) -> str:
+    """``mod[m].obs``: how certain an inferred label is, float64 from 0 to 1; 1 where it was there."""
+    return f"{key}_certainty"
+
+
 EFFICACY: Final = "efficacy"
 """``mod[m].obs``: probability that the perturbation of a cell took hold, float64. Written by :func:`scgroove.tl.estimate_efficacy`.
 

@@ -7,6 +7,7 @@ from scgroove.tl._efficacy import estimate_efficacy
 from scgroove.tl._embed import embed
 from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
+from scgroove.tl._infer_labels import infer_labels
 from scgroove.tl._label_embeddings import check_label_embeddings
 from scgroove.tl._perturbation_effects import perturbation_effects
 from scgroove.tl._score import score_matching
@@ -24,6 +25,7 @@ __all__ = [
     "epsilon_scan",
     "estimate_efficacy",
     "impute",
+    "infer_labels",
     "perturbation_effects",
     "score_imputation",
     "score_matching",

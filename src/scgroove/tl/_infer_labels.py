@@ -1,0 +1,163 @@
+"""The likeliest label of cells that have none, for a model to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax, xlogy
+
+from scgroove import _keys
+from scgroove._labels import encode
+from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove.get._inputs import PerModality, name_of, representation
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+
+def infer_labels(
+    mdata: MuData,
+    use_rep: str = _keys.LATENT,
+    label_key: PerModality = _keys.LABEL,
+    *,
+    modalities: Sequence[str] | None = None,
+    unlabeled_category: str | None = None,
+    temperature: float = 0.2,
+    key_added: str = _keys.INFERRED,
+) -> None:
+    r"""Give cells without a label the likeliest one, with a certainty, so that a second model can learn from them too.
+
+    Where most labels are missing (guides that were not captured, cells that were not demultiplexed), a model learns labels from few cells, and
+    then knows most of the others. With b_g the mean direction of the labelled cells of label g in the shared space, of all
+    modalities, and n_g their number, a cell z has
+
+    .. math:: p_g \propto n_g \exp(\cos(z, b_g) / \tau), \quad \text{certainty} = (1 - H(p) / \log G)^2
+
+    with the entropy H. Cells that have a label keep it, with certainty 1. Give the second model the certainty as
+    ``efficacy_key``: cells count by it, as anchors and as candidates.
+
+    Parameters
+    ----------
+    mdata
+        Modalities with a representation in one space, learned from the labels that there are.
+    use_rep
+        Representation in ``mod[m].obsm``.
+    label_key
+        Column of ``mod[m].obs`` with the label, one name or one for each modality.
+    modalities
+        Those to look at; by default all that have the representation.
+    unlabeled_category
+        A label that stands for "no label".
+    temperature
+        tau above: that of GroupCLIP in the model.
+    key_added
+        Name of the result.
+
+    Returns
+    -------
+    None. Sets the following fields, for each modality m:
+
+    ``mod[m].obs[key_added]``
+        Label, categorical.
+    ``mod[m].obs[f"{key_added}_certainty"]``
+        float64 from 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        ``mdata`` is no MuData.
+    KeyError
+        A modality, column or representation does not exist.
+    ValueError
+        Fewer than two modalities or labels, representations of different widths or with values that are not finite, or a temperature that is
+        not above 0. ``mdata`` is left as it was.
+
+    See Also
+    --------
+    scgroove.tl.transfer_labels : labels of new cells, with a calibrated confidence.
+
+    Notes
+    -----
+    A label is said of every cell, also of one whose true label no cell shows: where cells may have been left unperturbed, or
+    labels may be new, do not.
+
+    Examples
+    --------
+    >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
+    >>> scgroove.tl.infer_labels(mdata)  # doctest: +SKIP
+    >>> GROOVE.setup_mudata(
+    ...     mdata, "inferred_label", efficacy_key="inferred_label_certainty"
+    ... )  # doctest: +SKIP
+    """
+    from scgroove.data import check_modalities, label_keys, labels_of
+    from scgroove.learners._common import check_number
+
+    check_number("temperature", temperature, 0, above=True)
+    if modalities is None and hasattr(mdata, "mod"):
+        modalities = [m for m, adata in mdata.mod.items() if use_rep in adata.obsm]
+        if not modalities:
+            known = sorted({key for adata in mdata.mod.values() for key in adata.obsm})
+            raise UnknownNameError(
+                f"use_rep={use_rep!r}: no modality of {list(mdata.mod)} has it in obsm. They have {known}."
+                f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
+            )
+    names = list(check_modalities(mdata, modalities))
+    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
+    if key_added in keys.values():
+        raise ValueError(f"key_added={key_added!r} is the column of the labels, which would be lost.")
+    z = {m: _directions(representation(mdata, m, use_rep)) for m in names}
+    widths = {m: one.shape[1] for m, one in z.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(
+            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
+        )
+    vocabulary, codes = encode(*(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names))
+    if len(vocabulary) < 2:
+        raise ValueError(
+            f"the labelled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two or more are needed. Is label_key= the "
+            f"column of perturbations?"
+        )
+    found = likeliest(z, dict(zip(names, codes, strict=True)), len(vocabulary), temperature)
+    for m, (label, certainty) in found.items():  # all computed before any is written
+        obs = mdata.mod[m].obs
+        obs[key_added] = pd.Categorical.from_codes(label, categories=vocabulary)
+        obs[_keys.certainty(key_added)] = certainty
+
+
+def likeliest(
+    z: Mapping[str, Float64Array], codes: Mapping[str, IntArray], n_labels: int, temperature: float
+) -> dict[str, tuple[IntArray, Float64Array]]:
+    """Return for each modality the label codes of all its cells, (n,), and their certainty, (n,).
+
+    Parameters
+    ----------
+    z
+        Directions of cells, length one, (n_m, k).
+    codes
+        Their labels, negative: none, (n_m,).
+    n_labels, temperature
+        Number of labels, and tau.
+    """
+    means, counts = np.zeros((n_labels, next(iter(z.values())).shape[1])), np.zeros(n_labels)
+    for m, one in z.items():
+        known = codes[m] >= 0
+        np.add.at(means, codes[m][known], one[known])
+        counts += np.bincount(codes[m][known], minlength=n_labels)
+    places = _directions(means)
+    found = {}
+    for m, one in z.items():
+        p = softmax(one @ places.T / temperature + np.log(counts), axis=1)
+        certainty = np.square(1 + xlogy(p, p).sum(axis=1) / np.log(n_labels)).clip(0.0, 1.0)
+        known = codes[m] >= 0
+        found[m] = (np.where(known, codes[m], p.argmax(axis=1)), np.where(known, 1.0, certainty))
+    return found
+
+
+def _directions(x: FloatArray) -> Float64Array:
+    y = np.asarray(x, dtype=np.float64)
+    directions: Float64Array = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
+    return directions
