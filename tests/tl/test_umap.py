@@ -125,3 +125,16 @@ def test_too_few_cells_and_an_unknown_metric():
         umap(shared_space(n=(4, 2)))
     with pytest.raises(ValueError, match="metric is 'manhattan'; expected 'cosine' or 'euclidean'"):
         umap(shared_space(), metric="manhattan")
+
+
+def test_torch_keeps_its_threads():
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            umap(shared_space())
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(before)

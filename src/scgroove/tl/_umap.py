@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -170,12 +172,24 @@ def _layout(
         n_jobs=1,
     )
     coordinates = np.empty((len(x), 2), dtype=np.float32)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads_of_torch():
         warnings.filterwarnings("ignore", module="umap|sklearn|pynndescent|numba")
         coordinates[fitted] = reducer.fit_transform(x[fitted])
         if not fitted.all():
             coordinates[~fitted] = reducer.transform(x[~fitted])
     return coordinates
+
+
+@contextmanager
+def _threads_of_torch() -> Iterator[None]:
+    """Keep the number of threads of torch: numba sets that of OpenMP to all cores, and training slows down many times over on busy ones."""
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
 
 
 def _fitted_rows(sizes: Sequence[int], max_cells: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
