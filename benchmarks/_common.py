@@ -42,7 +42,7 @@ def trained(
     **model: Any,
 ) -> sg.model.GROOVE:
     """Train GROOVE on all cells."""
-    sg.model.GROOVE.setup_mudata(mdata, "label", efficacy_key=efficacy_key)
+    sg.model.GROOVE.setup_mudata(mdata, "label", efficacy_key=efficacy_key, min_cells_per_label=1)
     net = sg.model.GROOVE(mdata, seed=seed, **model)
     options = {
         "train_size": 1.0,
