@@ -322,14 +322,7 @@ def tower(setting: str, method: str, seed: int) -> Scores:
     import mudata
 
     train = mudata.MuData({m: whole[m][seen[m]].copy() for m in (a, b)})
-    # what a table knows: the true shared effect of a label, and noise in its units
-    effects = pd.DataFrame({g: whole[a].obsm["shared"][labels[a] == g].mean(0) for g in names}).T
-    rng = np.random.default_rng(seed)
-    if method == "random":
-        effects = pd.DataFrame(rng.normal(size=effects.shape), index=names)
-    elif method.startswith("noise"):
-        effects += float(method.split()[1]) * effects.to_numpy().std() * rng.normal(size=effects.shape)
-    known = {} if method == "no tower" else {"label_embeddings": effects}
+    known = {} if method == "no tower" else {"label_embeddings": label_table(whole, method, seed)}
     model = trained(train, seed, **known)
     z = {m: model.get_latent_representation(whole[m].copy(), m) for m in (a, b)}
     for adata in whole.mod.values():
@@ -338,6 +331,33 @@ def tower(setting: str, method: str, seed: int) -> Scores:
     one, both = matching(whole, z, once), matching(whole, z, ~once)
     scores = {f"{key} of labels in one": value for key, value in one.items()}
     return {**scores, **{f"{key} of labels in both": value for key, value in both.items()}}
+
+
+def embeddings_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
+    """Whether the check of label embeddings tells tables that know the labels from those that do not."""
+    for method in ("noise 0", "noise 0.5", "noise 1.5", "random"):
+        yield from (("25 labels in both", method, seed) for seed in range(seeds))
+
+
+def embeddings(setting: str, method: str, seed: int) -> Scores:
+    """Score and p of :func:`scgroove.tl.check_label_embeddings`, of a model without the table."""
+    mdata = sg.simulations.weakly_paired(25, 60, seed=seed)
+    sg.tl.embed(mdata, trained(mdata, seed))
+    sg.tl.check_label_embeddings(mdata, label_table(mdata, method, seed))
+    found = mdata.uns["label_embeddings"]
+    return {"score": found["score"], "p": found["p_value"], "believed": float(found["p_value"] <= 0.05)}
+
+
+def label_table(mdata: MuData, method: str, seed: int) -> pd.DataFrame:
+    """What a table knows: the true shared effect of each label with noise in its units, or random numbers."""
+    first = next(iter(mdata.mod.values()))
+    shared = pd.DataFrame(first.obsm["shared"], index=first.obs["label"].astype(str).to_numpy())
+    effects = shared.groupby(level=0).mean()
+    rng = np.random.default_rng(seed)
+    if method == "random":
+        effects[:] = rng.normal(size=effects.shape)
+        return effects
+    return effects + float(method.split()[1]) * effects.to_numpy().std() * rng.normal(size=effects.shape)
 
 
 GROUPS_METHODS = {
@@ -389,6 +409,7 @@ EXPERIMENTS: dict[str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Ca
     "zipf": (zipf_jobs, zipf, "natural"),
     "private": (private_jobs, private, "joint 16"),
     "tower": (tower_jobs, tower, "no tower"),
+    "embeddings": (embeddings_jobs, embeddings, "noise 0"),
     "groups": (groups_jobs, groups, "in the batch"),
 }
 """What is run, how one is scored, and the method that others are compared with."""

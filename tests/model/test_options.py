@@ -368,6 +368,11 @@ def test_labels_are_placed_by_their_embeddings(tmp_path):
 def test_embeddings_that_do_not_fit():
     mdata = screen_set_up()
     embeddings = table(mdata)
+    twice = pd.concat([embeddings, embeddings.iloc[:1]])
+    with pytest.raises(ValueError, match=r"label_embeddings has labels more than once: \['g0"):
+        GROOVE(mdata, label_embeddings=twice)
+    with pytest.raises(ValueError, match="label_embeddings must hold numbers only"):
+        GROOVE(mdata, label_embeddings=embeddings.assign(name="a"))
     with pytest.raises(ValueError, match=r"label_embeddings lack 2 of 5 labels: \['g0"):
         GROOVE(mdata, label_embeddings=embeddings.iloc[2:])
     embeddings.iloc[0, 0] = np.nan

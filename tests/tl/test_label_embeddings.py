@@ -70,6 +70,16 @@ def test_random_numbers_are_said_to_say_nothing(mdata, table):
     assert mdata.uns["label_embeddings"]["p_value"] > 0.05
 
 
+@pytest.mark.filterwarnings("ignore:the embeddings say no more")
+def test_the_more_noise_the_less_a_table_says(mdata, table):
+    noise = np.random.default_rng(2).normal(size=table.shape)
+    for size in (0, 1, 3):
+        sg.tl.check_label_embeddings(mdata, table + size * noise, key_added=f"noise_{size}")
+    right, half, little = (mdata.uns[f"noise_{size}"]["score"] for size in (0, 1, 3))
+    assert right - 0.2 > half > little + 0.2
+    assert mdata.uns["noise_1"]["p_value"] < 0.05
+
+
 def test_labels_without_an_embedding_are_left_out_and_said(mdata, table):
     with pytest.warns(
         UserWarning, match=r"2 of 30 labels have no embedding and are left out: \['g07', 'g20'\]"
@@ -81,15 +91,21 @@ def test_labels_without_an_embedding_are_left_out_and_said(mdata, table):
 @pytest.mark.parametrize(
     ("change", "options", "kind", "message"),
     [
-        (None, {"use_rep": "X_grove"}, KeyError, r"use_rep='X_grove': no modality .* Did you mean 'X_groove'"),
+        (None, {"use_rep": "X_grove"}, KeyError, r"use_rep='X_grove': .* only \[\] have it .* Did you mean 'X_groove'"),
+        (None, {"use_rep": "X_rna"}, KeyError, r"only \['rna'\] have it in obsm, and two or more are needed"),
+        (None, {"use_rep": "X_rna", "modalities": ["rna", "protein"]}, KeyError, r"only \['rna'\] .* all of them are needed"),
+        (None, {"modalities": ["rna", "protien"]}, KeyError, "Did you mean 'protein'"),
         (None, {"label_key": "lable"}, KeyError, "lable"),
         (None, {"n_permutations": 10}, ValueError, "n_permutations must be a whole number, 19 or more; found 10"),
         (lambda t: t.rename(lambda g: g.upper()), {}, ValueError, r"0 labels have cells and an embedding.*spelled alike"),
         (lambda t: t.iloc[:4], {}, ValueError, "4 labels have cells and an embedding, and 5 or more"),
         (lambda t: t.replace(t.iloc[3, 2], np.nan), {}, ValueError, "must hold finite numbers"),
+        (lambda t: {g: [1.0] * (2 + i % 2) for i, g in enumerate(t.index)}, {}, ValueError, r"found lengths \[2, 3\]"),
+        (lambda t: t.to_numpy(), {}, TypeError, "found ndarray. Of an array: pandas.DataFrame"),
     ],
 )  # fmt: skip
 def test_refuses_and_leaves_everything_as_it_was(mdata, table, state, change, options, kind, message):
+    mdata["rna"].obsm["X_rna"] = mdata["rna"].obsm["X_groove"]
     before = state(mdata)
     with pytest.raises(kind, match=message):
         sg.tl.check_label_embeddings(mdata, table if change is None else change(table), **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
@@ -77,18 +78,28 @@ def embeddings_of_labels(
     Raises
     ------
     ValueError
-        Labels have no embedding, or embeddings are not finite or of different lengths.
+        Labels have no embedding or more than one, or embeddings are not finite numbers or of different lengths.
     """
     if given is None:
         return None
-    table = (
-        {
-            str(label): np.asarray(row, dtype=float)
-            for label, row in zip(given.index, given.to_numpy(), strict=True)
-        }
+    rows = (
+        list(zip(given.index, given.to_numpy(), strict=True))
         if isinstance(given, pd.DataFrame)
-        else {str(label): np.asarray(row, dtype=float) for label, row in given.items()}
+        else list(given.items())
     )
+    if twice := sorted(
+        {str(label) for label, n in Counter(str(label) for label, _ in rows).items() if n > 1}
+    ):
+        raise ValueError(
+            f"label_embeddings has labels more than once: {twice[:5]}. Which is meant? Keep one of each, or their mean: "
+            "table.groupby(level=0).mean()."
+        )
+    try:
+        table = {str(label): np.asarray(row, dtype=float) for label, row in rows}
+    except (TypeError, ValueError):
+        raise ValueError(
+            "label_embeddings must hold numbers only; found others. Labels belong into the index: table.set_index(...)."
+        ) from None
     if missing := [label for label in labels if label not in table]:
         raise ValueError(
             f"label_embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. Give each label of the data an embedding (a "

@@ -80,12 +80,12 @@ def check_label_embeddings(
     Raises
     ------
     TypeError
-        ``mdata`` is no MuData.
+        ``mdata`` is no MuData, or ``label_embeddings`` neither a DataFrame nor a mapping.
     KeyError
         A modality, column or representation does not exist.
     ValueError
-        Fewer than five labels have cells and an embedding, embeddings are not finite or of different lengths, or an option is out
-        of range. ``mdata`` is left as it was.
+        Fewer than two modalities, representations of different widths, fewer than five labels with cells and an embedding, embeddings that are
+        not finite or of different lengths, or an option out of range. ``mdata`` is left as it was.
 
     Warns
     -----
@@ -107,6 +107,11 @@ def check_label_embeddings(
 
     check_whole("n_permutations", n_permutations, 19)
     check_whole("seed", seed, 0)
+    if not isinstance(label_embeddings, pd.DataFrame | Mapping):
+        raise TypeError(
+            f"label_embeddings must be a DataFrame with labels as index, or a mapping from labels to numbers; found "
+            f"{type(label_embeddings).__name__}. Of an array: pandas.DataFrame(array, index=labels)."
+        )
     places = _places(mdata, use_rep, label_key, modalities, unlabeled_category)
     known = {
         str(label)
@@ -161,15 +166,16 @@ def _places(
     """Return where each label lies, (k,): the mean over modalities of the mean of its cells."""
     from scgroove.data import check_modalities, label_keys, labels_of
 
-    if modalities is None and hasattr(mdata, "mod"):
-        modalities = [m for m, adata in mdata.mod.items() if use_rep in adata.obsm]
-        if not modalities:
-            known = sorted({key for adata in mdata.mod.values() for key in adata.obsm})
-            raise UnknownNameError(
-                f"use_rep={use_rep!r}: no modality of {list(mdata.mod)} has it in obsm. They have {known}."
-                f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
-            )
-    names = list(check_modalities(mdata, modalities))
+    names = check_modalities(mdata, modalities)
+    having = [m for m in names if use_rep in mdata.mod[m].obsm]
+    if len(having) < (2 if modalities is None else len(names)):
+        known = sorted({key for m in names for key in mdata.mod[m].obsm})
+        raise UnknownNameError(
+            f"use_rep={use_rep!r}: of the modalities {names} only {having} have it in obsm, and "
+            f"{'two or more' if modalities is None else 'all of them'} are needed. They have {known}."
+            f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
+        )
+    names = having
     keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
     z = {m: np.asarray(representation(mdata, m, use_rep), dtype=np.float64) for m in names}
     widths = {m: one.shape[1] for m, one in z.items()}
