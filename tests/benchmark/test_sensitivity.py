@@ -3,6 +3,7 @@ import pytest
 
 from scgroove import benchmark, pl
 from scgroove.benchmark import FACTORS, DataSpec, LearnerSpec
+from scgroove.simulations import Scenario
 
 BASE = DataSpec("base", "reference", {"n_labels": 4, "n_cells_per_label": 8, "n_features": [12, 9]})
 
@@ -86,3 +87,31 @@ def test_mistakes(tmp_path, results):
     with pytest.raises(ValueError, match=r"must be what scgroove.benchmark.sensitivity returns"):
         pl.benchmark_sensitivity(results.drop(columns="level"), "foscttm_within_label")
     assert {factor.of for factor in FACTORS.values()} == {"learner", "data"}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_every_level_can_be_taken(name):
+    factor = FACTORS[name]
+    for level in factor.levels:
+        value = factor.value(level)
+        if factor.of == "learner":
+            assert (
+                getattr(LearnerSpec("groove", options={factor.option: value}).build(), factor.option) == value
+            )
+        else:
+            assert getattr(Scenario(**{factor.option: value}), factor.option) == value
+    assert len(factor.levels) == len(factor.names or factor.levels)
+
+
+def test_levels_are_whole_numbers_or_names_where_options_are():
+    assert (FACTORS["encoder"].value(1), FACTORS["encoder"].text(1)) == ("mlp", "mlp")
+    assert isinstance(FACTORS["batch_size"].value(64.0), int)
+    assert isinstance(FACTORS["rho"].value(1), float)
+    assert FACTORS["rho"].text(1.0) == "1"
+
+
+def test_figure_writes_names_of_levels(results):
+    named = results[results["factor"] == "n_latent"].assign(factor="encoder")
+    named["level"] = named["level"].map({2.0: 0.0, 4.0: 1.0})
+    figure = pl.benchmark_sensitivity(named, "foscttm_within_label", return_fig=True)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["linear", "mlp"]
