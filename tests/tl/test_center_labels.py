@@ -72,7 +72,9 @@ def test_cells_without_a_label_and_labels_of_one_modality_stay(mdata):
 
 
 def test_refusals(mdata):
-    with pytest.raises(KeyError, match=r"use_rep='X_grove': 0 of the modalities.*Did you mean 'X_groove'"):
+    with pytest.raises(
+        KeyError, match=r"use_rep='X_grove': of the modalities .* only \[\] have it.*Did you mean 'X_groove'"
+    ):
         sg.tl.center_labels(mdata, "X_grove")
     mdata["rna"].obsm["X_groove"] = mdata["rna"].obsm["X_groove"][:, :2]
     with pytest.raises(ValueError, match="different widths"):

@@ -90,7 +90,11 @@ def test_where_most_labels_are_missing_a_second_model_is_better():
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"use_rep": "X_grove"}, KeyError, r"use_rep='X_grove': no modality .* Did you mean 'X_groove'"),
+        (
+            {"use_rep": "X_grove"},
+            KeyError,
+            r"use_rep='X_grove': .* only \[\] have it .* Did you mean 'X_groove'",
+        ),
         ({"label_key": "lable"}, KeyError, "lable"),
         ({"temperature": 0}, ValueError, "temperature must be a number above 0; found 0"),
         ({"key_added": "label"}, ValueError, "key_added='label' is the column of the labels"),

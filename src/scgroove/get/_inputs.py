@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -147,6 +147,47 @@ def representations(
             f"the one that scgroove.tl.embed(mdata, model) writes: use_rep={_keys.LATENT!r}."
         )
     return x, y
+
+
+def modalities_with(mdata: MuData, use_rep: str, modalities: Sequence[str] | None) -> list[str]:
+    """Return the modalities that have a representation: all that are named, or two or more.
+
+    Raises
+    ------
+    TypeError
+        If ``mdata`` is no MuData.
+    UnknownNameError
+        If a modality does not exist or has no such representation, or fewer than two have it.
+    """
+    from scgroove.data import check_modalities
+
+    names = check_modalities(mdata, modalities)
+    having = [m for m in names if use_rep in mdata.mod[m].obsm]
+    if len(having) < (2 if modalities is None else len(names)):
+        known = sorted({key for m in names for key in mdata.mod[m].obsm})
+        raise UnknownNameError(
+            f"use_rep={use_rep!r}: of the modalities {names} only {having} have it in obsm, and "
+            f"{'two or more' if modalities is None else 'all of them'} are needed. They have {known}."
+            f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
+        )
+    return having
+
+
+def shared_space(mdata: MuData, use_rep: str, modalities: Sequence[str]) -> dict[str, FloatArray]:
+    """Return the representation of each modality, all finite and of one width.
+
+    Raises
+    ------
+    ValueError
+        If widths differ, or values are not finite.
+    """
+    z = {m: representation(mdata, m, use_rep) for m in modalities}
+    widths = {m: one.shape[1] for m, one in z.items()}
+    if len(set(widths.values())) > 1:
+        raise ValueError(
+            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
+        )
+    return z
 
 
 def representation(

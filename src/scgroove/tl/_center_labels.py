@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, did_you_mean
-from scgroove.get._inputs import PerModality, name_of, representation
+from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -78,26 +77,10 @@ def center_labels(
     from scgroove.learners._common import label_means
     from scgroove.learners._screen import Screen
 
-    if modalities is None and hasattr(mdata, "mod"):
-        modalities = [m for m, adata in mdata.mod.items() if use_rep in adata.obsm]
-        if len(modalities) < 2:
-            known = sorted({key for adata in mdata.mod.values() for key in adata.obsm})
-            raise UnknownNameError(
-                f"use_rep={use_rep!r}: {len(modalities)} of the modalities {list(mdata.mod)} have it in obsm, and two or more are needed. "
-                f"They have {known}.{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
-            )
-    keys = (
-        label_key
-        if isinstance(label_key, str)
-        else {m: name_of(label_key, m, "label_key") for m in modalities or ()}
-    )
-    screen = Screen.read(mdata, keys, modalities, unlabeled_category)
-    z = {m: representation(mdata, m, use_rep) for m in screen.modalities}
-    widths = {m: one.shape[1] for m, one in z.items()}
-    if len(set(widths.values())) > 1:
-        raise ValueError(
-            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
-        )
+    names = modalities_with(mdata, use_rep, modalities)
+    keys = label_key if isinstance(label_key, str) else {m: name_of(label_key, m, "label_key") for m in names}
+    screen = Screen.read(mdata, keys, names, unlabeled_category)
+    z = shared_space(mdata, use_rep, names)
     found = {m: label_means(one, screen.codes[m], screen.n_labels) for m, one in z.items()}
     means = {m: one for m, (one, _) in found.items()}
     present = {m: counts > 0 for m, (_, counts) in found.items()}

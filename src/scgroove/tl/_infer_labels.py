@@ -11,9 +11,8 @@ from scipy.special import softmax, xlogy
 
 from scgroove import _keys
 from scgroove._labels import encode
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, FloatArray, IntArray
-from scgroove.get._inputs import PerModality, name_of, representation
+from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -93,28 +92,15 @@ def infer_labels(
     ...     mdata, "inferred_label", efficacy_key="inferred_label_certainty"
     ... )  # doctest: +SKIP
     """
-    from scgroove.data import check_modalities, label_keys, labels_of
+    from scgroove.data import label_keys, labels_of
     from scgroove.learners._common import check_number
 
     check_number("temperature", temperature, 0, above=True)
-    if modalities is None and hasattr(mdata, "mod"):
-        modalities = [m for m, adata in mdata.mod.items() if use_rep in adata.obsm]
-        if not modalities:
-            known = sorted({key for adata in mdata.mod.values() for key in adata.obsm})
-            raise UnknownNameError(
-                f"use_rep={use_rep!r}: no modality of {list(mdata.mod)} has it in obsm. They have {known}."
-                f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
-            )
-    names = list(check_modalities(mdata, modalities))
+    names = modalities_with(mdata, use_rep, modalities)
     keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
     if key_added in keys.values():
         raise ValueError(f"key_added={key_added!r} is the column of the labels, which would be lost.")
-    z = {m: _directions(representation(mdata, m, use_rep)) for m in names}
-    widths = {m: one.shape[1] for m, one in z.items()}
-    if len(set(widths.values())) > 1:
-        raise ValueError(
-            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
-        )
+    z = {m: _directions(one) for m, one in shared_space(mdata, use_rep, names).items()}
     vocabulary, codes = encode(*(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names))
     if len(vocabulary) < 2:
         raise ValueError(

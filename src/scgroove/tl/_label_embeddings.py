@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array
-from scgroove.get._inputs import PerModality, name_of, representation
+from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
 from scgroove.metrics._embedding_signal import embedding_signal
 
 if TYPE_CHECKING:
@@ -164,25 +163,11 @@ def _places(
     unlabeled_category: str | None,
 ) -> dict[str, Float64Array]:
     """Return where each label lies, (k,): the mean over modalities of the mean of its cells."""
-    from scgroove.data import check_modalities, label_keys, labels_of
+    from scgroove.data import label_keys, labels_of
 
-    names = check_modalities(mdata, modalities)
-    having = [m for m in names if use_rep in mdata.mod[m].obsm]
-    if len(having) < (2 if modalities is None else len(names)):
-        known = sorted({key for m in names for key in mdata.mod[m].obsm})
-        raise UnknownNameError(
-            f"use_rep={use_rep!r}: of the modalities {names} only {having} have it in obsm, and "
-            f"{'two or more' if modalities is None else 'all of them'} are needed. They have {known}."
-            f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
-        )
-    names = having
+    names = modalities_with(mdata, use_rep, modalities)
     keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
-    z = {m: np.asarray(representation(mdata, m, use_rep), dtype=np.float64) for m in names}
-    widths = {m: one.shape[1] for m, one in z.items()}
-    if len(set(widths.values())) > 1:
-        raise ValueError(
-            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
-        )
+    z = {m: np.asarray(one, dtype=np.float64) for m, one in shared_space(mdata, use_rep, names).items()}
     means: dict[str, list[Float64Array]] = {}
     for m, one in z.items():
         labels = pd.Series(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category))
