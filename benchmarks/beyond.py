@@ -57,6 +57,10 @@ SCENARIO_METHODS = {
     "logistic regression, logits": ("ps_logistic_scaled", {}),
     "MLP, logits": ("ps_mlp", {}),
     "cca_labels": ("cca_labels", {}),
+    "GROOVE, matched": ("label_matched", {"learner": "groove"}),
+    "GROOVE, matched by features": ("label_matched", {"learner": "groove", "inputs": "features"}),
+    "logistic regression, logits, matched": ("label_matched", {"learner": "ps_logistic_scaled"}),
+    "cca_labels, matched": ("label_matched", {"learner": "cca_labels"}),
 }
 
 

@@ -22,6 +22,7 @@ from scgroove.learners._groove import (
     GrooveWithoutBackTranslation,
     GrooveWithoutGroupCLIP,
 )
+from scgroove.learners._matched import GrooveMatched, LabelCCAMatched, LabelMatched, LogisticMatched
 from scgroove.learners._mmd import MMD
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
 from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
@@ -42,6 +43,10 @@ __all__ = [
     "GrooveContrastOnly",
     "GrooveLearner",
     "GrooveMLP",
+    "LogisticMatched",
+    "LabelMatched",
+    "LabelCCAMatched",
+    "GrooveMatched",
     "GrooveOutside",
     "GroovePaper",
     "GrooveWithoutBackTranslation",
