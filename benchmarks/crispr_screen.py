@@ -1,7 +1,7 @@
 """What efficacy and transport inside labels change on a real CRISPR screen: RNA and protein of THP-1 cells, different cells.
 
     python benchmarks/crispr_screen.py FOLDER --seeds 4 --out scores.csv --jobs 2      # FOLDER holds thp1_crispr.h5mu
-    python benchmarks/crispr_screen.py FOLDER --read benchmarks/results/crispr_screen.csv
+    python benchmarks/crispr_screen.py FOLDER --read benchmarks/results/crispr_screen.csv --mixscape mixscape.csv
 
 In each of several random splits, four fifths of the cells of each label train and one fifth is scored: labels found across modalities by ten
 neighbours, mean over shared labels. Intervals are over splits; differences are paired. Single cells have no partners here.
@@ -125,6 +125,35 @@ def not_circular(mdata: MuData, n_bootstrap: int = 2000) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def beside_mixscape(mdata: MuData, file: Path) -> pd.DataFrame:
+    """The efficacy of RNA cells beside the posterior of Mixscape, of labels in which either sees an effect."""
+    sg.tl.estimate_efficacy(mdata, CONTROL)
+    obs = mdata["rna"].obs
+    theirs = pd.read_csv(file, index_col=0).iloc[:, 0].reindex(obs.index)
+    undetectable = mdata.uns["efficacy"]["labels"]["rna"].set_index("label")["undetectable"]
+    rows, neither = [], 0
+    for g, cells in obs.groupby("label", observed=True):
+        p, q = cells["efficacy"], theirs[cells.index]
+        if g == CONTROL:
+            continue
+        if undetectable[g] and not q.any():
+            neither += 1
+            continue
+        rows.append(
+            {
+                "label": g,
+                "cells": str(len(cells)),
+                "efficacy, mean": "undetectable" if undetectable[g] else f"{p.mean():.2f}",
+                "Mixscape, mean": f"{q.mean():.2f}" if q.any() else "no effect",
+                "correlation": f"{p.corr(q):.2f}" if q.any() and not undetectable[g] else "",
+            }
+        )
+    rows.append(
+        {"label": f"{neither} others", "efficacy, mean": "undetectable", "Mixscape, mean": "no effect"}
+    )
+    return pd.DataFrame(rows).fillna("")
+
+
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval over splits, and the paired difference to labels as they are."""
     rows = []
@@ -151,6 +180,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", help="write the score of every run to this CSV")
     parser.add_argument("--read", help="take the scores of this CSV")
+    parser.add_argument("--mixscape", type=Path, help="the file of mixscape_posterior.py, to compare with")
     parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -168,6 +198,8 @@ def main() -> None:
         results = pd.DataFrame(found, columns=COLUMNS)
     mdata = mudata.read_h5mu(args.folder / "thp1_crispr.h5mu")
     made = {"rates": rates(mdata), "pdl1": not_circular(mdata), "transfer": table(results)}
+    if args.mixscape:
+        made["mixscape"] = beside_mixscape(mdata, args.mixscape)
     for name, one_table in made.items():
         text = one_table.to_markdown(index=False, disable_numparse=True)
         print(f"\n{name}\n{text}")
