@@ -10,12 +10,15 @@ from sklearn.cross_decomposition import CCA
 
 import scgroove as sg
 from scgroove.learners import LabelMatched
+from scgroove.learners._common import apply
 from scgroove.learners._matched import (
     Rematch,
     _at_most,
     _common_coordinates,
+    _InsideLabels,
     _matchable,
-    _whitening,
+    _together,
+    _with_ridge,
     rematch,
 )
 
@@ -54,17 +57,26 @@ def test_at_most_so_many_cells_of_a_label_are_drawn():
     assert len(drawn) > 1
 
 
-def test_whitening_by_hand():
-    inside = np.array([[2.0, 0], [-2, 0], [0, 1], [0, -1]])  # variances 2 and 0.5, their mean 1.25
-    np.testing.assert_allclose(_whitening(inside, 0.4), np.diag([1 / 2.5**0.5, 1.0]), atol=1e-12)
+def test_covariance_with_ridge_by_hand():
+    inputs = np.array(
+        [[2.0, 0], [-2, 0], [0, 1], [0, -1]]
+    )  # with these masses variances 1.6 and 0.6, their mean 1.1
+    found = _with_ridge(inputs, np.array([0.2, 0.2, 0.3, 0.3]), 0.5)
+    np.testing.assert_allclose(found, np.diag([1.6 + 0.55, 0.6 + 0.55]))
+
+
+def _of_width(**widths):
+    """Cells of which nothing counts but how many inputs they have."""
+    nothing = np.zeros(0)
+    return {m: _InsideLabels(nothing, np.zeros((1, d)), nothing, nothing) for m, d in widths.items()}
 
 
 def test_coordinates_of_two_modalities_are_canonical():
     rng = np.random.default_rng(0)
     between = rng.normal(size=(4, 3)) / 10
     block = np.zeros((7, 7))
-    block[:4, 4:], block[4:, :4] = between, between.T
-    weights, told = _common_coordinates({"a": np.zeros((5, 4)), "b": np.zeros((5, 3))}, block)
+    block[:4, 4:], block[4:, :4] = between / 2, between.T / 2
+    weights, told = _common_coordinates(_of_width(a=4, b=3), block, np.eye(7) / 2)
     u, s, vt = np.linalg.svd(between, full_matrices=False)
     np.testing.assert_allclose(told, s)
     signs = np.sign((weights["a"] * u).sum(0))
@@ -72,9 +84,17 @@ def test_coordinates_of_two_modalities_are_canonical():
     np.testing.assert_allclose(weights["b"], vt.T * s * signs, atol=1e-10)
 
 
-def test_three_modalities_that_agree_fully_have_r_of_one():
-    block = np.kron(1 - np.eye(3), np.eye(2))
-    weights, told = _common_coordinates({m: np.zeros((1, 2)) for m in "abc"}, block)
+@pytest.mark.parametrize("linked", [("ab", "ac", "bc"), ("ab", "ac")])
+def test_three_modalities_that_agree_fully_have_r_of_one(linked):
+    """Also where one of them stands in the middle."""
+    block, own = np.zeros((6, 6)), np.zeros((6, 6))
+    part = {m: slice(2 * i, 2 * i + 2) for i, m in enumerate("abc")}
+    for a, b in linked:
+        block[part[a], part[b]] = block[part[b], part[a]] = np.eye(2)
+        own[part[a], part[a]] += np.eye(2)
+        own[part[b], part[b]] += np.eye(2)
+    sides = 2 * len(linked)
+    weights, told = _common_coordinates(_of_width(a=2, b=2, c=2), block / sides, own / sides)
     np.testing.assert_allclose(told, [1, 1])
     for m in "bc":
         np.testing.assert_allclose(weights[m], weights["a"], atol=1e-12)
@@ -167,7 +187,7 @@ def test_turning_the_space_or_swapping_modalities_changes_nothing(screen):
     turned, _ = rematch(
         {m: v @ turn for m, v in z.items()}, {m: v @ turn for m, v in z.items()}, codes, 12, Rematch(), 0
     )
-    swapped, _ = rematch(dict(reversed(z.items())), z, codes, 12, Rematch(), 0)
+    swapped, _ = rematch(z, z, dict(reversed(codes.items())), 12, Rematch(), 0)
 
     def distances(maps, z):
         placed = [(z[m] - maps[m][0]) @ maps[m][1] for m in ("rna", "protein")]
@@ -209,13 +229,85 @@ def test_three_modalities():
         assert _score(mdata, z[1]) < _score(mdata, z[0]) - 0.01
 
 
+def test_modalities_with_different_labels_come_to_one_place():
+    """One has all labels, the others half of them each: states are seen, and stay where they are seen."""
+    rng = np.random.default_rng(0)
+    mean, state = 3 * rng.normal(size=(10, 4)), rng.normal(size=(10, 40, 4))
+    x, codes = {}, {}
+    for m, labels in (("a", range(10)), ("b", range(5)), ("c", range(5, 10))):
+        codes[m] = np.repeat(list(labels), 40)
+        x[m] = (mean[labels, None] + state[labels]).reshape(-1, 4) + 0.3 * rng.normal(size=(codes[m].size, 4))
+    maps, told = rematch(x, x, codes, 10, Rematch(), 0)
+    assert told[0] <= 1
+    z = {m: apply(maps[m], x[m]) for m in x}
+    for m, first in (("b", 0), ("c", 5)):
+        rows = (codes["a"] >= first) & (codes["a"] < first + 5)
+        size = np.linalg.norm(maps["a"][1]) / np.linalg.norm(maps[m][1])
+        assert size == pytest.approx(1, abs=0.05)  # it counts as much in the middle as outside
+        labels = codes[m].astype(str)
+        before, after = (
+            [
+                sg.metrics.foscttm(u["a"][rows], u[m], labels_x=labels, labels_y=labels, within_label=w)
+                for w in (True, False)
+            ]
+            for u in (x, z)
+        )
+        assert after[0] < before[0] + 0.01
+        assert after[1] < before[1] + 0.005
+
+
+def test_modalities_are_moved_to_where_their_label_means_are_nearest():
+    means = {
+        "a": np.array([[0.0], [2], [4]]),
+        "b": np.array([[1.0], [3], [9]]),
+        "c": np.array([[9.0], [5], [7]]),
+    }
+    codes = {"a": np.array([0, 1, 2]), "b": np.array([0, 1, -1]), "c": np.array([-1, 1, 2])}
+    still = (np.zeros(1), np.eye(1), np.zeros(1))
+    maps = _together(dict.fromkeys("abc", still), means, codes, 3)
+    moved = {m: apply(maps[m], means[m]) for m in "abc"}
+    for one, other, rows in (("a", "b", [0, 1]), ("a", "c", [1, 2])):
+        np.testing.assert_allclose(moved[one][rows], moved[other][rows], atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [((10, 290), (290, 10)), ((30, 100, 200), (200, 100, 30))])
+def test_agreement_is_at_most_one_where_shares_of_labels_differ(sizes):
+    rng = np.random.default_rng(1)
+    codes = {m: np.repeat(np.arange(len(n)), n) for m, n in zip("ab", sizes, strict=True)}
+    x = {m: rng.normal(size=(c.size, 3)) * np.where(c == 0, 5.0, 0.5)[:, None] for m, c in codes.items()}
+    _, told = rematch(x, x, codes, len(sizes[0]), Rematch(), 0)
+    assert (told > 0).all()
+    assert (told <= 1).all()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"n_rounds": 2},
+        {"epsilon": 0.5},
+        {"regularisation": 1.0},
+        {"max_cells_per_label": 20},
+        {"inputs": "features"},
+    ],
+)
+def test_options_are_used(screen, option):
+    plain, other = (LabelMatched("cca_labels", **o).fit_transform(screen, "label") for o in ({}, option))
+    assert plain["rna"].shape != other["rna"].shape or np.abs(plain["rna"] - other["rna"]).max() > 1e-3
+
+
 def test_labels_of_one_cell_do_not_disturb(screen):
     rows = {m: np.ones(screen[m].n_obs, dtype=bool) for m in screen.mod}
     own = screen["protein"].obs["label"].to_numpy() == "g00"
     rows["protein"][np.flatnonzero(own)[1:]] = False
     fewer = mudata.MuData({m: screen[m][rows[m]].copy() for m in screen.mod})
-    z = LabelMatched("cca_labels").fit_transform(fewer, "label")
-    assert all(np.isfinite(v).all() for v in z.values())
+    z = sg.learners.get("cca_labels")().fit_transform(fewer, "label")
+    codes = {m: fewer[m].obs["label"].astype(str).str[1:].astype(int).to_numpy() for m in z}
+    without = {m: np.where(c == 0, -1, c) for m, c in codes.items()}
+    (found, told), (expected, also) = (rematch(z, z, c, 12, Rematch(), 0) for c in (codes, without))
+    np.testing.assert_allclose(told, also)
+    for m in z:
+        for one, other in zip(found[m], expected[m], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 def test_few_cells_for_the_coordinates_are_warned_of(screen):
@@ -254,5 +346,15 @@ def test_refusals(screen):
         LabelMatched("cca_labels", inputs="features").fit(flat, "label")
     codes = {m: screen[m].obs["label"].cat.codes.to_numpy().astype(np.intp) for m in screen.mod}
     x = {m: np.asarray(screen[m].X) for m in screen.mod}
-    with pytest.raises(ValueError, match="do not differ inside their labels"):  # a space that has collapsed
-        rematch(x, {m: codes[m][:, None].astype(float) for m in codes}, codes, 12, Rematch(), 0)
+    jitter = np.random.default_rng(0).normal(size=(codes["rna"].size, 3))
+    for collapsed in (
+        codes["rna"][:, None].astype(float),
+        np.full((codes["rna"].size, 3), 0.1),
+        (1.7 + 1e-7 * jitter).astype(np.float32),
+    ):
+        with pytest.raises(ValueError, match="'rna' do not differ inside their labels"):
+            rematch(x, {**x, "rna": collapsed}, codes, 12, Rematch(), 0)
+    apart = {"a": np.array([[1.0], [-1], [0], [0]]), "b": np.array([[0.0], [0], [1], [-1]])}
+    two = {m: np.array([0, 0, 1, 1]) for m in apart}
+    with pytest.raises(ValueError, match=r"matched cells of \['a', 'b'\] have nothing in common"):
+        rematch(apart, apart, two, 2, Rematch(n_rounds=1), 0)

@@ -6,6 +6,8 @@ import pytest
 
 import scgroove as sg
 from scgroove.learners import LabelMatched
+from scgroove.learners._common import apply
+from scgroove.learners._matched import Rematch, rematch
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,41 @@ def test_of_other_inputs(mdata):
     assert scores[0] < scores[2] - 0.01
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"n_rounds": 2},
+        {"epsilon": 0.5},
+        {"regularisation": 1.0},
+        {"max_cells_per_label": 20},
+        {"max_cells_per_label": 20, "random_state": 1},
+    ],
+)
+def test_options_go_where_they_should(mdata, option):
+    sg.tl.match_within_labels(mdata, **option)
+    z = {m: adata.obsm["X_groove"] for m, adata in mdata.mod.items()}
+    codes = {m: mdata[m].obs["label"].astype(str).str[1:].astype(int).to_numpy() for m in z}
+    seed = option.pop("random_state", 0)
+    maps, _ = rematch(z, z, codes, 20, Rematch(**option), seed)
+    plain, _ = rematch(z, z, codes, 20, Rematch(), 0)
+    found = mdata["rna"].obsm["X_groove_matched"]
+    np.testing.assert_allclose(found, apply(maps["rna"], z["rna"]), atol=1e-6)
+    other = apply(plain["rna"], z["rna"])
+    assert other.shape != found.shape or np.abs(other - found).max() > 1e-3
+
+
+def test_modalities_and_columns_by_name(mdata):
+    sg.tl.match_within_labels(mdata, key_added="expected")
+    mdata.mod["third"] = mdata["rna"].copy()
+    mdata["protein"].obs["guide"] = mdata["protein"].obs.pop("label")
+    sg.tl.match_within_labels(
+        mdata, label_key={"rna": "label", "protein": "guide"}, modalities=["rna", "protein"], key_added="z"
+    )
+    assert "z" not in mdata.mod["third"].obsm
+    for m in ("rna", "protein"):
+        np.testing.assert_array_equal(mdata[m].obsm["z"], mdata[m].obsm["expected"])
+
+
 def test_cells_without_a_label_teach_nothing_and_have_a_place(mdata):
     hidden = mdata["rna"].obs["label"].isin(["g00", "g01"]).to_numpy()
     mdata["rna"].obs["label"] = mdata["rna"].obs["label"].astype(str).where(~hidden, "none")
@@ -67,7 +104,7 @@ def test_refusals_leave_the_data_as_they_were(mdata):
         sg.tl.match_within_labels(mdata, "X_grove")
     with pytest.raises(KeyError, match="lable"):
         sg.tl.match_within_labels(mdata, label_key="lable")
-    with pytest.raises(ValueError, match="no 'X_pcs'"):
+    with pytest.raises(KeyError, match=r"no 'X_pcs' in .*Did you mean inputs='X_pca'.*may also name a layer"):
         sg.tl.match_within_labels(mdata, inputs="X_pcs")
     with pytest.raises(ValueError, match="inputs names"):
         sg.tl.match_within_labels(mdata, inputs={"rna": "X_pca"})

@@ -5,15 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
 
 import numpy as np
+from scipy.linalg import eigh
 
 from scgroove import aligners
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.learners._around import AroundLearner
 from scgroove.learners._base import LEARNERS, Learner, Representations
+from scgroove.learners._centred import label_shifts
 from scgroove.learners._classical import fix_signs
 from scgroove.learners._common import AffineMap, apply, check_number, check_whole, label_means, reduction
 from scgroove.learners._screen import Screen
@@ -84,7 +86,8 @@ def rematch(
     Raises
     ------
     ValueError
-        If a modality has no label with two cells there and in another, or cells inside labels do not differ.
+        If a modality has no label with two cells there and in another, cells inside labels do not differ, or matched cells have nothing in
+        common; :class:`~scgroove.aligners.TooLargeError` if the transport would need more than 2 GB: lower ``max_cells_per_label``.
 
     Warns
     -----
@@ -92,20 +95,39 @@ def rematch(
         If cells are few for the coordinates of the inputs.
     """
     rng = np.random.default_rng(seed)
-    cells = {
-        m: _inside_labels(x[m], z[m], code, n_labels, options, rng, m)
-        for m, code in _matchable(codes, n_labels).items()
-    }
-    white = {m: one.white for m, one in cells.items()}
-    labels = {m: one.labels for m, one in cells.items()}
+    codes = _matchable(codes, n_labels)
+    cells = {m: _inside_labels(x[m], z[m], codes[m], n_labels, options, rng, m) for m in codes}
+    _warn_of_few_cells(cells)
     places = {m: one.places for m, one in cells.items()}
-    _warn_of_few_cells(white)
-    aligner = aligners.get("eot")(epsilon=options.epsilon, tol=1e-4)
     for _ in range(options.n_rounds):
-        weights, told = _common_coordinates(white, _agreement(white, places, labels, aligner))
-        places = {m: one @ weights[m] for m, one in white.items()}
-    nowhere = np.zeros(told.size)
-    return {m: (one.centre, one.whitening @ weights[m], nowhere) for m, one in cells.items()}, told
+        weights, told = _common_coordinates(cells, *_covariances(cells, places, options))
+        places = {m: one.inputs @ weights[m] for m, one in cells.items()}
+    maps = {m: (one.centre, weights[m], np.zeros(told.size)) for m, one in cells.items()}
+    return _together(maps, x, codes, n_labels), told
+
+
+def _together(
+    maps: Mapping[str, AffineMap],
+    x: Mapping[str, FloatArray],
+    codes: Mapping[str, IntArray],
+    n_labels: int,
+) -> dict[str, AffineMap]:
+    """Return the maps with the offsets that bring label means of modalities nearest to one another, by least squares.
+
+    Each modality was centred on the labels that it has, which need not be those of the others.
+    """
+    means, present = {}, {}
+    for m, step in maps.items():
+        of_labels, counts = label_means(x[m], codes[m], n_labels)
+        means[m], present[m] = apply(step, of_labels), counts > 0
+    has = np.stack(list(present.values())).astype(np.float64)
+    wanted = np.stack([shift.sum(axis=0) for shift in label_shifts(means, present).values()])
+    laplacian = np.diag(has.sum(axis=1)) - (has / np.maximum(has.sum(axis=0), 1)) @ has.T
+    offsets = np.linalg.pinv(laplacian, hermitian=True) @ wanted
+    return {
+        m: (mean, weights, offset)
+        for (m, (mean, weights, _)), offset in zip(maps.items(), offsets, strict=True)
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,21 +138,18 @@ class _InsideLabels:
     ----------
     labels
         Their labels, (n,).
-    white
-        Whitened inputs, (n, d).
+    inputs
+        What coordinates are made of, (n, d).
     places
         Where they lie in the shared space at first, (n, k).
     centre
         Mean of the label means of the inputs, (d,).
-    whitening
-        What whitens, (d, d).
     """
 
     labels: IntArray
-    white: Float64Array
+    inputs: Float64Array
     places: Float64Array
     centre: Float64Array
-    whitening: Float64Array
 
 
 def _inside_labels(
@@ -143,10 +162,9 @@ def _inside_labels(
     modality: str,
 ) -> _InsideLabels:
     rows = _at_most(codes, n_labels, options.max_cells_per_label, rng)
-    inside, centre = _less_means(x, codes, n_labels, rows, modality)
+    inputs, centre = _less_means(x, codes, n_labels, rows, modality)
     places, _ = _less_means(z, codes, n_labels, rows, modality)
-    whitening = _whitening(inside, options.regularisation)
-    return _InsideLabels(codes[rows], inside @ whitening, places, centre, whitening)
+    return _InsideLabels(codes[rows], inputs, places, centre)
 
 
 def _less_means(
@@ -155,8 +173,11 @@ def _less_means(
     """Return the rows less the means of their labels, (n, d), and the mean of these means, (d,)."""
     means, counts = label_means(values, codes, n_labels)
     centre = means[counts > 0].mean(axis=0)
-    inside = np.asarray(values[rows], dtype=np.float64) - means[codes[rows]]
-    if not np.square(inside).mean() > FLAT * np.square(values[rows] - centre).mean():
+    kept = np.asarray(values[rows], dtype=np.float64)
+    inside = kept - means[codes[rows]]
+    rounding = 10 * float(np.finfo(np.result_type(values.dtype, np.float32)).eps)
+    least = max(FLAT * np.square(kept - centre).mean(), rounding**2 * np.square(kept).mean())
+    if not np.square(inside).mean() > least:
         raise ValueError(
             f"cells of {modality!r} do not differ inside their labels, so that nothing tells which is which: is each row a mean of its "
             f"label, or has the representation collapsed (scgroove.tl.collapse)?"
@@ -189,68 +210,75 @@ def _at_most(codes: IntArray, n_labels: int, most: int, rng: np.random.Generator
     return np.sort(rows[place < most])
 
 
-def _warn_of_few_cells(white: Mapping[str, Float64Array]) -> None:
-    few = {m: one.shape for m, one in white.items() if one.shape[0] < CELLS_PER_COORDINATE * one.shape[1]}
+def _warn_of_few_cells(cells: Mapping[str, _InsideLabels]) -> None:
+    shapes = {m: one.inputs.shape for m, one in cells.items()}
+    few = {m: (n, d) for m, (n, d) in shapes.items() if n < CELLS_PER_COORDINATE * d}
     if few:
         shown = ", ".join(f"{n} cells with {d} coordinates in {m!r}" for m, (n, d) in few.items())
         warnings.warn(
             f"matching inside labels learns one map from all matched cells, and few are there: {shown}; {CELLS_PER_COORDINATE} for each "
             f"coordinate or more are needed. What it makes may be worse than what it began with, labels above all; compare both, or reduce the "
             f"inputs first.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _whitening(inside: Float64Array, regularisation: float) -> Float64Array:
-    """Return W = (S + lambda tr(S) / d I)^-1/2 of the covariance S inside labels, (d, d)."""
-    covariance = inside.T @ inside / len(inside)
-    ridge = regularisation * np.trace(covariance) / len(covariance)
-    values, vectors = np.linalg.eigh(covariance + ridge * np.eye(len(covariance)))
-    whitening: Float64Array = (vectors / np.sqrt(values)) @ vectors.T
-    return whitening
+def _covariances(
+    cells: Mapping[str, _InsideLabels], places: Mapping[str, Float64Array], options: Rematch
+) -> tuple[Float64Array, Float64Array]:
+    """Return the covariances of matched cells between modalities, and those inside each with their ridge.
 
-
-def _agreement(
-    white: Mapping[str, Float64Array],
-    places: Mapping[str, Float64Array],
-    labels: Mapping[str, IntArray],
-    aligner: aligners.Aligner,
-) -> Float64Array:
-    """Return the covariances of matched cells between modalities, their blocks off the diagonal, (sum d_m, sum d_m)."""
+    Means over the pairs of modalities that share labels and both sides of each, as the plan weighs its cells; (sum d_m, sum d_m), blocks
+    off the diagonal and on it.
+    """
     directions = {
         m: one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         for m, one in places.items()
     }
-    part, total = _parts(white)
-    found = np.zeros((total, total))
-    for a, b in combinations(white, 2):
-        if np.intersect1d(labels[a], labels[b]).size:
-            coupling = aligner.align(directions[a], directions[b], labels[a], labels[b])
-            between = sum(white[a][i].T @ (plan @ white[b][j]) for i, j, plan in coupling.parts())
-            found[part[a], part[b]], found[part[b], part[a]] = between, np.transpose(between)
+    part, total = _parts(cells)
+    between, inside = np.zeros((total, total)), np.zeros((total, total))
+    sides = 0
+    aligner = aligners.get("eot")(epsilon=options.epsilon, tol=1e-4)
+    for a, b in combinations(cells, 2):
+        x, y = cells[a], cells[b]
+        if not np.intersect1d(x.labels, y.labels).size:
+            continue
+        coupling = aligner.align(directions[a], directions[b], x.labels, y.labels)
+        block = sum(x.inputs[i].T @ (plan @ y.inputs[j]) for i, j, plan in coupling.parts())
+        between[part[a], part[b]], between[part[b], part[a]] = block, np.transpose(block)
+        for m, mass in ((a, coupling.row_mass()), (b, coupling.column_mass())):
+            inside[part[m], part[m]] += _with_ridge(cells[m].inputs, mass, options.regularisation)
+        sides += 2
+    return between / sides, inside / sides
+
+
+def _with_ridge(inputs: Float64Array, mass: Float64Array, regularisation: float) -> Float64Array:
+    """Return S + lambda tr(S) / d I of the covariance S of cells with these masses, (d, d)."""
+    covariance = inputs.T @ (mass[:, None] * inputs)
+    ridge = regularisation * np.trace(covariance) / len(covariance)
+    found: Float64Array = covariance + ridge * np.eye(len(covariance))
     return found
 
 
 def _common_coordinates(
-    white: Mapping[str, Float64Array], agreement: Float64Array
+    cells: Mapping[str, _InsideLabels], between: Float64Array, inside: Float64Array
 ) -> tuple[dict[str, Float64Array], Float64Array]:
     """Return for each modality the weights of the coordinates that modalities agree on, times how far they do, and that, (k,)."""
-    part, _ = _parts(white)
-    values, vectors = np.linalg.eigh(agreement)
-    kept = np.flatnonzero(values > 1e-8 * max(values[-1], 1e-300))[::-1]
-    told = values[kept] / (len(white) - 1)
-    scale = np.sqrt(len(white)) * told
-    vectors = fix_signs(vectors[:, kept])
-    return {m: vectors[rows] * scale for m, rows in part.items()}, told
+    told, vectors = eigh(between, inside)
+    kept = np.flatnonzero(told > 1e-8)[::-1]
+    if not kept.size:
+        raise ValueError(
+            f"matched cells of {list(cells)} have nothing in common inside their labels, so that there are no common coordinates."
+        )
+    weighted = fix_signs(vectors[:, kept]) * told[kept]
+    part, _ = _parts(cells)
+    return {m: weighted[rows] for m, rows in part.items()}, told[kept]
 
 
-def _parts(white: Mapping[str, Float64Array]) -> tuple[dict[str, slice], int]:
+def _parts(cells: Mapping[str, _InsideLabels]) -> tuple[dict[str, slice], int]:
     """Return where the coordinates of each modality stand when all are put side by side, and how many they are."""
-    ends = np.cumsum([one.shape[1] for one in white.values()]).tolist()
-    starts = [0, *ends[:-1]]
-    return {
-        m: slice(*ends_of) for m, ends_of in zip(white, zip(starts, ends, strict=True), strict=True)
-    }, ends[-1]
+    ends = np.cumsum([one.inputs.shape[1] for one in cells.values()]).tolist()
+    return {m: slice(*ends_of) for m, ends_of in zip(cells, pairwise([0, *ends]), strict=True)}, ends[-1]
 
 
 @LEARNERS.register("label_matched")
@@ -260,13 +288,16 @@ class LabelMatched(AroundLearner):
 
     Labels say where a label lies, not which of its cells belongs to which. But one linear map has to be right for the cells of all
     labels at once, so that matches that are only a little better than chance tell how to improve it. With w_m what coordinates
-    are made of, less the means of the labels and whitened inside them, each round
+    are made of, less the means of the labels, each round
 
     1. matches the cells of each label by entropic optimal transport between the directions in which they lie from the mean of
-       their label: T_ab for each two modalities;
-    2. takes the leading eigenvectors V of the matrix with blocks ``w_a' T_ab w_b`` off the diagonal: for two modalities,
-       the canonical correlations of matched cells;
-    3. places cells anew, at ``w_m V_m diag(r)``, with r in (0, 1] how far matched cells agree on each coordinate.
+       their label: T_ab for each two modalities that share labels;
+    2. solves ``A V = D V diag(r)``: A has the blocks ``w_a' T_ab w_b`` off the diagonal, and D on it the sums over b of
+       ``S + lambda tr(S) / d I``, ``S = w_a' diag(T_ab 1) w_a``, both over their number; r in (0, 1] says how far matched cells agree
+       on a coordinate. For two modalities these are the canonical correlations of matched cells;
+    3. places cells anew, at ``w_m V_m diag(r)``.
+
+    At last each modality is moved as a whole to where the means of its labels lie nearest to those of the others.
 
     The maps are the same for all cells, whatever their label, so that cells without one have a place too, and effects of labels stay
     in: :class:`LabelCentred` takes off what they do in one modality alone.
@@ -292,7 +323,7 @@ class LabelMatched(AroundLearner):
     regularisation
         Ridge of the whitening, in units of the mean variance inside labels; None: 0.03 of latents, 0.3 of features.
     max_features
-        Wider modalities are first reduced to this many principal components.
+        Of ``inputs="features"``: wider modalities are first reduced to this many principal components.
     max_cells_per_label
         Where a label has more cells in a modality, this many drawn at random are matched.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scgroove import _keys
-from scgroove.get._inputs import PerModality, modalities_with, name_of, representation, shared_space
+from scgroove.get._inputs import PerModality, name_of, representation, screen_in_shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -51,7 +51,7 @@ def match_within_labels(
         Column of ``mod[m].obs`` with the label, one name or one for each modality.
     inputs
         Representation of each modality in its own space, of which the new coordinates are made, one name or one for each: such as
-        ``"X_pca"``, which knows more than what is shared already. Correct it for batches first. None: ``use_rep``.
+        ``"X_pca"``, which knows more than what is shared already; a layer, or ``"X"``. Correct it for batches first. None: ``use_rep``.
     modalities
         Those to match; by default all that have the representation.
     unlabeled_category
@@ -77,12 +77,16 @@ def match_within_labels(
         A modality, column or representation does not exist.
     ValueError
         Fewer than two modalities, none or one cell of each shared label, representations of different widths or with values that are not finite,
-        cells that do not differ inside labels, or options that cannot be used. ``mdata`` is left as it was.
+        cells that do not differ inside labels or have nothing in common, or options that cannot be used. Also
+        :class:`~scgroove.aligners.TooLargeError`, where the transport would need more than 2 GB: lower ``max_cells_per_label``.
+        ``mdata`` is left as it was.
 
     Warns
     -----
     UserWarning
         Fewer than three matched cells for each coordinate of the inputs.
+    ConvergenceWarning
+        A transport did not converge: raise ``epsilon``.
 
     Notes
     -----
@@ -98,18 +102,17 @@ def match_within_labels(
     from scgroove.learners._base import check_seed
     from scgroove.learners._common import apply
     from scgroove.learners._matched import RIDGE, Rematch, rematch
-    from scgroove.learners._screen import Screen
 
     check_seed(random_state)
     ridge = RIDGE["latent" if inputs is None else "features"] if regularisation is None else regularisation
     options = Rematch(
         n_rounds=n_rounds, epsilon=epsilon, regularisation=ridge, max_cells_per_label=max_cells_per_label
     )
-    names = modalities_with(mdata, use_rep, modalities)
-    keys = label_key if isinstance(label_key, str) else {m: name_of(label_key, m, "label_key") for m in names}
-    screen = Screen.read(mdata, keys, names, unlabeled_category)
-    z = shared_space(mdata, use_rep, names)
-    x = z if inputs is None else {m: representation(mdata, m, name_of(inputs, m, "inputs")) for m in names}
+    screen, z = screen_in_shared_space(mdata, use_rep, label_key, modalities, unlabeled_category)
+    x = z
+    if inputs is not None:
+        keys = {m: name_of(inputs, m, "inputs") for m in z}
+        x = {m: representation(mdata, m, key, argument="inputs") for m, key in keys.items()}
     maps, _ = rematch(x, z, screen.codes, screen.n_labels, options, random_state)
     placed = {m: apply(maps[m], one) for m, one in x.items()}
     for m, one in placed.items():  # all computed before any is written
