@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -85,6 +86,27 @@ def test_features_missing(screen: Any, name: str) -> None:
     fewer = mudata.MuData({m: a[:, 2:].copy() for m, a in screen.mod.items()})
     with pytest.raises(ValueError, match=r"rna_0.*rna_1"):
         fitted.transform(fewer)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pca", {}),
+        ("lda", {}),
+        ("ps_mlp", {}),
+        ("cca_centred", {}),
+        ("cca_matched", {"inputs": "features"}),
+        ("supcon", {"max_epochs": 1}),
+        ("vae_adversarial", {"max_epochs": 1}),
+    ],
+)
+def test_a_fitted_learner_can_be_sent_to_another_process(
+    screen: Any, name: str, options: dict[str, Any]
+) -> None:
+    fitted = construct(name, options).fit(screen)
+    got = pickle.loads(pickle.dumps(fitted)).transform(screen)
+    for m, z in fitted.transform(screen).items():
+        np.testing.assert_array_equal(got[m], z)
 
 
 def test_a_crash_comes_through_as_it_is(screen: Any) -> None:

@@ -1,5 +1,7 @@
 """Encoders, decoders and the objective, against SciPy and against the equations written out."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,18 @@ def test_log_probabilities_agree_with_scipy(likelihood):
     }[likelihood]()
     found = p.log_prob(torch.as_tensor(x, dtype=torch.float)).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "bernoulli"])
+def test_a_module_can_be_sent_to_another_process(likelihood):
+    sent = GROOVEModule(
+        {"a": 5, "b": 4}, {"a": "normal", "b": likelihood}, {"a": [1.0], "b": [1.0]}, **OPTIONS
+    ).eval()
+    got = pickle.loads(pickle.dumps(sent))
+    torch.testing.assert_close(got.state_dict(), sent.state_dict())
+    z = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    p, q = (one.decoders[1](z, torch.zeros(6, 1), torch.ones(6, 1)) for one in (got, sent))
+    torch.testing.assert_close(p.mean, q.mean)
 
 
 def test_constant_feature_does_not_run_away():

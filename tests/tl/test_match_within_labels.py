@@ -117,4 +117,6 @@ def test_refusals_leave_the_data_as_they_were(mdata):
         sg.tl.match_within_labels(mdata)
     with pytest.raises(TypeError, match="MuData"):
         sg.tl.match_within_labels(mdata["rna"])
+    with pytest.raises(TypeError, match=r"use_rep must be one name.*obsm\['X_shared'\]"):
+        sg.tl.match_within_labels(mdata, {"rna": "X_groove", "protein": "X_pca"})
     assert all("X_groove_matched" not in adata.obsm for adata in mdata.mod.values())

@@ -157,13 +157,18 @@ def modalities_with(mdata: MuData, use_rep: str, modalities: Sequence[str] | Non
     Raises
     ------
     TypeError
-        If ``mdata`` is no MuData.
+        If ``mdata`` is no MuData, or ``use_rep`` no name.
     UnknownNameError
         If a modality does not exist or has no such representation, or fewer than two have it.
     """
     from scgroove.data import check_modalities
 
     names = check_modalities(mdata, modalities)
+    if not isinstance(use_rep, str):
+        raise TypeError(
+            f"use_rep must be one name, under which every modality has its cells in the shared space; found {use_rep!r}. If they lie "
+            f"under different names, give them one: mdata.mod[m].obsm['X_shared'] = mdata.mod[m].obsm[name]."
+        )
     having = [m for m in names if use_rep in mdata.mod[m].obsm]
     if len(having) < (2 if modalities is None else len(names)):
         known = sorted({key for m in names for key in mdata.mod[m].obsm})

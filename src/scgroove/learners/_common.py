@@ -111,7 +111,7 @@ def principal_components(x: FloatArray, n_components: int, seed: int) -> PCA:
 def reduction(x: FloatArray, most: int, seed: int) -> Callable[[FloatArray], Float64Array]:
     """Return what takes features to at most ``most``: nothing if they are no more, else the first principal components."""
     if x.shape[1] <= most:
-        return lambda new: new.astype(np.float64)
+        return partial(np.asarray, dtype=np.float64)
     return partial(project, principal_components(x, most, seed))
 
 

@@ -76,11 +76,19 @@ def _log_proportions(center: Tensor, mean: Tensor) -> Tensor:
     return (share / share.sum()).log()
 
 
+def _center(center: Tensor, mean: Tensor) -> Tensor:
+    return center
+
+
+def _logits(center: Tensor, mean: Tensor) -> Tensor:
+    return mean.clamp(0.01, 0.99).logit()
+
+
 LIKELIHOODS: Final[dict[str, Likelihood]] = {
-    "normal": Likelihood(False, _normal, lambda center, mean: center, True),
+    "normal": Likelihood(False, _normal, _center, True),
     "nb": Likelihood(True, _negative_binomial, _log_proportions, True),
     "poisson": Likelihood(True, _poisson, _log_proportions, False),
-    "bernoulli": Likelihood(False, _bernoulli, lambda center, mean: mean.clamp(0.01, 0.99).logit(), False),
+    "bernoulli": Likelihood(False, _bernoulli, _logits, False),
 }
 
 
