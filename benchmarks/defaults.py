@@ -24,28 +24,16 @@ import scgroove as sg
 from _common import half_width, within_label_foscttm
 
 PAPER, LOGISTIC, LIMIT = "preset paper", "logistic regression, logits", "supervised limit"
-LOGITS = "ps_logistic_scaled"
 CHOSEN = {"temperature": 0.2, "dropout": 0.4}
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     LIMIT: ("oracle_latent", {}),
     "supervised limit, not told labels": ("oracle_latent", {"use_label": False}),
-    LOGISTIC: (LOGITS, {}),
+    LOGISTIC: ("ps_logistic_scaled", {}),
     "MLP, logits": ("ps_mlp", {}),
     "cca_labels": ("cca_labels", {}),
-    "logistic regression, logits, matched": ("label_matched", {"learner": LOGITS}),
-    "logistic regression, logits, matched by features": (
-        "label_matched",
-        {"learner": LOGITS, "inputs": "features"},
-    ),
-    "cca_labels, matched by features": ("label_matched", {"learner": "cca_labels", "inputs": "features"}),
     PAPER: ("groove_paper", {}),
     "GROOVE tau 0.3, dropout 0.2": ("groove", {"temperature": 0.3, "dropout": 0.2}),
     "GROOVE": ("groove", CHOSEN),
-    "+ matched": ("label_matched", {"learner": "groove", "options": CHOSEN}),
-    "+ matched by features": (
-        "label_matched",
-        {"learner": "groove", "options": CHOSEN, "inputs": "features"},
-    ),
     "+ tau 0.1": ("groove", {**CHOSEN, "temperature": 0.1}),
     "+ tau 0.3": ("groove", {**CHOSEN, "temperature": 0.3}),
     "+ dropout 0.6": ("groove", {**CHOSEN, "dropout": 0.6}),

@@ -48,7 +48,6 @@ SCREENS = {
 }  # fmt: skip
 GATE = {
     "groove": "GROOVE",
-    "groove_matched": "GROOVE, matched",
     "groove_paper": "preset paper",
     "ps_logistic_scaled": "logistic regression, logits",
     "ps_mlp": "MLP, logits",

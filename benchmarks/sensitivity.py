@@ -5,7 +5,7 @@
 
 1. Every factor of ``scgroove.benchmark.FACTORS`` at each level, everything else as it is.
 2. Random joint draws of options and of properties of the screen (``--draws``).
-3. Whether the label constraint of an aligner stands wrong labels and cells that escaped (with 1.).
+3. Whether the label constraint of an aligner stands wrong labels and cells that escaped, on the reference scenario (with all of 1.).
 
 A stopped run goes on where it stopped. ``--figures FOLDER`` writes the pictures of the documentation, ``--tables FOLDER`` its tables.
 """
@@ -27,6 +27,7 @@ from scgroove import benchmark, pl
 METRICS = ("foscttm_within_label", "label_transfer_balanced")
 BASELINES = ("ps_logistic_scaled", "cca_labels")
 STUDIED = "groove"
+ALIGNER = "uniform"  # representations are scored: couplings of 10,000 cells would take most of the time
 JOINT = {
     "learner": {
         "temperature": (0.05, 0.1, 0.2, 0.3, 0.5),
@@ -67,7 +68,7 @@ def main() -> None:
     """Run, write the table of means with intervals, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results-sensitivity"))
-    parser.add_argument("--figures", type=Path, help="folder for one PNG a metric")
+    parser.add_argument("--figures", type=Path, help="folder for pictures of settings, screens and draws")
     parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
     parser.add_argument(
         "--factors", nargs="+", default=list(benchmark.FACTORS), choices=list(benchmark.FACTORS)
@@ -84,6 +85,7 @@ def main() -> None:
         factors=args.factors,
         learner=on_device(STUDIED, args.device),
         baselines=BASELINES,
+        aligner=ALIGNER,
         data=args.data,
         seeds=args.seeds,
         n_jobs=args.jobs,
@@ -111,9 +113,11 @@ def main() -> None:
             (args.tables / f"{name}.md").write_text(as_markdown(made) + "\n", encoding="utf-8")
     if args.figures:
         args.figures.mkdir(parents=True, exist_ok=True)
-        for metric in METRICS:
-            to = args.figures / f"sensitivity_{metric}.png"
-            pl.benchmark_sensitivity(results, metric, ncols=4, save=to, show=False)
+        for of, name in (("learner", "settings"), ("data", "screens")):
+            lines = results[[benchmark.FACTORS[factor].of == of for factor in results["factor"]]]
+            if len(lines):
+                to = args.figures / f"sensitivity_{name}.png"
+                pl.benchmark_sensitivity(lines, METRICS[0], ncols=4, save=to, show=False)
         if drawn is not None:
             draw_joint(drawn, args.figures / "sensitivity_joint.png")
 
@@ -139,7 +143,7 @@ def joint(out: Path, args: argparse.Namespace) -> pd.DataFrame:
                 benchmark.LearnerSpec(STUDIED, "groove, drawn options", {**studied.options, **options}),
                 *BASELINES,
             ],
-            "aligners": ["uniform"],
+            "aligners": [ALIGNER],
             "seeds": min(2, args.seeds),
         }
         results = benchmark.run(spec, out / f"{i:02d}", n_jobs=args.jobs, progress=False)
@@ -185,7 +189,7 @@ def aligners_under_noise(out: Path, args: argparse.Namespace) -> pd.DataFrame:
     """A row for each screen: how well cells are found inside their true label, with the labels as a constraint and without."""
     data = [
         {
-            "scenario": args.data,
+            "scenario": "reference",
             "name": ", ".join(f"{k} {v}" for k, v in one.items()) or "as it is",
             "parameters": one,
         }

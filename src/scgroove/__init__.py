@@ -3,7 +3,7 @@
 The public API, by layer:
 
 - :mod:`scgroove.model`: ``GROOVE``, the model
-- :mod:`scgroove.tl`: ``embed``, ``center_labels``, ``match_within_labels``, ``check_label_embeddings``, ``collapse``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_imputation``,
+- :mod:`scgroove.tl`: ``embed``, ``center_labels``, ``check_label_embeddings``, ``collapse``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_imputation``,
   ``perturbation_effects``, ``estimate_efficacy``, ``infer_labels``, ``score_matching``, ``transfer_labels``, ``umap``
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects

@@ -95,7 +95,6 @@ def test_features_missing(screen: Any, name: str) -> None:
         ("lda", {}),
         ("ps_mlp", {}),
         ("cca_centred", {}),
-        ("cca_matched", {"inputs": "features"}),
         ("supcon", {"max_epochs": 1}),
         ("vae_adversarial", {"max_epochs": 1}),
     ],

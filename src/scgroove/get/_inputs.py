@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scgroove.learners._screen import Screen
-
 PerModality: TypeAlias = str | Mapping[str, str]
 """One name for all modalities, or one for each."""
 
@@ -197,40 +195,16 @@ def shared_space(mdata: MuData, use_rep: str, modalities: Sequence[str]) -> dict
     return z
 
 
-def screen_in_shared_space(
-    mdata: MuData,
-    use_rep: str,
-    label_key: PerModality,
-    modalities: Sequence[str] | None,
-    unlabeled_category: str | None,
-) -> tuple[Screen, dict[str, FloatArray]]:
-    """Return the labels of the modalities that have a representation, in one vocabulary, and it, (n_m, k) each.
-
-    Raises
-    ------
-    TypeError, KeyError, ValueError
-        As for :func:`modalities_with`, :func:`shared_space` and :meth:`scgroove.learners._screen.Screen.read`.
-    """
-    from scgroove.learners._screen import Screen
-
-    names = modalities_with(mdata, use_rep, modalities)
-    keys = label_key if isinstance(label_key, str) else {m: name_of(label_key, m, "label_key") for m in names}
-    screen = Screen.read(mdata, keys, names, unlabeled_category)
-    return screen, shared_space(mdata, use_rep, names)
-
-
 def representation(
     mdata: MuData,
     modality: str,
     key: str,
     precomputed: bool = False,
     max_memory_gb: float | None = None,
-    *,
-    argument: str = "use_rep",
 ) -> FloatArray:
     """Return ``obsm[key]`` of a modality, ``X`` for ``"X"``, or a layer, as a finite dense matrix.
 
-    With ``precomputed``, ``obsp[key]`` comes first: costs between the cells. ``argument`` is what named it, for messages.
+    With ``precomputed``, ``obsp[key]`` comes first: costs between the cells.
     """
     adata = mdata.mod[modality]
     if precomputed and key in adata.obsp:
@@ -242,7 +216,7 @@ def representation(
     elif key in _layers(adata):
         values = adata.layers[key]
     else:
-        raise UnknownNameError(_no_representation(adata, modality, key, argument))
+        raise UnknownNameError(_no_representation(adata, modality, key))
     _check_dense(values, modality, key, max_memory_gb)
     values = to_memory(values)
     array = np.asarray(values.toarray() if sp.issparse(values) else values)
@@ -278,14 +252,14 @@ def _layers(adata: AnnData) -> list[str]:
     return [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
 
 
-def _no_representation(adata: AnnData, modality: str, key: str, argument: str) -> str:
+def _no_representation(adata: AnnData, modality: str, key: str) -> str:
     near = near_miss(key, list(adata.obsm))
-    hint = f" Did you mean {argument}={near!r}?" if near is not None else ""
-    found = f"no {key!r} in mdata.mod[{modality!r}].obsm, which has {list(adata.obsm)}.{hint}"
-    if argument != "use_rep":
-        return f"{found} {argument}= may also name a layer, or 'X', the measured values."
+    hint = f" Did you mean use_rep={near!r}?" if near is not None else ""
     added = "" if key == _keys.LATENT else f", key_added={key!r}"
-    return f"{found} Make it with scgroove.tl.embed(mdata, model{added}), or name another with use_rep=."
+    return (
+        f"no {key!r} in mdata.mod[{modality!r}].obsm, which has {list(adata.obsm)}.{hint} Make it with "
+        f"scgroove.tl.embed(mdata, model{added}), or name another with use_rep=."
+    )
 
 
 def weights_of_pair(

@@ -22,7 +22,6 @@ from scgroove.learners._groove import (
     GrooveWithoutBackTranslation,
     GrooveWithoutGroupCLIP,
 )
-from scgroove.learners._matched import GrooveMatched, LabelCCAMatched, LabelMatched, LogisticMatched
 from scgroove.learners._mmd import MMD
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
 from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
@@ -43,7 +42,6 @@ __all__ = [
     "GrooveContrastOnly",
     "GrooveLearner",
     "GrooveMLP",
-    "GrooveMatched",
     "GrooveOutside",
     "GroovePaper",
     "GrooveWithoutBackTranslation",
@@ -52,14 +50,11 @@ __all__ = [
     "LDAProcrustes",
     "LabelCCA",
     "LabelCCACentred",
-    "LabelCCAMatched",
     "LabelCentred",
-    "LabelMatched",
     "Learner",
     "LearnerOutputError",
     "LinearDiscriminants",
     "LogisticCentred",
-    "LogisticMatched",
     "LogisticPropensity",
     "MLPPropensity",
     "MoscotLearner",

@@ -59,15 +59,6 @@ class AroundLearner(Learner):
         assert isinstance(found, Learner)
         return found
 
-    def _require_space(self) -> None:
-        """Refuse a learner whose modalities have no space in common."""
-        inner = self._inner()
-        if not inner.aligned:
-            raise ValueError(
-                f"learner {inner.name!r} has no space that its modalities share, so that their labels have no common place. Turn it into one "
-                f"first: {type(self).__name__}(GroupProcrustes({inner.name!r}))."
-            )
-
     def _fit_inner(self, screen: Screen, seed: int) -> Representations:
         """Fit the learner inside, and return its representations of the same cells."""
         self.inner_ = self._inner()

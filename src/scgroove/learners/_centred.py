@@ -135,7 +135,12 @@ class LabelCentred(AroundLearner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         super().__post_init__()
-        self._require_space()
+        inner = self._inner()
+        if not inner.aligned:
+            raise ValueError(
+                f"learner {inner.name!r} has no space that its modalities share, so that their labels have no common place. Turn it into one "
+                f"first: LabelCentred(GroupProcrustes({inner.name!r}))."
+            )
 
     def _fit(self, screen: Screen, seed: int) -> None:
         representations = self._fit_inner(screen, seed)

@@ -9,7 +9,6 @@ from scgroove.tl._epsilon_scan import epsilon_scan
 from scgroove.tl._impute import impute
 from scgroove.tl._infer_labels import infer_labels
 from scgroove.tl._label_embeddings import check_label_embeddings
-from scgroove.tl._match_within_labels import match_within_labels
 from scgroove.tl._perturbation_effects import perturbation_effects
 from scgroove.tl._score import score_matching
 from scgroove.tl._score_imputation import score_imputation
@@ -27,7 +26,6 @@ __all__ = [
     "estimate_efficacy",
     "impute",
     "infer_labels",
-    "match_within_labels",
     "perturbation_effects",
     "score_imputation",
     "score_matching",

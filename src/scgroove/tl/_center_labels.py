@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgroove import _keys
-from scgroove.get._inputs import PerModality, screen_in_shared_space
+from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -75,8 +75,12 @@ def center_labels(
     """
     from scgroove.learners._centred import in_others, label_shifts, radius, shifted
     from scgroove.learners._common import label_means
+    from scgroove.learners._screen import Screen
 
-    screen, z = screen_in_shared_space(mdata, use_rep, label_key, modalities, unlabeled_category)
+    names = modalities_with(mdata, use_rep, modalities)
+    keys = label_key if isinstance(label_key, str) else {m: name_of(label_key, m, "label_key") for m in names}
+    screen = Screen.read(mdata, keys, names, unlabeled_category)
+    z = shared_space(mdata, use_rep, names)
     found = {m: label_means(one, screen.codes[m], screen.n_labels) for m, one in z.items()}
     means = {m: one for m, (one, _) in found.items()}
     present = {m: counts > 0 for m, (_, counts) in found.items()}
