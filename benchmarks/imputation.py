@@ -54,15 +54,16 @@ def one_screen(rho: float, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the scores of every way of imputing on one simulated screen."""
     mdata, truth = halves(rho, seed)
     models = trained(mdata, seed)
+    mlp = trained(mdata, seed, 1, encoder="mlp")[0]
     sg.tl.embed(mdata, models[0])
     sg.tl.align(mdata, "rna", "protein")
     sg.tl.align(mdata, "rna", "protein", method="emd", key_added="emd")
-    for name, options in ways(models).items():
+    for name, options in ways(models, mlp).items():
         sg.tl.impute(mdata, "rna", "protein", **options)
         yield {"rho": rho, "seed": seed, "method": name, **scored(mdata, truth)}
 
 
-def ways(models: list[sg.model.GROOVE]) -> dict[str, dict[str, Any]]:
+def ways(models: list[sg.model.GROOVE], mlp: sg.model.GROOVE) -> dict[str, dict[str, Any]]:
     """Return the ways of imputing, by name."""
     regression = {"method": "regression", "regression": {"n_models": N_MODELS}}
     return {
@@ -71,6 +72,8 @@ def ways(models: list[sg.model.GROOVE]) -> dict[str, dict[str, Any]]:
         "decoder, shrink 0.5": {"model": models[0], "shrink": 0.5},
         f"decoder of {N_MODELS} models": {"model": models},
         f"decoder of {N_MODELS} models, shrink 0.5": {"model": models, "shrink": 0.5},
+        "decoder, MLP encoders": {"model": mlp},
+        "decoder, MLP encoders, shrink 0.5": {"model": mlp, "shrink": 0.5},
         "barycentric, `eot`": {"method": "barycentric"},
         "barycentric, `emd`": {"method": "barycentric", "coupling_key": "emd"},
         "knn": {"method": "knn"},
@@ -92,12 +95,14 @@ def halves(rho: float, seed: int) -> tuple[mudata.MuData, np.ndarray]:
     return mudata.MuData(parts), np.asarray(whole["protein"][first].X)
 
 
-def trained(mdata: mudata.MuData, seed: int) -> list[sg.model.GROOVE]:
+def trained(
+    mdata: mudata.MuData, seed: int, n_models: int = N_MODELS, **options: Any
+) -> list[sg.model.GROOVE]:
     """Return models of different seeds."""
     sg.model.GROOVE.setup_mudata(mdata, "label")
     models = []
-    for i in range(N_MODELS):
-        model = sg.model.GROOVE(mdata, seed=100 * seed + i)
+    for i in range(n_models):
+        model = sg.model.GROOVE(mdata, seed=100 * seed + i, **options)
         model.train(
             seed=100 * seed + i, train_size=1.0, accelerator="cpu", enable_progress_bar=False, logger=None
         )

@@ -37,7 +37,6 @@ LEARNERS = {
 LARGE = [
     "logistic regression, logits",
     "GROOVE",
-    "GROOVE, tau 0.2",
     "GROOVE, MLP encoders, dropout 0.3",
 ]
 

@@ -222,26 +222,33 @@ def aligners_under_noise(out: Path, args: argparse.Namespace) -> pd.DataFrame:
 
 def settings(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each option of GROOVE: the mean score at each level, marked where it differs from the default."""
-    rows = {}
+    levels = {}
     for name, lines in results[results["learner"] == STUDIED].groupby("factor", sort=False):
         factor = benchmark.FACTORS[str(name)]
         if factor.of == "learner":
-            own = lines.assign(learner=[factor.text(level) for level in lines["level"]])
-            default = _default(factor.option, list(dict.fromkeys(own["learner"])))
-            cells = [
-                f"**{level}: {text}**" if level == default else f"{level}: {text}"
-                for level, text in _against(own, default).items()
-            ]
-            rows[f"{factor.meaning} (`{factor.option}`)"] = {"FOSCTTM inside labels": " · ".join(cells)}
+            levels[factor] = lines.assign(learner=[factor.text(level) for level in lines["level"]])
+    defaults = {factor: _default(factor.option) for factor in levels}
+    base = pd.concat(own[own["learner"] == defaults[factor]] for factor, own in levels.items())
+    base = base.drop_duplicates(["data", "seed", "metric", "aligner"])
+    rows = {}
+    for factor, own in levels.items():
+        default = defaults[factor]
+        if default not in set(own["learner"]):
+            own = pd.concat([own, base.assign(learner=default, level=float(default))])
+            own = own.sort_values("level", kind="stable")
+        cells = [
+            f"**{level}: {text}**" if level == default else f"{level}: {text}"
+            for level, text in _against(own, default).items()
+        ]
+        rows[f"{factor.meaning} (`{factor.option}`)"] = {"FOSCTTM inside labels": " · ".join(cells)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
 
 
-def _default(option: str, levels: list[str]) -> str:
-    """The level that is the default of GROOVE, or does the same: all labels, and as many cells as then fit."""
-    by_itself = {"n_labels_per_batch": "20", "n_cells_per_label": "8"}
+def _default(option: str) -> str:
+    """The default of GROOVE, or what it comes to on screens of 20 labels: all labels, and as many cells as fill a batch."""
+    by_itself = {"n_labels_per_batch": "20", "n_cells_per_label": "13"}
     value = benchmark.LearnerSpec(STUDIED).build().__dict__[option]
-    default = by_itself.get(option) or (value if isinstance(value, str) else f"{value:g}")
-    return default if default in levels else levels[0]
+    return by_itself.get(option) or (value if isinstance(value, str) else f"{value:g}")
 
 
 def screens(results: pd.DataFrame) -> pd.DataFrame:

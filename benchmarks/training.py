@@ -2,6 +2,7 @@
 
     python benchmarks/training.py throughput            # 2 x 20,000 cells, CSR counts
     python benchmarks/training.py throughput --peers    # and SCVI, MULTIVI, DIAGVI where it is installed
+    python benchmarks/training.py options               # time of a step of the default, of its options and of the paper's preset
     python benchmarks/training.py labels                # time of a step against the number of labels
     python benchmarks/training.py groupclip             # the loss alone: time and memory against the batch
     python benchmarks/training.py imports               # time of importing the package
@@ -28,6 +29,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -41,11 +43,22 @@ from torch import Tensor, nn
 from _common import quiet
 from scgroove.losses import group_clip_loss
 from scgroove.model import GROOVE
+from scgroove.simulations import weakly_paired
 
 ROUNDS = 5
 TRAINER = {"accelerator": "cpu", "enable_progress_bar": False, "logger": False}
 FEATURES = {"rna": 2000, "protein": 2000, "panel": 200}
 HIDDEN, LATENT, BATCH, TAU = 128, 16, 256, 0.3
+MLP: dict[str, Any] = {"encoder": "mlp", "hidden": (HIDDEN, HIDDEN), "n_latent": LATENT}
+KINDS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
+    "preset paper": ({"preset": "paper"}, None),
+    "default": ({}, None),
+    "refine cost": ({}, {"refine": "cost"}),
+    "refine contrast": ({}, {"refine": "contrast"}),
+    "8 private": ({"n_private": 8}, None),
+    "prototypes": ({"prototypes": True}, None),
+}
+"""What is asked the time of a step: options of the model and of the training plan."""
 
 
 def main() -> None:
@@ -185,12 +198,16 @@ def bare(mdata: MuData, args: argparse.Namespace, *, ours: bool = False) -> Call
 
 
 def groove(
-    mdata: MuData, args: argparse.Namespace, *, compiled: bool = False, **trainer: object
+    mdata: MuData,
+    args: argparse.Namespace,
+    *,
+    options: dict[str, Any] = MLP,
+    plan: dict[str, Any] | None = None,
+    **trainer: object,
 ) -> Callable[[int], None]:
     """Return the training of GROOVE, through scvi-tools and Lightning."""
-    plan = {"compile": True} if compiled else None
     GROOVE.setup_mudata(mdata, "label")
-    model = GROOVE(mdata, encoder="mlp", hidden=(HIDDEN, HIDDEN), n_latent=LATENT)
+    model = GROOVE(mdata, **options)
 
     def train(n_steps: int) -> None:
         model.train(
@@ -299,7 +316,7 @@ def throughput(args: argparse.Namespace) -> None:
     contestants = {"groove": groove(mdata, args), "bare loop": bare(mdata, args)}
     if args.options:
         contestants["groove, bf16"] = groove(mdata, args, precision="bf16-mixed")
-        contestants["groove, compiled"] = groove(mdata, args, compiled=True)
+        contestants["groove, compiled"] = groove(mdata, args, plan={"compile": True})
     if args.peers:
         for name, make in (("SCVI", scvi_model), ("MULTIVI", multivi), ("DIAGVI", diagvi)):
             try:
@@ -313,6 +330,20 @@ def throughput(args: argparse.Namespace) -> None:
         ratio = (2 * args.batch * args.steps / found["groove"]) / cells
         print(
             f"{name:18} {1e3 * seconds / args.steps:8.1f} ms a step {cells:10,.0f} cells a second; groove / this {ratio:.2f}"
+        )
+
+
+def options(args: argparse.Namespace) -> None:
+    """Compare the time of a step between the default, its options and the paper's preset, on the reference screen."""
+    mdata = weakly_paired()
+    contestants = {
+        name: groove(mdata, args, options=model, plan=plan) for name, (model, plan) in KINDS.items()
+    }
+    found = rounds(contestants, args.steps, args.rounds)
+    for name, seconds in found.items():
+        print(
+            f"{name:18} {1e3 * seconds / args.steps:8.1f} ms a step, {seconds / found['preset paper']:.2f} of that of the preset, "
+            f"{seconds / found['default']:.2f} of that of the default"
         )
 
 
@@ -490,6 +521,7 @@ def everything(args: argparse.Namespace) -> None:
     """Ask all questions in turn, and keep the answers with the machine, the versions and the date."""
     asked = {
         "throughput": ["--peers", "--options"],
+        "options": ["--steps", "200"],
         "labels": ["--steps", "60"],
         "groupclip": [],
         "imports": [],
@@ -522,6 +554,7 @@ def versions() -> str:
 QUESTIONS = {
     "all": everything,
     "throughput": throughput,
+    "options": options,
     "labels": labels,
     "groupclip": groupclip,
     "imports": imports,

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from scgroove.data import GroupSampler
-from scgroove.data._datamodule import _random_split, shared_codes
+from scgroove.data._datamodule import _random_split
+from scgroove.data._sampler import shared_codes
 
 
 class Length:
@@ -117,6 +118,19 @@ def test_no_shared_label():
 def test_exclusive_labels_lose_their_code():
     found = shared_codes({"a": np.array([0, 1, -1]), "b": np.array([1, 2, 2])})
     assert {m: c.tolist() for m, c in found.items()} == {"a": [-1, 1, -1], "b": [1, -1, -1]}
+
+
+def test_a_label_of_one_modality_that_agrees_with_one_of_another_keeps_its_code():
+    codes = {"a": np.array([0, 3, 1, 4]), "b": np.array([0, 1, 2, 2])}
+    agreement = np.eye(5)
+    agreement[3, 0] = agreement[0, 3] = 0.5  # 3 is in a alone, 0 in both
+    agreement[4, 1] = agreement[1, 4] = 0.0
+    found = shared_codes(codes, agreement)
+    assert {m: c.tolist() for m, c in found.items()} == {"a": [0, 3, 1, -1], "b": [0, 1, -1, -1]}
+    s = sampler(found, n_labels=3, n_cells=1, free_fraction=0.0, agreement=agreement)
+    batch = next(iter(s))
+    assert sorted(found["a"][batch["a"]].tolist()) == [0, 1, 3]
+    assert sorted(found["b"][batch["b"]].tolist()) == [0, 1]
 
 
 @settings(max_examples=25, deadline=None)

@@ -277,7 +277,7 @@ def test_no_private_coordinates():
     model = fit(screen())
     with pytest.raises(ValueError, match=r"n_private is 0"):
         model.get_private_representation()
-    with pytest.raises(ValueError, match=r"n_private >= 0"):
+    with pytest.raises(ValueError, match=r"n_private >= 2 \(0: none\)"):
         GROOVE(screen_set_up(), n_private=-1)
 
 
@@ -421,3 +421,156 @@ def test_a_bank_restored_with_other_labels(tmp_path):
     model.save(str(tmp_path / "m"))
     with pytest.raises(ValueError, match="of which the model has no prototype"):
         GROOVE.load(str(tmp_path / "m"), screen(n_labels=7))
+
+
+# -- what a label of one modality, or a new one, becomes ---------------------------------------------------------
+
+
+TABLE = {f"g{i:02d}": [float(i), float(i % 2), 1.0 - i] for i in range(5)}
+
+
+def renamed(mdata, modality, old, new):
+    labels = mdata[modality].obs["label"].astype(str)
+    mdata[modality].obs["label"] = labels.replace(old, new)
+    return mdata
+
+
+def finite(model):
+    model.train(2, batch_size=40, **QUIET)
+    return all(np.isfinite(model.history[name].to_numpy(dtype=float)).all() for name in ("train_loss",))
+
+
+def test_a_label_that_is_new_to_a_modality_can_be_learned_by_its_embedding(tmp_path):
+    reference = fit(renamed(screen(), "protein", "g04", "g03"), label_embeddings=TABLE)
+    reference.save(str(tmp_path / "m"))
+    assert not reference.module.tower.present[1, 4]
+    query = GROOVE.load_query_data(screen(), reference)
+    loaded = GROOVE.load(str(tmp_path / "m"), screen())
+    for model in (query, loaded):
+        assert model.module.tower.present.all()
+        assert finite(model)
+    assert not reference.module.tower.present[1, 4]  # as it was
+
+
+def test_a_label_that_is_new_to_the_model_needs_an_embedding():
+    reference = fit(screen(), label_embeddings=TABLE)
+    new = renamed(screen(), "rna", "g04", "gNEW")
+    before = list(new["rna"].obs)
+    with pytest.raises(ValueError, match=r"lack 1 of 6 labels: \['gNEW'\]"):
+        GROOVE.load_query_data(new, reference)
+    assert list(new["rna"].obs) == before
+    query = GROOVE.load_query_data(
+        new, reference, label_embeddings={"gNEW": [9.0, 9.0, 9.0], "g00": [0, 0, 7]}
+    )
+    tower, old = query.module.tower, reference.module.tower
+    torch.testing.assert_close(tower.embeddings[:5], old.embeddings)  # those that it knew stay
+    assert tower.embeddings[5].tolist() == [9, 9, 9]
+    torch.testing.assert_close(tower.center, old.center)
+    assert tower.present[:, 5].tolist() == [True, False]
+    assert finite(query)
+    plain = fit(screen())
+    with pytest.raises(ValueError, match="was not given label_embeddings"):
+        GROOVE.load_query_data(new, plain, label_embeddings={"gNEW": [1.0]})
+
+
+def test_a_new_label_agrees_with_none(tmp_path):
+    reference = fit(screen(), label_agreement={"g00": {"g01": 0.5}})
+    reference.save(str(tmp_path / "m"))
+    new = renamed(screen(), "rna", "g04", "gNEW")
+    query = GROOVE.load_query_data(new, reference)
+    expected = torch.eye(6)
+    expected[0, 1] = expected[1, 0] = 0.5
+    torch.testing.assert_close(query.module.agreement, expected)
+    assert finite(query)
+    again = renamed(screen(), "rna", "g04", "gNEW")
+    before = list(again["rna"].obs), dict(again.uns)
+    with pytest.raises(ValueError, match=r"no prototype or agreement.*load_query_data"):
+        GROOVE.load(str(tmp_path / "m"), again)
+    assert (list(again["rna"].obs), dict(again.uns)) == before
+
+
+def test_a_combination_of_one_modality_is_half_a_positive_of_its_parts():
+    def latents(agreement):
+        mdata = renamed(renamed(screen(), "rna", "g04", "g00+g01"), "protein", "g04", "g03")
+        model = fit(mdata, 10, label_agreement=agreement)
+        combination = (mdata["rna"].obs["label"] == "g00+g01").to_numpy()
+        parts = mdata["protein"].obs["label"].isin(["g00", "g01"]).to_numpy()
+        z = model.get_latent_representation()
+        return float((z["rna"][combination] @ z["protein"][parts].T).mean())
+
+    told = latents({"g00+g01": {"g00": 0.5, "g01": 0.5}})
+    assert told > latents({"g00": {"g01": 0.0}}) + 0.05
+
+
+def test_cells_that_did_not_respond_are_not_transported(monkeypatch):
+    mdata = screen()
+    for adata in mdata.mod.values():
+        adata.obs["efficacy"] = np.tile([1.0, 0.2], adata.n_obs // 2)
+    seen = []
+    from scgroove.module import _groove
+
+    plain = _groove.label_refinement
+    monkeypatch.setattr(
+        _groove,
+        "label_refinement",
+        lambda z, labels, **kwargs: seen.append(labels) or plain(z, labels, **kwargs),
+    )
+    fit(
+        mdata,
+        setup={"efficacy_key": "efficacy"},
+        train={"plan_kwargs": {"refine": "cost", "refinement_start": 0.0}},
+    )
+    for labels in seen:
+        for codes in labels.values():
+            share = float((codes < 0).float().mean())
+            assert 0 < share < 1
+    model = GROOVE(mdata, 4, hidden=(16,))
+    tensors = {m: {"efficacy": torch.tensor([[0.9], [0.4], [0.5]])} for m in ("rna", "protein")}
+    codes = {m: torch.tensor([0, 1, 2]) for m in tensors}
+    assert all(c.tolist() == [0, -1, 2] for c in model.module._responding(codes, tensors).values())
+
+
+def test_options_without_effect_are_said():
+    mdata = screen()
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    with pytest.warns(UserWarning, match="efficacy_mode='drop' has no effect.*efficacy_key"):
+        model = GROOVE(mdata, efficacy_mode="drop")
+    for options in ({"refinement_weight": 5.0}, {"independence_weight": 1.0}, {"tower_weight": 5.0}):
+        (name,) = options
+        with pytest.warns(UserWarning, match=f"{name}=.* has no effect"):
+            model.train(1, plan_kwargs=options, **QUIET)
+    with pytest.raises(ValueError, match="must not be negative"):
+        model.train(1, plan_kwargs={"tower_weight": -1.0}, **QUIET)
+
+
+def test_labels_that_are_numbers():
+    mdata = screen()
+    for adata in mdata.mod.values():
+        adata.obs["label"] = adata.obs["label"].astype(str).str[1:].astype(int)
+        adata.obs["efficacy"] = 0.9
+    GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="efficacy")
+    model = GROOVE(mdata, efficacy_mode="reassign", control=0, label_agreement={0: {1.0: 0.5}})
+    assert model.module.control == 0
+    assert model.module.agreement[0, 1] == 0.5
+    table = pd.DataFrame(np.eye(5), index=np.arange(5.0))
+    model = GROOVE(mdata, label_embeddings=table)
+    model.train(1, **QUIET)
+    assert model.predict_label_latent(table).index.tolist() == list("01234")
+
+
+def test_rows_of_labels_that_no_cell_has_do_no_harm():
+    mdata = screen()
+    GROOVE.setup_mudata(mdata, "label", paired=False)
+    table = pd.DataFrame([*TABLE.values(), [1, 2, 3], [1, 2, np.nan]], index=[*TABLE, "other", "other"])
+    expected = GROOVE(mdata, label_embeddings=TABLE).module.tower.embeddings
+    torch.testing.assert_close(GROOVE(mdata, label_embeddings=table).module.tower.embeddings, expected)
+
+
+def test_combinations_that_contradict():
+    mdata = screen()
+    mdata["rna"].obs["efficacy"] = mdata["protein"].obs["efficacy"] = 0.5
+    GROOVE.setup_mudata(mdata, "label", paired=False, efficacy_key="efficacy")
+    with pytest.raises(ValueError, match="place whole labels"):
+        GROOVE(mdata, efficacy_mode="reassign", control="g00", label_embeddings=TABLE)
+    with pytest.raises(ValueError, match="n_private >= 2"):
+        GROOVE(mdata, n_private=1)

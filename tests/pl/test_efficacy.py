@@ -158,3 +158,13 @@ def test_refusals_teach(estimated, options, message):
 def test_says_how_to_make_what_is_missing(space):
     with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.estimate_efficacy\(mdata, CONTROL\)\."):
         efficacy(space(["a"], ["a"]))
+
+
+def test_without_a_control_there_are_no_rates(space):
+    mdata = space(["a", "b"], ["a", "b"])
+    with pytest.warns(UserWarning, match="no control label"):
+        estimate_efficacy(mdata, None)
+    with pytest.raises(
+        ValueError, match=r"no rates: there was no control.*estimate_efficacy\(mdata, CONTROL\)"
+    ):
+        efficacy(mdata)

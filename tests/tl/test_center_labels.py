@@ -71,6 +71,23 @@ def test_cells_without_a_label_and_labels_of_one_modality_stay(mdata):
     assert (moved[~stays] > 0).all()
 
 
+def test_the_only_cell_of_a_label_lies_at_its_mean():
+    rng = np.random.default_rng(0)
+    obs = {"rna": ["a"] * 10 + ["b"] * 10 + ["c"], "protein": ["a"] * 10 + ["b"] * 10 + ["c"] * 5}
+    mdata = sg.simulations.weakly_paired(2, 20, seed=0)
+    mdata = mudata.MuData({m: mdata[m][: len(labels)].copy() for m, labels in obs.items()})
+    for m, labels in obs.items():
+        mdata[m].obs["label"] = labels
+        mdata[m].obsm["Z"] = rng.normal(0, 20, (len(labels), 4))
+    sg.tl.center_labels(mdata, "Z")
+    placed = {m: mdata[m].obsm["Z_centred"] for m in obs}
+    means = [placed[m][np.array(obs[m]) == "c"] for m in obs]
+    np.testing.assert_allclose(
+        means[0][0], (mdata["rna"].obsm["Z"][20] + mdata["protein"].obsm["Z"][20:].mean(0)) / 2
+    )
+    assert all(np.isfinite(z).all() for z in placed.values())
+
+
 def test_refusals(mdata):
     with pytest.raises(
         KeyError, match=r"use_rep='X_grove': of the modalities .* only \[\] have it.*Did you mean 'X_groove'"

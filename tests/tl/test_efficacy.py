@@ -169,9 +169,27 @@ def by_the_equations(controls: Any, cells: Any, a: float, b: float) -> tuple[flo
         t, s_0 = (cells - m_0) @ d / (d @ gap), (d @ gap) ** -0.5
         s_1 = np.clip(np.sqrt(p @ (t - 1) ** 2 / p.sum()), 0.5 * s_0, 1.5 * s_0)
         share = np.clip((a + p.sum()) / (a + b + len(p)), 0.05, 0.98)
+        if s_1 != s_0:
+            turn = 1 / (1 - (s_1 / s_0) ** 2)
+            t = np.minimum(t, turn) if s_1 < s_0 else np.maximum(t, turn)
         with_effect, without = share * stats.norm.pdf(t, 1, s_1), (1 - share) * stats.norm.pdf(t, 0, s_0)
         p = with_effect / (with_effect + without)
     return statistic, p
+
+
+@pytest.mark.parametrize(("spread", "far"), [(0.5, [7.0, 12.0]), (1.5, [-5.0, -8.0])], ids=["narrow", "wide"])
+def test_the_stronger_an_effect_the_surer(spread: float, far: list[float]) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(1000, 2))
+    z[500:] = [3, 0] + spread * z[500:]
+    z = np.vstack([z, np.column_stack([far, np.zeros(2)])])
+    found = label_efficacy(z, ["ctrl"] * 500 + ["g"] * 502, "ctrl").probability[500:]
+    along = np.argsort(z[500:, 0])
+    middle = (
+        np.abs(z[500:, 1])[along] < 0.3
+    )  # along the effect, which the other direction does not touch much
+    assert (np.diff(found[along][middle]) > -0.05).all()
+    np.testing.assert_allclose(found[-2:], found.max() if far[0] > 0 else found.min(), atol=1e-6)
 
 
 def test_again_gives_the_same_bytes() -> None:

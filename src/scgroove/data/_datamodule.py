@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ._manager import ModalityManager
 from ._pairing import PairIds
 from ._resident import ResidentDataset
-from ._sampler import Extras, GroupSampler, MultiModalDataset, Rows
+from ._sampler import Extras, GroupSampler, MultiModalDataset, Rows, shared_codes
 from ._stream import StreamedSampler
 
 
@@ -44,6 +44,8 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         the file is read in an epoch.
     extras
         More of the cells to hand out, modality -> key -> (n_m, ...).
+    agreement
+        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees with one of another. None: it does not.
     on_device
         Keep all cells there, as dense tensors (:class:`ResidentDataset`); None: where they are.
     seed
@@ -72,6 +74,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         external_indexing: Mapping[str, Sequence[NDArray[np.int64]]] | None = None,
         window_gb: float = 1.0,
         extras: Extras | None = None,
+        agreement: NDArray[Any] | None = None,
         on_device: torch.device | str | None = None,
         seed: int = 0,
         **data_loader_kwargs: Any,
@@ -103,14 +106,14 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
         self.device = None if on_device is None else torch.device(on_device)
         self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
-        self.balance = balance
+        self.balance, self.agreement = balance, agreement
         self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
         data_loader_kwargs.setdefault("persistent_workers", settings.dl_persistent_workers)
         self.data_loader_kwargs = data_loader_kwargs
         self._resident: ResidentDataset | None = None
         self.labels = shared_codes(
-            {m: v.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel() for m, v in managers.items()}
+            {m: v.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel() for m, v in managers.items()}, agreement
         )
         parts = (
             _random_split(self.labels, pairs, train_size, validation_size, seed)
@@ -147,7 +150,12 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
     def _loader(self, rows: Rows, **kwargs: Any) -> DataLoader[Any]:
         dataset = self._dataset()
-        kwargs |= {"free_fraction": self.free_fraction, "balance": self.balance, "seed": self.seed}
+        kwargs |= {
+            "free_fraction": self.free_fraction,
+            "balance": self.balance,
+            "seed": self.seed,
+            "agreement": self.agreement,
+        }
         n_workers = self.data_loader_kwargs["num_workers"]
         if n_workers and (dataset.on_disk or isinstance(dataset, ResidentDataset)):
             _refuse_workers(dataset, n_workers)
@@ -169,14 +177,6 @@ def _refuse_workers(dataset: MultiModalDataset | ResidentDataset, n: int) -> Non
         f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected num_workers=0, found {n}. Leave "
         "num_workers out, or load the data first: adata.to_memory()."
     )
-
-
-def shared_codes(codes: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
-    """Label codes with -1 in place of the labels that only one modality has."""
-    unique = [c for m in codes for c in np.unique(codes[m]).tolist() if c >= 0]
-    values, counts = np.unique(unique, return_counts=True) if unique else (np.array([]), np.array([]))
-    shared = values[counts > 1]
-    return {m: np.where(np.isin(c, shared), c, -1).astype(np.int64) for m, c in codes.items()}
 
 
 def _random_split(

@@ -97,6 +97,31 @@ def _by_code(rows: NDArray[np.int64], codes: NDArray[np.int64]) -> dict[int, NDA
     return dict(zip(found.tolist(), np.split(rows[order], first[1:]), strict=True)) if len(rows) else {}
 
 
+def shared_codes(
+    codes: Mapping[str, NDArray[Any]], agreement: NDArray[Any] | None = None
+) -> dict[str, NDArray[np.int64]]:
+    """Label codes with -1 in place of the labels that only one modality has and that agree with none of another.
+
+    Parameters
+    ----------
+    codes
+        By modality, (n_m,); negative: no label.
+    agreement
+        How far labels agree, (n_labels, n_labels); None: each with itself alone.
+    """
+    n = 1 + max((int(c.max(initial=-1)) for c in codes.values()), default=-1)
+    has = {m: np.bincount(c[c >= 0].astype(np.int64), minlength=n) > 0 for m, c in codes.items()}
+    agree = np.eye(n, dtype=bool) if agreement is None else np.asarray(agreement)[:n, :n] > 0
+    found = {}
+    for m, c in codes.items():
+        elsewhere = np.any(
+            [there for other, there in has.items() if other != m] or [np.zeros(n, bool)], axis=0
+        )
+        linked = has[m] & (agree & elsewhere).any(axis=1)
+        found[m] = np.where((c >= 0) & np.append(linked, False)[c.astype(np.int64)], c, -1).astype(np.int64)
+    return found
+
+
 class GroupSampler(DistributedSampler[Any]):
     """Each step: P labels, K cells of each from every modality that has it, and some label-free cells.
 
@@ -123,13 +148,15 @@ class GroupSampler(DistributedSampler[Any]):
         label is then a negative of every other at every step.
     balance
         1: labels have the same number of cells in a batch. 0: about in proportion to their cells over all modalities, one at least. Between
-        them, in proportion to the power ``1 - balance`` of their cells.
+        them, in proportion to the power ``1 - balance`` of their cells. Which labels a batch has, where it does not have all, does not depend on it.
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
         Different batches at every epoch; the same ones otherwise (validation).
     seed
         Random state.
+    agreement
+        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees with one of another.
 
     Raises
     ------
@@ -150,13 +177,14 @@ class GroupSampler(DistributedSampler[Any]):
         free_fraction: float = 0.25,
         shuffle: bool = True,
         seed: int = 0,
+        agreement: NDArray[Any] | None = None,
     ) -> None:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank = torch.distributed.get_rank() if distributed else 0
         world = torch.distributed.get_world_size() if distributed else 1
         super().__init__(dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)
-        seen = Counter(c for m, r in rows.items() for c in np.unique(labels[m][r]).tolist() if c >= 0)
-        self.shared = np.array(sorted(c for c, n in seen.items() if n > 1), dtype=np.int64)
+        seen = shared_codes({m: labels[m][r] for m, r in rows.items()}, agreement).values()
+        self.shared = np.unique(np.concatenate([c[c >= 0] for c in seen]))
         set_of_shared = set(self.shared.tolist())
         if not len(self.shared):
             raise ValueError(

@@ -84,7 +84,8 @@ def shifted(
     from_mean = places[rows] - means[own]
     if radius is not None:
         length = np.linalg.norm(from_mean, axis=1, keepdims=True)
-        from_mean = from_mean * (radius / np.maximum(length, np.finfo(np.float64).tiny))
+        there = length > 0  # not so for the only cell of a label
+        from_mean = from_mean * np.where(there, radius / np.where(there, length, 1.0), 0.0)
     places[rows] = means[own] + shifts[own] + from_mean
     return places
 

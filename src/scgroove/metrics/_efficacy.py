@@ -191,6 +191,9 @@ def _probabilities(y: Float64Array, prior: tuple[float, float]) -> Float64Array:
         u = y @ effect / length
         s = np.clip(np.sqrt(p @ np.square(u - length) / total), *SPREAD)
         share = np.clip((a + total) / (a + b + len(y)), *SHARE)
+        if s != 1.0:  # the ratio of two normals turns there: what goes beyond is not less sure
+            turn = length / (1.0 - s**2)
+            u = np.minimum(u, turn) if s < 1.0 else np.maximum(u, turn)
         p = expit(logit(share) - np.log(s) - np.square((u - length) / s) / 2 + np.square(u) / 2)
     return np.asarray(p, dtype=np.float64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
 
+from .._labels import label_name
 from .._registry import UnknownNameError
 from ..data import (
     GroupDataSplitter,
@@ -54,6 +56,7 @@ from ._options import (
     embeddings_of_labels,
     preset_options,
     training_of,
+    with_embeddings,
 )
 from ._query import check_batches, check_screen, check_trainable, copy_weights
 from ._setup import (
@@ -113,7 +116,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     prototypes
         Contrast cells with prototypes of all labels, which follow the cells that were seen, rather than with the cells of the batch.
     n_private
-        Coordinates that each modality has beside the shared ones, for what other modalities do not see:
+        Coordinates that each modality has beside the shared ones, for what other modalities do not see, two or more (they have length one):
         :meth:`get_private_representation`. Back-translation and :meth:`translate` do without them.
     private_dropout
         Share of the training cells that are reconstructed without their private coordinates.
@@ -129,7 +132,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         labels in the table do no harm.
     label_agreement
         How far labels agree, ``{label: {label: share}}`` or a DataFrame: ``{"A+B": {"A": 0.5, "B": 0.5}}`` makes a cell of a
-        combination half a positive of those of its parts.
+        combination half a positive of those of its parts. A label of one modality alone takes part if it agrees with one of another.
     seed
         Random state of the initial weights.
     registry
@@ -194,7 +197,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         labels = self._labels()
         label_embeddings = embeddings_of_labels(label_embeddings, labels)
         label_agreement = agreement_of_labels(label_agreement, labels)
-        check_combination(prototypes, label_agreement, efficacy_mode, control, labels)
+        control = None if control is None else label_name(control)
+        check_combination(
+            prototypes, label_agreement, efficacy_mode, control, labels, label_embeddings is not None
+        )
+        self._warn_of_mode(efficacy_mode)
         # resolved, so that the saved arguments do not depend on the data they are loaded with
         likelihood, self.likelihood_reasons_ = self._resolve_likelihood(likelihood)
         self.likelihood = likelihood
@@ -462,6 +469,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             n_cells_per_label=n_cells_per_label,
             pairs=self._pairs(),
             extras=self._extras(managers),
+            agreement=None if self.module.agreement is None else self.module.agreement.cpu().numpy(),
             on_device=self._data_device(data_on_device, managers, accelerator, devices),
             seed=seed,
             **(datasplitter_kwargs or {}),
@@ -510,20 +518,26 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            A feature of the model is missing; or the data have labels that the model cannot have, as it knows prototypes or embeddings of
-            labels.
+            A feature of the model is missing; or the data have labels that the model cannot have, as it knows prototypes, embeddings or
+            the agreement of labels. ``adata`` is left as it was.
         """
-        with warnings.catch_warnings():
+        adata = kwargs.get("adata", args[1] if len(args) > 1 else None)
+        with warnings.catch_warnings(), restored_on_error(adata if isinstance(adata, MuData) else None):
             warnings.filterwarnings("ignore", message="`var_names` for the loaded")  # compares positions
             try:
-                return super().load(*args, **kwargs)  # type: ignore[no-any-return]
+                model = super().load(*args, **kwargs)
             except RuntimeError as error:
-                if "size mismatch for bank" not in str(error):
+                if not re.search("size mismatch for (bank|agreement)", str(error)):
                     raise
                 raise ValueError(
-                    "The data have labels of which the model has no prototype: it knows those it was trained on. Set the labels of "
-                    "these cells to missing, or train on them, GROOVE.load_query_data(mdata, path)."
+                    "The data have labels of which the model has no prototype or agreement: it knows those it was trained on. Set the "
+                    "labels of these cells to missing, or train on them, GROOVE.load_query_data(mdata, path)."
                 ) from error
+        tower = model.module.tower
+        if tower is not None and model.adata is not None:
+            seen = torch.from_numpy(model._labels_present(len(tower.embeddings))).to(tower.present.device)
+            tower.present |= seen
+        return model  # type: ignore[no-any-return]
 
     @classmethod
     def load_query_data(
@@ -532,6 +546,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         reference_model: GROOVE | str | PathLike[str],
         *,
         freeze: Freeze = "nothing",
+        label_embeddings: LabelEmbeddings | None = None,
         accelerator: str = "auto",
         device: int | str = "auto",
     ) -> GROOVE:
@@ -556,6 +571,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             embedded anew, and may be embedded worse than before. ``"encoders"``: latent coordinates are, to the bit, those of the
             reference; decoders learn. ``"all_but_batch"``: besides, decoders learn only what a batch adds (and encoders too, with
             ``encode_batch=True``).
+        label_embeddings
+            What is known of labels that are new, if the reference was given ``label_embeddings``: in the same units. Those of labels that it
+            knows stay as they are.
         accelerator, device
             Where a saved reference is loaded to.
 
@@ -569,7 +587,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             ``adata`` is no MuData.
         ValueError
             The reference is not trained; the data lack features, or have values that the model's likelihood cannot have, or cells
-            without a batch; nothing is left to learn. ``adata`` is left as it was.
+            without a batch; new labels have no embedding; nothing is left to learn. ``adata`` is left as it was.
 
         Notes
         -----
@@ -598,7 +616,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             cls.setup_mudata(
                 adata, **registry["setup_args"], source_registry=registry, extend_categories=True
             )
-            model = cls(adata, **reference.init_params_["non_kwargs"])
+            options = dict(reference.init_params_["non_kwargs"])
+            options["label_embeddings"] = with_embeddings(options["label_embeddings"], label_embeddings)
+            model = cls(adata, **options)
             copy_weights(model.module, reference.module, present)
             check_learns(model.module, freeze)
         model.freeze_, model.likelihood_reasons_ = freeze, reference.likelihood_reasons
@@ -721,7 +741,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             names, values = self._labels()[: len(tower.embeddings)], tower.embeddings
         else:
             names = [
-                str(name)
+                label_name(name)
                 for name in (embeddings.index if isinstance(embeddings, pd.DataFrame) else embeddings)
             ]
             found = embeddings_of_labels(embeddings, names)
@@ -1130,9 +1150,20 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """All labels of the model, in the order of their codes."""
         return [str(label) for label in self._state(LABELS, self.modalities[0])[VOCABULARY]]
 
+    def _warn_of_mode(self, mode: EfficacyMode) -> None:
+        """Say that a mode of efficacy has no effect without any."""
+        keys = self.registry["setup_args"].get("efficacy_key")
+        if mode != "weight" and not any(per_modality(keys, self.modalities, "efficacy_key").values()):
+            warnings.warn(
+                f"efficacy_mode={mode!r} has no effect: the data were set up without efficacies. Name their column, "
+                'GROOVE.setup_mudata(..., efficacy_key="efficacy"); scgroove.tl.estimate_efficacy(mdata, control) writes one.',
+                UserWarning,
+                stacklevel=3,
+            )
+
     def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
-        """Which labels each modality has; all, where there are no data to tell, and the saved state will."""
-        present = np.ones((len(self.modalities), n_labels), dtype=bool)
+        """Which labels each modality has; all, where there are no data to tell, and none where these lack it: the saved state will."""
+        present = np.full((len(self.modalities), n_labels), self.adata is None)
         if self.adata is not None:
             for i, m in enumerate(self.modalities):
                 manager = self._manager_of(None, m) if m in self.present_in() else None
@@ -1176,9 +1207,9 @@ def _check_architecture(
     n_latent: int, hidden: Sequence[int], *dropout: float, n_private: int
 ) -> tuple[int, ...]:
     hidden = tuple(int(h) for h in hidden)
-    if n_latent < 1 or n_private < 0 or any(h < 1 for h in hidden):
+    if n_latent < 1 or n_private < 0 or n_private == 1 or any(h < 1 for h in hidden):
         raise ValueError(
-            f"Expected n_latent >= 1, n_private >= 0 (0: none) and positive widths, found n_latent={n_latent}, n_private={n_private}, "
+            f"Expected n_latent >= 1, n_private >= 2 (0: none) and positive widths, found n_latent={n_latent}, n_private={n_private}, "
             f"hidden={hidden}."
         )
     if any(not 0 <= d < 1 for d in dropout):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._labels import label_name
 from .._registry import UnknownNameError, did_you_mean
 from ..module import EfficacyMode
 from ..module._encoders import EncoderKind
@@ -82,20 +83,20 @@ def embeddings_of_labels(
     """
     if given is None:
         return None
-    rows = (
+    every = (
         list(zip(given.index, given.to_numpy(), strict=True))
         if isinstance(given, pd.DataFrame)
         else list(given.items())
     )
-    if twice := sorted(
-        {str(label) for label, n in Counter(str(label) for label, _ in rows).items() if n > 1}
-    ):
+    wanted = set(labels)
+    rows = [(name, row) for name, row in ((label_name(label), row) for label, row in every) if name in wanted]
+    if twice := sorted(label for label, n in Counter(label for label, _ in rows).items() if n > 1):
         raise ValueError(
             f"label_embeddings has labels more than once: {twice[:5]}. Which is meant? Keep one of each, or their mean: "
             "table.groupby(level=0).mean()."
         )
     try:
-        table = {str(label): np.asarray(row, dtype=float) for label, row in rows}
+        table = {label: np.asarray(row, dtype=float) for label, row in rows}
     except (TypeError, ValueError):
         raise ValueError(
             "label_embeddings must hold numbers only; found others. Labels belong into the index: table.set_index(...)."
@@ -104,7 +105,7 @@ def embeddings_of_labels(
         raise ValueError(
             f"label_embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. Give each label of the data an embedding (a "
             "control may have zeros), or set the labels of these cells to missing. They have, for instance, "
-            f"{list(table)[:5]}: are names spelled alike?"
+            f"{[label_name(label) for label, _ in every[:5]]}: are names spelled alike?"
         )
     found = {label: table[label] for label in labels}
     widths = {len(row) if row.ndim == 1 else -1 for row in found.values()}
@@ -114,6 +115,26 @@ def embeddings_of_labels(
             "missing. Fill them in: table.fillna(table.mean())."
         )
     return {label: row.tolist() for label, row in found.items()}
+
+
+def with_embeddings(
+    known: Mapping[str, Sequence[float]] | None, more: LabelEmbeddings | None
+) -> LabelEmbeddings | None:
+    """Embeddings that a model knows, and those of other labels.
+
+    Raises
+    ------
+    ValueError
+        The model knows none, so that more of them would do nothing.
+    """
+    if more is None:
+        return known
+    if known is None:
+        raise ValueError(
+            "The reference was not given label_embeddings, so that those of new labels would do nothing: leave them out."
+        )
+    rows = more.iterrows() if isinstance(more, pd.DataFrame) else more.items()
+    return {**{label_name(label): np.asarray(row).tolist() for label, row in rows}, **known}
 
 
 def agreement_of_labels(given: Agreement | None, labels: Sequence[str]) -> dict[str, dict[str, float]] | None:
@@ -128,14 +149,15 @@ def agreement_of_labels(given: Agreement | None, labels: Sequence[str]) -> dict[
     """
     if given is None:
         return None
-    rows = given.to_dict(orient="index") if isinstance(given, pd.DataFrame) else given
+    named = given.to_dict(orient="index") if isinstance(given, pd.DataFrame) else given
+    rows = {label_name(a): {label_name(b): value for b, value in row.items()} for a, row in named.items()}
     known = set(labels)
     found: dict[str, dict[str, float]] = {}
     for a, row in rows.items():
         for b, value in row.items():
             if unknown := [label for label in (a, b) if label not in known]:
                 raise UnknownNameError(
-                    f"label_agreement names {unknown[0]!r}, which is no label of the data.{did_you_mean(str(unknown[0]), labels)}"
+                    f"label_agreement names {unknown[0]!r}, which is no label of the data.{did_you_mean(unknown[0], labels)}"
                 )
             other = rows.get(b, {}).get(a, value)
             if not 0 <= value <= 1 or value != other or (a == b and value != 1):
@@ -144,7 +166,7 @@ def agreement_of_labels(given: Agreement | None, labels: Sequence[str]) -> dict[
                     f" and {other} of ({b!r}, {a!r})."
                 )
             if value and a != b:
-                found.setdefault(str(a), {})[str(b)] = float(value)
+                found.setdefault(a, {})[b] = float(value)
     return found
 
 
@@ -199,6 +221,7 @@ def check_combination(
     efficacy_mode: str,
     control: str | None,
     labels: Sequence[str],
+    tower: bool,
 ) -> None:
     """Refuse options that cannot go together.
 
@@ -218,6 +241,11 @@ def check_combination(
     if efficacy_mode == "reassign" and control is None:
         raise ValueError(
             'efficacy_mode="reassign" gives cells to the control in part: name it, control="...". Without a control use '
+            'efficacy_mode="weight".'
+        )
+    if tower and efficacy_mode == "reassign":
+        raise ValueError(
+            'label_embeddings place whole labels, and efficacy_mode="reassign" gives cells to the control in part. Use '
             'efficacy_mode="weight".'
         )
     if prototypes and (agreement is not None or efficacy_mode == "reassign"):

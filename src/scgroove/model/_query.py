@@ -123,7 +123,19 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
             old, new = state[name], own[name].detach().clone()
             new[:, : old.shape[1]] = old
             state[name] = new
+    if module.agreement is not None:  # made of the same options; new labels agree with themselves alone
+        state["agreement"] = own["agreement"]
+    if module.tower is not None:
+        state["tower.embeddings"] = own["tower.embeddings"]
+        state["tower.present"] = with_present(reference.tower.present, own["tower.present"])  # type: ignore[union-attr]
     module.load_state_dict(state)
+
+
+def with_present(known: Tensor, seen: Tensor) -> Tensor:
+    """Which labels modalities have, (n_modalities, n_labels): those a model knows, and those of new data, whose new labels stand last."""
+    both = seen.clone()
+    both[:, : known.shape[1]] |= known
+    return both
 
 
 def _widened(weight: Tensor, width: int, shares: Tensor) -> Tensor:

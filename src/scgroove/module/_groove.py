@@ -254,7 +254,12 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         if refinement is not None:
             extra["refinement"] = (
                 refinement_weight,
-                lambda: label_refinement(z, labels, temperature=self.group_clip.temperature, **refinement),
+                lambda: label_refinement(
+                    z,
+                    self._responding(labels, tensors),
+                    temperature=self.group_clip.temperature,
+                    **refinement,
+                ),
             )
         if private:
             extra["independence"] = (
@@ -311,6 +316,12 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         if self.efficacy_mode == "drop":
             return {m: (p >= 0.5).float() for m, p in worked.items()}
         return {m: certainty(p).clamp_min(EFFICACY_FLOOR) for m, p in worked.items()}
+
+    def _responding(self, labels: Mapping[str, Tensor], tensors: Tensors) -> Mapping[str, Tensor]:
+        """Label codes, negative for cells on which their perturbation more likely had no effect."""
+        if not all(EFFICACY in tensors[m] for m in labels):
+            return labels
+        return {m: codes.masked_fill(tensors[m][EFFICACY].flatten() < 0.5, -1) for m, codes in labels.items()}
 
     def _memberships(self, labels: Mapping[str, Tensor], tensors: Tensors) -> Mapping[str, Tensor]:
         """Label codes, or, where cells may in truth be controls, what share of them belongs where."""

@@ -106,6 +106,10 @@ def _found(mdata: MuData, key: str) -> Mapping[str, Any]:
         raise ValueError(
             f"mdata.uns[{key!r}] holds no rates of labels; expected what scgroove.tl.{call} writes. Name another with key=."
         )
+    if not len(found["labels"]):
+        raise ValueError(
+            f"mdata.uns[{key!r}] holds no rates: there was no control to compare with. Name it: scgroove.tl.{call}."
+        )
     return found
 
 

@@ -57,7 +57,8 @@ def estimate_efficacy(
     2. *Which cells show it?* Cells are placed on the line from the controls to the cells with the effect,
        ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``, and t is taken for a mixture of two normal
        distributions: that of the controls around 0, and that of the cells with the effect around 1, with a standard
-       deviation of 0.5 to 1.5 times that of the controls. Fifteen rounds of expectation and maximisation find
+       deviation of 0.5 to 1.5 times that of the controls, s. Their ratio turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a
+       stronger effect is no sign of none. Fifteen rounds of expectation and maximisation find
        m_1, the standard deviation, and the share of cells with the effect, which is
        ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b).
 
@@ -81,7 +82,8 @@ def estimate_efficacy(
         Representation in ``mod[m].obsm`` in which effects are looked for, one name or one for each modality. Not one
         that a model learned from the same labels: it shows what it was told to show. By default the principal
         components of the standardised values of the modality; counts are scaled to the median library and logged
-        first. The result does not depend on a rotation of it.
+        first. All values are made dense for that, some 30 bytes each: choose variable genes first, or give a representation. The result does
+        not depend on a rotation of it.
     n_components
         Principal components, where ``use_rep`` is not given.
     prior
@@ -91,7 +93,8 @@ def estimate_efficacy(
         Level of the test: the share of the labels without any effect that will seem to have one. A lower one leaves more labels of
         weak effect undetectable.
     key_added
-        Name of the results. Those of an earlier call under this name are overwritten.
+        Name of the results. Those of an earlier call under this name are overwritten, but for ``obs`` of modalities that this call leaves
+        out: they keep their efficacies.
     seed
         Random state of the principal components where there are many features.
 

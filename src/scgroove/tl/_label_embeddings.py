@@ -101,6 +101,7 @@ def check_label_embeddings(
     >>> scgroove.tl.check_label_embeddings(mdata, table)  # doctest: +SKIP
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
+    from scgroove._labels import label_name
     from scgroove.learners._common import check_whole
     from scgroove.model._options import embeddings_of_labels
 
@@ -113,7 +114,7 @@ def check_label_embeddings(
         )
     places = _places(mdata, use_rep, label_key, modalities, unlabeled_category)
     known = {
-        str(label)
+        label_name(label)
         for label in (
             label_embeddings.index if isinstance(label_embeddings, pd.DataFrame) else label_embeddings
         )

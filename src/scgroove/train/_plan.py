@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from inspect import signature
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -103,12 +105,26 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(f"Weights must not be negative, and not all zero; found {weights}.")
         further = {
-            "refinement_weight": refinement_weight if refine else 0.0,
-            "independence_weight": independence_weight if module.n_private else 0.0,
-            "tower_weight": tower_weight if module.tower is not None else 0.0,
+            "refinement_weight": refinement_weight,
+            "independence_weight": independence_weight,
+            "tower_weight": tower_weight,
         }
         if min(further.values()) < 0:
             raise ValueError(f"Weights must not be negative; found {further}.")
+        asked = {
+            "refinement_weight": (refine is not None, 'plan_kwargs={"refine": "cost"}'),
+            "independence_weight": (module.n_private > 0, "GROOVE(mdata, n_private=8)"),
+            "tower_weight": (module.tower is not None, "GROOVE(mdata, label_embeddings=table)"),
+        }
+        for name, (there, how) in asked.items():
+            usual = signature(GROOVETrainingPlan).parameters[name].default
+            if not there and further[name] not in (0, usual):
+                warnings.warn(
+                    f"{name}={further[name]} has no effect: that term is there with {how} only.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            further[name] *= there
         if refine is not None and refine not in get_args(Refinement):
             raise ValueError(f"Unknown refine={refine!r}. Expected None or one of {get_args(Refinement)}.")
         if independence not in get_args(Independence):
