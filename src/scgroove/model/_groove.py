@@ -617,7 +617,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 adata, **registry["setup_args"], source_registry=registry, extend_categories=True
             )
             options = dict(reference.init_params_["non_kwargs"])
-            options["label_embeddings"] = with_embeddings(options["label_embeddings"], label_embeddings)
+            options["label_embeddings"] = with_embeddings(options.get("label_embeddings"), label_embeddings)
             model = cls(adata, **options)
             copy_weights(model.module, reference.module, present)
             check_learns(model.module, freeze)
