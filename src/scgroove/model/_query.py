@@ -134,7 +134,7 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
 def with_present(known: Tensor, seen: Tensor) -> Tensor:
     """Which labels modalities have, (n_modalities, n_labels): those a model knows, and those of new data, whose new labels stand last."""
     both = seen.clone()
-    both[:, : known.shape[1]] |= known
+    both[:, : known.shape[1]] |= known.to(both.device)
     return both
 
 
