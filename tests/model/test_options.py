@@ -450,6 +450,8 @@ def test_a_label_that_is_new_to_a_modality_can_be_learned_by_its_embedding(tmp_p
         assert model.module.tower.present.all()
         assert finite(model)
     assert not reference.module.tower.present[1, 4]  # as it was
+    fewer = GROOVE.load_query_data(renamed(screen(), "rna", "g03", "g02"), reference)
+    assert fewer.module.tower.present.all()  # what the reference knows, and what the new screen has
 
 
 def test_a_label_that_is_new_to_the_model_needs_an_embedding():
