@@ -109,16 +109,16 @@ def shared_codes(
     agreement
         How far labels agree, (n_labels, n_labels); None: each with itself alone.
     """
-    n = 1 + max((int(c.max(initial=-1)) for c in codes.values()), default=-1)
-    has = {m: np.bincount(c[c >= 0].astype(np.int64), minlength=n) > 0 for m, c in codes.items()}
-    agree = np.eye(n, dtype=bool) if agreement is None else np.asarray(agreement)[:n, :n] > 0
+    whole = {m: c.astype(np.int64) for m, c in codes.items()}
+    n = 1 + max((int(c.max(initial=-1)) for c in whole.values()), default=-1)
+    has = {m: np.bincount(c[c >= 0], minlength=n) > 0 for m, c in whole.items()}
+    n_having = np.sum(list(has.values()), axis=0)
     found = {}
-    for m, c in codes.items():
-        elsewhere = np.any(
-            [there for other, there in has.items() if other != m] or [np.zeros(n, bool)], axis=0
-        )
-        linked = has[m] & (agree & elsewhere).any(axis=1)
-        found[m] = np.where((c >= 0) & np.append(linked, False)[c.astype(np.int64)], c, -1).astype(np.int64)
+    for m, c in whole.items():
+        linked = n_having > has[m]  # there in another
+        if agreement is not None:
+            linked = (agreement[:n, :n][:, linked] > 0).any(axis=1)
+        found[m] = np.where(np.append(linked, False)[c], c, -1)  # a code of -1 reads the last
     return found
 
 

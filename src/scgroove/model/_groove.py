@@ -55,10 +55,11 @@ from ._options import (
     efficacy_of,
     embeddings_of_labels,
     preset_options,
+    rows_by_label,
     training_of,
     with_embeddings,
 )
-from ._query import check_batches, check_screen, check_trainable, copy_weights
+from ._query import check_batches, check_screen, check_trainable, copy_weights, with_present
 from ._setup import (
     check_efficacy,
     check_names,
@@ -535,8 +536,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 ) from error
         tower = model.module.tower
         if tower is not None and model.adata is not None:
-            seen = torch.from_numpy(model._labels_present(len(tower.embeddings))).to(tower.present.device)
-            tower.present |= seen
+            seen = torch.from_numpy(model._labels_present(len(tower.embeddings)))
+            tower.present = with_present(tower.present, seen.to(tower.present.device))
         return model  # type: ignore[no-any-return]
 
     @classmethod
@@ -740,10 +741,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         if embeddings is None:
             names, values = self._labels()[: len(tower.embeddings)], tower.embeddings
         else:
-            names = [
-                label_name(name)
-                for name in (embeddings.index if isinstance(embeddings, pd.DataFrame) else embeddings)
-            ]
+            names = [label for label, _ in rows_by_label(embeddings)]
             found = embeddings_of_labels(embeddings, names)
             values = torch.tensor(list((found or {}).values()), dtype=torch.float32).to(self.device)
         if values.ndim != 2 or values.shape[1] != tower.embeddings.shape[1]:
@@ -1150,10 +1148,13 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """All labels of the model, in the order of their codes."""
         return [str(label) for label in self._state(LABELS, self.modalities[0])[VOCABULARY]]
 
+    def _efficacy_keys(self) -> dict[str, str | None]:
+        """Column of each modality with the efficacy of its cells, if it has one."""
+        return per_modality(self.registry["setup_args"].get("efficacy_key"), self.modalities, "efficacy_key")
+
     def _warn_of_mode(self, mode: EfficacyMode) -> None:
         """Say that a mode of efficacy has no effect without any."""
-        keys = self.registry["setup_args"].get("efficacy_key")
-        if mode != "weight" and not any(per_modality(keys, self.modalities, "efficacy_key").values()):
+        if mode != "weight" and not any(self._efficacy_keys().values()):
             warnings.warn(
                 f"efficacy_mode={mode!r} has no effect: the data were set up without efficacies. Name their column, "
                 'GROOVE.setup_mudata(..., efficacy_key="efficacy"); scgroove.tl.estimate_efficacy(mdata, control) writes one.',
@@ -1175,7 +1176,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     def _extras(self, managers: Mapping[str, ModalityManager]) -> dict[str, dict[str, NDArray[Any]]]:
         """What batches hold beside values, batches and shared labels."""
         extras: dict[str, dict[str, NDArray[Any]]] = {m: {} for m in managers}
-        keys = per_modality(self.registry["setup_args"].get("efficacy_key"), self.modalities, "efficacy_key")
+        keys = self._efficacy_keys()
         for m, manager in managers.items():
             codes = manager.get_from_registry(LABELS).ravel().astype(np.int64)
             if any(keys.values()):

@@ -71,6 +71,14 @@ def preset_options(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: own[name] if value is None else value for name, value in given.items()}
 
 
+def rows_by_label(table: LabelEmbeddings) -> list[tuple[str, Any]]:
+    """Names of labels and their embeddings, in the order of the table."""
+    rows = (
+        zip(table.index, table.to_numpy(), strict=True) if isinstance(table, pd.DataFrame) else table.items()
+    )
+    return [(label_name(label), row) for label, row in rows]
+
+
 def embeddings_of_labels(
     given: LabelEmbeddings | None, labels: Sequence[str]
 ) -> dict[str, list[float]] | None:
@@ -83,13 +91,8 @@ def embeddings_of_labels(
     """
     if given is None:
         return None
-    every = (
-        list(zip(given.index, given.to_numpy(), strict=True))
-        if isinstance(given, pd.DataFrame)
-        else list(given.items())
-    )
-    wanted = set(labels)
-    rows = [(name, row) for name, row in ((label_name(label), row) for label, row in every) if name in wanted]
+    every, wanted = rows_by_label(given), set(labels)
+    rows = [(label, row) for label, row in every if label in wanted]
     if twice := sorted(label for label, n in Counter(label for label, _ in rows).items() if n > 1):
         raise ValueError(
             f"label_embeddings has labels more than once: {twice[:5]}. Which is meant? Keep one of each, or their mean: "
@@ -105,7 +108,7 @@ def embeddings_of_labels(
         raise ValueError(
             f"label_embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. Give each label of the data an embedding (a "
             "control may have zeros), or set the labels of these cells to missing. They have, for instance, "
-            f"{[label_name(label) for label, _ in every[:5]]}: are names spelled alike?"
+            f"{[label for label, _ in every[:5]]}: are names spelled alike?"
         )
     found = {label: table[label] for label in labels}
     widths = {len(row) if row.ndim == 1 else -1 for row in found.values()}
@@ -133,8 +136,7 @@ def with_embeddings(
         raise ValueError(
             "The reference was not given label_embeddings, so that those of new labels would do nothing: leave them out."
         )
-    rows = more.iterrows() if isinstance(more, pd.DataFrame) else more.items()
-    return {**{label_name(label): np.asarray(row).tolist() for label, row in rows}, **known}
+    return {**{label: np.asarray(row).tolist() for label, row in rows_by_label(more)}, **known}
 
 
 def agreement_of_labels(given: Agreement | None, labels: Sequence[str]) -> dict[str, dict[str, float]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import permutations
 from typing import Any, Final, Literal
@@ -308,9 +308,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     def _cell_weights(self, tensors: Tensors, z: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """What cells count for, as anchors and as candidates; None: all the same."""
-        if not all(EFFICACY in tensors[m] for m in z):
+        worked = _worked(tensors, z)
+        if worked is None:
             return None
-        worked = {m: tensors[m][EFFICACY].flatten().float() for m in z}
         if self.efficacy_mode == "weight":
             return {m: p.clamp_min(EFFICACY_FLOOR) for m, p in worked.items()}
         if self.efficacy_mode == "drop":
@@ -319,20 +319,22 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     def _responding(self, labels: Mapping[str, Tensor], tensors: Tensors) -> Mapping[str, Tensor]:
         """Label codes, negative for cells on which their perturbation more likely had no effect."""
-        if not all(EFFICACY in tensors[m] for m in labels):
+        worked = _worked(tensors, labels)
+        if worked is None:
             return labels
-        return {m: codes.masked_fill(tensors[m][EFFICACY].flatten() < 0.5, -1) for m, codes in labels.items()}
+        return {m: codes.masked_fill(worked[m] < 0.5, -1) for m, codes in labels.items()}
 
     def _memberships(self, labels: Mapping[str, Tensor], tensors: Tensors) -> Mapping[str, Tensor]:
         """Label codes, or, where cells may in truth be controls, what share of them belongs where."""
-        if self.efficacy_mode != "reassign" or not all(EFFICACY in tensors[m] for m in labels):
+        worked = _worked(tensors, labels) if self.efficacy_mode == "reassign" else None
+        if worked is None:
             return labels
         found = {}
         for m, codes in labels.items():
-            worked = tensors[m][EFFICACY].reshape(-1, 1).float()
+            p = worked[m][:, None]
             own = F.one_hot(codes.clamp_min(0), self.n_labels).float()
             control = F.one_hot(torch.full_like(codes, self.control), self.n_labels).float()
-            found[m] = (worked * own + (1 - worked) * control) * (codes >= 0)[:, None]
+            found[m] = (p * own + (1 - p) * control) * (codes >= 0)[:, None]
         return found
 
     def _independence(
@@ -451,6 +453,14 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         raise NotImplementedError(
             "GROOVE has no prior to sample from; see GROOVE.translate for expected values."
         )
+
+
+def _worked(tensors: Tensors, modalities: Iterable[str]) -> dict[str, Tensor] | None:
+    """Efficacy of the cells of modalities, (n_m,); None: batches do not have it."""
+    names = list(modalities)
+    if not all(EFFICACY in tensors[m] for m in names):
+        return None
+    return {m: tensors[m][EFFICACY].flatten().float() for m in names}
 
 
 def _library(x: Tensor) -> Tensor:

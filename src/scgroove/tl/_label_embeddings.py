@@ -101,9 +101,8 @@ def check_label_embeddings(
     >>> scgroove.tl.check_label_embeddings(mdata, table)  # doctest: +SKIP
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
-    from scgroove._labels import label_name
     from scgroove.learners._common import check_whole
-    from scgroove.model._options import embeddings_of_labels
+    from scgroove.model._options import embeddings_of_labels, rows_by_label
 
     check_whole("n_permutations", n_permutations, 19)
     check_whole("seed", seed, 0)
@@ -113,12 +112,7 @@ def check_label_embeddings(
             f"{type(label_embeddings).__name__}. Of an array: pandas.DataFrame(array, index=labels)."
         )
     places = _places(mdata, use_rep, label_key, modalities, unlabeled_category)
-    known = {
-        label_name(label)
-        for label in (
-            label_embeddings.index if isinstance(label_embeddings, pd.DataFrame) else label_embeddings
-        )
-    }
+    known = {label for label, _ in rows_by_label(label_embeddings)}
     labels = [label for label in places if label in known]
     if len(labels) < FEWEST_LABELS:
         raise ValueError(

@@ -111,20 +111,19 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         }
         if min(further.values()) < 0:
             raise ValueError(f"Weights must not be negative; found {further}.")
-        asked = {
-            "refinement_weight": (refine is not None, 'plan_kwargs={"refine": "cost"}'),
-            "independence_weight": (module.n_private > 0, "GROOVE(mdata, n_private=8)"),
-            "tower_weight": (module.tower is not None, "GROOVE(mdata, label_embeddings=table)"),
+        absent = {
+            "refinement_weight": None if refine else 'plan_kwargs={"refine": "cost"}',
+            "independence_weight": None if module.n_private else "GROOVE(mdata, n_private=8)",
+            "tower_weight": None if module.tower else "GROOVE(mdata, label_embeddings=table)",
         }
-        for name, (there, how) in asked.items():
-            usual = signature(GROOVETrainingPlan).parameters[name].default
-            if not there and further[name] not in (0, usual):
+        for name in [name for name, how in absent.items() if how]:
+            if further[name] not in (0, signature(GROOVETrainingPlan).parameters[name].default):
                 warnings.warn(
-                    f"{name}={further[name]} has no effect: that term is there with {how} only.",
+                    f"{name}={further[name]} has no effect: that term is there with {absent[name]} only.",
                     UserWarning,
                     stacklevel=2,
                 )
-            further[name] *= there
+            further[name] = 0.0
         if refine is not None and refine not in get_args(Refinement):
             raise ValueError(f"Unknown refine={refine!r}. Expected None or one of {get_args(Refinement)}.")
         if independence not in get_args(Independence):
