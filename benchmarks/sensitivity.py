@@ -100,6 +100,7 @@ def main() -> None:
     table.to_csv(args.out / "sensitivity.csv", index=False, float_format="%.4f")
     print(table.round(3).to_string())
     tables = {"settings": settings(results), "screens": screens(results)}
+    tables = {name: made for name, made in tables.items() if len(made)}  # of the factors that were asked for
     if set(args.factors) == set(benchmark.FACTORS):
         tables["aligners"] = aligners_under_noise(args.out / "aligners", args)
     drawn = joint(args.out / "joint", args) if args.draws else None
@@ -228,12 +229,16 @@ def settings(results: pd.DataFrame) -> pd.DataFrame:
         if factor.of == "learner":
             levels[factor] = lines.assign(learner=[factor.text(level) for level in lines["level"]])
     defaults = {factor: _default(factor.option) for factor in levels}
-    base = pd.concat(own[own["learner"] == defaults[factor]] for factor, own in levels.items())
-    base = base.drop_duplicates(["data", "seed", "metric", "aligner"])
+    there = [own[own["learner"] == defaults[factor]] for factor, own in levels.items()]
+    base = next((lines for lines in there if len(lines)), None)
     rows = {}
     for factor, own in levels.items():
         default = defaults[factor]
         if default not in set(own["learner"]):
+            if base is None:
+                raise SystemExit(
+                    f"{default}, the default of {factor.option}, is not among its levels: name another setting too"
+                )
             own = pd.concat([own, base.assign(learner=default, level=float(default))])
             own = own.sort_values("level", kind="stable")
         cells = [
