@@ -116,14 +116,13 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             "independence_weight": None if module.n_private else "GROOVE(mdata, n_private=8)",
             "tower_weight": None if module.tower else "GROOVE(mdata, label_embeddings=table)",
         }
-        for name in [name for name, how in absent.items() if how]:
-            if further[name] not in (0, signature(GROOVETrainingPlan).parameters[name].default):
+        for name, how in absent.items():
+            if how and further[name] not in (0, signature(GROOVETrainingPlan).parameters[name].default):
                 warnings.warn(
-                    f"{name}={further[name]} has no effect: that term is there with {absent[name]} only.",
+                    f"{name}={further[name]} has no effect: that term is there with {how} only.",
                     UserWarning,
                     stacklevel=2,
                 )
-            further[name] = 0.0
         if refine is not None and refine not in get_args(Refinement):
             raise ValueError(f"Unknown refine={refine!r}. Expected None or one of {get_args(Refinement)}.")
         if independence not in get_args(Independence):
