@@ -37,6 +37,7 @@ from scgroove.metrics._energy import energy_distance, energy_distance_per_label
 from scgroove.metrics._foscttm import Metric, foscttm, foscttm_per_cell
 from scgroove.metrics._foscttm_coupling import foscttm_coupling, foscttm_coupling_per_cell
 from scgroove.metrics._label_mass import label_mass
+from scgroove.metrics._label_test import LabelTest, label_test, label_verdict, told_labels
 from scgroove.metrics._label_transfer import label_transfer, label_transfer_per_cell
 from scgroove.metrics._latent_error import latent_error
 from scgroove.metrics._leakage import leakage
@@ -74,6 +75,7 @@ __all__ = [
     "SCORES",
     "Chance",
     "Found",
+    "LabelTest",
     "Material",
     "Metric",
     "MissingTruthError",
@@ -100,8 +102,10 @@ __all__ = [
     "label_effects",
     "label_mass",
     "label_mean",
+    "label_test",
     "label_transfer",
     "label_transfer_per_cell",
+    "label_verdict",
     "latent_error",
     "leakage",
     "mean_reciprocal_rank",
@@ -129,6 +133,7 @@ __all__ = [
     "shuffled_within_label",
     "spearman_per_cell",
     "spearman_per_feature",
+    "told_labels",
     "trace",
     "trace_over_chance",
     "trace_per_cell",
