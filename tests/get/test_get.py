@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import scgroove as sg
 from scgroove import get
-from scgroove.aligners import ALIGNERS, ConvergenceWarning, Coupling
+from scgroove.aligners import ALIGNERS, Coupling
 
 
 @pytest.fixture
@@ -106,16 +106,6 @@ def test_uniform_is_undecided() -> None:
     sg.tl.align(mdata, "rna", "protein", method="uniform")
     confidence = sg.get.coupling(mdata, "rna", "protein").confidence()
     np.testing.assert_allclose(confidence[~np.isnan(confidence)], 0, atol=1e-12)
-
-
-def test_errors_of_what_is_stored_are_those_of_the_evidence() -> None:
-    mdata = _screen()
-    with pytest.warns(ConvergenceWarning, match="Raise top_k"):
-        sg.tl.align(mdata, "rna", "protein", epsilon=1.0, top_k=1)
-    row_error, column_error = sg.get.coupling(mdata, "rna", "protein").marginal_errors()
-    assert row_error < 1e-6
-    assert column_error == pytest.approx(mdata.uns["coupling_rna_protein"]["column_error_stored"])
-    assert column_error > 0.1
 
 
 def test_a_subset_keeps_its_blocks_but_not_the_masses_wanted() -> None:

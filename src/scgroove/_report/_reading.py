@@ -112,12 +112,15 @@ def read_coupling(evidence: Mapping[str, Any]) -> list[Note]:
     """Say whether the solver did its work."""
     errors = [float(evidence[k]) for k in ("row_error", "column_error") if k in evidence]
     worst = max(errors, default=0.0)
+    advice = "Raise epsilon or the number of iterations in scgroove.tl.align."
+    if worst - float(evidence.get("column_error_found", worst)) > MARGINAL_ERROR:
+        advice = "Storing it sparse did that: raise top_k or lower threshold in scgroove.tl.align."
     if not bool(evidence.get("converged", True)) or worst > MARGINAL_ERROR:
         return [
             Note(
                 "problem" if worst > 0.05 else "caution",
-                f"The coupling did not converge: its marginals are off by up to {worst:.1%} of the mass. Raise "
-                "epsilon or the number of iterations in scgroove.tl.align.",
+                f"The coupling did not converge: its marginals are off by up to {worst:.1%} of the mass. "
+                f"{advice}",
             )
         ]
     return []

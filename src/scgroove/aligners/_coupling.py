@@ -558,8 +558,8 @@ class Coupling:
         threshold: float | None = None,
         dtype: npt.DTypeLike = np.float32,
         max_memory_gb: float = 4.0,
-    ) -> tuple[sp.csr_matrix, dict[str, Scalar]]:
-        """Return :meth:`to_sparse` and what it cost.
+    ) -> tuple[sp.csr_matrix, dict[str, Any]]:
+        """Return :meth:`to_sparse` and the evidence of the matrix.
 
         Parameters
         ----------
@@ -572,8 +572,9 @@ class Coupling:
             As of :meth:`to_sparse`.
         report
             ``threshold`` and, if given, ``top_k``; ``n_dropped``, entries; ``mass_dropped``, the share of the mass that they
-            held; ``column_error_stored``, the L1 error of the column masses of the matrix against those that the target
-            cells were to have (:attr:`marginals`), relative to the mass.
+            held; ``row_error`` and ``column_error``, L1 errors of the masses of the matrix against those that the cells were
+            to have (:attr:`marginals`), relative to the mass; and both for each block, relative to its mass, as
+            ``row_error_per_label`` and ``column_error_per_label``. The errors are those of the matrix, in its ``dtype``.
 
         Raises
         ------
@@ -589,19 +590,22 @@ class Coupling:
         counted = count(self._stored(top_k, share), self.shape[0])
         self._check_size(entry * counted.n_entries, max_memory_gb)
         matrix = fill(self._stored(top_k, share), counted, self.shape, dtype)
-        report: dict[str, Scalar] = {
+        report = {
             "threshold": share,
             "n_dropped": counted.n_dropped + counted.n_entries - int(matrix.nnz),
             "mass_dropped": max(0.0, counted.mass_dropped / counted.mass) if counted.mass > 0 else 0.0,
-            "column_error_stored": self._column_error(matrix),
+            **self._errors_of("row", 0, _plans.row_sums(matrix)),
+            **self._errors_of("column", 1, _plans.column_sums(matrix)),
         }
         return matrix, report if top_k is None else {**report, "top_k": int(top_k)}
 
-    def _column_error(self, matrix: sp.csr_matrix) -> float:
-        """Return how far the column masses of what is stored are from those wanted (L1, relative to the mass)."""
-        wanted = self._wanted(1)
-        mass = float(wanted.sum())
-        return float(np.abs(_plans.column_sums(matrix) - wanted).sum()) / mass if mass > 0 else 0.0
+    def _errors_of(self, side: str, axis: int, found: Float64Array) -> dict[str, Any]:
+        """Return how far the masses of cells are from those wanted (L1, relative to the mass), in all and by block."""
+        wanted = self._wanted(axis)
+        off = np.abs(found - wanted)
+        cells = [block.columns if axis else block.rows for block in self.blocks]
+        per_block = np.array([_share(off[own].sum(), wanted[own].sum()) for own in cells])
+        return {f"{side}_error": _share(off.sum(), wanted.sum()), f"{side}_error_per_label": per_block}
 
     def _check_size(self, needed: float, allowed: float) -> None:
         if needed > allowed:
@@ -687,6 +691,10 @@ class Coupling:
             for key, value in {**head, **shown}.items()
         )
         return f"<table><caption>Coupling</caption>{rows}</table>"
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else 0.0
 
 
 def _axis(side: str) -> int:

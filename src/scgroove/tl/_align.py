@@ -8,9 +8,11 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import scipy.sparse as sp
 
 from scgroove import _keys, aligners
 from scgroove._registry import did_you_mean
+from scgroove._types import BoolArray
 from scgroove.aligners._base import BAD_MARGINAL
 from scgroove.aligners._sparsify import check_kept
 from scgroove.get._inputs import (
@@ -93,7 +95,7 @@ def align(
     top_k
         Store the largest entries of each row only, this many; default all, or 50 for plans of low rank (``rank=``). Rows
         keep their mass, columns do not: what is stored is another coupling than the one that was found, the more so the
-        smaller ``top_k``. Its evidence has ``column_error_stored`` beside ``column_error``.
+        smaller ``top_k``.
     **options
         Of the method, such as ``epsilon`` (relative to the mean cost, or ``"auto"``), ``cost``, ``label_weights``,
         ``n_jobs``, ``backend``, ``strict`` or ``max_memory_gb`` (of the solution and of the stored matrix): see its class in
@@ -110,9 +112,9 @@ def align(
         ``mdata.uns[key_added]``
             Its evidence: errors of the marginals (L1, relative to the mass), converged, objective, absolute
             eps of each label, seconds, labels and cells left out, options, versions; for ``"coot"`` also
-            ``feature_coupling``, (d_source, d_target). All of this is about the coupling that was found. About what is
-            stored of it: ``n_dropped``, ``mass_dropped``, ``threshold``, ``top_k`` and ``column_error_stored``, the L1 error
-            of its column masses, relative to the mass.
+            ``feature_coupling``, (d_source, d_target). The errors are those of the stored matrix, and ``converged`` holds
+            for it. ``n_dropped``, ``mass_dropped``, ``threshold`` and ``top_k`` say what storing took away, and
+            ``column_error_found`` is the error of the column masses before that.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def align(
     TypeError
         If the method has no such option. ``mdata`` is unchanged then.
     ConvergenceError
-        With ``strict=True``, instead of the warning. ``mdata`` is unchanged then.
+        With ``strict=True``, instead of either warning. ``mdata`` is unchanged then.
 
     Warns
     -----
@@ -163,15 +165,40 @@ def align(
     used = {"use_rep": use_rep, "label_key": label_key if labelled else None, "weight_key": weight_key}
     names = {**used, "structure_rep": structure_rep}
     limit = {"max_memory_gb": aligner.max_memory_gb} if hasattr(aligner, "max_memory_gb") else {}
-    matrix, dropped = coupling.sparsify(top_k, threshold, **limit)
-    evidence = {**_known_labels(coupling, labelled), **coupling.evidence}
+    matrix, evidence = to_store(coupling, method, top_k, threshold, strict=_is_strict(aligner), **limit)
+    evidence = {**_known_labels(coupling, labelled), **evidence, **told(source, target, names)}
     del coupling  # a large one is not to stand in memory beside what is stored of it
-    evidence |= {**dropped, **told(source, target, names)}
     if labelled and unlabeled_category is not None:
         evidence["unlabeled_category"] = unlabeled_category
-    _warn_of_storing(evidence, method)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = evidence
+
+
+def to_store(
+    coupling: aligners.Coupling,
+    method: str,
+    top_k: int | None,
+    threshold: float,
+    *,
+    strict: bool = False,
+    max_memory_gb: float = 4.0,
+) -> tuple[sp.csr_matrix, dict[str, Any]]:
+    """Return the matrix of a coupling as it is stored, and its evidence: the errors are those of the matrix."""
+    matrix, report = coupling.sparsify(top_k, threshold, max_memory_gb=max_memory_gb)
+    found = dict(coupling.evidence)
+    evidence = {**found, **report}
+    if "column_error" in found:
+        evidence["column_error_found"] = found["column_error"]
+    per_label = np.asarray(found.get("column_error_per_label", 0.0))
+    added = evidence["column_error_per_label"] - (
+        per_label if per_label.size == len(coupling.blocks) else 0.0
+    )
+    _judge_stored(evidence, added > BAD_MARGINAL, method, strict)
+    return matrix, evidence
+
+
+def _is_strict(aligner: Any) -> bool:
+    return bool(getattr(aligner, "strict", False))
 
 
 def _known_labels(coupling: aligners.Coupling, labelled: bool) -> dict[str, Any]:
@@ -181,11 +208,14 @@ def _known_labels(coupling: aligners.Coupling, labelled: bool) -> dict[str, Any]
     return {"labelled": labelled, "labels": np.array(coupling.labels, dtype=object)}
 
 
-def _warn_of_storing(evidence: Mapping[str, Any], method: str) -> None:
-    """Warn if the columns of what is stored are farther off than those of the coupling."""
-    stored, found = float(evidence["column_error_stored"]), float(evidence.get("column_error", 0.0))
-    if stored - found <= BAD_MARGINAL:
+def _judge_stored(evidence: dict[str, Any], bad: BoolArray, method: str, strict: bool) -> None:
+    """Warn, or raise, if storing moved the column masses of a label; ``bad`` says of which, (n_labels,)."""
+    if not bad.any():
         return
+    stored, found = evidence["column_error"], evidence.get("column_error_found", 0.0)
+    for name, good in (("converged", False), ("converged_per_label", ~bad)):
+        if name in evidence:
+            evidence[name] = evidence[name] & good
     top_k = evidence.get("top_k")
     small = (
         f"only the {top_k} largest entries of a row are kept"
@@ -197,13 +227,14 @@ def _warn_of_storing(evidence: Mapping[str, Any], method: str) -> None:
         if top_k is not None
         else f"Lower threshold (now {evidence['threshold']:g})"
     )
-    warnings.warn(
+    message = (
         f"what is stored of this coupling, and used from now on, differs from what was found: its column masses are off by "
         f"{stored:.1e} of the mass, those found by {found:.1e}, since {small}. {knob}; or take the coupling "
-        f"itself, which needs no matrix, from scgroove.aligners.get({method!r})(...).align(x, y).",
-        aligners.ConvergenceWarning,
-        stacklevel=3,
+        f"itself, which needs no matrix, from scgroove.aligners.get({method!r})(...).align(x, y)."
     )
+    if strict:
+        raise aligners.ConvergenceError(message)
+    warnings.warn(message, aligners.ConvergenceWarning, stacklevel=4)
 
 
 def told(source: str, target: str, names: Mapping[str, PerModality | None]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from scgroove import _keys, aligners
 from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
 from scgroove.get._union import spread, union_rows
-from scgroove.tl._align import told
+from scgroove.tl._align import to_store, told
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -116,14 +116,14 @@ def select_aligner(
     candidates = _candidates(methods, shared=not apart and np.shape(x)[1] == np.shape(y)[1])
     choice = select(x, y, *labels, candidates, score=score, n_boot=n_boot, seed=seed)
     coupling = choice.couplings[choice.best]
-    matrix, dropped = coupling.sparsify(None, threshold)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     spec = next(one for one in candidates if one.name == choice.best)
+    matrix, evidence = to_store(coupling, spec.method, None, threshold)
     names = told(source, target, {"use_rep": use_rep, "label_key": label_key if spec.labelled else None})
     chosen: dict[str, Any] = {"selected_by": choice.score, "selection_confidence": choice.confidence}
     key = coupling_key if coupling_key is not None else _keys.coupling(source, target)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
-    mdata.uns[key] = {**coupling.evidence, **dropped, **names, **chosen}
+    mdata.uns[key] = {**evidence, **names, **chosen}
     mdata.uns[key_added if key_added is not None else _keys.selection(source, target)] = choice.table.copy()
     return choice
 
