@@ -9,6 +9,11 @@ from scipy.stats import binomtest, kstest
 from scgroove.metrics import LabelTest, label_test, label_verdict, told_labels
 
 
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
 def test_small_cases_take_all_permutations_and_are_computed_by_hand() -> None:
     found = label_test(["a", "a", "b"], ["a", "a", "b"])
     # of the 6 orders of (a, a, b), those 2 that keep b last are as accurate
