@@ -17,7 +17,7 @@ def adata(x):
 @pytest.mark.parametrize(
     ("x", "likelihood"),
     [
-        ([[0.0, 3.0], [1.0, 0.0]], "nb"),
+        ([[0.0, 3.0], [1.0, 0.0]], "nb_panel"),
         ([[0.0, 1.0], [1.0, 0.0]], "bernoulli"),
         ([[0.5, 1.0], [1.0, 0.0]], "normal"),
         ([[-1.0, 1.0], [1.0, 0.0]], "normal"),
@@ -29,7 +29,22 @@ def test_likelihood_from_the_data(form, x, likelihood):
     assert name == likelihood
     assert len(reason) > 10
     assert seen.problem_with(name) is None
-    assert (seen.problem_with("nb") is None) == (likelihood in ("nb", "bernoulli"))
+    assert (seen.problem_with("nb") is None) == (likelihood in ("nb_panel", "bernoulli"))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize(
+    ("n_features", "share", "panel"), [(20, 0.4, False), (19, 0.4, True), (20, 0.6, True)]
+)
+def test_few_features_or_one_with_most_of_the_counts_have_no_library_sizes(form, n_features, share, panel):
+    x = np.full((5, n_features), 60.0, dtype=np.float32)
+    x[:, 3] = np.round(60 * (n_features - 1) * share / (1 - share))
+    seen = profile(adata(form(x)), "prot")
+    assert seen.largest_share == pytest.approx(share, abs=1e-3)
+    assert seen.size_factors is not panel
+    name, reason = seen.choose_likelihood()
+    assert name == ("nb_panel" if panel else "nb")
+    assert ("without library sizes" in reason) is panel
 
 
 def test_numbers_of_the_profile():

@@ -61,7 +61,7 @@ def test_it_can_be_written_and_trained_on(papalexi, options, tmp_path):
     mdata = sg.datasets.papalexi_2021(**options)
     mdata.write(tmp_path / "screen.h5mu")
     sg.model.GROOVE.setup_mudata(mdata, "label", batch_key="batch")
-    assert sg.model.GROOVE(mdata).likelihood == {"rna": "nb", "prot": "nb"}
+    assert sg.model.GROOVE(mdata).likelihood == {"rna": "nb", "prot": "nb_panel"}
 
 
 def test_disjoint_halves(papalexi, options):

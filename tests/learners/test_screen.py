@@ -87,13 +87,26 @@ def test_real_values_are_standardised() -> None:
 @pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_matrix, sp.csc_matrix])
 def test_counts_are_normalised_to_the_median_library_and_logged_first(as_matrix: Any) -> None:
     x = np.array([[1, 3, 0], [2, 2, 4], [8, 4, 4.0]], dtype=np.float32)  # totals 4, 8, 16
-    adata = modality(as_matrix(x), ["x"] * 3)
+    wide = np.hstack(
+        [x, np.zeros((3, 20), dtype=np.float32)]
+    )  # as a panel of 3 it would have no library sizes
+    adata = modality(as_matrix(wide), ["x"] * 3)
     features = Features.fit(adata, "a")
     assert features.counts
     assert features.library == 8
     logged = np.log1p(x / np.array([[4], [8], [16]]) * 8)
     expected = (logged - logged.mean(axis=0)) / logged.std(axis=0)
-    np.testing.assert_allclose(features(adata), expected, atol=1e-6)
+    np.testing.assert_allclose(features(adata)[:, :3], expected, atol=1e-6)
+
+
+def test_one_protein_of_a_panel_that_falls_leaves_the_others_as_they_are() -> None:
+    before = np.array([[900, 50, 30], [800, 60, 25], [850, 40, 35]], dtype=np.float32)
+    after = before * [0.1, 1, 1]
+    features = Features.fit(modality(before, ["x"] * 3), "a")
+    changed = features(modality(after.astype(np.float32), ["x"] * 3)) - features(modality(before, ["x"] * 3))
+    assert features.library is None
+    assert (changed[:, 0] < -1).all()
+    np.testing.assert_array_equal(changed[:, 1:], 0)
 
 
 def test_zeros_and_ones_are_no_counts() -> None:

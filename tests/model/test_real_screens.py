@@ -15,7 +15,7 @@ def test_thp1_labels_and_likelihoods(shared):
     assert [(exclusive[m] > 0).sum() for m in ("rna", "prot")] == [17, 1]
     GROOVE.setup_mudata(mdata, "label", batch_key={"rna": "batch"})
     model = GROOVE(mdata)
-    assert model.likelihood == {"rna": "nb", "prot": "nb"}
+    assert model.likelihood == {"rna": "nb", "prot": "nb_panel"}
     model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
     assert model.translate("rna", "prot", indices=range(5)).shape == (5, 4)
 

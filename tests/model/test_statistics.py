@@ -22,12 +22,12 @@ def fitted(request):
     real[:, 3] = 7.0
     binary = (rng.random((400, 5)) < 0.3).astype(np.float32)
     binary[:, 0] = 1
-    mods = {"n": sp.csr_matrix(counts), "r": real, "b": binary}
+    mods = {"n": sp.csr_matrix(counts), "p": counts, "r": real, "b": binary}
     mdata = md.MuData({m: ad.AnnData(x) for m, x in mods.items()})
     for m in mods:
         mdata[m].obs["label"] = np.arange(400) % 2
     GROOVE.setup_mudata(mdata, "label", paired=False)
-    model = GROOVE(mdata)
+    model = GROOVE(mdata, likelihood={"n": "nb", "p": "nb_panel"})
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
             patch.setattr("scgroove.model._statistics.BLOCK_BYTES", 1000)
@@ -53,6 +53,17 @@ def test_counts(fitted):
     found = decoder.log_dispersion.detach().exp().numpy()
     np.testing.assert_allclose(found, by_moments.clip(0.01, 1000), rtol=1e-3)
     assert 0.5 < np.median(found / theta) < 2
+
+
+def test_counts_of_a_panel_are_taken_as_they_are(fitted):
+    module, data, _ = fitted
+    x, transform, decoder = data["p"], module.encoder_of("p").transform, module.decoder_of("p")
+    np.testing.assert_allclose(transform.center.numpy(), np.log1p(x).mean(0), rtol=1e-4)
+    np.testing.assert_allclose(transform.scale.numpy(), np.log1p(x).std(0), rtol=1e-4)
+    np.testing.assert_allclose(decoder.location.exp().numpy(), x.mean(0), rtol=1e-4)
+    by_moments = len(x) * x.mean(0) ** 2 / ((x - x.mean(0)) ** 2 - x.mean(0)).sum(0)
+    found = decoder.log_dispersion.detach().exp().numpy()
+    np.testing.assert_allclose(found, by_moments.clip(0.01, 1000), rtol=1e-3)
 
 
 def test_real_values_with_a_large_offset_and_a_constant_feature(fitted):

@@ -61,7 +61,7 @@ def test_extreme_inputs_are_clipped():
     assert InputTransform(1, counts=False)(torch.tensor([[1e6]])).item() == 10.0
 
 
-@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "bernoulli"])
+@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"])
 def test_log_probabilities_agree_with_scipy(likelihood):
     torch.manual_seed(0)
     decoder = Decoder(2, 4, likelihood=likelihood, hidden=(), dropout=0.0, n_batch=1)
@@ -81,13 +81,15 @@ def test_log_probabilities_agree_with_scipy(likelihood):
         ).logpdf(x),
         "nb": lambda: stats.nbinom(theta, theta / (theta + 20 * share)).logpmf(x),
         "poisson": lambda: stats.poisson(20 * share).logpmf(x),
+        "nb_panel": lambda: stats.nbinom(theta, theta / (theta + np.exp(location + h))).logpmf(x),
+        "poisson_panel": lambda: stats.poisson(np.exp(location + h)).logpmf(x),
         "bernoulli": lambda: stats.bernoulli(1 / (1 + np.exp(-location - h))).logpmf(x),
     }[likelihood]()
     found = p.log_prob(torch.as_tensor(x, dtype=torch.float)).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "bernoulli"])
+@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"])
 def test_a_module_can_be_sent_to_another_process(likelihood):
     sent = GROOVEModule(
         {"a": 5, "b": 4}, {"a": "normal", "b": likelihood}, {"a": [1.0], "b": [1.0]}, **OPTIONS

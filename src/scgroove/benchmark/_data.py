@@ -277,8 +277,9 @@ def _most_variable(adata: AnnData, n: int) -> AnnData:
 
     seen = profile(adata, "data")
     looked_at = adata.copy()
-    if seen.integer and seen.minimum >= 0 and seen.maximum > 1:
+    if seen.size_factors:
         sc.pp.normalize_total(looked_at)
+    if seen.counts:
         sc.pp.log1p(looked_at)
     sc.pp.highly_variable_genes(looked_at, n_top_genes=n)
     adata = adata[:, looked_at.var["highly_variable"].to_numpy()].copy()

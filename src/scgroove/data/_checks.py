@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from .._registry import UnknownNameError
 
+PANEL_FEATURES = 20
+"""Counts of fewer features are those of a panel, which has no library size: see :attr:`DataProfile.size_factors`."""
+PANEL_SHARE = 0.5
+"""So are counts of which one feature holds more than this share."""
 BLOCK_BYTES = 64 * 2**20  # what one block of rows may take when dense
 
 
@@ -35,6 +39,8 @@ class DataProfile:
         Share of zeros.
     median_library
         Median over cells of the sum of the values.
+    largest_share
+        Share of the sum of all values that the largest feature has; 0 if it is not known.
     """
 
     n_obs: int
@@ -44,6 +50,26 @@ class DataProfile:
     integer: bool
     zeros: float
     median_library: float
+    largest_share: float = 0.0
+
+    @property
+    def counts(self) -> bool:
+        """Whether all values are whole numbers of at least 0, and some are above 1."""
+        return self.integer and self.minimum >= 0 and self.maximum > 1
+
+    @property
+    def panel(self) -> str | None:
+        """Why library sizes would mislead: a fall of one feature would look like a rise of all others; else None."""
+        if self.n_vars < PANEL_FEATURES:
+            return f"a panel of {self.n_vars} features, fewer than {PANEL_FEATURES}"
+        if self.largest_share > PANEL_SHARE:
+            return f"one feature holds {self.largest_share:.0%} of them, more than {PANEL_SHARE:.0%}"
+        return None
+
+    @property
+    def size_factors(self) -> bool:
+        """Whether cells are to be divided by their library sizes. One answer for models, learners and verbs."""
+        return self.counts and self.panel is None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, to be kept in a registry."""
@@ -53,8 +79,11 @@ class DataProfile:
         """Likelihood that fits the data, and the reason in words."""
         if self.integer and self.minimum >= 0 and self.maximum <= 1:
             return "bernoulli", "all values are 0 or 1"
-        if self.integer and self.minimum >= 0:
-            return "nb", f"all values are whole numbers from {self.minimum:g} to {self.maximum:g} (counts)"
+        if self.counts:
+            reason = f"all values are whole numbers from {self.minimum:g} to {self.maximum:g} (counts)"
+            if self.size_factors:
+                return "nb", reason
+            return "nb_panel", f"{reason}, without library sizes: {self.panel}"
         kind = "there are negative values" if self.minimum < 0 else "there are fractional values"
         return "normal", f"{kind} (range {self.minimum:.3g} to {self.maximum:.3g})"
 
@@ -150,7 +179,7 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
     _check_shape(adata, modality, layer, where)
     x = matrix(adata, layer)
     low, high, integer, stored, zero_rows = math.inf, -math.inf, True, 0, []
-    library = np.empty(adata.n_obs)
+    library, of_features = np.empty(adata.n_obs), np.zeros(adata.n_vars)
     for rows, block in row_blocks(x):
         values = block.data if sp.issparse(block) else block
         if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
@@ -163,6 +192,7 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
         nonzero = np.asarray((block != 0).sum(axis=1)).ravel()
         zero_rows += (np.flatnonzero(nonzero == 0) + rows.start).tolist()
         library[rows] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+        of_features += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
     zeros = 1 - stored / (adata.n_obs * adata.n_vars)
     if zeros > 0:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -182,6 +212,7 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
         integer=integer,
         zeros=zeros,
         median_library=float(np.median(library)),
+        largest_share=float(of_features.max() / of_features.sum()) if low >= 0 else 0.0,
     )
 
 

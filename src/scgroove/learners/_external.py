@@ -321,7 +321,7 @@ class GlueLearner(ExternalLearner):
         adata.obs["weight"] = label_weights(screen, m)
         glue.models.configure_dataset(
             adata,
-            "NB" if self.features_[m].counts else "Normal",
+            "NB" if self.features_[m].library is not None else "Normal",
             use_highly_variable=False,
             use_rep="X_pca" if m in self.components_ else None,
             use_cell_type=LABEL if self.use_labels else None,
@@ -610,8 +610,8 @@ class DiagviLearner(ExternalLearner):
         diagvi.setup_anndata(
             data,
             labels_key=LABEL if self.use_labels else None,
-            likelihood="nb" if features.counts else "normal",
-            normalize_lib=features.counts,
+            likelihood="normal" if features.library is None else "nb",
+            normalize_lib=features.library is not None,
             gmm_prior=self.gmm_prior,
             unlabeled_category=UNLABELLED,
         )
@@ -670,8 +670,11 @@ def shared_labels(screen: Screen, m: str) -> list[str | None]:
 
 
 def raw_or_standardised(features: Features, adata: AnnData, x: FloatArray, m: str) -> AnnData:
-    """Return a modality of its own: counts as they are, other values standardised; features named after the modality."""
-    values = sp.csr_matrix(adata.X, dtype=np.float32) if features.counts else x
+    """Return a modality of its own: counts that have library sizes as they are, other values standardised.
+
+    Features are named after the modality.
+    """
+    values = x if features.library is None else sp.csr_matrix(adata.X, dtype=np.float32)
     return AnnData(
         values,
         obs=pd.DataFrame(index=adata.obs_names.astype(str)),

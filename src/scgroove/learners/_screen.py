@@ -128,6 +128,8 @@ class Screen:
 class Features:
     """Counts are normalised to the median library size and logged; then every feature is standardised.
 
+    Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`).
+
     Attributes
     ----------
     modality
@@ -137,7 +139,7 @@ class Features:
     counts
         Whether the values are counts (whole numbers of at least 0 and above 1).
     library
-        Median total count of a cell; 1 for other values.
+        Median total count of a cell; None for other values and for panels, whose cells have no size factor.
     mean, scale
         Of the training cells, (d,); features without variance have scale 1.
     """
@@ -145,7 +147,7 @@ class Features:
     modality: str
     names: NDArray[Any]
     counts: bool
-    library: float
+    library: float | None
     mean: Float64Array
     scale: Float64Array
 
@@ -159,11 +161,7 @@ class Features:
             If it has no cells or features, or values that are not finite.
         """
         seen = profile(adata, modality)
-        counts = bool(seen.integer and seen.minimum >= 0 and seen.maximum > 1)
-        library = 1.0
-        if counts:
-            sums = np.concatenate([np.asarray(block.sum(axis=1)).ravel() for _, block in row_blocks(adata.X)])
-            library = float(np.median(sums[sums > 0])) if (sums > 0).any() else 1.0
+        counts, library = seen.counts, seen.median_library if seen.size_factors else None
         names = adata.var_names.to_numpy(dtype=object)
         d = adata.n_vars
         unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d))
@@ -189,9 +187,11 @@ class Features:
         out = np.empty(adata.shape, dtype=np.float32)
         for rows, block in row_blocks(adata.X):
             x = np.asarray(block.todense() if sp.issparse(block) else block, dtype=np.float64)
-            if self.counts:
+            if self.library is not None:
                 total = x.sum(axis=1, keepdims=True)
-                x = np.log1p(x / np.where(total > 0, total, 1.0) * self.library)
+                x = x / np.where(total > 0, total, 1.0) * self.library
+            if self.counts:
+                x = np.log1p(x)
             out[rows] = (x - self.mean) / self.scale
         return out
 

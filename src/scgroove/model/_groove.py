@@ -103,9 +103,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     dropout_decoder
         Dropout after each hidden layer of the decoders.
     likelihood
-        ``"normal"``, ``"nb"``, ``"poisson"``, ``"bernoulli"``; one for all modalities or one for each.
-        ``"auto"`` looks at the data: zeros and ones are ``bernoulli``, other non-negative whole numbers
-        ``nb``, anything else ``normal``; :attr:`likelihood_reasons` says what it saw.
+        ``"normal"``, ``"nb"``, ``"poisson"``, ``"nb_panel"``, ``"poisson_panel"``, ``"bernoulli"``; one for all
+        modalities or one for each. The two for panels, such as a few antibodies, are those of counts without
+        library sizes. ``"auto"`` looks at the data: zeros and ones are ``bernoulli``, other non-negative whole
+        numbers ``nb``, or ``nb_panel`` if the features are few or one of them holds most of the counts, anything
+        else ``normal``. :attr:`likelihood_reasons` says what it saw.
     encode_batch
         Give the batch covariate to the encoders too, not only to the decoders.
     temperature, learn_temperature
@@ -799,6 +801,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             New data that do not fit the model.
         """
         self._check_modality(target)
+        if library_size != "median" and not LIKELIHOODS[self.likelihood[target]].library:
+            raise ValueError(
+                f"library_size={library_size!r}: '{target}' has the likelihood '{self.likelihood[target]}', which knows no "
+                "library sizes. Leave library_size out."
+            )
         codes = self._batch_codes(target, target_batch)
         library = (
             None if library_size == "median" else torch.full((1, 1), float(library_size), device=self.device)
@@ -866,7 +873,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         self._check_modality(modality)
         layers = self.registry["setup_args"]["layers"] or {}
         units: dict[str, Any] = {"layer": layers.get(modality) or "X"}
-        if LIKELIHOODS[self.likelihood[modality]].counts:
+        if LIKELIHOODS[self.likelihood[modality]].library:
             units["library_size"] = float(self.module.encoder_of(modality).transform.median_library)
         return units
 
@@ -999,6 +1006,13 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                     f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. If it holds raw "
                     f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={{'{m}': 'counts'}}); if it is "
                     f"normalised or logged, use likelihood={{'{m}': 'normal'}} or 'auto'."
+                )
+            if LIKELIHOODS[chosen[m]].library and data.counts and data.panel:
+                warnings.warn(
+                    f"In '{m}', {data.panel}: with the likelihood '{chosen[m]}', which divides by library sizes, a fall of one "
+                    f"feature looks like a rise of all others. likelihood={{'{m}': '{chosen[m]}_panel'}} does without.",
+                    UserWarning,
+                    stacklevel=3,
                 )
             if name == "auto":
                 logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])

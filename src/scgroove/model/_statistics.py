@@ -40,11 +40,14 @@ def fit_input_statistics(
     blocks = [rows[i : i + step] for i in range(0, len(rows), step)]
     if encoder.transform.counts:
         counts = _CountSums(n_features)
-        library = np.concatenate([_libraries(dataset.values(b)) for b in blocks])
-        median = torch.as_tensor(library).median()
-        encoder.transform.median_library.copy_(median)
+        median = 1.0
+        if encoder.transform.library:
+            library = np.concatenate([_libraries(dataset.values(b)) for b in blocks])
+            median = float(torch.as_tensor(library).median())
+            encoder.transform.median_library.fill_(median)
         for b in blocks:
-            counts.add(sp.csr_matrix(dataset.values(b)), float(median))
+            x = sp.csr_matrix(dataset.values(b))
+            counts.add(x, _libraries(x) if encoder.transform.library else np.ones(len(b)), median)
         total, squares, sums = counts.logged, counts.logged_square, counts.sum
     else:
         total, squares, sums, shift = _real_sums(dataset, blocks)
@@ -80,16 +83,16 @@ def _real_sums(dataset: ModalityDataset, blocks: Sequence[NDArray[np.int64]]) ->
     return total, squares, total + sum(map(len, blocks)) * shift, shift
 
 
-def _libraries(x: Any) -> NDArray[np.float32]:
-    return np.asarray(x.sum(axis=1), dtype=np.float32).ravel()
+def _libraries(x: Any) -> NDArray[np.float64]:
+    return np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
 
 
 class _CountSums:
     """Sums over cells, for each feature: of counts, and of what encoders see; zeros cost nothing.
 
-    With library sizes l_i and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta: from that the dispersion of a negative
-    binomial follows. The learned dispersion starts there: from one, it would take thousands of steps to reach that of abundant
-    features.
+    With library sizes l_i (1 where they do not matter) and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta:
+    from that the dispersion of a negative binomial follows. The learned dispersion starts there: from one, it would take
+    thousands of steps to reach that of abundant features.
     """
 
     def __init__(self, n_features: int) -> None:
@@ -99,9 +102,8 @@ class _CountSums:
         )
         self.library, self.library_square = 0.0, 0.0
 
-    def add(self, x: sp.csr_matrix, median_library: float) -> None:
+    def add(self, x: sp.csr_matrix, library: NDArray[np.float64], median_library: float) -> None:
         """Add the cells of a block."""
-        library = np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
         of_value = np.repeat(library, np.diff(x.indptr))
         value = x.data.astype(np.float64)
         logged = np.log1p(value * (median_library / np.maximum(of_value, 1e-8)))

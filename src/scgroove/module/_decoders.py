@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
 import torch
 from scvi.distributions import NegativeBinomial
@@ -14,15 +15,22 @@ from ..losses import nb_log_likelihood, poisson_log_likelihood
 from ._encoders import mlp
 
 MAX_LOG_THETA: Final = 8.0  # beyond, the negative binomial is a Poisson
+MAX_LOG_FOLD: Final = 15.0  # above the average cell; keeps the exponential finite
 MIN_LOG_SIGMA: Final = -3.0  # a constant feature would otherwise drive the likelihood to infinity
+
+
+Build: TypeAlias = "Callable[[Decoder, Tensor, Tensor], Distribution]"
+LogMean: TypeAlias = "Callable[[Decoder, Tensor, Tensor], Tensor]"
 
 
 class Likelihood(NamedTuple):
     """How a decoder's output becomes a distribution, and what the data must look like."""
 
     counts: bool
-    """Library sizes matter: the mean is multiplied by the cell's, the encoder sees normalised values."""
-    build: Callable[[Decoder, Tensor, Tensor], Distribution]
+    """The data are counts: the encoder sees their logarithm."""
+    library: bool
+    """Library sizes matter: the mean is multiplied by the cell's, the encoder sees normalised counts."""
+    build: Build
     average_cell: Callable[[Tensor, Tensor], Tensor]
     """Where the decoder starts, from the mean of the encoder's input and the mean of the data."""
     dispersed: bool
@@ -57,23 +65,34 @@ def _normal(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
     return Normal(mean, (decoder.scale * sigma).expand_as(mean), validate_args=False)
 
 
-def _negative_binomial(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
-    log_mean = (decoder.location + h).log_softmax(dim=1) + library.log()
-    return _FastNegativeBinomial(log_mean, decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp())
+def _shares_of_library(decoder: Decoder, h: Tensor, library: Tensor) -> Tensor:
+    return (decoder.location + h).log_softmax(dim=1) + library.log()
 
 
-def _poisson(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
-    return _FastPoisson((decoder.location + h).log_softmax(dim=1) + library.log())
+def _each_on_its_own(decoder: Decoder, h: Tensor, library: Tensor) -> Tensor:
+    return decoder.location + h.clamp(max=MAX_LOG_FOLD)
+
+
+def _negative_binomial(log_mean_of: LogMean, decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    theta = decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp()
+    return _FastNegativeBinomial(log_mean_of(decoder, h, library), theta)
+
+
+def _poisson(log_mean_of: LogMean, decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    return _FastPoisson(log_mean_of(decoder, h, library))
 
 
 def _bernoulli(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
     return Bernoulli(logits=decoder.location + h, validate_args=False)
 
 
-def _log_proportions(center: Tensor, mean: Tensor) -> Tensor:
+def _log_means(center: Tensor, mean: Tensor) -> Tensor:
     seen = mean[mean > 0]
-    share = mean.clamp_min(0.1 * float(seen.min()) if len(seen) else 1.0)
-    return (share / share.sum()).log()
+    return mean.clamp_min(0.1 * float(seen.min()) if len(seen) else 1.0).log()
+
+
+def _log_proportions(center: Tensor, mean: Tensor) -> Tensor:
+    return _log_means(center, mean).log_softmax(dim=0)
 
 
 def _center(center: Tensor, mean: Tensor) -> Tensor:
@@ -85,10 +104,12 @@ def _logits(center: Tensor, mean: Tensor) -> Tensor:
 
 
 LIKELIHOODS: Final[dict[str, Likelihood]] = {
-    "normal": Likelihood(False, _normal, _center, True),
-    "nb": Likelihood(True, _negative_binomial, _log_proportions, True),
-    "poisson": Likelihood(True, _poisson, _log_proportions, False),
-    "bernoulli": Likelihood(False, _bernoulli, _logits, False),
+    "normal": Likelihood(False, False, _normal, _center, True),
+    "nb": Likelihood(True, True, partial(_negative_binomial, _shares_of_library), _log_proportions, True),
+    "poisson": Likelihood(True, True, partial(_poisson, _shares_of_library), _log_proportions, False),
+    "nb_panel": Likelihood(True, False, partial(_negative_binomial, _each_on_its_own), _log_means, True),
+    "poisson_panel": Likelihood(True, False, partial(_poisson, _each_on_its_own), _log_means, False),
+    "bernoulli": Likelihood(False, False, _bernoulli, _logits, False),
 }
 
 
@@ -96,7 +117,8 @@ class Decoder(nn.Module):
     """Decoder of one modality: latent coordinates and batch to :math:`p_m(x | z)`.
 
     The network predicts deviations from ``location``, which starts at the average cell: the mean
-    (``normal``), the log-proportions (``nb``, ``poisson``), the logits (``bernoulli``).
+    (``normal``), the log-proportions (``nb``, ``poisson``), the logarithm of the mean (``nb_panel``,
+    ``poisson_panel``), the logits (``bernoulli``).
 
     Parameters
     ----------

@@ -39,16 +39,18 @@ class InputTransform(nn.Module):
     n_features
         Number of features d.
     counts
-        Divide each cell by its size factor (library size over the median library size) and take log1p.
+        Take log1p of the values.
+    library
+        Before, divide each cell by its size factor (library size over the median library size).
     """
 
     center: Tensor
     scale: Tensor
     median_library: Tensor
 
-    def __init__(self, n_features: int, *, counts: bool) -> None:
+    def __init__(self, n_features: int, *, counts: bool, library: bool = True) -> None:
         super().__init__()
-        self.counts = counts
+        self.counts, self.library = counts, library
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
         self.register_buffer("median_library", torch.ones(()))
@@ -57,6 +59,8 @@ class InputTransform(nn.Module):
         """The values before standardisation, shape (n, d)."""
         if not self.counts:
             return x
+        if not self.library:
+            return x.log1p()
         library = x.sum(dim=1, keepdim=True).clamp_min(1e-8)
         return torch.log1p(x * (self.median_library / library))
 
@@ -87,7 +91,7 @@ class Encoder(nn.Module):
         Dropout rate: after every hidden layer of the MLP, on the input of the linear encoder.
     n_batch
         Number of batch categories given to the encoder as one-hot inputs; 0: none.
-    counts
+    counts, library
         See :class:`InputTransform`.
     origin
         Scale latents to length one, seen from this vector of shape (k,), which the modalities share; None: leave
@@ -108,6 +112,7 @@ class Encoder(nn.Module):
         dropout: float,
         n_batch: int,
         counts: bool,
+        library: bool = True,
         origin: nn.Parameter | None,
         n_private: int = 0,
     ) -> None:
@@ -116,7 +121,7 @@ class Encoder(nn.Module):
             raise ValueError(f"Unknown encoder {kind!r}. Expected one of {get_args(EncoderKind)}.")
         self.n_batch = n_batch
         self.follows = True  # not where the latent space has to stay as it is
-        self.transform = InputTransform(n_features, counts=counts)
+        self.transform = InputTransform(n_features, counts=counts, library=library)
         self.drop_input = Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
         n_out = n_latent + n_private
         self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_out, dropout, bias=False)

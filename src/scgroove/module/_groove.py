@@ -127,6 +127,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                     dropout=dropout_encoder,
                     n_batch=n_batch if encode_batch and n_batch > 1 else 0,
                     counts=LIKELIHOODS[likelihood[m]].counts,
+                    library=LIKELIHOODS[likelihood[m]].library,
                     origin=self.origin,
                     n_private=n_private,
                 )
