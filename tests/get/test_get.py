@@ -9,12 +9,14 @@ from pathlib import Path
 import anndata as ad
 import mudata as md
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 import scgroove as sg
 from scgroove import get
 from scgroove.aligners import ALIGNERS, Coupling
+from scgroove.data import FeatureNamesError
 
 
 @pytest.fixture
@@ -305,6 +307,7 @@ def test_measured_counts_are_scaled_to_the_library_of_the_imputed_ones(form):
     x = np.array([[1.0, 3.0], [10.0, 10.0]])
     mods = {"a": ad.AnnData(np.ones((2, 3))), "b": ad.AnnData(form(x), layers={"raw": form(2 * x)})}
     mdata = md.MuData(mods)
+    mdata["a"].obsm["imputed_b"] = np.zeros((2, 2))
 
     def dense(v):
         return v.toarray() if sp.issparse(v) else v
@@ -315,3 +318,22 @@ def test_measured_counts_are_scaled_to_the_library_of_the_imputed_ones(form):
     found = get.measured(mdata, "a", "b")
     assert sp.issparse(found) == (form is sp.csr_matrix)
     np.testing.assert_allclose(dense(found), [[2, 6], [4, 4]])
+
+
+def test_measured_follows_the_names_of_the_imputed_table():
+    x = np.array([[1.0, 3.0, 8.0], [10.0, 10.0, 2.0]])
+    mods = {"a": ad.AnnData(np.ones((2, 3))), "b": ad.AnnData(x)}
+    mods["b"].var_names = ["p", "q", "other"]
+    mdata = md.MuData(mods)
+    mdata["a"].obsm["imputed_b"] = np.zeros((2, 2))
+    mdata["a"].uns["imputed_b"] = {"features": ["q", "p"], "library_size": 8.0}
+    # the library is that of the imputed features alone
+    np.testing.assert_allclose(get.measured(mdata, "a", "b"), [[6, 2], [4, 4]])
+    table = pd.DataFrame(np.zeros((2, 2)), index=mods["a"].obs_names, columns=["other", "q"])
+    mdata["a"].obsm["mine"] = table
+    assert get.imputed(mdata, "a", "b", "mine").columns.tolist() == ["other", "q"]
+    np.testing.assert_allclose(get.measured(mdata, "a", "b", "mine"), [[8, 3], [2, 10]])
+    mdata["a"].obsm["mine"] = table.rename(columns={"q": "Q"})
+    with pytest.raises(FeatureNamesError) as caught:
+        get.measured(mdata, "a", "b", "mine")
+    assert (caught.value.modality, caught.value.missing) == ("b", ("Q",))

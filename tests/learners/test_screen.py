@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 import scgroove
+from scgroove.data import FeatureNamesError
 from scgroove.learners._screen import Features, Screen
 
 
@@ -126,14 +127,15 @@ def test_a_cell_is_the_same_alone_as_among_others() -> None:
         assert every[[7, 2, 19]].tobytes() == features(few).tobytes()
 
 
-def test_other_features_are_refused() -> None:
-    adata = modality(np.random.default_rng(0).normal(size=(4, 3)), ["x"] * 4)
+def test_features_are_found_by_name_and_missing_ones_refused() -> None:
+    adata = modality(np.random.default_rng(0).poisson(9.0, size=(4, 3)).astype(float), ["x"] * 4)
     features = Features.fit(adata, "a")
-    for wrong in (adata[:, :2].copy(), adata[:, [1, 0, 2]].copy()):
-        with pytest.raises(
-            ValueError, match="'a' must have the 3 features that the learner was fitted on, in that order"
-        ):
-            features(wrong)
+    wide = adata[:, [2, 0, 0, 1]].copy()
+    wide.var_names = [adata.var_names[2], adata.var_names[0], "other", adata.var_names[1]]
+    np.testing.assert_array_equal(features(wide), features(adata))
+    with pytest.raises(FeatureNamesError) as caught:
+        features(adata[:, :2].copy())
+    assert caught.value.missing == (adata.var_names[2],)
 
 
 def test_partners_are_the_rows_of_the_same_cell() -> None:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import scvi
 import torch
 
+from scgroove.data import FeatureNamesError
 from scgroove.model import GROOVE
 
 FAST = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "n_cells_per_label": 8}
@@ -436,7 +437,7 @@ def test_load_on_other_features(trained, tmp_path, factory):
     mods = {"rna": factory()["rna"], "img": factory()["img"][:, :5].copy()}
     data = md.MuData(mods)
     columns = {m: list(data[m].obs) for m in mods}
-    with pytest.raises(ValueError, match=r"var_names of modality 'img' differ.*3 missing"):
+    with pytest.raises(FeatureNamesError, match="Features of modality 'img' are missing: 3 of 8"):
         GROOVE.load(tmp_path / "m", adata=data, accelerator="cpu")
     assert {m: list(data[m].obs) for m in mods} == columns
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scgroove.data import FeatureNamesError
 from scgroove.model import GROOVE
 
 FAST = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "n_cells_per_label": 8}
@@ -105,24 +106,93 @@ def test_features_of_backed_data_and_of_a_loaded_model(reference, query, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "field", "names", "word"),
     [
-        (lambda a: a[:, :27].copy(), "expected 30 features, found 27: 3 missing .'r_f27', 'r_f28', 'r_f29'."),
-        (lambda a: a[:, :2].copy(), "28 missing .*'r_f11', ..."),
+        (lambda a: a[:, :27].copy(), "missing", ["r_f27", "r_f28", "r_f29"], "filtered"),
+        (lambda a: a[:, np.r_[:5, 7:30]].copy(), "missing", ["r_f5", "r_f6"], "filtered"),
+        (lambda a: renamed(a, str.upper), "missing", [f"r_f{j}" for j in range(30)], "upper and lower case"),
         (
-            lambda a: renamed(a, str.upper),
-            "none of the model's .'r_f0'.* is among them .*upper or lower case",
+            lambda a: renamed(a, lambda n: f"ENSG000000{n[3:]}"),
+            "missing",
+            [f"r_f{j}" for j in range(30)],
+            "identifiers",
         ),
-        (lambda a: renamed(a, lambda n: n.replace("29", "28")), "1 missing"),
-        (lambda a: twice(a), "1 of them twice .'r_f0'."),
+        (lambda a: renamed(a, lambda n: n.replace("29", "28")), "missing", ["r_f29"], "annotation"),
+        (lambda a: twice(a), "doubled", ["r_f0"], "var_names_make_unique"),
     ],
 )
-def test_missing_features_are_named(reference, query, change, message):
+@pytest.mark.parametrize("wrap", [lambda a: a, lambda a: md.MuData({"rna": a})])
+def test_missing_features_are_named(reference, query, change, field, names, word, wrap):
     other = change(query["rna"])
-    columns = list(other.obs)
-    with pytest.raises(ValueError, match=f"var_names of modality 'rna' differ.*{message}"):
-        reference.get_latent_representation(other, "rna")
+    columns, data = list(other.obs), wrap(other)
+    for call in (
+        lambda: reference.get_latent_representation(data, "rna"),
+        lambda: reference.translate("rna", "img", data),
+    ):
+        with pytest.raises(FeatureNamesError, match=word) as caught:
+            call()
+        assert (caught.value.modality, list(getattr(caught.value, field))) == ("rna", names)
+        if names == ["r_f27", "r_f28", "r_f29"]:
+            assert len(caught.value.nearest) == 5
+            assert {"r_f2", "r_f7"} < set(caught.value.nearest)
     assert list(other.obs) == columns
+
+
+def test_doubled_features_that_the_model_does_not_know_do_no_harm(reference, query):
+    other = query["rna"][:, [*range(30), 3, 4]].copy()
+    other.var_names = [*query["rna"].var_names, "twice", "twice"]
+    np.testing.assert_allclose(
+        reference.get_latent_representation(other, "rna"),
+        reference.get_latent_representation(query, "rna"),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("modality", ["rna", "img"])
+def test_features_of_the_model_s_own_data_that_were_changed_after_set_up(make_mdata, modality):
+    mdata, target = make_mdata(), "img" if modality == "rna" else "rna"
+    model = fit(mdata)
+    z, values = model.get_latent_representation(modality=modality), model.translate(modality, target)
+    whole = mdata[modality].copy()
+    order = np.random.default_rng(0).permutation(whole.n_vars)
+    mdata.mod[modality] = whole[:, order].copy()
+    np.testing.assert_allclose(model.get_latent_representation(modality=modality), z, atol=1e-6)
+    np.testing.assert_allclose(model.translate(modality, target), values, atol=1e-4)
+    mdata.mod[modality] = whole[:, 1:].copy()
+    for call in (
+        model.get_latent_representation,
+        lambda: model.translate(modality, target),
+        model.get_reconstruction_error,
+        lambda: model.train(**FAST),
+        lambda: GROOVE(mdata, 4, hidden=(16,)),
+    ):
+        with pytest.raises(FeatureNamesError) as caught:
+            call()
+        assert caught.value.missing == (whole.var_names[0],)
+
+
+def test_features_reordered_between_set_up_and_training(make_mdata):
+    """Training sees features in the order of set-up, so that the result is the same to rounding."""
+    straight, turned = make_mdata(), make_mdata()
+    GROOVE.setup_mudata(turned, "label", batch_key={"rna": "lane"})
+    turned.mod["rna"] = turned["rna"][:, ::-1].copy()
+    model = GROOVE(turned, 4, hidden=(16,))
+    model.train(**FAST)
+    np.testing.assert_allclose(
+        model.get_latent_representation(modality="rna"),
+        fit(straight).get_latent_representation(modality="rna"),
+        atol=1e-4,
+    )
+
+
+def test_doubled_names_are_refused_at_set_up(make_mdata):
+    mdata = make_mdata()
+    mdata["rna"].var_names = ["r_f0", *mdata["rna"].var_names[:-1]]
+    before = written(mdata)
+    with pytest.raises(FeatureNamesError, match="var_names_make_unique") as caught:
+        GROOVE.setup_mudata(mdata, "label")
+    assert caught.value.doubled == ("r_f0",)
+    assert written(mdata) == before
 
 
 def renamed(adata, change):
@@ -382,7 +452,7 @@ def not_a_number(mdata):
     [
         (half_empty, {}, "3 of 200 cells of modality 'rna' have no batch in obs"),
         (normalised, {}, "values that are not whole numbers, but the model was trained on 'nb' data, from X"),
-        (fewer, {}, "var_names of modality 'img' differ.*3 missing"),
+        (fewer, {}, "Features of modality 'img' are missing: 3 of 8"),
         (not_a_number, {}, "NaN"),
         (lambda mdata: None, {"freeze": "encoder"}, "Unknown freeze 'encoder'.*Did you mean 'encoders'"),
     ],

@@ -14,6 +14,7 @@ import pytest
 import scgroove as sg
 from scgroove import imputers
 from scgroove.aligners import TooLargeError
+from scgroove.data import FeatureNamesError
 
 Screen = Callable[..., mudata.MuData]
 State = Callable[[mudata.MuData], dict[str, Any]]
@@ -174,6 +175,85 @@ def test_the_decoder_follows_the_order_of_the_measured_features(screen: Screen) 
     found = sg.get.imputed(mdata, "rna", "protein")
     assert found.columns.tolist() == list(mdata["protein"].var_names)
     np.testing.assert_array_equal(found.iloc[0], np.arange(7.0)[::-1])
+
+
+def named(values: np.ndarray, names: Any, **others: Any) -> Fixed:
+    return Fixed(values, get_var_names=lambda: {"protein": np.asarray(names)}, **others)
+
+
+def test_models_of_an_ensemble_may_hold_features_in_different_orders(screen: Screen) -> None:
+    mdata = screen()
+    names, values = np.asarray(mdata["protein"].var_names), mdata["protein"].X[:48].copy()
+    order = np.random.default_rng(0).permutation(7)
+    models = [named(values, names), named(values[:, order], names[order])]
+    sg.tl.impute(mdata, "rna", "protein", model=models, uncertainty=False)
+    np.testing.assert_allclose(sg.get.imputed(mdata, "rna", "protein"), values, atol=1e-6)
+    with pytest.raises(FeatureNamesError) as caught:
+        sg.tl.impute(mdata, "rna", "protein", model=[models[0], named(values[:, 1:], names[1:])])
+    assert caught.value.missing == (names[0],)
+
+
+def test_uncertainty_and_measured_values_are_of_the_imputed_features(screen: Screen) -> None:
+    mdata, plain = screen(counts=("protein",)), screen(counts=("protein",))
+    names, values = np.asarray(mdata["protein"].var_names), np.ones((48, 5), dtype=np.float32)
+    units = {"get_units": lambda m: {"layer": "X", "library_size": 100.0}}
+    plain.mod["protein"] = plain["protein"][:, :5].copy()
+    for data in (mdata, plain):  # the other two features do no harm, nor does their share of the counts
+        sg.tl.impute(data, "rna", "protein", model=named(values, names[:5], **units))
+    np.testing.assert_allclose(*(sg.get.imputed_sd(d, "rna", "protein") for d in (mdata, plain)))
+    total = sg.get.measured(mdata, "rna", "protein").sum(axis=1)
+    np.testing.assert_allclose(np.asarray(total).ravel(), 100.0)
+
+
+@pytest.mark.parametrize("method", ["decoder", "knn", "barycentric", "regression", "label_ridge"])
+def test_what_is_compared_with_measured_values_follows_their_names(screen: Screen, method: str) -> None:
+    mdata = screen(counts=("protein",))
+    names = np.asarray(mdata["protein"].var_names)
+    sg.tl.align(mdata, "rna", "protein")
+    options: dict[str, Any] = {"decoder": {"model": named(mdata["protein"].X[:48].toarray(), names)}}
+    options["regression"] = {"regression": {"n_models": 1, "max_epochs": 2}}
+    sg.tl.impute(mdata, "rna", "protein", method=method, **options.get(method, {}))  # type: ignore[arg-type]
+
+    def found() -> list[pd.DataFrame]:
+        effects = sg.tl.perturbation_effects(mdata, "rna", "protein", "g00", n_boot=100)
+        scores = sg.tl.score_imputation(mdata, "rna", "protein", control="g00")
+        return [effects, scores, mdata.uns["imputation_rna_protein"]["features"]]
+
+    straight = found()
+    whole = mdata["protein"].copy()
+    order = np.random.default_rng(1).permutation(7)
+    mdata.mod["protein"] = whole[:, order].copy()
+    for one, other in zip(straight, found(), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    mdata.mod["protein"] = whole[:, [0, 1, 2, 3, 4, 6]].copy()
+    for call in (
+        lambda: sg.tl.perturbation_effects(mdata, "rna", "protein", "g00"),
+        lambda: sg.tl.score_imputation(mdata, "rna", "protein"),
+        lambda: sg.pl.imputed_vs_measured(mdata, "rna", "protein"),
+    ):
+        with pytest.raises(FeatureNamesError) as caught:
+            call()
+        assert (caught.value.modality, caught.value.missing) == ("protein", (names[5],))
+
+
+@pytest.mark.parametrize("method", ["knn", "barycentric"])
+def test_doubled_and_missing_features_of_the_target_are_refused(
+    screen: Screen, state: State, method: str
+) -> None:
+    mdata = screen()
+    sg.tl.align(mdata, "rna", "protein")
+    names = np.asarray(mdata["protein"].var_names)
+    mdata["protein"].var_names = [names[0], *names[:-1]]
+    before = state(mdata)
+    with pytest.raises(FeatureNamesError) as caught:
+        sg.tl.impute(mdata, "rna", "protein", method=method)  # type: ignore[arg-type]
+    assert caught.value.doubled == (names[0],)
+    with pytest.raises(FeatureNamesError, match="uncertainty=False") as caught:
+        sg.tl.impute(mdata, "rna", "protein", model=named(np.ones((48, 7)), names))
+    assert caught.value.missing == (names[6],)
+    assert state(mdata) == before
+    sg.tl.impute(mdata, "rna", "protein", model=named(np.ones((48, 7)), names), uncertainty=False)
+    assert sg.get.imputed(mdata, "rna", "protein").columns.tolist() == names.tolist()
 
 
 # ------------------------------------------------------------------------------- unlabelled cells, more modalities

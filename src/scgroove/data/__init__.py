@@ -1,7 +1,8 @@
 """The only place that knows how a MuData is laid out."""
 
-from ._checks import DataProfile, check_modalities, feature_difference, profile
+from ._checks import DataProfile, check_modalities, profile
 from ._datamodule import GroupDataSplitter
+from ._features import FeatureNamesError, feature_positions, take_features
 from ._fields import ModalityField, SharedLabelField
 from ._labels import encode_labels, label_keys, label_table, labels_of
 from ._manager import ModalityManager
@@ -10,6 +11,7 @@ from ._sampler import GroupSampler, MultiModalDataset
 
 __all__ = [
     "DataProfile",
+    "FeatureNamesError",
     "GroupDataSplitter",
     "GroupSampler",
     "ModalityField",
@@ -18,10 +20,11 @@ __all__ = [
     "SharedLabelField",
     "check_modalities",
     "encode_labels",
-    "feature_difference",
+    "feature_positions",
     "label_keys",
     "label_table",
     "labels_of",
     "pair_ids",
     "profile",
+    "take_features",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -253,47 +253,3 @@ def _check_finite(block: Any, values: NDArray[Any], rows: slice, adata: AnnData,
         "Likely a division by zero or the logarithm of zero in preprocessing, or missing measurements: impute "
         "them, or drop those cells or features."
     )
-
-
-def feature_difference(expected: Iterable[str], found: Iterable[str]) -> str | None:
-    """Return how the names of features differ, or None if they are the same in the same order."""
-    wanted, given = (np.asarray(list(names), dtype=str) for names in (expected, found))
-    if np.array_equal(wanted, given):
-        return None
-    missing, extra = np.setdiff1d(wanted, given), np.setdiff1d(given, wanted)
-    if not len(missing) and not len(extra):
-        return "the names are the same, in another order"
-    parts = [
-        f"{len(names)} {what} (such as {names[:3].tolist()})"
-        for what, names in (("missing", missing), ("unknown", extra))
-        if len(names)
-    ]
-    return ", ".join(parts)
-
-
-def missing_features(expected: NDArray[np.str_], found: Iterable[str]) -> str | None:
-    """Return, as a sentence or more, why features cannot be picked out by name; None if they can."""
-    names, counts = np.unique(np.asarray(list(found), dtype=str), return_counts=True)
-    missing = expected[~np.isin(expected, names)]
-    if not len(missing):
-        twice = names[(counts > 1) & np.isin(names, expected)]
-        return (
-            f"{len(twice)} of them twice ({_first(twice)}). Make them unique, or drop one."
-            if len(twice)
-            else None
-        )
-    if len(missing) == len(expected):
-        return (
-            f"none of the model's ({_first(expected)}) is among them ({_first(names)}). Are they named alike: symbols or "
-            "identifiers, upper or lower case?"
-        )
-    return (
-        f"{len(missing)} missing ({_first(missing)}). Measure or impute them, or train a model on the features that both "
-        "have."
-    )
-
-
-def _first(names: Iterable[Any], n: int = 10) -> str:
-    """Name the first few."""
-    listed = [str(name) for name in names]
-    return ", ".join(map(repr, listed[:n])) + (", ..." if len(listed) > n else "")

@@ -21,7 +21,7 @@ from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerF
 
 from .._labels import label_name
 from .._registry import UnknownNameError
-from ._checks import missing_features
+from ._features import columns_of
 from ._labels import encode_labels, labels_of
 
 State = dict[str, Any]
@@ -96,15 +96,7 @@ class FeatureField(ModalityField):
                 f"Layer '{self.layer}' not found in modality '{self.mod_key}', whose layers are {layers}. The model was trained "
                 f"on it: put values in the same units there, adata.layers['{self.layer}'] = ..."
             )
-        expected = np.asarray(state_registry[LayerField.COLUMN_NAMES_KEY], dtype=str)
-        if np.array_equal(expected, np.asarray(adata.var_names, dtype=str)):
-            return
-        if problem := missing_features(expected, adata.var_names):
-            raise ValueError(
-                f"The var_names of modality '{self.mod_key}' differ from those the model was trained on: expected "
-                f"{len(expected)} features, found {adata.n_vars}: {problem} Features in another order, and others beside "
-                f"them, do no harm; those of the model are model.get_var_names()['{self.mod_key}']."
-            )
+        columns_of(adata.var_names, state_registry[LayerField.COLUMN_NAMES_KEY], modality=self.mod_key)
 
 
 class BatchField(ModalityField):

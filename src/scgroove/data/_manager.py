@@ -18,6 +18,7 @@ from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Subset
 
 from ._disk import SPAN_BYTES, Window, bytes_of_row, on_disk, read_rows
+from ._features import columns_of
 
 X = REGISTRY_KEYS.X_KEY
 FIELDS, LOCATION = "field_registries", "data_registry"
@@ -55,9 +56,8 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
 
     def _columns(self) -> NDArray[np.intp] | None:
         """Where the features of the model stand in the data; None if they are all there is, in this order."""
-        names = np.asarray(self._registry[FIELDS][X]["state_registry"]["column_names"], dtype=str)
-        found = pd.Index(self.adata.var_names.astype(str))
-        return None if np.array_equal(names, found) else np.asarray(found.get_indexer(names))
+        names = self._registry[FIELDS][X]["state_registry"]["column_names"]
+        return columns_of(self.adata.var_names, names, modality=self.modality)
 
     def create_torch_dataset(
         self,

@@ -12,7 +12,9 @@ import scipy.sparse as sp
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
 from scgroove._types import FloatArray
-from scgroove.get._inputs import RAW, check_modality, values_of
+from scgroove.data import take_features
+from scgroove.data._features import as_names
+from scgroove.get._inputs import RAW, check_modality, to_memory, values_of
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -165,18 +167,20 @@ def _checked_key(mdata: MuData, source: str, target: str, key: str | None) -> st
 
 def _frame(mdata: MuData, source: str, target: str, name: str, stored: Any) -> pd.DataFrame:
     """Return a stored array with the names of cells and features."""
-    adata, values = mdata.mod[source], np.asarray(stored)
-    features = _features(mdata, adata, target, name, values)
-    return pd.DataFrame(values, index=adata.obs_names.copy(), columns=features)
+    values = stored.to_numpy() if isinstance(stored, pd.DataFrame) else np.asarray(to_memory(stored))
+    return pd.DataFrame(
+        values, index=mdata.mod[source].obs_names.copy(), columns=_features(mdata, source, target, name)
+    )
 
 
 def measured(
     mdata: MuData, source: str, target: str, key: str | None = None, *, layer: str | None = None
 ) -> Any:
-    """Return the measured values of the target in the units of what was imputed from the source.
+    """Return the measured values of the imputed features of the target, in the units of what was imputed from the source.
 
-    A model of counts imputes what would be counted at one library size. Measured counts are scaled to that
-    library size here: otherwise differences in depth between labels look like effects.
+    Features are found by name: columns are those of :func:`imputed`, in its order, whatever order the data have now. A model
+    of counts imputes what would be counted at one library size. Measured counts are scaled to that library size here, over
+    these features: otherwise differences in depth between labels look like effects.
 
     Parameters
     ----------
@@ -188,25 +192,30 @@ def measured(
     Returns
     -------
     matrix
-        (n_target, d_target), CSR if the target is sparse, else dense. Values as measured unless they were
+        (n_target, d), CSR if the target is sparse, else dense. Values as measured unless they were
         imputed at a library size, ``mod[source].uns[key]["library_size"]``.
 
     Raises
     ------
     ValueError
-        If a modality or the layer is unknown, or nothing was imputed.
+        If a modality or the layer is unknown, nothing was imputed, or the target lacks an imputed feature.
     """
     adata = check_modality(mdata, target, "target")
-    made = check_modality(mdata, source, "source").uns.get(
-        key if key is not None else _keys.imputed(target), {}
-    )
+    name = _checked_key(mdata, source, target, key)
+    features = _frame(mdata, source, target, name, mdata.mod[source].obsm[name]).columns
+    made = mdata.mod[source].uns.get(name, {})
     if layer is None and made.get("layer", RAW) != RAW:
         layer = str(made["layer"])
-    return in_units_of(values_of(adata, target, layer), made)
+    remedy = (
+        f"They were imputed for {source!r}, so that values measured in {target!r} cannot be compared with them. Use the "
+        "unfiltered data, or impute again with scgroove.tl.impute."
+    )
+    values = values_of(adata, target, layer)
+    return in_units_of(take_features(values, adata.var_names, features, modality=target, remedy=remedy), made)
 
 
 def in_units_of(values: Any, made: Mapping[str, Any]) -> Any:
-    """Return measured values in the units of imputed ones, of which ``made`` tells: counts at their library size."""
+    """Return measured values of the imputed features in their units, of which ``made`` tells: counts at their library size."""
     if "library_size" not in made:
         return values
     factor = float(made["library_size"]) / np.maximum(
@@ -215,14 +224,18 @@ def in_units_of(values: Any, made: Mapping[str, Any]) -> Any:
     return sp.csr_matrix(sp.diags(factor) @ values) if sp.issparse(values) else values * factor[:, None]
 
 
-def _features(mdata: MuData, adata: object, target: str, name: str, values: np.ndarray) -> pd.Index:
-    """Return the feature names stored with the values, else those of the target."""
-    stored = getattr(adata, "uns", {}).get(name, {})
-    if "features" in stored:
-        return pd.Index(np.asarray(stored["features"], dtype=object).astype(str))
-    if target in mdata.mod and mdata.mod[target].n_vars == values.shape[1]:
-        return mdata.mod[target].var_names.copy()
+def _features(mdata: MuData, source: str, target: str, name: str) -> pd.Index:
+    """Return the names of the features of stored values: those of a table, those stored with it, else those of the target."""
+    table = mdata.mod[source].obsm[name]
+    stored = mdata.mod[source].uns.get(name, {})
+    if isinstance(table, pd.DataFrame):
+        return pd.Index(as_names(table.columns))
+    if "features" in stored and len(stored["features"]) == table.shape[1]:
+        return pd.Index(as_names(stored["features"]))
+    if "features" not in stored and target in mdata.mod and mdata.mod[target].n_vars == table.shape[1]:
+        return pd.Index(as_names(mdata.mod[target].var_names))
     raise ValueError(
-        f"the names of the {values.shape[1]} features of {name!r} are not known: mdata.mod[...].uns[{name!r}] is gone. "
-        f"Impute again with scgroove.tl.impute."
+        f'the names of the {table.shape[1]} features of {name!r} are not known: mdata.mod[{source!r}].uns[{name!r}]["features"] '
+        f"is gone, or of another length. Impute again with scgroove.tl.impute, or write a table of your own as a DataFrame with "
+        f"the names of its features: mdata.mod[{source!r}].obsm[{name!r}] = table."
     )

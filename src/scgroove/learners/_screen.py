@@ -15,13 +15,13 @@ from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.data import (
     check_modalities,
     encode_labels,
-    feature_difference,
     label_keys,
     labels_of,
     pair_ids,
     profile,
 )
 from scgroove.data._checks import row_blocks
+from scgroove.data._features import columns_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -176,17 +176,18 @@ class Features:
         Raises
         ------
         ValueError
-            If the features are not those of the training data.
+            If a feature of the training data is missing, or its name stands twice. Others do no harm, nor does the order.
         """
-        difference = feature_difference(self.names, adata.var_names)
-        if difference is not None:
-            raise ValueError(
-                f"{self.modality!r} must have the {self.names.size} features that the learner was fitted on, in that order; "
-                f"found {adata.n_vars}: {difference}. Take mdata[{self.modality!r}][:, names], names those it was fitted on."
-            )
-        out = np.empty(adata.shape, dtype=np.float32)
+        columns = columns_of(
+            adata.var_names,
+            self.names,
+            modality=self.modality,
+            remedy="The learner needs all features that it was fitted on, in any order: pass the unfiltered data, or fit it anew.",
+        )
+        out = np.empty((adata.n_obs, self.names.size), dtype=np.float32)
         for rows, block in row_blocks(adata.X):
-            x = np.asarray(block.todense() if sp.issparse(block) else block, dtype=np.float64)
+            kept = block if columns is None else block[:, columns]
+            x = np.asarray(kept.todense() if sp.issparse(kept) else kept, dtype=np.float64)
             if self.library is not None:
                 total = x.sum(axis=1, keepdims=True)
                 x = x / np.where(total > 0, total, 1.0) * self.library

@@ -17,7 +17,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from .._registry import UnknownNameError
-from ..data import check_modalities, labels_of, profile
+from ..data import check_modalities, feature_positions, labels_of, profile
 from ..data._checks import DataProfile, matrix
 from ..data._labels import label_table
 from ._options import efficacy_of
@@ -52,6 +52,7 @@ def check_setup(
             )
     profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in modalities}
     for m in modalities:
+        feature_positions(mdata.mod[m].var_names, mdata.mod[m].var_names, modality=m)  # none twice
         _warn_of_columns(mdata, m, layers.get(m))
     labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in modalities}
     _check_labels(labels, keys, unlabeled_category, min_cells)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import scipy.sparse as sp
 
 from scgroove import _keys, get, imputers
@@ -16,6 +15,8 @@ from scgroove._labels import encode
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray
 from scgroove.aligners import Coupling, TooLargeError
+from scgroove.data import feature_positions, take_features
+from scgroove.data._features import as_names
 from scgroove.get._inputs import (
     PerModality,
     check_pair,
@@ -153,21 +154,20 @@ def _decode(request: Request) -> tuple[Imputation, dict[str, Any]]:
 
 def _target_features(request: Request) -> npt.NDArray[Any]:
     """Return the features to predict: those that the data measure, in their order, if they are those of the model."""
-    known = _model_features(request)
+    known = _model_features(request.models[0], request)
     if request.target in request.mdata.mod:
-        measured = _names(request.mdata.mod[request.target].var_names)
+        measured = as_names(request.mdata.mod[request.target].var_names)
         if known is None or set(measured) == set(known):
             return measured
     if known is not None:
         return known
     model = request.models[0]
     frame = model.translate(request.source, request.target, mdata=request.mdata, return_dataframe=True)
-    return _names(frame.columns)
+    return as_names(frame.columns)
 
 
-def _model_features(request: Request) -> npt.NDArray[Any] | None:
-    """Return the features of the target that the first model predicts, where it tells them."""
-    model = request.models[0]
+def _model_features(model: Any, request: Request) -> npt.NDArray[Any] | None:
+    """Return the features of the target that a model predicts, where it tells them."""
     known = getattr(model, "modalities", None)
     if known is not None and request.target not in known:
         raise ValueError(
@@ -175,18 +175,20 @@ def _model_features(request: Request) -> npt.NDArray[Any] | None:
             f"{did_you_mean(request.target, known)}"
         )
     names = getattr(model, "get_var_names", None)
-    return None if names is None else _names(names()[request.target])
+    return None if names is None else as_names(names()[request.target])
 
 
 def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return what a model expects, one finite row a cell."""
+    """Return what a model expects of these features, one finite row a cell."""
     n = request.mdata.mod[request.source].n_obs
     values = np.asarray(
         model.translate(request.source, request.target, mdata=request.mdata), dtype=np.float32
     )
-    if values.shape != (n, len(features)):
+    known = _model_features(model, request)
+    d = len(features if known is None else known)
+    if values.shape != (n, d):
         raise ValueError(
-            f"the model returned values of shape {values.shape} for {n} cells of {request.source!r} and {len(features)} "
+            f"the model returned values of shape {values.shape} for {n} cells of {request.source!r} and {d} "
             f"features of {request.target!r}. Was it trained on other features?"
         )
     if not np.isfinite(values).all():
@@ -194,10 +196,10 @@ def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt
             f"the model returned NaN or infinite values for {int((~np.isfinite(values).all(axis=1)).sum())} of {n} "
             f"cells: its training diverged. Train it again with a lower learning rate."
         )
-    known = _model_features(request)
-    if known is None or np.array_equal(known, features):
+    if known is None:
         return values
-    return values[:, pd.Index(known).get_indexer(features)]
+    remedy = "All models of an ensemble need the features of the first: train them on the same data."
+    return np.asarray(take_features(values, known, features, modality=request.target, remedy=remedy))
 
 
 def _units(request: Request) -> dict[str, Any]:
@@ -305,19 +307,17 @@ def _source_features(request: Request) -> npt.NDArray[np.float32]:
 
 
 def _checked_target(request: Request, n: int) -> Any:
-    """Return the values of the target, when there is memory for the result."""
+    """Return the values of the target, when there is memory for the result; names of its features must tell them apart."""
+    names = request.mdata.mod[request.target].var_names
+    feature_positions(names, names, modality=request.target)
     request.check_memory(n, request.mdata.mod[request.target].n_vars)
     return request.target_values()
 
 
 def _made(request: Request, found: Imputation, **others: Any) -> dict[str, Any]:
     return {
-        "features": _names(request.mdata.mod[request.target].var_names),
+        "features": as_names(request.mdata.mod[request.target].var_names),
         "layer": request.layer if request.layer is not None else "X",
         "n_extrapolated": int(found.extrapolated.sum()),
         **others,
     }
-
-
-def _names(features: Any) -> npt.NDArray[Any]:
-    return np.array([str(name) for name in features], dtype=object)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove.data import feature_positions, take_features
+from scgroove.data._features import as_names
 from scgroove.get._imputed import in_units_of
 from scgroove.get._inputs import labels_of_modality, values_of
 from scgroove.imputers import (
@@ -34,7 +35,8 @@ def describe(
     No standard deviations where no cell of the target is at hand: neither in the data, nor in those that the model was
     trained on.
     """
-    reference = _reference(request) if uncertainty or shrink is not None else None
+    features = made["features"]
+    reference = _reference(request, features) if uncertainty or shrink is not None else None
     if reference is None:
         if shrink is not None:
             raise ValueError(
@@ -43,8 +45,10 @@ def describe(
             )
         return found, None, {}
     layer = request.layer if request.layer is not None else made.get("layer")
-    y = values_of(reference.mod[request.target], request.target, None if layer in (None, "X") else layer)
-    y = in_units_of(_of_features(y, reference.mod[request.target].var_names, made.get("features")), made)
+    measured = reference.mod[request.target]
+    y = values_of(measured, request.target, None if layer in (None, "X") else layer)
+    y = take_features(y, measured.var_names, features, modality=request.target)
+    y = in_units_of(y, made)
     codes_x, codes_y, names = request.codes(reference)
     spread = LabelSpread.of(y, codes_y, len(names), seed=request.seed)
     shape: dict[str, Any] = {}
@@ -61,21 +65,32 @@ def describe(
     return found, predictive_sd(found, codes_x, spread, unseen), shape
 
 
-def _reference(request: Request) -> Any:
-    """Return data with measured cells of the target: those given, or those that the model was trained on."""
+def _reference(request: Request, features: Any) -> Any:
+    """Return data with measured cells of the target: those given, or those that the model was trained on; None without any.
+
+    Raises
+    ------
+    FeatureNamesError
+        If there are such data, but none that have all features.
+    """
     of_model = getattr(request.models[0], "adata", None) if request.models else None
-    for data in (request.mdata, of_model):
-        if data is not None and request.target in data.mod and data.mod[request.target].n_obs:
-            return data
-    return None
+    with_cells = [
+        data
+        for data in (request.mdata, of_model)
+        if data is not None and request.target in data.mod and data.mod[request.target].n_obs
+    ]
+    complete = [data for data in with_cells if np.isin(features, _names(data, request)).all()]
+    if with_cells and not complete:
+        remedy = (
+            "The model predicts them, and how far it can be off is told by measured cells: pass data that measured all of "
+            "them, or impute with uncertainty=False."
+        )
+        feature_positions(_names(with_cells[0], request), features, modality=request.target, remedy=remedy)
+    return complete[0] if complete else None
 
 
-def _of_features(values: Any, names: Any, features: Any) -> Any:
-    """Return the columns of the features that were imputed, in their order."""
-    wanted, found = np.asarray([] if features is None else features, dtype=str), pd.Index(names).astype(str)
-    if features is None or np.array_equal(found, wanted) or not np.isin(wanted, found).all():
-        return values
-    return values[:, found.get_indexer(wanted)]
+def _names(data: Any, request: Request) -> Any:
+    return as_names(data.mod[request.target].var_names)
 
 
 def _unseen(

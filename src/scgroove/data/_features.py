@@ -1,0 +1,164 @@
+"""Features are found by name, at the time of use: the only place that turns names into positions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .._registry import UnknownNameError
+from .._types import IntArray
+
+N_NEAREST: Final = 5
+SHOWN: Final = 10
+IDENTIFIER: Final = re.compile(r"^(ENS[A-Z]*[GTP]\d{6,}|[OPQ]\d[A-Z0-9]{3}\d|\d+)(\.\d+)?$")
+
+OF_THE_MODEL: Final = (
+    "If these are the data of the model, set them up again, GROOVE.setup_mudata(mdata, ...), and train on them. New data need "
+    "all of model.get_var_names()[{modality!r}], in any order and with others beside them: pass the unfiltered data, or train a "
+    "model on the features that both have."
+)
+"""What to do about features of a model."""
+
+
+class FeatureNamesError(UnknownNameError):
+    """Features that are looked up by name are missing, or their names stand twice. A ``KeyError`` and a ``ValueError``.
+
+    Attributes
+    ----------
+    modality
+        Name of the modality.
+    missing
+        Names that are not there.
+    nearest
+        The names there that are most like the first missing one, at most five.
+    doubled
+        Names that stand for more than one feature.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        modality: str = "",
+        *,
+        missing: Iterable[str] = (),
+        nearest: Iterable[str] = (),
+        doubled: Iterable[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.modality = modality
+        self.missing, self.nearest, self.doubled = tuple(missing), tuple(nearest), tuple(doubled)
+
+
+def feature_positions(
+    found: Iterable[Any], wanted: Iterable[Any], *, modality: str, remedy: str = OF_THE_MODEL
+) -> IntArray:
+    """Return where features stand in the data now, by name.
+
+    Parameters
+    ----------
+    found
+        Names of the features of the data, in their order.
+    wanted
+        Names to look up.
+    modality
+        Name of the modality, for messages.
+    remedy
+        The call that mends it, for messages.
+
+    Returns
+    -------
+    ndarray
+        (len(wanted),) positions in ``found``, none negative.
+
+    Raises
+    ------
+    FeatureNamesError
+        If a name is missing, or stands for two features. Other names may stand twice.
+    """
+    names, asked = (pd.Index(as_names(one)) for one in (found, wanted))
+    again = names.duplicated()
+    positions = np.flatnonzero(~again)[names[~again].get_indexer(asked)] if len(names) else None
+    missing = asked[~asked.isin(names)]
+    remedy = remedy.format(modality=modality)
+    if positions is None or len(missing):
+        raise _missing(names, asked, missing.unique(), modality, remedy)
+    doubled = names[again].unique()
+    doubled = doubled[doubled.isin(asked)]
+    if len(doubled):
+        raise FeatureNamesError(
+            f"The var_names of modality {modality!r} are not unique: {_first(doubled)} stand for more than one feature each, so "
+            f"that names do not tell which is meant. Call mdata[{modality!r}].var_names_make_unique(), or drop one of each.",
+            modality,
+            doubled=doubled,
+        )
+    return np.asarray(positions, dtype=np.intp)
+
+
+def take_features(
+    values: Any,
+    found: Iterable[Any],
+    wanted: Iterable[Any],
+    *,
+    modality: str,
+    remedy: str = OF_THE_MODEL,
+) -> Any:
+    """Return the columns of features, found by name; the values themselves if they have these features in this order."""
+    columns = columns_of(found, wanted, modality=modality, remedy=remedy)
+    return values if columns is None else values[:, columns]
+
+
+def columns_of(
+    found: Iterable[Any], wanted: Iterable[Any], *, modality: str, remedy: str = OF_THE_MODEL
+) -> IntArray | None:
+    """Return :func:`feature_positions`, or None if the data have these features in this order and no others."""
+    names, asked = as_names(found), as_names(wanted)
+    if np.array_equal(names, asked):
+        return None
+    return feature_positions(names, asked, modality=modality, remedy=remedy)
+
+
+def as_names(names: Iterable[Any]) -> NDArray[Any]:
+    """Return names as strings, an object array (n,)."""
+    return np.array([str(name) for name in names], dtype=object)
+
+
+def _missing(
+    names: pd.Index, asked: pd.Index, missing: pd.Index, modality: str, remedy: str
+) -> FeatureNamesError:
+    nearest = get_close_matches(str(missing[0]), list(map(str, names)), n=N_NEAREST, cutoff=0.0)
+    near = f"most like {missing[0]!r}: {', '.join(map(repr, nearest))}" if nearest else "there are none"
+    return FeatureNamesError(
+        f"Features of modality {modality!r} are missing: {len(missing)} of {len(asked)}, {_first(missing)}. Found {len(names)} "
+        f"features, {near}. {_cause(names, asked, missing)} {remedy}",
+        modality,
+        missing=missing,
+        nearest=nearest,
+    )
+
+
+def _cause(names: pd.Index, asked: pd.Index, missing: pd.Index) -> str:
+    """Say what has likely happened to features that are missing."""
+    if len(missing) < len(asked):
+        return "Likely they were filtered (variable genes, a panel), or the genome annotation is another."
+    identifiers = [bool(len(one)) and bool(IDENTIFIER.match(str(one[0]))) for one in (names, asked)]
+    if identifiers[0] != identifiers[1]:
+        given, wanted = ("identifiers", "symbols") if identifiers[0] else ("symbols", "identifiers")
+        return (
+            f"None is there: the data are named by {given}, where {wanted} are expected. Rename them, "
+            "adata.var_names = adata.var[column]."
+        )
+    if set(names.str.lower()) & set(asked.str.lower()):
+        return "None is there: the names differ in upper and lower case. Is it another species?"
+    return "None is there: are these other features, or named otherwise (symbols, identifiers, versions)?"
+
+
+def _first(names: Sequence[Any] | pd.Index) -> str:
+    """Name the first few."""
+    listed = ", ".join(repr(str(name)) for name in names[:SHOWN])
+    return listed + (", ..." if len(names) > SHOWN else "")
