@@ -32,13 +32,18 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(effects, [[1, 2, 0], [0.5, 0, -0.5]])
     predicted = 10 + np.array([[0, 0, 0], [0, 0, 0], [1, 2, 0], [1, 2, 0], [-1, 0, 1], [-1, 0, 1.0]])
     args = (predicted, measured, LABELS, LABELS, "ctrl")
+    own = {"controls": "own"}
+    assert effect_pearson_per_label(*args, **own) == pytest.approx({"a": 1, "b": -1})
+    assert effect_pearson(*args, **own) == pytest.approx(0)
+    # features without a measured effect are not asked
+    assert effect_sign_agreement_per_label(*args, **own) == {"a": 1, "b": 0}
+    assert effect_sign_agreement(*args, **own) == 0.5
+    # to the measured controls, (1, 1, 1): (10, 11, 9) for a and (8, 9, 10) for b, all of one sign
     assert effect_pearson_per_label(*args) == pytest.approx({"a": 1, "b": -1})
-    assert effect_pearson(*args) == pytest.approx(0)
-    assert effect_sign_agreement_per_label(*args) == {
-        "a": 1,
-        "b": 0,
-    }  # features without a measured effect are not asked
-    assert effect_sign_agreement(*args) == 0.5
+    assert effect_sign_agreement_per_label(*args) == {"a": 1, "b": 0.5}
+    moved = predicted + np.array([0, 0, -3.0])  # a bias of one feature: (10, 11, 6) against (1, 2, 0)
+    found = effect_pearson_per_label(moved, *args[1:])
+    assert found["a"] == pytest.approx(pearsonr([10, 11, 6], [1, 2, 0])[0])
 
 
 def _screen(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -58,7 +63,7 @@ def test_is_the_plain_loop(seed: int, top_k: int) -> None:
     for name in sorted((set(lp) & set(lm)) - {"ctrl", None}):
         pair = [
             np.array([v for v, own in zip(values, labels, strict=True) if own == name]).mean(axis=0)
-            - np.array([v for v, own in zip(values, labels, strict=True) if own == "ctrl"]).mean(axis=0)
+            - np.array([v for v, own in zip(m, lm, strict=True) if own == "ctrl"]).mean(axis=0)
             for values, labels in ((p, lp), (m, lm))
         ]
         correlation[name] = pearsonr(*pair)[0]
@@ -77,7 +82,7 @@ def test_baselines_and_invariances() -> None:
     labels = np.repeat(["ctrl", "a", "b", "c"], 10)
     m = rng.normal(size=(40, 30)) + 3 * rng.normal(size=(4, 30)).repeat(10, axis=0)
     nothing = control_mean(m, labels, "ctrl", 40)
-    assert effect_pearson(nothing, m, labels, labels, "ctrl") == 0
+    assert effect_pearson(nothing, m, labels, labels, "ctrl") == pytest.approx(0)
     assert effect_sign_agreement(nothing, m, labels, labels, "ctrl") == 0.5
     mean = label_mean(m, labels, labels)
     assert effect_pearson(mean, m, labels, labels, "ctrl") == pytest.approx(1)
@@ -86,7 +91,10 @@ def test_baselines_and_invariances() -> None:
     value = effect_pearson(p, m, labels, labels, "ctrl")
     order = rng.permutation(40)
     assert effect_pearson(p[order], m, labels[order], labels, "ctrl") == pytest.approx(value)
-    assert effect_pearson(2 * p + rng.normal(size=30), m, labels, labels, "ctrl") == pytest.approx(value)
+    moved = 2 * p + rng.normal(size=30)
+    own = [effect_pearson(one, m, labels, labels, "ctrl", controls="own") for one in (p, moved)]
+    assert own[0] == pytest.approx(own[1])
+    assert effect_pearson(moved, m, labels, labels, "ctrl") < value
 
 
 def test_cells_with_missing_values_are_left_out_if_asked() -> None:
@@ -103,11 +111,12 @@ def test_cells_with_missing_values_are_left_out_if_asked() -> None:
     [
         ({"control": "Ctrl"}, r"control='Ctrl': no cell has this label. Did you mean 'ctrl'\?"),
         (
-            {"labels_predicted": ["ctrl", "z"]},
-            r"no label but the control is in both: predicted has \['z'\], measured \['a'\]",
+            {"labels_predicted": ["q", "z"]},
+            r"no label but the control is in both: predicted has \['q', 'z'\], measured \['a', 'ctrl'\]",
         ),
         ({"labels_measured": ["ctrl"]}, r"labels must hold one label a cell: expected 2, found 1"),
         ({"predicted": np.ones((2, 3))}, r"must have the same features: found 3 and 2"),
+        ({"controls": "none"}, r"controls must be one of \('measured', 'own'\); found 'none'"),
         ({"top_k": 0}, r"top_k, the number of features looked at, must be at least 1; found 0"),
         ({"measured": np.ones((2, 2))}, r"no label can be scored: the measured effect of each is the same"),
     ],

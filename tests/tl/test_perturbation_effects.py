@@ -46,11 +46,20 @@ def test_effects_by_hand() -> None:
     assert table["label"].tolist() == ["a", "a", "b", "b"]
     assert table["feature"].tolist() == ["p0", "p1"] * 2
     np.testing.assert_allclose(table["measured"], [4, -1, np.nan, np.nan])
-    np.testing.assert_allclose(table["imputed"], [1, 0, -1, 4])
+    np.testing.assert_allclose(table["imputed"], [9, 9, 7, 13])  # to the measured control, (2, 1)
     assert table["n_measured"].tolist() == [2, 2, 0, 0]
     assert table["n_imputed"].tolist() == [1, 1, 1, 1]
     assert table[["measured_low", "imputed_high"]].isna().all(axis=None)
     pd.testing.assert_frame_equal(mdata.uns["effects_rna_protein"], table)
+    own = sg.tl.perturbation_effects(mdata, "rna", "protein", "control", controls="own")
+    np.testing.assert_allclose(own["imputed"], [1, 0, -1, 4])
+    pd.testing.assert_series_equal(own["measured"], table["measured"])
+
+
+def test_only_the_target_needs_control_cells() -> None:
+    mdata = screen({"control": [[1, 1]], "a": [[5, 0]]}, {"a": [[2, 4]], "b": [[9, 14]]})
+    table = sg.tl.perturbation_effects(mdata, "rna", "protein", "control")
+    np.testing.assert_allclose(table["imputed"], [1, 3, 8, 13])
 
 
 def test_intervals_hold_the_true_effect_as_often_as_they_say() -> None:
@@ -95,6 +104,7 @@ def test_features_order_seeds_and_round_trip(tmp_path: Path) -> None:
         ({"level": 1.0}, "level must be between 0 and 1"),
         ({"n_boot": 10}, "n_boot must be at least 100"),
         ({"min_cells": 1}, "min_cells must be at least 2"),
+        ({"controls": "both"}, r"controls must be one of \('measured', 'own'\)"),
         ({"key": "other"}, "no imputed values 'other'"),
     ],
 )

@@ -197,16 +197,17 @@ class Fold:
 
     def measured_effects(self) -> Float64Array:
         """Return the measured effects of the hidden labels, (hidden, f)."""
-        return self._effects(self.y_all, self.codes_all)
+        return self.means(self.y_all, self.codes_all)[self.hidden] - self.reference
 
     def effects(self, values: FloatArray) -> Float64Array:
-        """Return the effects of the hidden labels in values of all source cells, (hidden, f)."""
-        return self._effects(values, self.codes_x)
+        """Return the effects of the hidden labels in values of all source cells, (hidden, f): differences to what was measured."""
+        return self.means(values, self.codes_x)[self.hidden] - self.reference
 
-    def _effects(self, values: FloatArray, codes: IntArray) -> Float64Array:
-        means = self.means(values, codes)
-        reference = means[self.known].mean(axis=0) if self.control is None else means[self.control]
-        return np.asarray(means[self.hidden] - reference)
+    @cached_property
+    def reference(self) -> Float64Array:
+        """Mean of the measured control cells, or of the labels that are not hidden, (f,)."""
+        means = self.means(self.y_all, self.codes_all)
+        return np.asarray(means[self.known].mean(axis=0) if self.control is None else means[self.control])
 
     def means(self, values: FloatArray, codes: IntArray) -> Float64Array:
         """Return the mean of each label, (labels, f); NaN where it has no cells."""
@@ -217,10 +218,8 @@ class Fold:
 
     def known_effects(self, values: FloatArray, codes: IntArray) -> tuple[Float64Array, IntArray]:
         """Return the effects of the labels that are not hidden, the control left out, and their codes."""
-        means = self.means(values, codes)
-        reference = means[self.known].mean(axis=0) if self.control is None else means[self.control]
         others = self.known[self.known != self.control] if self.control is not None else self.known
-        return means[others] - reference, others
+        return self.means(values, codes)[others] - self.reference, others
 
     def fit(self, spec: LearnerSpec) -> tuple[Any, FloatArray, FloatArray]:
         """Return a learner, and what it makes of the source cells and of the target cells that it may see; learned once."""

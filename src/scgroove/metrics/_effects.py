@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from scgroove.metrics._chance import Chance, matching_variance
 from scgroove.metrics._correlation import correlate, units
 from scgroove.metrics._score import Found, Material, register
 from scgroove.metrics._values import NaNPolicy, Values, complete_cells, label_sums
+
+Controls: TypeAlias = Literal["measured", "own"]
+"""The control cells that predicted effects are differences to."""
 
 TOP_K: Final = 20
 _EPS: Final = float(np.finfo(np.float64).eps)
@@ -59,6 +62,14 @@ def label_effects(
     >>> label_effects([[1.0], [3.0], [5.0]], ["ctrl", "ctrl", "a"], "ctrl")
     (['a'], array([[3.]]))
     """
+    names, means = _label_means(values, labels, nan)
+    own = position_of(control, names)
+    others = np.delete(np.arange(len(names)), own)
+    return [names[code] for code in others], means[others] - means[own]
+
+
+def _label_means(values: Values, labels: Labels, nan: NaNPolicy) -> tuple[list[str], Float64Array]:
+    """Return the labels that have cells, sorted, and the means of their cells, (labels, f)."""
     checked, cells = complete_cells("values", values, nan)
     names, (codes,) = encode(labels)
     if codes.size != checked.shape[0]:
@@ -71,10 +82,7 @@ def label_effects(
         checked if cells.size == codes.size else checked[cells], kept[cells], len(names)
     )
     present = np.flatnonzero(counts > 0)
-    own = position_of(control, [names[code] for code in present])
-    means = sums[present] / counts[present, None]
-    others = np.delete(np.arange(present.size), own)
-    return [names[code] for code in present[others]], means[others] - means[own]
+    return [names[code] for code in present], sums[present] / counts[present, None]
 
 
 @METRICS.register("effect_pearson")
@@ -85,12 +93,14 @@ def effect_pearson(
     labels_measured: Labels,
     control: str,
     *,
+    controls: Controls = "measured",
     nan: NaNPolicy = "raise",
 ) -> float:
     """Return the Pearson correlation of predicted with measured effects across features, mean over labels.
 
-    The effect of a label is the mean of its cells minus that of the control cells, each of its own side, so that a
-    constant bias of a feature plays no part. Cells need not be the same on both sides.
+    The effect of a label is the mean of its cells minus that of the measured control cells, on both sides: what a prediction
+    says of a label is how it differs from controls as they are. A constant bias of predictions counts as an error. Cells need
+    not be the same on both sides.
 
     Parameters
     ----------
@@ -99,7 +109,10 @@ def effect_pearson(
     labels_predicted, labels_measured
         Label of each cell; None and NaN mean unlabelled. Labels of one side only are left out.
     control
-        Name of the control label, on both sides.
+        Name of the control label.
+    controls
+        ``"measured"``: predicted effects are differences to the measured control cells. ``"own"``: to the predicted ones, so that a
+        constant bias of a feature plays no part.
     nan
         ``"raise"``: missing values are an error. ``"omit"``: cells with a missing value are left out.
 
@@ -127,7 +140,7 @@ def effect_pearson(
     >>> effect_pearson(predicted, measured, labels, labels, "ctrl")
     0.0
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
     return _mean(_pearson(effects.predicted, effects.measured))
 
 
@@ -138,13 +151,14 @@ def effect_pearson_per_label(
     labels_measured: Labels,
     control: str,
     *,
+    controls: Controls = "measured",
     nan: NaNPolicy = "raise",
 ) -> dict[str, float]:
     """Return :func:`effect_pearson` of each label; NaN where the measured effect is the same for all features.
 
     Parameters and errors are those of :func:`effect_pearson`.
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
     return dict(zip(effects.names, _pearson(effects.predicted, effects.measured).tolist(), strict=True))
 
 
@@ -156,6 +170,7 @@ def effect_sign_agreement(
     labels_measured: Labels,
     control: str,
     *,
+    controls: Controls = "measured",
     top_k: int = TOP_K,
     nan: NaNPolicy = "raise",
 ) -> float:
@@ -165,7 +180,7 @@ def effect_sign_agreement(
 
     Parameters
     ----------
-    predicted, measured, labels_predicted, labels_measured, control, nan
+    predicted, measured, labels_predicted, labels_measured, control, controls, nan
         As in :func:`effect_pearson`.
     top_k
         Features looked at, for each label those of the largest absolute measured effect; all if there are fewer.
@@ -193,7 +208,7 @@ def effect_sign_agreement(
     ... )
     0.5
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
     return _mean(_same_sign(effects.predicted, effects.measured, _checked_top(top_k)))
 
 
@@ -204,6 +219,7 @@ def effect_sign_agreement_per_label(
     labels_measured: Labels,
     control: str,
     *,
+    controls: Controls = "measured",
     top_k: int = TOP_K,
     nan: NaNPolicy = "raise",
 ) -> dict[str, float]:
@@ -211,7 +227,7 @@ def effect_sign_agreement_per_label(
 
     Parameters and errors are those of :func:`effect_sign_agreement`.
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, nan)
+    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
     found = _same_sign(effects.predicted, effects.measured, _checked_top(top_k))
     return dict(zip(effects.names, found.tolist(), strict=True))
 
@@ -231,22 +247,35 @@ def _effects(
     labels_predicted: Labels,
     labels_measured: Labels,
     control: str,
+    controls: Controls,
     nan: NaNPolicy,
 ) -> _Effects:
-    names_p, effects_p = label_effects(predicted, labels_predicted, control, nan=nan)
-    names_m, effects_m = label_effects(measured, labels_measured, control, nan=nan)
-    if effects_p.shape[1] != effects_m.shape[1]:
+    if controls not in get_args(Controls):
+        raise ValueError(f"controls must be one of {get_args(Controls)}; found {controls!r}.")
+    names_p, means_p = _label_means(predicted, labels_predicted, nan)
+    names_m, means_m = _label_means(measured, labels_measured, nan)
+    if means_p.shape[1] != means_m.shape[1]:
         raise ValueError(
-            f"predicted and measured must have the same features: found {effects_p.shape[1]} and {effects_m.shape[1]}."
+            f"predicted and measured must have the same features: found {means_p.shape[1]} and {means_m.shape[1]}."
         )
-    names = [name for name in names_p if name in set(names_m)]
+    measured_control = means_m[position_of(control, names_m)]
+    own_control = measured_control if controls == "measured" else means_p[position_of(control, names_p)]
+    names = [name for name in names_p if name in set(names_m) and name != str(control)]
     if not names:
         raise MissingTruthError(
             f"no label but the control is in both: predicted has {names_p[:5]}, measured {names_m[:5]}. Labels are "
             f"compared by name."
         )
-    rows = [[found.index(name) for name in names] for found in (names_p, names_m)]
-    return _Effects(names, effects_p[rows[0]], effects_m[rows[1]])
+    rows_p, rows_m = ([found.index(name) for name in names] for found in (names_p, names_m))
+    effects_p = means_p[rows_p] - own_control
+    # a prediction that is the control mean, up to the rounding of its values, has no effect
+    effects_p[np.abs(effects_p) <= 4 * _precision(predicted) * np.abs(own_control)] = 0.0
+    return _Effects(names, effects_p, means_m[rows_m] - measured_control)
+
+
+def _precision(values: Values) -> float:
+    dtype = getattr(values, "dtype", np.dtype(np.float64))
+    return float(np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps)
 
 
 def _pearson(predicted: Float64Array, measured: Float64Array) -> Float64Array:
@@ -317,7 +346,13 @@ def _of_material(material: Material) -> _Effects:
     assert material.labels_y is not None
     assert material.control is not None
     return _effects(
-        material.predicted, material.measured, material.labels_x, material.labels_y, material.control, "omit"
+        material.predicted,
+        material.measured,
+        material.labels_x,
+        material.labels_y,
+        material.control,
+        "measured",
+        "omit",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove.get._inputs import PerModality, check_modality, labels_of_modality
 from scgroove.metrics._baselines import position_of
+from scgroove.metrics._effects import Controls
 from scgroove.metrics._values import dense, steps
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def perturbation_effects(
     *,
     key: str | None = None,
     layer: str | None = None,
+    controls: Controls = "measured",
     label_key: PerModality = _keys.LABEL,
     unlabeled_category: str | None = None,
     features: Sequence[str] | None = None,
@@ -47,8 +49,9 @@ def perturbation_effects(
 ) -> pd.DataFrame:
     """Return what every label does to every feature of the target: the mean of its cells minus that of the control cells.
 
-    Measured: of target cells. Imputed: of the values imputed for source cells, labels that the target never saw included. The
-    imputed mean of the control is subtracted from imputed means, so that a constant bias of a feature plays no part.
+    Measured: of target cells. Imputed: of the values imputed for source cells, labels that the target never saw included. Both
+    refer to the same control cells, those measured in the target. With ``controls="own"`` the mean imputed for the control cells of the
+    source is subtracted from imputed means instead, so that a constant bias of a feature plays no part.
 
     Parameters
     ----------
@@ -57,13 +60,15 @@ def perturbation_effects(
     source, target
         The cells imputed for, and the modality imputed.
     control
-        The label that effects are differences to, in both modalities. There is no default: what a screen calls its control is not
-        guessed.
+        The label that effects are differences to. There is no default: what a screen calls its control is not guessed.
     key
         Key of the imputed values; default ``"imputed_<target>"``.
     layer
         Layer of the target that holds the measured values; default that of the imputation. Counts are scaled to the library
         size of the imputed ones.
+    controls
+        The control cells that imputed effects are differences to: ``"measured"`` in the target, or its ``"own"``, imputed for the
+        source.
     label_key
         Column of ``mod[m].obs`` with the label.
     unlabeled_category
@@ -95,8 +100,8 @@ def perturbation_effects(
     Raises
     ------
     ValueError
-        If nothing was imputed, no control is named, a name is unknown, no cell of a side is a control cell, or numbers are out of
-        range. ``mdata`` is unchanged then.
+        If nothing was imputed, no control is named, a name is unknown, the side that effects are differences to has no control
+        cell, or numbers are out of range. ``mdata`` is unchanged then.
 
     Warns
     -----
@@ -113,6 +118,8 @@ def perturbation_effects(
     >>> table.pivot(index="label", columns="feature", values="imputed")  # doctest: +SKIP
     """
     _check_numbers(level, n_boot, min_cells)
+    if controls not in get_args(Controls):
+        raise ValueError(f"controls must be one of {get_args(Controls)}; found {controls!r}.")
     check_modality(mdata, source, "source")
     check_modality(mdata, target, "target")
     imputed = get.imputed(mdata, source, target, key)
@@ -124,11 +131,12 @@ def perturbation_effects(
     labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (target, source)]
     names, codes = encode(*labels)
     control = _named(control, names, source, target)
+    _check_control(control, names, codes[0], target)
+    if controls == "own":
+        _check_control(control, names, codes[1], source)
     rng = np.random.default_rng(seed)
-    sides = {}
-    for side, modality, own in zip(SIDES, (target, source), codes, strict=True):
-        _check_control(control, names, own, modality)
-        sides[side] = _Side(values[side], members(own, len(names)), names.index(control))
+    cells = [members(own, len(names)) for own in codes]
+    sides = {side: _Side(values[side], cells[i], names.index(control)) for i, side in enumerate(SIDES)}
     kept = [code for code, name in enumerate(names) if name != control]
     table = pd.DataFrame(
         {
@@ -141,7 +149,8 @@ def perturbation_effects(
         }
     )
     for side, of in sides.items():
-        for name, column in of.effects(kept, level, n_boot, min_cells, rng).items():
+        reference = of if controls == "own" else sides["measured"]
+        for name, column in of.effects(kept, reference, level, n_boot, min_cells, rng).items():
             table[f"n_{side}" if name == "n" else f"{side}{name}"] = column
     _warn_few(table, min_cells)
     mdata.uns[key_added if key_added is not None else _keys.effects(source, target)] = table
@@ -155,14 +164,23 @@ class _Side:
         self.values, self.cells, self.control = values, cells, control
 
     def effects(
-        self, kept: Sequence[int], level: float, n_boot: int, min_cells: int, rng: np.random.Generator
+        self,
+        kept: Sequence[int],
+        reference: _Side,
+        level: float,
+        n_boot: int,
+        min_cells: int,
+        rng: np.random.Generator,
     ) -> dict[str, Any]:
-        """Return effects of labels with the ends of their intervals and numbers of cells, one for each label and feature."""
+        """Return effects of labels against the control cells of a side, with the ends of their intervals and numbers of cells.
+
+        One value for each label and feature.
+        """
         f = self.values.shape[1]
         out = np.full((3, len(kept), f), np.nan)
         states = rng.integers(2**63, size=len(kept) + 1)
         for columns in steps(f, max(n_boot, max(one.size for one in self.cells))):
-            control = self._means(self.control, columns, n_boot, min_cells, int(states[-1]))
+            control = reference._means(reference.control, columns, n_boot, min_cells, int(states[-1]))
             for i, code in enumerate(kept):
                 if self.cells[code].size:
                     own = self._means(code, columns, n_boot, min_cells, int(states[i]))
