@@ -241,6 +241,8 @@ def _impute(results: Results, progress: Progress) -> None:
         method=asked.impute,  # type: ignore[arg-type]  # one of the two, checked where it is read
         model=results.model if asked.impute == "decoder" else None,
         layer=asked.layers.get(asked.target) if asked.impute == "barycentric" else None,
+        label_key=asked.label_key,
+        unlabeled_category=asked.unlabeled_category,
     )
 
 

@@ -27,6 +27,28 @@ def test_spread_by_hand():
     assert spread.has(np.array([0, 1, 2, -1])).tolist() == [True, True, False, False]
 
 
+def test_labels_of_one_cell_have_the_spread_of_all_cells_or_none():
+    y = np.array([[0.0, 1.0], [4.0, 1.0], [8.0, 4.0]])
+    spread, one_label = (LabelSpread.of(y, np.array(codes), 3) for codes in ([0, 1, 2], [0, 0, 0]))
+    assert (spread.singles, one_label.singles) == (True, False)
+    np.testing.assert_allclose(spread.means, y)
+    np.testing.assert_allclose(
+        spread.variances, [[16.0, 3.0]] * 3
+    )  # 4 + 4 squared, over 2; 1 + 1 + 2 squared
+    np.testing.assert_allclose(spread.quantiles, one_label.quantiles)
+    assert (spread.quantiles[-1] - spread.quantiles[0] > 1).all()
+    alone = LabelSpread.of(y[:1], np.array([0]), 1)
+    assert np.isnan(imputers.predictive_sd(imputation(y[:1]), np.array([0]), alone)).all()
+
+
+def test_labels_of_one_cell_do_not_narrow_the_intervals_of_others():
+    y = np.random.default_rng(0).normal(size=(300, 1))
+    codes = np.repeat([0, 1], 50)
+    alone = LabelSpread.of(y[:100], codes, 2)
+    among = LabelSpread.of(y, np.concatenate([codes, 2 + np.arange(200)]), 202)
+    np.testing.assert_allclose(among.quantiles, alone.quantiles)
+
+
 def test_variance_of_few_cells_is_drawn_to_the_mean_variance():
     rng = np.random.default_rng(0)
     y = np.concatenate([rng.normal(0, 1, 400), rng.normal(0, 5, 400), [0.0, 0.0]])[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,70 @@ def test_what_is_compared_with_measured_values_follows_their_names(screen: Scree
         with pytest.raises(FeatureNamesError) as caught:
             call()
         assert (caught.value.modality, caught.value.missing) == ("protein", (names[5],))
+
+
+def labels_renamed(mdata: mudata.MuData) -> mudata.MuData:
+    """The labels in a column "gene", "unknown" where there is none."""
+    for adata in mdata.mod.values():
+        labels = adata.obs.pop("label").astype(object)
+        adata.obs["gene"] = labels.where(labels.notna(), "unknown").astype(str)
+    return mdata
+
+
+def test_labels_are_those_of_the_model_unless_others_are_named(screen: Screen) -> None:
+    mdata, plain = labels_renamed(screen(unlabeled_fraction=0.2)), screen(unlabeled_fraction=0.2)
+    values, names = mdata["protein"].X[:48], mdata["protein"].var_names
+    columns = {"label_key": {"rna": "gene", "protein": "gene"}, "unlabeled_category": "unknown"}
+    model = named(values, names, get_label_columns=lambda: columns)
+    sg.tl.impute(plain, "rna", "protein", model=named(values, names))
+    expected = sg.get.imputed_sd(plain, "rna", "protein")
+    for options in (
+        {},
+        {"label_key": "gene", "unlabeled_category": "unknown"},
+        {"label_key": columns["label_key"]},
+    ):
+        sg.tl.impute(mdata, "rna", "protein", model=model, **options)
+        np.testing.assert_allclose(sg.get.imputed_sd(mdata, "rna", "protein"), expected, rtol=1e-6)
+    sg.tl.impute(mdata, "rna", "protein", model=model, label_key=None)
+    nameless = sg.get.imputed_sd(mdata, "rna", "protein").to_numpy()
+    np.testing.assert_allclose(nameless, nameless[:1].repeat(48, axis=0))
+    del mdata["rna"].obs["gene"]  # as new cells may lack them
+    sg.tl.impute(mdata, "rna", "protein", model=model)
+
+
+def test_a_trained_model_tells_its_labels(screen: Screen) -> None:
+    mdata = labels_renamed(screen(n_cells_per_label=6, unlabeled_fraction=0.2))
+    sg.model.GROOVE.setup_mudata(mdata, "gene", unlabeled_category="unknown")
+    model = sg.model.GROOVE(mdata, 2)
+    assert model.get_label_columns() == {"label_key": "gene", "unlabeled_category": "unknown"}
+
+
+def test_labels_that_are_not_there_are_said(screen: Screen, state: State) -> None:
+    mdata = labels_renamed(screen())
+    with pytest.warns(
+        UserWarning, match=r"no label is known of the cells of 'rna' and 'protein'.*label_key="
+    ) as caught:
+        sg.tl.impute(mdata, "rna", "protein", method="knn")
+    assert caught[0].filename == __file__
+    before = state(mdata)
+    with pytest.raises(KeyError, match="'label' not found"):
+        sg.tl.impute(mdata, "rna", "protein", method="knn", label_key="label")
+    assert state(mdata) == before
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sg.tl.impute(mdata, "rna", "protein", method="knn", label_key=None)
+
+
+def test_one_cell_a_label_is_said_and_has_no_interval_of_zero_width(screen: Screen) -> None:
+    mdata = screen(n_labels=6, n_cells_per_label=8)
+    first = ~mdata["protein"].obs["label"].duplicated().to_numpy()
+    mdata.mod["protein"] = mdata["protein"][first].copy()
+    with pytest.warns(UserWarning, match="no label has two measured cells of 'protein'"):
+        sg.tl.impute(mdata, "rna", "protein", method="knn")
+    of_all = mdata["protein"].X.std(axis=0, ddof=1)
+    assert (sg.get.imputed_sd(mdata, "rna", "protein") >= 0.999 * of_all).all(axis=None)
+    low, high = sg.get.imputed_interval(mdata, "rna", "protein")
+    assert ((high - low) > of_all).all(axis=None)
 
 
 @pytest.mark.parametrize("method", ["knn", "barycentric"])

@@ -98,9 +98,16 @@ def labels_of_pair(
 
 
 def labels_of_modality(
-    mdata: MuData, modality: str, label_key: PerModality | None, unlabeled_category: str | None
+    mdata: MuData,
+    modality: str,
+    label_key: PerModality | None,
+    unlabeled_category: str | None,
+    *,
+    optional: bool | None = None,
 ) -> Labels:
-    """Return the labels of one modality, None where missing; of all cells, with the default name where there is no such column.
+    """Return the labels of one modality, None where missing: of all cells, where there is no column and it is ``optional``.
+
+    By default a column is optional that has the default name.
 
     Raises
     ------
@@ -111,7 +118,8 @@ def labels_of_modality(
 
     adata = mdata.mod[modality]
     name = None if label_key is None else name_of(label_key, modality, "label_key")
-    if name is None or (name == _keys.LABEL and name not in adata.obs):
+    optional = name == _keys.LABEL if optional is None else optional
+    if name is None or (optional and name not in adata.obs):
         return np.full(adata.n_obs, None, dtype=object)
     key = label_keys(mdata, {modality: name}, [modality])[modality]
     return labels_of(adata.obs, key, unlabeled_category)

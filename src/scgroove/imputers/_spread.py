@@ -38,6 +38,9 @@ class LabelSpread:
         (f,) mean variance inside labels.
     counts
         (labels,) cells.
+    singles
+        Whether no label has two cells, so that the spread inside labels is not known: that of all cells stands in its place,
+        which is larger.
     quantiles
         (levels, f) of ``(value - mean of its label) / standard deviation of its label``, at :data:`LEVELS`.
     """
@@ -46,6 +49,7 @@ class LabelSpread:
     variances: Float64Array
     pooled: Float64Array
     counts: Float64Array
+    singles: bool
     quantiles: npt.NDArray[np.float32]
 
     @classmethod
@@ -77,12 +81,18 @@ class LabelSpread:
         known = codes if (codes >= 0).any() else np.full(codes.size, n_labels)
         sums, counts = label_sums(values, known, n_labels + 1)
         means = np.divide(sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0)
-        squares = _squares(values, known, means)
         freedom = np.maximum(counts - 1.0, 0.0)
+        singles = not freedom.any()
+        if singles and counts.sum() > 1:  # as of one label
+            whole = cls.of(y, np.where(known >= 0, 0, -1), 1, seed=seed)
+            variances = np.tile(whole.pooled, (n_labels, 1))
+            return cls(means[:n_labels], variances, whole.pooled, counts[:n_labels], True, whole.quantiles)
+        squares = _squares(values, known, means)
         pooled = squares.sum(axis=0) / max(float(freedom.sum()), 1.0)
+        pooled = np.full_like(pooled, np.nan) if singles else pooled
         variances = (squares + PRIOR_CELLS * pooled) / (freedom + PRIOR_CELLS)[:, None]
         shape = _quantiles(values, known, means, variances, seed)
-        return cls(means[:n_labels], variances[:n_labels], pooled, counts[:n_labels], shape)
+        return cls(means[:n_labels], variances[:n_labels], pooled, counts[:n_labels], singles, shape)
 
     @property
     def between(self) -> Float64Array:
@@ -112,13 +122,15 @@ def _quantiles(
     values: Any, codes: IntArray, means: Float64Array, variances: Float64Array, seed: int
 ) -> npt.NDArray[np.float32]:
     """Return quantiles of standardised differences from the mean of the label, (levels, f)."""
-    cells = np.flatnonzero(codes >= 0)
+    n = np.bincount(codes[codes >= 0], minlength=len(means))
+    cells = np.flatnonzero((codes >= 0) & (n[codes] > 1))  # one cell is its own mean
+    if not cells.size:
+        return np.full((len(LEVELS), values.shape[1]), np.nan, dtype=np.float32)
     if cells.size > SAMPLED_CELLS:
         cells = np.sort(np.random.default_rng(seed).choice(cells, SAMPLED_CELLS, replace=False))
     held = values[cells].tocsc() if sp.issparse(values) else values[cells]
     own = codes[cells]
     # differences from a mean of n cells are too small by (n - 1) / n
-    n = np.bincount(own, minlength=len(means))
     larger = np.sqrt(n / np.maximum(n - 1, 1))[own, None]
     out = np.empty((len(LEVELS), values.shape[1]), dtype=np.float32)
     for columns in steps(values.shape[1], cells.size):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from scgroove import _keys
 from scgroove.get._inputs import PerModality, check_modality
 
 if TYPE_CHECKING:
     from mudata import MuData
+
+AUTO: Final = "auto"
 
 Method: TypeAlias = Literal["decoder", "barycentric", "knn", "regression", "label_ridge"]
 
@@ -36,7 +39,7 @@ def impute(
     regression: Mapping[str, Any] | None = None,
     shrink: float | None = None,
     uncertainty: bool = True,
-    label_key: PerModality | None = _keys.LABEL,
+    label_key: PerModality | None = "auto",
     unlabeled_category: str | None = None,
     seed: int = 0,
     key_added: str | None = None,
@@ -99,8 +102,9 @@ def impute(
         Whether to say how far each value can be off: takes as much memory again.
     label_key
         Column of ``mod[m].obs`` with the label, for uncertainty, ``"knn"`` and ``"label_ridge"``; None: labels are not known.
+        ``"auto"``: that of the model, as far as the data have it, and ``"label"`` without a model.
     unlabeled_category
-        A label that stands for "no label".
+        A label that stands for "no label"; default that of the model, for its own labels.
     seed
         Random state.
     key_added
@@ -132,6 +136,12 @@ def impute(
         If a modality, method, layer, coupling or representation is missing, an argument does not go with the method,
         the model does not return one row per cell, or memory is too small. ``mdata`` is unchanged then.
 
+    Warns
+    -----
+    UserWarning
+        If no label is known because there is no column ``"label"``, or if every label has one measured cell only, so that the spread
+        inside labels is not known.
+
     See Also
     --------
     scgroove.get.imputed, scgroove.get.imputed_interval, scgroove.tl.score_imputation, scgroove.tl.align
@@ -151,19 +161,22 @@ def impute(
 
     check_modality(mdata, source, "source")
     chosen = IMPUTERS.get(method)
+    models = _as_models(model)
+    columns, unlabeled = _labels_to_use(mdata, (source, target), models, label_key, unlabeled_category)
     request = Request(
         mdata=mdata,
         source=source,
         target=target,
-        models=_as_models(model),
+        models=models,
         coupling_key=coupling_key,
         layer=layer,
         use_rep=use_rep,
         epsilon=epsilon,
         n_neighbors=n_neighbors,
         regression=regression,
-        label_key=label_key,
-        unlabeled_category=unlabeled_category,
+        label_key=columns,
+        unlabeled_category=unlabeled,
+        labels_optional=label_key == AUTO,
         seed=seed,
         copies=2 if uncertainty else 1,
         max_memory_gb=max_memory_gb,
@@ -175,6 +188,33 @@ def impute(
     key = key_added if key_added is not None else _keys.imputed(target)
     flags = None if method == "decoder" else found.extrapolated
     _write(mdata.mod[source], key, found.values, sd, flags, made)
+
+
+def _labels_to_use(
+    mdata: MuData,
+    pair: tuple[str, str],
+    models: tuple[Any, ...],
+    label_key: PerModality | None,
+    unlabeled_category: str | None,
+) -> tuple[PerModality | None, str | None]:
+    """Return the columns of labels, and the label that stands for none: those of the model where none are given."""
+    describe = getattr(models[0], "get_label_columns", None) if models else None
+    known: dict[str, Any] = {} if describe is None else dict(describe())
+    if label_key in (AUTO, known.get("label_key")) and unlabeled_category is None:
+        unlabeled_category = known.get("unlabeled_category")
+    if label_key != AUTO:
+        return label_key, unlabeled_category
+    if known:
+        return known["label_key"], unlabeled_category
+    lacking = [m for m in pair if m in mdata.mod and _keys.LABEL not in mdata.mod[m].obs]
+    if lacking:
+        warnings.warn(
+            f"no label is known of the cells of {' and '.join(map(repr, lacking))}: there is no column {_keys.LABEL!r}. Name the "
+            f"column, scgroove.tl.impute(..., label_key='...'), or say that there is none, label_key=None.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return _keys.LABEL, unlabeled_category
 
 
 def _as_models(model: Any) -> tuple[Any, ...]:

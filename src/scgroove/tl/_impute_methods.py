@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from scgroove import _keys, get, imputers
 from scgroove._labels import encode
 from scgroove._registry import Registry, did_you_mean
-from scgroove._types import IntArray
+from scgroove._types import IntArray, Labels
 from scgroove.aligners import Coupling, TooLargeError
 from scgroove.data import feature_positions, take_features
 from scgroove.data._features import as_names
@@ -54,6 +54,7 @@ class Request:
     regression: Mapping[str, Any] | None
     label_key: PerModality | None
     unlabeled_category: str | None
+    labels_optional: bool
     seed: int
     copies: int
     max_memory_gb: float
@@ -94,12 +95,15 @@ class Request:
 
     def codes(self, reference: MuData | None = None) -> tuple[IntArray, IntArray, list[str]]:
         """Return labels of the source cells and of the target cells (of a reference, if given), -1 for none, and their names."""
-        labels = [
-            labels_of_modality(data, m, self.label_key, self.unlabeled_category)
-            for data, m in ((self.mdata, self.source), (reference or self.mdata, self.target))
-        ]
+        labels = self.labels(self.mdata, self.source), self.labels(reference or self.mdata, self.target)
         names, (codes_x, codes_y) = encode(*labels)
         return codes_x, codes_y, names
+
+    def labels(self, data: MuData, modality: str) -> Labels:
+        """Return the labels of one modality, None where missing."""
+        return labels_of_modality(
+            data, modality, self.label_key, self.unlabeled_category, optional=self.labels_optional
+        )
 
     def coupling(self) -> Coupling:
         """Return the coupling asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.data import feature_positions, take_features
 from scgroove.data._features import as_names
 from scgroove.get._imputed import in_units_of
-from scgroove.get._inputs import labels_of_modality, values_of
+from scgroove.get._inputs import values_of
 from scgroove.imputers import (
     LEVELS,
     Imputation,
@@ -56,6 +57,18 @@ def describe(
         found, shape = shrink_to_label(found, codes_x, spread, shrink), {"shrink": float(shrink)}
     if not uncertainty:
         return found, None, shape
+    if spread.singles:
+        used = (
+            "are NaN"
+            if np.isnan(spread.pooled).all()
+            else "use that of all cells instead, which is too large"
+        )
+        warnings.warn(
+            f"no label has two measured cells of {request.target!r}, so that the spread inside labels is not known: standard "
+            f"deviations and intervals {used}.",
+            UserWarning,
+            stacklevel=3,
+        )
     unseen = None if spread.has(codes_x).all() else _unseen(request, reference, y, spread, names)
     shape |= {
         "levels": np.array(LEVELS),
@@ -112,8 +125,8 @@ def _codes_in(request: Request, reference: Any, names: list[str]) -> tuple[IntAr
 
     codes = []
     for m in (request.source, request.target):
-        labels = labels_of_modality(reference, m, request.label_key, request.unlabeled_category)
-        codes.append(encode_labels(np.asarray(labels, dtype=object), names).astype(np.intp))
+        labels = np.asarray(request.labels(reference, m), dtype=object)
+        codes.append(encode_labels(labels, names).astype(np.intp))
     return codes[0], codes[1]
 
 
