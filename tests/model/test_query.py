@@ -451,7 +451,7 @@ def not_a_number(mdata):
     ("change", "kwargs", "message"),
     [
         (half_empty, {}, "3 of 200 cells of modality 'rna' have no batch in obs"),
-        (normalised, {}, "values that are not whole numbers, but the model was trained on 'nb' data, from X"),
+        (normalised, {}, "values that are not whole numbers.*likelihood .nb."),
         (fewer, {}, "Features of modality 'img' are missing: 3 of 8"),
         (not_a_number, {}, "NaN"),
         (lambda mdata: None, {"freeze": "encoder"}, "Unknown freeze 'encoder'.*Did you mean 'encoders'"),

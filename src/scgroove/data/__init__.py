@@ -8,6 +8,7 @@ from ._labels import encode_labels, label_keys, label_table, labels_of
 from ._manager import ModalityManager
 from ._pairing import pair_ids
 from ._sampler import GroupSampler, MultiModalDataset
+from ._units import UnitsError, check_units
 
 __all__ = [
     "DataProfile",
@@ -18,7 +19,9 @@ __all__ = [
     "ModalityManager",
     "MultiModalDataset",
     "SharedLabelField",
+    "UnitsError",
     "check_modalities",
+    "check_units",
     "encode_labels",
     "feature_positions",
     "label_keys",

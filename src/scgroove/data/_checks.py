@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -20,6 +20,9 @@ PANEL_FEATURES = 20
 """Counts of fewer features are those of a panel, which has no library size: see :attr:`DataProfile.size_factors`."""
 PANEL_SHARE = 0.5
 """So are counts of which one feature holds more than this share."""
+LARGEST_LOG = 30.0  # no logarithm of a measurement is larger
+FEWEST_TOTALS = 3  # cells by which to tell that totals are the same
+SAME_TOTAL = 1e-3  # relative spread of totals that differ by rounding only
 BLOCK_BYTES = 64 * 2**20  # what one block of rows may take when dense
 
 
@@ -41,6 +44,11 @@ class DataProfile:
         Median over cells of the sum of the values.
     largest_share
         Share of the sum of all values that the largest feature has; 0 if it is not known.
+    size
+        Median over cells of the mean absolute value; NaN if it is not known (models saved by earlier versions).
+    transformed
+        ``"normalized values"`` if the values of each cell have the same sum, ``"logged normalized values"`` if those of
+        ``exp(x) - 1`` have; ``""`` if neither, or if that cannot be told.
     """
 
     n_obs: int
@@ -51,6 +59,8 @@ class DataProfile:
     zeros: float
     median_library: float
     largest_share: float = 0.0
+    size: float = math.nan
+    transformed: str = ""
 
     @property
     def counts(self) -> bool:
@@ -178,24 +188,19 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
     where = f"mdata['{modality}']" + (".X" if layer is None else f".layers['{layer}']")
     _check_shape(adata, modality, layer, where)
     x = matrix(adata, layer)
-    low, high, integer, stored, zero_rows = math.inf, -math.inf, True, 0, []
-    library, of_features = np.empty(adata.n_obs), np.zeros(adata.n_vars)
-    for rows, block in row_blocks(x):
-        values = block.data if sp.issparse(block) else block
-        if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
-            raise TypeError(f"{where} holds {values.dtype} values, expected numbers.")
-        if values.size:
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-        _check_finite(block, values, rows, adata, where)
-        integer = integer and bool((values == np.round(values)).all())
-        stored += int(np.count_nonzero(values))
-        nonzero = np.asarray((block != 0).sum(axis=1)).ravel()
-        zero_rows += (np.flatnonzero(nonzero == 0) + rows.start).tolist()
-        library[rows] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
-        of_features += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
-    zeros = 1 - stored / (adata.n_obs * adata.n_vars)
-    if zeros > 0:
-        low, high = min(low, 0.0), max(high, 0.0)
+    zero_rows: list[int] = []
+
+    def checked() -> Iterator[Any]:
+        for rows, block in row_blocks(x):
+            values = block.data if sp.issparse(block) else block
+            if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+                raise TypeError(f"{where} holds {values.dtype} values, expected numbers.")
+            _check_finite(block, values, rows, adata, where)
+            nonzero = np.asarray((block != 0).sum(axis=1)).ravel()
+            zero_rows.extend((np.flatnonzero(nonzero == 0) + rows.start).tolist())
+            yield block
+
+    found = summarize(checked(), adata.n_vars)
     if zero_rows:
         raise ValueError(
             f"{where} has {len(zero_rows)} cell(s) in which every value is zero, the first is "
@@ -204,16 +209,56 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
             f"mdata.mod['{modality}'] = mdata['{modality}'][keep].copy() before building the MuData, or "
             "scanpy.pp.filter_cells(adata, min_counts=1) on the modality."
         )
+    return found
+
+
+def summarize(blocks: Iterable[Any], n_vars: int) -> DataProfile:
+    """Return the profile of blocks of rows, numbers in memory, dense or sparse."""
+    low, high, integer, stored = math.inf, -math.inf, True, 0
+    sums: list[NDArray[np.float64]] = [np.empty((0, 3))]
+    of_features = np.zeros(n_vars)
+    for block in blocks:
+        values = block.data if sp.issparse(block) else block
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+        integer = integer and bool((values == np.round(values)).all())
+        stored += int(np.count_nonzero(values))
+        of_features += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
+        sums.append(_sums(block, logged=not integer and low >= 0 and high < LARGEST_LOG))
+    library, size, raw = np.concatenate(sums).T
+    total = of_features.sum()
+    zeros = 1 - stored / max(1, len(library) * n_vars)
+    if zeros > 0:
+        low, high = min(low, 0.0), max(high, 0.0)
     return DataProfile(
-        n_obs=adata.n_obs,
-        n_vars=adata.n_vars,
+        n_obs=len(library),
+        n_vars=n_vars,
         minimum=low,
         maximum=high,
         integer=integer,
         zeros=zeros,
         median_library=float(np.median(library)),
-        largest_share=float(of_features.max() / of_features.sum()) if low >= 0 else 0.0,
+        largest_share=float(of_features.max() / total) if low >= 0 and total > 0 else 0.0,
+        size=float(np.median(size)) / max(1, n_vars),
+        transformed="" if integer or low < 0 else _transformed(library, raw),
     )
+
+
+def _sums(block: Any, *, logged: bool) -> NDArray[np.float64]:
+    """Return for each cell the sums of x, of its absolute value, and of exp(x) - 1 (NaN where it cannot be logged), (n, 3)."""
+    parts = [block.sum(axis=1, dtype=np.float64), abs(block).sum(axis=1, dtype=np.float64)]
+    raw: Any = np.full(block.shape[0], np.nan)
+    if logged:
+        raw = (block.expm1() if sp.issparse(block) else np.expm1(block)).sum(axis=1, dtype=np.float64)
+    return np.stack([np.asarray(part, dtype=np.float64).ravel() for part in (*parts, raw)], axis=1)
+
+
+def _transformed(library: NDArray[np.float64], raw: NDArray[np.float64]) -> str:
+    """Tell how values were made, from their sums over the features of each cell."""
+    for totals, name in ((library, "normalized values"), (raw, "logged normalized values")):
+        if len(totals) >= FEWEST_TOTALS and totals.std() < SAME_TOTAL * abs(totals.mean()):
+            return name
+    return ""
 
 
 def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -> None:

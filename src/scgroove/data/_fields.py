@@ -23,6 +23,7 @@ from .._labels import label_name
 from .._registry import UnknownNameError
 from ._features import columns_of
 from ._labels import encode_labels, labels_of
+from ._units import sample_profile
 
 State = dict[str, Any]
 VOCABULARY = CategoricalObsField.CATEGORICAL_MAPPING_KEY
@@ -78,15 +79,19 @@ class FeatureField(ModalityField):
 
     def register_field(self, mdata: MuData) -> State:
         """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
-        return {**super().register_field(mdata), "profile": dict(self.profile or {})}
+        seen = sample_profile(self.get_modality(mdata), self.layer).as_dict()
+        return {**super().register_field(mdata), "profile": dict(self.profile or {}), "registered": seen}
 
     def transfer_field(self, state_registry: State, mdata_target: MuData, **kwargs: Any) -> State:
         """Register new data; features, their order and the profile stay those of the training data."""
         if self.absent(mdata_target):
             return deepcopy(state_registry)
-        self.check_target(state_registry, self.get_modality(mdata_target))
+        adata, names = self.get_modality(mdata_target), state_registry[LayerField.COLUMN_NAMES_KEY]
+        self.check_target(state_registry, adata)
         n_obs = super().register_field(mdata_target)[LayerField.N_OBS_KEY]
-        return {**deepcopy(state_registry), LayerField.N_OBS_KEY: n_obs}
+        columns = columns_of(adata.var_names, names, modality=self.mod_key)
+        seen = sample_profile(adata, self.layer, columns).as_dict()
+        return {**deepcopy(state_registry), LayerField.N_OBS_KEY: n_obs, "registered": seen}
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
         """Look for the layer, and in it for every feature of the model."""

@@ -26,9 +26,11 @@ from scvi.utils import setup_anndata_dsp
 
 from .._labels import label_name
 from .._registry import UnknownNameError
+from .._types import IntArray
 from ..data import (
     GroupDataSplitter,
     ModalityManager,
+    check_units,
     label_keys,
     labels_of,
     pair_ids,
@@ -536,6 +538,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                     "The data have labels of which the model has no prototype or agreement: it knows those it was trained on. Set the "
                     "labels of these cells to missing, or train on them, GROOVE.load_query_data(mdata, path)."
                 ) from error
+            if model.adata is not None:
+                model._checked_managers()
         tower = model.module.tower
         if tower is not None and model.adata is not None:
             seen = torch.from_numpy(model._labels_present(len(tower.embeddings)))
@@ -871,11 +875,20 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         are expected by default (median of the training cells), where the likelihood has library sizes.
         """
         self._check_modality(modality)
-        layers = self.registry["setup_args"]["layers"] or {}
-        units: dict[str, Any] = {"layer": layers.get(modality) or "X"}
+        units: dict[str, Any] = {"layer": self._layer_of(modality) or "X"}
         if LIKELIHOODS[self.likelihood[modality]].library:
             units["library_size"] = float(self.module.encoder_of(modality).transform.median_library)
         return units
+
+    def get_label_columns(self) -> dict[str, Any]:
+        """Where the model has its labels from.
+
+        Returns
+        -------
+        ``label_key`` and ``unlabeled_category``, as given to :meth:`setup_mudata`.
+        """
+        args = self.registry["setup_args"]
+        return {name: args[name] for name in ("label_key", "unlabeled_category")}
 
     def get_cross_modal_label_accuracy(
         self, mdata: MuData | None = None, *, n_neighbors: int = 15, batch_size: int | None = None
@@ -1058,18 +1071,48 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             self.get_anndata_manager(self._validate_anndata(data), required=True), modality
         )
 
-    def _query(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
-        """Cells to apply the networks to. Data that are refused are left as they were, and not attached to the model."""
+    def _layer_of(self, modality: str) -> str | None:
+        return (self.registry["setup_args"]["layers"] or {}).get(modality)  # type: ignore[no-any-return]
+
+    def _check_units(
+        self,
+        adata: AnnData,
+        modality: str,
+        columns: IntArray | None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        rows: NDArray[np.int64] | None = None,
+        strict: bool = False,
+    ) -> None:
+        """See :func:`scgroove.data.check_units`."""
+        check_units(
+            adata,
+            state or self._state(X, modality),
+            self.likelihood[modality],
+            modality=modality,
+            layer=self._layer_of(modality),
+            columns=columns,
+            rows=rows,
+            strict=strict,
+        )
+
+    def _query(
+        self, data: MuData | AnnData | None, modality: str, indices: Sequence[int] | None
+    ) -> tuple[ModalityManager, NDArray[np.int64]]:
+        """Cells to apply the networks to, and their rows. Data that are refused are left as they were, and not attached to the model."""
         attached = self._adata, self._adata_manager  # type: ignore[has-type]
         keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
         try:
             with restored_on_error(data):
                 manager = self._manager_of(data, modality)
+                rows = _rows(indices, manager.adata.n_obs, modality)
                 check_batches(manager, modality, self.module, keys[modality])
+                state = manager.registry[FIELDS][X]["state_registry"]
+                self._check_units(manager.adata, modality, manager.columns, state=state, rows=rows)
         except BaseException:
             self._adata, self._adata_manager = attached
             raise
-        return manager
+        return manager, rows
 
     def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
         data = self.adata if adata is None else adata
@@ -1086,8 +1129,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     ) -> NDArray[np.float32]:
         """Apply a function of tensors to the cells of a modality, block by block: (n, ...)."""
         self._check_has_weights()
-        manager = self._query(data, modality)
-        rows = _rows(indices, manager.adata.n_obs, modality)
+        manager, rows = self._query(data, modality, indices)
         dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
         self.module.eval()
         found: NDArray[np.float32] | None = None
@@ -1132,8 +1174,15 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 f"Training needs all modalities {self.modalities}; the attached data lack {missing}. Load the model on "
                 "data that have them, GROOVE.load(path, mdata), or train a new model."
             )
-        managers = {m: self._manager_of(None, m) for m in self.modalities}
+        managers = self._checked_managers()
         check_trainable(managers)
+        return managers
+
+    def _checked_managers(self) -> dict[str, ModalityManager]:
+        """Views of the modalities of the attached data, in the units of the model."""
+        managers = {m: self._manager_of(None, m) for m in self.present_in()}
+        for m, manager in managers.items():
+            self._check_units(manager.adata, m, manager.columns)
         return managers
 
     def _data_device(

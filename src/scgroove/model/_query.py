@@ -13,6 +13,7 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from ..data import ModalityManager, profile
+from ..data._features import columns_of
 from ..data._fields import VOCABULARY, batches_of
 from ..data._manager import FIELDS
 from ..module import GROOVEModule
@@ -44,14 +45,11 @@ def check_screen(mdata: MuData | AnnData | None, reference: GROOVE) -> list[str]
             "The new data are a view of others, into which nothing can be written. Pass a copy: mdata = mdata[cells].copy()."
         )
     present = reference.present_in(mdata)
-    layers = reference.registry["setup_args"]["layers"] or {}
     for m in present:
-        likelihood = reference.likelihood[m]
-        if problem := profile(mdata.mod[m], m, layers.get(m)).problem_with(likelihood):
-            raise ValueError(
-                f"Modality '{m}' of the new data has {problem}, but the model was trained on '{likelihood}' data, from "
-                f"{layers.get(m) or 'X'}. Give the new data in the same units."
-            )
+        profile(mdata.mod[m], m, reference._layer_of(m))
+        columns = columns_of(mdata.mod[m].var_names, reference.get_var_names()[m], modality=m)
+        trained = {"profile": reference._state(REGISTRY_KEYS.X_KEY, m)["profile"]}
+        reference._check_units(mdata.mod[m], m, columns, state=trained, strict=True)
     return present
 
 
