@@ -20,6 +20,7 @@ from scgroove.aligners._blocks import LabelWeights, Partition, check_label_weigh
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._plans import BlockPlan
+from scgroove.aligners._values import check_size
 
 BAD_MARGINAL: Final = 1e-3
 """L1 error of the marginals, relative to the mass, above which a coupling is reported as bad."""
@@ -367,7 +368,7 @@ def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
     Raises
     ------
     ValueError
-        If it is no matrix of numbers, or holds NaN or infinite values; ``name`` says which it is.
+        If it is no matrix of numbers, or holds NaN, infinite, huge or only tiny values; ``name`` says which it is.
     """
     try:
         array = np.asarray(given, dtype=np.float64)
@@ -383,6 +384,7 @@ def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
             f"{name} holds NaN or infinite values in {int(bad.sum())} of {bad.size} cells, first in cell "
             f"{int(bad.argmax())}. Leave those cells out, or compute the representation again."
         )
+    check_size(name, array)
     return array
 
 

@@ -233,7 +233,7 @@ def _check_weights(name: str, given: npt.ArrayLike | None, n: int) -> Float64Arr
         )
     if not weights.any():
         raise ValueError(f"{name} are all 0, so no cell takes part. Pass None for equal weights.")
-    return weights
+    return np.asarray(weights / weights.max())  # sums of huge ones are no numbers
 
 
 def _check_length(name: str, found: int, expected: int) -> None:

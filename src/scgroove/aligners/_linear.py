@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +23,9 @@ from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
 from scgroove.aligners._noise import noise_epsilon
 from scgroove.aligners._plans import LowRankPlan, row_sums
 from scgroove.aligners._sinkhorn import Problem, Scaled
+
+EXACT_RHO: Final = 1e9
+"""Penalty of a marginal, relative to the cost, from which on it is met to rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +318,7 @@ class UnbalancedOT(_EntropicLinear):
             replace(task, cost=tilted_cost(task, relative, scale), epsilon=relative)
             for task, scale in zip(tasks, scales, strict=True)
         ]
-        rho = (self.rho_source, self.rho_target)
+        rho = (_penalty(self.rho_source), _penalty(self.rho_target))
         return self._solve_entropic(given, scales, partial(judged_with_penalty, rho=rho), rho=rho)
 
     def _is_bad(self, solved: Solved, mass: float) -> bool:
@@ -330,6 +333,10 @@ class UnbalancedOT(_EntropicLinear):
     def _solver_evidence(self, solution: Solution) -> Evidence:
         found = super()._solver_evidence(solution)
         return {**found, "mass": float(sum(row_sums(s.plan).sum() for s in solution.blocks))}
+
+
+def _penalty(rho: float) -> float:
+    return rho if rho < EXACT_RHO else np.inf
 
 
 @ALIGNERS.register("emd")

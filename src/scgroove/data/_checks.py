@@ -14,6 +14,7 @@ from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .._numbers import LARGEST, SMALLEST, canonical
 from .._registry import UnknownNameError
 
 PANEL_FEATURES = 20
@@ -155,13 +156,13 @@ def row_blocks(x: Any) -> Iterator[tuple[slice, Any]]:
     """Blocks of rows, in memory: sparse stays sparse. Works for backed and dask arrays too."""
     step = max(1, BLOCK_BYTES // (4 * max(1, x.shape[1])))
     if sp.issparse(x):
-        step = max(step, 4096)
+        step, x = max(step, 4096), canonical(x)
     for start in range(0, x.shape[0], step):
         rows = slice(start, min(start + step, x.shape[0]))
         block = x[rows]
         if hasattr(block, "compute"):
             block = block.compute()
-        yield rows, block if sp.issparse(block) else np.asarray(block)
+        yield rows, canonical(block)
 
 
 def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProfile:
@@ -193,14 +194,19 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
     def checked() -> Iterator[Any]:
         for rows, block in row_blocks(x):
             values = block.data if sp.issparse(block) else block
-            if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
-                raise TypeError(f"{where} holds {values.dtype} values, expected numbers.")
-            _check_finite(block, values, rows, adata, where)
+            if values.dtype.kind not in "buif":
+                raise TypeError(f"{where} holds {values.dtype} values, expected real numbers.")
+            check_finite(block, rows, adata, where)
             nonzero = np.asarray((block != 0).sum(axis=1)).ravel()
             zero_rows.extend((np.flatnonzero(nonzero == 0) + rows.start).tolist())
             yield block
 
     found = summarize(checked(), adata.n_vars)
+    if 0 < max(found.maximum, -found.minimum) < SMALLEST:
+        raise ValueError(
+            f"{where} has no value larger than {max(found.maximum, -found.minimum):.3g}, and models compute in float32, which "
+            f"has no squares of sizes below {SMALLEST:g}. Give it in other units: multiply all values by a constant."
+        )
     if zero_rows:
         raise ValueError(
             f"{where} has {len(zero_rows)} cell(s) in which every value is zero, the first is "
@@ -283,9 +289,19 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
         raise TypeError(f"{where} is empty (None). Name a layer: layers={{'{modality}': 'counts'}}.")
 
 
-def _check_finite(block: Any, values: NDArray[Any], rows: slice, adata: AnnData, where: str) -> None:
-    if np.issubdtype(values.dtype, np.integer) or values.dtype == bool or np.isfinite(values).all():
+def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
+    """Refuse NaN, infinite and huge values among some rows of a modality; the message names cell and feature."""
+    values = block.data if sp.issparse(block) else block
+    if not values.size or (values.min() >= -LARGEST and values.max() <= LARGEST):  # false for NaN
         return
+    if np.issubdtype(values.dtype, np.integer) or np.isfinite(values).all():
+        size = abs(sp.coo_matrix(block).astype(np.float64))
+        place = int(size.data.argmax())
+        raise ValueError(
+            f"{where} holds a value of size {size.data[place]:.3g} in cell '{adata.obs_names[rows.start + size.row[place]]}', "
+            f"feature '{adata.var_names[size.col[place]]}'. Expected at most {LARGEST:g}: models compute in float32. Does it "
+            "stand for a missing value? Drop that cell or feature, or divide the feature by a constant."
+        )
     n_nan, n_inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     coo = sp.coo_matrix(block) if sp.issparse(block) else None
     bad = (

@@ -12,6 +12,8 @@ import scipy.sparse as sp
 from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 
+from .._numbers import canonical
+
 SPAN_BYTES: Final = 64 * 2**20
 """What is read from disk at a time."""
 DENSE_ENOUGH: Final = 0.02
@@ -65,7 +67,7 @@ def bytes_of_row(x: Any, n: int = 256) -> float:
 
 
 def _tidy(x: Any) -> Any:
-    return sp.csr_matrix(x) if sp.issparse(x) else np.asarray(x)
+    return canonical(sp.csr_matrix(x) if sp.issparse(x) else x)
 
 
 def _nbytes(x: Any) -> int:

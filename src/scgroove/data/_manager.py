@@ -17,6 +17,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Subset
 
+from .._numbers import canonical
 from ._disk import SPAN_BYTES, Window, bytes_of_row, on_disk, read_rows
 from ._features import columns_of
 
@@ -84,6 +85,8 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
     def __init__(self, manager: ModalityManager, *args: Any, **kwargs: Any) -> None:
         super().__init__(manager, *args, **kwargs)
         self.columns = manager.columns
+        if X in self.data and not on_disk(self.data[X]) and not hasattr(self.data[X], "iloc"):
+            self.data[X] = canonical(self.data[X])
         for key, value in self.data.items():
             if not (isinstance(value, SUPPORTED) or issparse(value) or hasattr(value, "compute")):
                 raise TypeError(

@@ -122,6 +122,7 @@ class _Cells:
             return None
         own = self.members[code]
         weights = np.ones(own.size) if self._weights is None else self._weights[own]
+        weights = weights / weights.max()  # sums of huge ones are no numbers
         return np.asarray(mass * weights / weights.sum())
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
+from scgroove._numbers import canonical
 from scgroove._registry import UnknownNameError, did_you_mean, near_miss
 from scgroove._types import Float64Array, FloatArray, Labels
 from scgroove.aligners import TooLargeError
+from scgroove.aligners._values import check_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -242,6 +244,7 @@ def representation(
             f"{adata.obs_names[int(bad.argmax())]!r}. If a model wrote it, its training diverged: train it again with "
             f"a lower learning rate. Otherwise leave those cells out."
         )
+    check_size(f"{key!r} of {modality!r}", array, adata.obs_names)
     return array
 
 
@@ -320,9 +323,9 @@ def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
 
 
 def to_memory(values: Any) -> Any:
-    """Return an array or scipy sparse matrix from one that may lie on disk."""
+    """Return an array or scipy sparse matrix from one that may lie on disk, as :func:`canonical` has it."""
     if hasattr(values, "to_memory"):
-        return values.to_memory()
-    if hasattr(values, "compute"):
-        return values.compute()
-    return values if sp.issparse(values) else np.asarray(values)
+        values = values.to_memory()
+    elif hasattr(values, "compute"):
+        values = values.compute()
+    return canonical(values)

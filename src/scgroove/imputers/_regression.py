@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from scgroove._numbers import is_constant
 from scgroove._types import BoolArray, FloatArray, IntArray
 from scgroove.aligners import Coupling
 from scgroove.imputers._averages import barycentric
@@ -182,7 +183,7 @@ class CouplingRegression:
         self.mass_ = (mass / mass.mean()).astype(np.float32)
         self.mean_ = np.average(values, axis=0, weights=mass).astype(np.float32)
         scale = np.sqrt(np.average(np.square(values - self.mean_), axis=0, weights=mass))
-        self.scale_ = np.where(scale > 1e-6 * np.abs(values).max(initial=1.0), scale, 1.0).astype(np.float32)
+        self.scale_ = np.where(is_constant(self.mean_, scale), 1.0, scale).astype(np.float32)
 
     def _network(
         self, data: _Data, groups: IntArray, seed: int, device: torch.device

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from scgroove._numbers import is_constant
 from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.data import (
     check_modalities,
@@ -167,7 +168,7 @@ class Features:
         unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d))
         x = unscaled(adata).astype(np.float64)
         mean, scale = x.mean(axis=0), x.std(axis=0)
-        scale[scale < 1e-6] = 1.0
+        scale[is_constant(mean, scale)] = 1.0
         return cls(modality, names, counts, library, mean, scale)
 
     def __call__(self, adata: AnnData) -> FloatMatrix:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
+from .._numbers import is_constant
 from ..data import ModalityManager
 from ..data._checks import BLOCK_BYTES
 from ..data._manager import ModalityDataset
@@ -53,9 +54,11 @@ def fit_input_statistics(
         total, squares, sums, shift = _real_sums(dataset, blocks)
     center = total / len(rows)
     scale = (squares / len(rows) - center.square()).clamp_min(0).sqrt()
-    scale[scale < 1e-6] = 1.0  # constant features stay at zero
-    if not encoder.transform.counts:
+    if encoder.transform.counts:
+        scale[scale < 1e-6] = 1.0  # constant features stay at zero
+    else:
         center += shift
+        scale[is_constant(center, scale)] = 1.0
     encoder.transform.center.copy_(center)
     encoder.transform.scale.copy_(scale)
     decoder.location.copy_(decoder.likelihood.average_cell(center, sums / len(rows)))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from scgroove import _keys, get, imputers
 from scgroove._labels import encode
@@ -16,6 +15,7 @@ from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove.aligners import Coupling, TooLargeError
 from scgroove.data import feature_positions, take_features
+from scgroove.data._checks import check_finite
 from scgroove.data._features import as_names
 from scgroove.get._inputs import (
     PerModality,
@@ -84,13 +84,10 @@ class Request:
 
     def target_values(self) -> Any:
         """Return the finite measured values of the target, dense or sparse."""
-        values = values_of(self.mdata.mod[self.target], self.target, self.layer)
-        stored = np.asarray(values.data if sp.issparse(values) else values)
-        if not np.isfinite(stored).all():
-            raise ValueError(
-                f"{'X' if self.layer is None else f'layer {self.layer!r}'} of {self.target!r} holds NaN or infinite values, which "
-                f"would spread to every cell matched with them. Leave those cells or features out."
-            )
+        adata = self.mdata.mod[self.target]
+        values = values_of(adata, self.target, self.layer)
+        where = "X" if self.layer is None else f"layer {self.layer!r}"
+        check_finite(values, slice(0, adata.n_obs), adata, f"{where} of {self.target!r}")
         return values
 
     def codes(self, reference: MuData | None = None) -> tuple[IntArray, IntArray, list[str]]:

@@ -1,0 +1,56 @@
+"""Matrices of values in the form that NumPy, SciPy and torch compute with."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+LARGEST: Final = 1e15
+SMALLEST: Final = 1e-15
+"""Sizes of values: squares of several such must be numbers of float32, in which models are trained."""
+
+CONSTANT: Final = 2e-7
+"""Standard deviation, relative to the mean, up to which a feature is constant: the rounding of float32."""
+
+
+def canonical(values: Any) -> Any:
+    """Return a matrix in native byte order, of a type that torch knows, with every entry of a sparse one once.
+
+    Parameters
+    ----------
+    values
+        Array or scipy sparse matrix in memory.
+
+    Returns
+    -------
+    ndarray or sparse matrix
+        The matrix itself where nothing is to be changed. Half precision becomes float32, long doubles float64.
+    """
+    if not sp.issparse(values):
+        array = np.asarray(values)
+        return array.astype(_common(array.dtype), copy=False)
+    if values.format not in ("csr", "csc"):
+        return values
+    parts = (values.data, values.indices, values.indptr)
+    wanted = [part.astype(_common(part.dtype), copy=False) for part in parts]
+    if any(part is not other for part, other in zip(parts, wanted, strict=True)):
+        values = type(values)(tuple(wanted), shape=values.shape)
+    if not values.has_canonical_format:
+        values = values.copy()
+        values.sum_duplicates()
+    return values
+
+
+def _common(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    native = np.dtype(dtype).newbyteorder("=")
+    if native == np.float16:
+        return np.dtype(np.float32)
+    return np.dtype(np.float64) if native.kind == "f" and native.itemsize > 8 else native
+
+
+def is_constant(mean: Any, scale: Any) -> Any:
+    """Return which features vary by no more than rounding, from their means and standard deviations, (d,)."""
+    return scale <= CONSTANT * abs(mean)
