@@ -120,11 +120,7 @@ class GrooveLearner(Learner):
                 control=self.control,
                 seed=seed,
             )
-            try:
-                self._train(model, seed)
-            finally:
-                # or scvi-tools would keep the data as long as the process lives
-                model.deregister_manager(data)
+            self._train(model, seed)
         self.model_ = model
         self.evidence.update(
             steps=int(model.trainer.global_step), loss=float(model.history["train_loss"].iloc[-1, 0])

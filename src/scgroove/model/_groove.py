@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -47,6 +48,7 @@ from ..module._encoders import EncoderKind
 from ..module._groove import CODES, EFFICACY
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
+from ..train._threads import check_threads
 from ._options import (
     Agreement,
     LabelEmbeddings,
@@ -73,6 +75,7 @@ from ._setup import (
     say_what_was_found,
 )
 from ._statistics import fit_input_statistics
+from ._store import held_by_data
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 CELLS_AT_A_TIME = 1024
@@ -350,6 +353,17 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         cls.register_manager(manager)
 
     @classmethod
+    def register_manager(cls, adata_manager: AnnDataManager) -> None:
+        """Keep a manager as long as its data live."""
+        cls._setup_adata_manager_store = held_by_data(cls._setup_adata_manager_store, adata_manager, "setup")
+
+    def _register_manager_for_instance(self, adata_manager: AnnDataManager) -> None:
+        stores = self._per_instance_manager_store
+        if self.id not in stores:
+            weakref.finalize(self, stores.pop, self.id, None)
+        stores[self.id] = held_by_data(stores.get(self.id, {}), adata_manager, self.id)
+
+    @classmethod
     def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> None:
         """Not for one modality: use :meth:`setup_mudata`."""
         raise NotImplementedError(
@@ -464,6 +478,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         RuntimeError
             The loss became NaN or infinite.
         """
+        check_threads(int((datasplitter_kwargs or {}).get("num_workers") or 0))
         managers = self._training_managers()
         splitter = self._data_splitter_cls(
             managers,
