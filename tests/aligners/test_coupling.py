@@ -694,6 +694,14 @@ def test_nothing_n_by_m_is_built(call: Callable[[Coupling], Any]) -> None:
         assert _peak(lambda: call(coupling)) < 4e6  # the matrix would take 18 MB
 
 
+def test_a_table_of_too_many_labels_is_refused_before_it_is_taken() -> None:
+    labels = np.arange(1000)
+    with pytest.raises(
+        TooLargeError, match=r"1,000 x 1,000 labels would take 0\.0 GB, more than max_memory_gb=0\.001"
+    ):
+        _wide(1000).label_mass(labels, labels, max_memory_gb=0.001)
+
+
 def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
     coupling = _wide(1000)
 

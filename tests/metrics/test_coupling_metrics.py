@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,6 +191,16 @@ def test_a_mass_stored_in_two_pieces_is_one_mass() -> None:
     assert not split.has_canonical_format
     assert foscttm_coupling(split) == pytest.approx(foscttm_coupling(T))
     assert trace(split) == pytest.approx(trace(T))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_chance_of_label_mass_is_that_of_permuted_labels(form: Callable[[np.ndarray], Any]) -> None:
+    plan = np.random.default_rng(0).random((5, 4)) * (np.random.default_rng(1).random((5, 4)) < 0.7)
+    labels_x, labels_y = ["a", "a", "b", None, "c"], ["a", "b", "d", "d"]
+    found = score("label_mass", coupling=form(plan), labels_x=labels_x, labels_y=labels_y)
+    every = [label_mass(plan, labels_x, list(order)) for order in permutations(labels_y)]
+    assert found.value == pytest.approx(label_mass(plan, labels_x, labels_y))
+    assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
 
 
 def test_cells_without_a_label_have_mass_and_no_part_in_chance() -> None:

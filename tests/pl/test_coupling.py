@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from scgroove import tl
+from scgroove import get, tl
 from scgroove.pl import coupling_label_mass
 
 mpl.use("Agg")
@@ -81,6 +81,19 @@ def test_many_long_labels_do_not_overlap(space):
     assert len(boxes) == 50
     assert not any(a.overlaps(b) for a, b in pairwise(boxes))
     assert min(box.x0 for box in boxes) >= 0
+
+
+def test_labels_too_many_to_draw_are_put_together(space, monkeypatch):
+    monkeypatch.setattr("scgroove.pl._coupling._LABELS_UP_TO", 2)
+    mdata = space(["a"] * 6 + ["b"] * 5 + ["c", "d", "e"], ["a"] * 6 + ["b"] * 5 + ["c", "d", "f"])
+    tl.align(mdata, "rna", "protein", labelled=False)
+    (ax,) = coupling_label_mass(mdata, "rna", "protein", normalize="none")
+    assert ticks(ax.xaxis) == ticks(ax.yaxis) == ["a", "b", "(4 other labels)"]
+    whole = get.coupling(mdata, "rna", "protein").label_mass(
+        *(mdata[m].obs["label"].to_numpy() for m in ("rna", "protein"))
+    )
+    assert heatmap(ax)[0, 1] == pytest.approx(whole.loc["a", "b"])
+    assert heatmap(ax)[2, 2] == pytest.approx(whole.loc[["c", "d", "e"], ["c", "d", "f"]].to_numpy().sum())
 
 
 def test_a_label_that_means_none(space):

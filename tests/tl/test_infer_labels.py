@@ -46,6 +46,15 @@ def test_by_hand(mdata, tmp_path):
             assert adata.obs["label"].isna().sum() == 3  # those there were are left alone
 
 
+def test_blocks_of_cells_change_nothing(mdata, monkeypatch):
+    sg.tl.infer_labels(mdata, key_added="whole")
+    monkeypatch.setattr("scgroove.tl._infer_labels.VALUES_AT_A_TIME", 1)
+    sg.tl.infer_labels(mdata, key_added="cell_by_cell")
+    for adata in mdata.mod.values():
+        assert (adata.obs["whole"] == adata.obs["cell_by_cell"]).all()
+        np.testing.assert_allclose(adata.obs["whole_certainty"], adata.obs["cell_by_cell_certainty"])
+
+
 def test_the_length_of_a_cell_does_not_count(mdata):
     sg.tl.infer_labels(mdata)
     before = mdata["rna"].obs["inferred_label_certainty"].to_numpy()

@@ -263,7 +263,9 @@ class Coupling:
             out[cells] = np.maximum(decided, 0.0)  # rounding
         return out
 
-    def label_mass(self, labels_x: Labels | None = None, labels_y: Labels | None = None) -> pd.DataFrame:
+    def label_mass(
+        self, labels_x: Labels | None = None, labels_y: Labels | None = None, max_memory_gb: float = 2.0
+    ) -> pd.DataFrame:
         """Return the mass from each source label (index) to each target label (columns).
 
         Parameters
@@ -271,6 +273,8 @@ class Coupling:
         labels_x, labels_y
             Label of each source and target cell, None and NaN for none; those stand under ``(unlabelled)``. Neither given:
             the labels that the coupling was made with.
+        max_memory_gb
+            Refuse to build a larger table.
 
         Returns
         -------
@@ -281,6 +285,8 @@ class Coupling:
         ------
         ValueError
             If the numbers of labels and cells differ, only one is given, or none is known.
+        TooLargeError
+            If the table would take more memory than ``max_memory_gb``. Nothing of it has been taken then.
         """
         labels_x, labels_y = self._labels_of_cells(labels_x, labels_y)
         names, codes = encode(labels_x, labels_y)
@@ -289,14 +295,21 @@ class Coupling:
                 raise ValueError(f"{argument} must hold one label a cell: expected {n}, found {own.size}.")
             own[own == UNLABELLED] = len(names)
         index = np.array([*names, NO_LABEL], dtype=object)
-        table = np.zeros((index.size, index.size))
+        (present_x, own_x), (present_y, own_y) = (np.unique(own, return_inverse=True) for own in codes)
+        needed = 8.0 * present_x.size * present_y.size / 1e9
+        if needed > max_memory_gb:
+            raise TooLargeError(
+                f"a table of {present_x.size:,} x {present_y.size:,} labels would take {needed:.1f} GB, more than "
+                f"max_memory_gb={max_memory_gb:g}. Put labels together before, or raise max_memory_gb if the machine has the memory."
+            )
+        table = np.zeros((present_x.size, present_y.size))
         for block in self.blocks:
-            labels_i, sum_i = _indicator(codes[0][block.rows])
-            labels_j, sum_j = _indicator(codes[1][block.columns])
-            table[np.ix_(labels_i, labels_j)] += sum_i.T @ _plans.dot(block.plan, sum_j.toarray())
-        present_x, present_y = (np.unique(own) for own in codes)
-        table = table[np.ix_(present_x, present_y)]
-        frame = pd.DataFrame(table, index=index[present_x], columns=index[present_y])
+            labels_j, sum_j = _indicator(own_y[block.columns])
+            for start, stop, part in _plans.slices(block.plan):
+                labels_i, sum_i = _indicator(own_x[block.rows[start:stop]])
+                mass = sum_i.T @ (part @ sum_j)
+                table[np.ix_(labels_i, labels_j)] += mass.toarray() if sp.issparse(mass) else mass
+        frame = pd.DataFrame(table, index=index[present_x], columns=index[present_y], copy=False)
         return frame.rename_axis(index="source", columns="target")
 
     def _labels_of_cells(self, labels_x: Labels | None, labels_y: Labels | None) -> tuple[Labels, Labels]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from scgroove._types import Float64Array, IntArray, Labels
+from scgroove._types import IntArray, Labels
 from scgroove.metrics._candidates import (
     METRICS,
     Candidates,
@@ -17,7 +17,7 @@ from scgroove.metrics._candidates import (
     shape,
     slices,
 )
-from scgroove.metrics._chance import class_chance
+from scgroove.metrics._chance import Chance
 from scgroove.metrics._score import Found, Material, register
 
 
@@ -62,7 +62,7 @@ def label_mass(plan: PlanLike, labels_x: Labels, labels_y: Labels) -> float:
 class _LabelMass:
     """Mass of each labelled target cell (rows) from each source label (columns), and the label of these cells."""
 
-    mass: Float64Array
+    mass: sp.csr_matrix
     codes: IntArray
 
     def value(self) -> float:
@@ -71,20 +71,36 @@ class _LabelMass:
             raise MissingTruthError(
                 "the coupling has no mass between labelled cells, so there is no share of it to report."
             )
-        own = self.codes < self.mass.shape[1]
-        return float(self.mass[own, self.codes[own]].sum() / total)
+        entries = self.mass.tocoo()
+        return float(entries.data[entries.col == self.codes[entries.row]].sum() / total)
+
+    def by_chance(self) -> Chance:
+        """Return mean and spread of the value over permutations of the labels of the target cells.
+
+        As :func:`scgroove.metrics._chance.class_chance`, with the square multiplied out so that zeros cost nothing.
+        """
+        n, gain = len(self.codes), self.mass / self.mass.sum()
+        q = np.bincount(self.codes, minlength=gain.shape[1])[: gain.shape[1]] / n  # others gain nothing
+        rows, columns = gain @ q, np.asarray(gain.sum(axis=0)).ravel() / n
+        mean = float(rows.mean())
+        squares = float((gain.power(2) @ q).mean()) - float((rows**2).mean()) - float(q @ columns**2)
+        variance = max(0.0, squares + mean**2)
+        return Chance(n * mean, float(np.sqrt(n * n / max(1, n - 1) * variance)))
 
 
 def _mass_of_labels(plan: PlanLike, pool: Candidates) -> _LabelMass:
     n = int(pool.codes_x.max(initial=-1)) + 1
-    mass = np.zeros((pool.codes_y.size, n))
+    columns_of, labels_of, masses = [], [], []
     for rows, columns, part in slices(plan):
         labelled = np.flatnonzero(pool.codes_x[rows] >= 0)
         present, position = np.unique(pool.codes_x[rows[labelled]], return_inverse=True)
         one_hot = sp.csr_matrix((np.ones(labelled.size), (labelled, position)), (rows.size, present.size))
-        from_label = one_hot.T @ part
-        dense = from_label.toarray() if sp.issparse(from_label) else np.asarray(from_label)
-        mass[np.ix_(columns, present)] += dense.T
+        from_label = sp.coo_matrix(one_hot.T @ part)
+        columns_of.append(columns[from_label.col])
+        labels_of.append(present[from_label.row])
+        masses.append(from_label.data)
+    place = tuple(np.concatenate([np.empty(0, dtype=np.intp), *own]) for own in (columns_of, labels_of))
+    mass = sp.csr_matrix((np.concatenate([np.empty(0), *masses]), place), (pool.codes_y.size, n))
     known = pool.codes_y >= 0
     return _LabelMass(mass if known.all() else mass[known], pool.codes_y[known])
 
@@ -95,11 +111,4 @@ def _score(material: Material) -> Found:
     assert material.coupling is not None
     pool = material.pool("within_label")
     found = _mass_of_labels(material.coupling, pool)
-    value = found.value()
-    gain = found.mass
-    gain /= gain.sum()
-    counts = np.bincount(found.codes, minlength=gain.shape[1])
-    if counts.size > gain.shape[1]:  # labels of target cells only
-        gain = np.pad(gain, ((0, 0), (0, counts.size - gain.shape[1])))
-    by_chance = class_chance(gain, np.ones(len(gain), dtype=np.intp), counts)
-    return Found(value, by_chance, int((pool.codes_x >= 0).sum()))
+    return Found(found.value(), found.by_chance(), int((pool.codes_x >= 0).sum()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
+Labelling: TypeAlias = "np.ndarray[Any, np.dtype[np.object_]]"
+Masses: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
 _NUMBERS_UP_TO = 12
+_LABELS_UP_TO = 300
+"""Labels of a side that are drawn by themselves: a pixel or two for each."""
 _TITLE = 4.1  # inches that the lines above take
 
 
@@ -41,6 +46,8 @@ def coupling_label_mass(
 
     For a coupling made without labels this is evidence: mass on the diagonal was put there by the
     representation alone. For a labelled coupling the diagonal is one by construction, and the figure says so.
+
+    Beyond 300 labels, those of most mass are drawn and the others put together.
 
     Parameters
     ----------
@@ -107,14 +114,32 @@ def _label_mass(
     coupling = get.coupling(mdata, source, target, coupling_key)
     rows = labels_of(mdata, source, label_key, unlabeled_category)
     columns = labels_of(mdata, target, label_key, unlabeled_category)
+    rows, columns, others = _largest(rows, columns, coupling.row_mass(), coupling.column_mass())
     mass = coupling.label_mass(rows, columns)
+    last = {NO_LABEL, others}
     both = set(mass.index) & set(mass.columns)
 
     def order(names: pd.Index) -> list[str]:
-        parts = [natural_order(both - {NO_LABEL}), natural_order(set(names) - both - {NO_LABEL})]
-        return [*parts[0], *parts[1], *(set(names) & {NO_LABEL})]
+        parts = [natural_order(both - last), natural_order(set(names) - both - last)]
+        return [*parts[0], *parts[1], *(name for name in (others, NO_LABEL) if name in names)]
 
     return mass.loc[order(mass.index), order(mass.columns)]
+
+
+def _largest(
+    rows: Labelling, columns: Labelling, row_mass: Masses, column_mass: Masses
+) -> tuple[Labelling, Labelling, str]:
+    """Put the labels together that are too many to draw, those of least mass; return the labels and the name of the rest."""
+    by_label = pd.Series(np.concatenate([row_mass, column_mass]), dtype=float).groupby(
+        np.concatenate([rows, columns])
+    )
+    total = by_label.sum().sort_values(ascending=False, kind="stable")
+    if len(total) <= _LABELS_UP_TO:
+        return rows, columns, ""
+    others = f"({len(total) - _LABELS_UP_TO:,} other labels)"
+    own = {label: label for label in total.index[:_LABELS_UP_TO]}
+    named = [np.array([la and own.get(la, others) for la in side], dtype=object) for side in (rows, columns)]
+    return named[0], named[1], others
 
 
 def _with_mass(mass: pd.DataFrame, source: str, target: str) -> tuple[pd.DataFrame, list[str]]:

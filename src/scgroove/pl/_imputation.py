@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 By = Literal["auto", "cells", "labels"]
 _LEGEND_UP_TO = 30
+_MARKERS_UP_TO = 200
 _COLUMN_BLOCK = 2048
 Array = np.ndarray[Any, Any]
 
@@ -273,13 +274,14 @@ def _label_panels(
 
 
 def _moments(values: Array, labels: Array, shared: Sequence[str]) -> tuple[Array, Array]:
-    means, errors = [], []
-    for label in shared:
-        mine = values[labels == label]
-        means.append(mine.mean(axis=0))
-        spread = mine.std(axis=0, ddof=1) if len(mine) > 1 else np.zeros(mine.shape[1])
-        errors.append(spread / math.sqrt(len(mine)))
-    return np.array(means), np.array(errors)
+    place = {label: code for code, label in enumerate(shared)}
+    codes = np.array([place.get(label, -1) for label in labels])
+    rows = np.flatnonzero(codes >= 0)
+    codes, n = codes[rows], np.bincount(codes[rows])
+    sums = sp.csr_matrix((np.ones(rows.size), (codes, np.arange(rows.size))))
+    means = (sums @ values[rows]) / n[:, None]
+    squares = sums @ (values[rows] - means[codes]) ** 2
+    return means, np.sqrt(squares / (np.maximum(n - 1, 1) * n)[:, None])
 
 
 def _axes(n: int, ax: AxesLike | None, ncols: int, n_labels: int) -> tuple[Any, list[Axes]]:
@@ -300,6 +302,12 @@ def _draw(ax: Axes, panel: _Panel, styles: Mapping[str, tuple[str, str]]) -> Non
     if panel.x_error is None or panel.y_error is None:
         size = float(np.clip(4000 / len(panel.x), 1.5, 12))
         ax.scatter(panel.x, panel.y, s=size, color=TRAIN, alpha=0.4, linewidths=0, rasterized=True)
+    elif len(styles) > _MARKERS_UP_TO:
+        colors: Any = [color for color, _ in styles.values()]
+        ax.scatter(panel.x, panel.y, s=4, c=colors, linewidths=0, rasterized=True)
+        bars = ax.errorbar(panel.x, panel.y, panel.y_error, panel.x_error, fmt="none", ecolor=colors)
+        for bar in bars.lines[2]:
+            bar.set(rasterized=True, linewidth=0.4)
     else:
         for i, (color, marker) in enumerate(styles.values()):
             ax.errorbar(

@@ -12,7 +12,9 @@ from scipy.special import softmax, xlogy
 from scgroove import _keys
 from scgroove._labels import encode
 from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove.aligners._costs import in_slices
 from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
+from scgroove.tl._label_votes import VALUES_AT_A_TIME
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -136,10 +138,14 @@ def likeliest(
     places = _directions(means)
     found = {}
     for m, one in z.items():
-        p = softmax(one @ places.T / temperature + np.log(counts), axis=1)
-        certainty = np.square(1 + xlogy(p, p).sum(axis=1) / np.log(n_labels)).clip(0.0, 1.0)
-        known = codes[m] >= 0
-        found[m] = (np.where(known, codes[m], p.argmax(axis=1)), np.where(known, 1.0, certainty))
+        label, certainty = codes[m].copy(), np.ones(len(one))
+        missing = np.flatnonzero(codes[m] < 0)
+        for start, stop in in_slices(missing.size, n_labels, VALUES_AT_A_TIME):
+            rows = missing[start:stop]
+            p = softmax(one[rows] @ places.T / temperature + np.log(counts), axis=1)
+            label[rows] = p.argmax(axis=1)
+            certainty[rows] = np.square(1 + xlogy(p, p).sum(axis=1) / np.log(n_labels)).clip(0.0, 1.0)
+        found[m] = (label, certainty)
     return found
 
 
