@@ -37,7 +37,15 @@ from scgroove.metrics._energy import energy_distance, energy_distance_per_label
 from scgroove.metrics._foscttm import Metric, foscttm, foscttm_per_cell
 from scgroove.metrics._foscttm_coupling import foscttm_coupling, foscttm_coupling_per_cell
 from scgroove.metrics._label_mass import label_mass
-from scgroove.metrics._label_test import LabelTest, label_test, label_verdict, told_labels
+from scgroove.metrics._label_test import (
+    CorrelationTest,
+    LabelTest,
+    label_mean_test,
+    label_test,
+    label_verdict,
+    partner_test,
+    told_labels,
+)
 from scgroove.metrics._label_transfer import label_transfer, label_transfer_per_cell
 from scgroove.metrics._latent_error import latent_error
 from scgroove.metrics._leakage import leakage
@@ -74,6 +82,7 @@ __all__ = [
     "PRESETS",
     "SCORES",
     "Chance",
+    "CorrelationTest",
     "Found",
     "LabelTest",
     "Material",
@@ -102,6 +111,7 @@ __all__ = [
     "label_effects",
     "label_mass",
     "label_mean",
+    "label_mean_test",
     "label_test",
     "label_transfer",
     "label_transfer_per_cell",
@@ -113,6 +123,7 @@ __all__ = [
     "mse_per_cell",
     "mse_per_feature",
     "partner_rank_per_cell",
+    "partner_test",
     "pearson_per_cell",
     "pearson_per_feature",
     "perturbot_dose_fraction",

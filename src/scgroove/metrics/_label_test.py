@@ -221,3 +221,160 @@ def _p_value(told: IntArray, true: IntArray, gain: Float64Array, n_permutations:
         random_state=seed,
     )
     return float(test.pvalue)
+
+
+@dataclass(frozen=True)
+class CorrelationTest:
+    """Imputed and measured values of held-out cells, against chance.
+
+    Attributes
+    ----------
+    r
+        Median over the features of Pearson's correlation.
+    null_mean, null_sd
+        Mean and standard deviation of ``r`` over the permutations.
+    p_value
+        Share of permutations with at least that correlation; one-sided.
+    n_cells
+        Cells that were compared: the smaller number of the two modalities.
+    n_points
+        What was correlated: labels, or cells.
+    """
+
+    r: float
+    null_mean: float
+    null_sd: float
+    p_value: float
+    n_cells: int
+    n_points: int
+
+
+def label_mean_test(
+    imputed: npt.ArrayLike,
+    measured: npt.ArrayLike,
+    labels_imputed: Labels,
+    labels_measured: Labels,
+    *,
+    n_permutations: int = 199,
+    seed: int = 0,
+) -> CorrelationTest:
+    """Test whether label means of imputed and of measured values correlate better than by chance.
+
+    The labels are permuted, once among the imputed cells and once among the measured ones. The larger of the
+    two p values counts: values that carry no trace of the label in one modality must not pass. It is exact
+    for cells whose labels played no part in training, and if no label was used to impute.
+
+    Parameters
+    ----------
+    imputed, measured
+        Values of held-out source and target cells, (n, d) and (m, d), of the same features.
+    labels_imputed, labels_measured
+        Label of each cell; None and NaN: unlabeled, left out.
+    n_permutations, seed
+        As for :func:`label_test`.
+
+    Returns
+    -------
+    CorrelationTest
+
+    Raises
+    ------
+    ValueError
+        If fewer than three labels have cells in both, or no feature varies between them.
+    """
+    _, (own, other) = encode(labels_imputed, labels_measured)
+    shared = np.intersect1d(own[own >= 0], other[other >= 0])
+    if shared.size < 3:
+        raise MissingTruthError(
+            f"label means can be correlated over three labels or more; found {shared.size} in both modalities."
+        )
+    sides = []
+    for values, codes in ((imputed, own), (measured, other)):
+        rows = np.flatnonzero(np.isin(codes, shared))
+        sides.append((np.asarray(values, dtype=np.float64)[rows], np.searchsorted(shared, codes[rows])))
+    (x, in_x), (y, in_y) = sides
+    of_x, of_y = _label_means(x, in_x), _label_means(y, in_y)
+    r = _median_correlation(of_x, of_y)
+    rng = np.random.default_rng(seed)
+    drawn = np.array(
+        [
+            (
+                _median_correlation(_label_means(x, rng.permutation(in_x)), of_y),
+                _median_correlation(of_x, _label_means(y, rng.permutation(in_y))),
+            )
+            for _ in range(n_permutations)
+        ]
+    )
+    p_value = float(_share_above(r, drawn).max())
+    n_cells = min(len(x), len(y))
+    return CorrelationTest(r, float(drawn.mean()), float(drawn.std()), p_value, n_cells, int(shared.size))
+
+
+def partner_test(
+    imputed: npt.ArrayLike,
+    measured: npt.ArrayLike,
+    labels: Labels,
+    *,
+    n_permutations: int = 199,
+    seed: int = 0,
+) -> CorrelationTest:
+    """Test whether imputed values tell cells of the same label apart better than by chance.
+
+    Measured values are permuted among the cells of each label, so that what the label alone tells stays.
+
+    Parameters
+    ----------
+    imputed, measured
+        Values of the same cells in the same order, (n, d).
+    labels
+        Label of each cell; None and NaN: unlabeled, permuted among themselves.
+    n_permutations, seed
+        As for :func:`label_test`.
+
+    Returns
+    -------
+    CorrelationTest
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three cells, or no feature varies between them.
+    """
+    x, y = (np.asarray(values, dtype=np.float64) for values in (imputed, measured))
+    _, (codes,) = encode(labels)
+    if len(x) < 3:
+        raise MissingTruthError(f"values can be correlated over three cells or more; found {len(x)}.")
+    r = _median_correlation(x, y)
+    rng = np.random.default_rng(seed)
+    order = np.argsort(codes, kind="stable")
+    drawn = np.empty((n_permutations, 1))
+    for i in range(n_permutations):
+        within = np.empty(len(x), dtype=np.intp)
+        within[order] = np.lexsort((rng.random(len(x)), codes))
+        drawn[i] = _median_correlation(x, y[within])
+    p_value = float(_share_above(r, drawn).max())
+    return CorrelationTest(r, float(drawn.mean()), float(drawn.std()), p_value, len(x), len(x))
+
+
+def _label_means(values: Float64Array, codes: IntArray) -> Float64Array:
+    counts = np.bincount(codes)
+    weights = sp.csr_matrix((1.0 / counts[codes], (codes, np.arange(codes.size))))
+    means: Float64Array = weights @ values
+    return means
+
+
+def _median_correlation(x: Float64Array, y: Float64Array) -> float:
+    """Return the median over columns of Pearson's r; columns that do not vary are left out."""
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    varies = scale > 1e-12
+    if not varies.any():
+        raise MissingTruthError("no feature varies, so that nothing can be correlated.")
+    return float(np.median((x * y).sum(axis=0)[varies] / scale[varies]))
+
+
+def _share_above(found: float, drawn: Float64Array) -> Float64Array:
+    """Return one-sided p values of a permutation test, one a column."""
+    above = (drawn >= found - 1e-12).sum(axis=0)
+    shares: Float64Array = (1 + above) / (1 + len(drawn))
+    return shares

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from scgroove import _keys, get, metrics
 from scgroove._registry import UnknownNameError, did_you_mean
-from scgroove._types import Float64Array, IntArray, Labels
+from scgroove._types import IntArray, Labels
 from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def score_matching(
     -------
     DataFrame
         One row a score; columns ``metric``, ``value``, ``chance`` (its expectation without any knowledge
-        beyond the label, for ``*_within_label``, or beyond nothing) and ``n`` (source cells scored).
+        beyond the label, for ``*_within_label``, or beyond nothing), ``chance_sd`` (its standard deviation if
+        the true partners are drawn at random among the candidates), ``p_value`` (one-sided, that chance is
+        as good, by the normal limit) and ``n`` (source cells scored).
         ``foscttm_*``, ``coupling_foscttm_*`` and ``barycentric_foscttm_*`` are better when lower (0 is perfect),
         ``trace_within_label`` and ``trace_over_chance`` when higher. Within labels, cells without a label, whose
         partner has another label, or whose label has one candidate, are left out. Sets the following fields:
@@ -100,12 +103,7 @@ def score_matching(
             f"nothing to score: neither a representation {use_rep!r} in both modalities nor a coupling. Make them with "
             f"scgroove.tl.embed(mdata, model) and scgroove.tl.align(mdata, {source!r}, {target!r})."
         )
-    rows: list[dict[str, Any]] = []
-    if z is not None:
-        rows += _score_representation(truth, *z, metric)
-    if coupling is not None:
-        rows += _score_coupling(truth, coupling, None if z is None else z[1])
-    table = pd.DataFrame(rows, columns=["metric", "value", "chance", "n"])
+    table = _scores(truth, z, coupling, metric)
     mdata.uns[key_added if key_added is not None else _keys.matching(source, target)] = table
     return table.copy()
 
@@ -116,14 +114,6 @@ class _Truth:
 
     partner: IntArray
     labels: tuple[Labels, Labels] | None
-
-    def scopes(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the names of the scopes and the options that metrics need, the hard one first."""
-        scopes: list[tuple[str, dict[str, Any]]] = [("global", {})]
-        if self.labels is not None:
-            within = {"labels_x": self.labels[0], "labels_y": self.labels[1]}
-            scopes.insert(0, ("within_label", within))
-        return scopes
 
 
 def true_partners(mdata: MuData, source: str, target: str, pair_key: str | None) -> IntArray:
@@ -185,45 +175,27 @@ def _coupling(mdata: MuData, source: str, target: str, key: str | None) -> Coupl
     return get.coupling(mdata, source, target, key)
 
 
-def _row(metric: str, value: float, chance: float, n: int) -> dict[str, Any]:
-    return {"metric": metric, "value": float(value), "chance": float(chance), "n": int(n)}
-
-
-def _score_representation(truth: _Truth, x: Any, y: Any, metric: metrics.Metric) -> list[dict[str, Any]]:
-    rows = []
-    for scope, options in truth.scopes():
-        per_cell = metrics.foscttm_per_cell(x, y, truth.partner, metric=metric, **options)
-        rows += _summary(f"foscttm_{scope}", per_cell)
-    return rows
-
-
-def _summary(name: str, per_cell: tuple[Float64Array, ...]) -> list[dict[str, Any]]:
-    """Return one row, or none if no cell could be scored."""
-    means = [float(v[~np.isnan(v)].mean()) for v in per_cell if not np.isnan(v).all()]
-    if not means:
-        return []
-    return [_row(name, float(np.mean(means)), 0.5, int((~np.isnan(per_cell[0])).sum()))]
-
-
-def _score_coupling(truth: _Truth, coupling: Coupling, y: Any) -> list[dict[str, Any]]:
-    rows = []
-    for scope, options in truth.scopes():
-        per_cell = metrics.foscttm_coupling_per_cell(coupling, truth.partner, **options)
-        rows += _summary(f"coupling_foscttm_{scope}", per_cell)
-        if y is not None:
-            one = metrics.barycentric_foscttm_per_cell(coupling, y, truth.partner, **options)
-            rows += _summary(f"barycentric_foscttm_{scope}", (one,))
-    return rows + _score_trace(truth, coupling)
-
-
-def _score_trace(truth: _Truth, coupling: Coupling) -> list[dict[str, Any]]:
-    scope, options = truth.scopes()[0]
-    probability, chance = metrics.trace_per_cell(coupling, truth.partner, **options)
-    scored = ~np.isnan(probability)
-    if not scored.any():
-        return []
-    value, by_chance, n = probability[scored].mean(), chance[scored].mean(), int(scored.sum())
-    return [
-        _row(f"trace_{scope}", value, by_chance, n),
-        _row("trace_over_chance", value / by_chance, 1.0, n),
-    ]
+def _scores(truth: _Truth, z: tuple[Any, Any] | None, coupling: Coupling | None, metric: str) -> pd.DataFrame:
+    """Return every score that can be had, one a row, each beside chance."""
+    scopes = ("global",) if truth.labels is None else ("within_label", "global")
+    names = [f"foscttm_{scope}" for scope in scopes]
+    for scope in scopes:
+        names += [f"coupling_foscttm_{scope}", f"barycentric_foscttm_{scope}"]
+    x, y = (None, None) if z is None else z
+    labels_x, labels_y = (None, None) if truth.labels is None else truth.labels
+    found = metrics.scores(
+        [*names, f"trace_{scopes[0]}", "trace_over_chance"],
+        missing="skip",
+        x=x,
+        y=y,
+        coupling=coupling,
+        partner=truth.partner,
+        labels_x=labels_x,
+        labels_y=labels_y,
+        metric=metric,
+    )
+    table = found.to_frame().rename(columns={"name": "metric"})
+    better = table["better"].map({"lower": 1.0, "higher": -1.0})
+    spread = table["chance_sd"].where(table["chance_sd"] > 0)
+    table["p_value"] = norm.cdf(better * (table["value"] - table["chance"]) / spread)
+    return table[["metric", "value", "chance", "chance_sd", "p_value", "n"]]
