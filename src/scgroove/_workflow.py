@@ -10,13 +10,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from scgroove import _keys
+from scgroove import _keys, _null
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def analyse(
         "align": (f"Coupling {settings.source} to {settings.target}", _align),
         "impute": (f"Imputing {settings.target} for {settings.source} cells", _impute),
         "score": ("Comparing with what is known", _score),
+        "test": ("Testing against permuted labels", _test),
     }
     with _collected(results):
         for name, (title, function) in steps.items():
@@ -88,6 +90,11 @@ def analyse(
             start = time.perf_counter()
             function(results, progress)
             results.seconds[name] = time.perf_counter() - start
+    if settings.null:
+        start = time.perf_counter()
+        with _collected(Results(mdata, settings, data_name)):  # those of permuted labels say nothing
+            _null.repeat(results, UNDRAWN, progress)
+        results.seconds["permuted labels"] = time.perf_counter() - start
     return results
 
 
@@ -173,7 +180,7 @@ def _embed(results: Results, progress: Progress) -> None:
 
     tl.embed(results.mdata, results.model)
     results.accuracy = results.model.get_cross_modal_label_accuracy()
-    results.held_out = _held_out_accuracy(results)
+    results.tests["groove"] = _null.held_out_tests(results)
     results.mixing = _mixing(results)
 
 
@@ -189,23 +196,6 @@ def _mixing(results: Results) -> float | None:
     n_neighbors = min(NEIGHBORS, len(x) - 1)
     found = NearestNeighbors(n_neighbors=n_neighbors).fit(x).kneighbors(return_distance=False)
     return float((of[found] != of[:, None]).mean())
-
-
-def _held_out_accuracy(results: Results) -> pd.DataFrame | None:
-    """Test the cells that training kept out, among all cells of the other modality."""
-    from mudata import MuData
-
-    kept: Mapping[str, Any] | None = getattr(results.model, "validation_indices", None)
-    asked = results.settings
-    if not kept or not len(kept.get(asked.source, ())) or not len(kept.get(asked.target, ())):
-        return None
-    rows = []
-    for source, target in ((asked.source, asked.target), (asked.target, asked.source)):
-        held_out = results.mdata.mod[source][np.sort(np.asarray(kept[source]))].copy()
-        tested = MuData({source: held_out, target: results.mdata.mod[target].copy()})
-        table = results.model.get_cross_modal_label_accuracy(tested)
-        rows.append(table[(table["source"] == source) & (table["target"] == target)])
-    return pd.concat(rows, ignore_index=True)
 
 
 def _lay_out(results: Results, progress: Progress) -> None:
@@ -251,9 +241,11 @@ def _score(results: Results, progress: Progress) -> None:
 
     asked = results.settings
     pairs = known_pairs(results.mdata, asked.source, asked.target, asked.pair_key)
+    results.pairs = pairs
+    results.agreement_test = _null.imputed_labels_test(results)
     imputed = get.imputed(results.mdata, asked.source, asked.target)
     measured = get.measured(results.mdata, asked.source, asked.target)
-    labels = {m: _labels(results, m) for m in (asked.source, asked.target)}
+    labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
     if pairs is None:
         results.agreement = label_agreement(imputed, measured, labels[asked.source], labels[asked.target])
         return
@@ -268,12 +260,10 @@ def _score(results: Results, progress: Progress) -> None:
     )
 
 
-def _labels(results: Results, modality: str) -> Any:
-    from scgroove.data import labels_of
-
-    key = results.settings.label_key
-    column = key if isinstance(key, str) else key[modality]
-    return labels_of(results.mdata.mod[modality].obs, column, results.settings.unlabeled_category)
+def _test(results: Results, progress: Progress) -> None:
+    results.partner_test = _null.imputed_cells_test(results)
+    results.label_mean_r = _null.label_mean_baseline(results)
+    _null.against_closed_form(results)
 
 
 def known_pairs(
@@ -302,6 +292,10 @@ def _pairing(mdata: MuData, source: str, target: str, pair_key: str | None) -> s
     return _keys.PAIR if usable else "auto"
 
 
+UNDRAWN = (_set_up, _train, _embed, _align, _impute, _score)
+"""The steps that are repeated on permuted labels: all but pictures and the tests themselves."""
+
+
 # -- what is written ---------------------------------------------------------------------------------------------
 
 
@@ -322,7 +316,7 @@ def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
     sides = (asked.source, asked.target)
     sample = MuData({m: results.mdata.mod[m][rows[m]].copy() for m in sides})
     tl.align(sample, *sides, method=asked.method, labelled=False, label_key=asked.label_key)
-    mass = get.coupling(sample, *sides).label_mass(*(_labels(results, m)[rows[m]] for m in sides))
+    mass = get.coupling(sample, *sides).label_mass(*(results.labels_of(m)[rows[m]] for m in sides))
     results.recovered = pd.Series(np.diag(mass) / mass.sum(axis=1), index=mass.index)
     file = folder / "confusion.png"
     pl.coupling_label_mass(sample, *sides, label_key=asked.label_key, save=file, show=False)
@@ -332,7 +326,7 @@ def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
 def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     """Rows with equal numbers of shared labels, kept out of training if that gives enough."""
     asked = results.settings
-    labels = {m: _labels(results, m) for m in (asked.source, asked.target)}
+    labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
     shared = sorted({la for la in labels[asked.source] if la is not None} & set(labels[asked.target]))
     if len(shared) < 2:
         return None
@@ -348,6 +342,7 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     size = min(SAMPLE // len(used), *(fewest[la] for la in used))
     cells = "cell" if size == 1 else "cells"
     seen = "kept out of training" if enough else "that the model was trained on"
+    results.sample_held_out = enough
     results.sample, results.sample_size = f"{size:,} {cells} of each of {len(used)} labels, {seen}", size
     return {
         m: np.sort(np.concatenate([rng.permutation(of[la])[:size] for la in used])).astype(np.intp)
@@ -386,12 +381,22 @@ def _write_data(results: Results, folder: Path) -> list[str]:
     results.labels.to_csv(folder / "labels.csv")
     results.agreement.to_csv(folder / "imputation.csv", index_label="feature")
     names = ["aligned.h5mu", "model", "labels.csv", "imputation.csv"]
-    if results.scores is not None:
-        results.scores.to_csv(folder / "scores.csv", index=False)
-        names.append("scores.csv")
+    for name, table in (("scores", results.scores), ("null", results.null), ("tests", _tests_table(results))):
+        if table is not None:
+            table.to_csv(folder / f"{name}.csv", index=False)
+            names.append(f"{name}.csv")
     results.model.save(str(folder / "model"), overwrite=True)
     results.mdata.write_h5mu(folder / "aligned.h5mu", compression="gzip")
     return names
+
+
+def _tests_table(results: Results) -> pd.DataFrame | None:
+    rows = [
+        {"learner": learner, "source": source, "target": target, **asdict(one)}
+        for learner, tests in results.tests.items()
+        for (source, target), one in tests.items()
+    ]
+    return pd.DataFrame(rows) if rows else None
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ WITHOUT_TRUTH = {
     "imputation.csv",
     "labels.csv",
     "model",
+    "null.csv",
     "report.html",
     "run.json",
+    "tests.csv",
 }
 FIGURES = {"confusion.png", "coupling.png", "imputation.png", "latent.png", "training.png"}
 
@@ -74,7 +76,7 @@ def run(screen, tmp_path_factory):
     said = call(
         "run", screen, "--source", "rna", "--target", "protein", "--label", "rna=gene", "--label",
         "protein=target", "--layer", "rna=counts", "--unlabeled-category", "unknown", "--batch-key", "batch",
-        "--epochs", "3", "--n-latent", "5", "--out", folder,
+        "--epochs", "3", "--n-latent", "5", "--null", "2", "--out", folder,
     )  # fmt: skip
     return folder, said
 
@@ -129,9 +131,28 @@ def test_tables(demo, run):
     scores = pd.read_csv(demo[0] / "scores.csv")
     assert {"metric", "value", "chance", "n"} <= set(scores.columns)
     assert scores["metric"].str.contains("foscttm").any()
+    assert scores["p_value"].between(0, 1).all()
+    tests = pd.read_csv(demo[0] / "tests.csv")
+    assert list(tests["learner"]) == ["groove", "groove", "cca_labels", "cca_labels"]
+    assert (tests["low"] <= tests["accuracy"]).all()
     imputation = pd.read_csv(run[0] / "imputation.csv", index_col="feature")
     assert list(imputation.index) == [f"protein_{j}" for j in range(4)]
     assert (imputation["n"] == 4).all()
+
+
+def test_every_score_stands_beside_permuted_labels(demo, run):
+    closed_form = pd.read_csv(demo[0] / "null.csv")
+    assert set(closed_form["learner"]) == {"cca_labels"}
+    assert (closed_form["n_null"] == 20).all()
+    table = pd.read_csv(run[0] / "null.csv")
+    groove = table[table["learner"] == "groove"].set_index("score")
+    assert (groove["n_null"] == 2).all()
+    assert {"label accuracy rna → protein, all cells", "r of label means, all cells"} <= set(groove.index)
+    assert groove["null_mean"].notna().all()
+    assert "null_r" in pd.read_csv(run[0] / "imputation.csv")
+    said = text_of(run[0])
+    assert "GROOVE was trained and everything after it was done again 2 times" in said
+    assert "r on permuted labels" in said
 
 
 # -- what is said ------------------------------------------------------------------------------------------------
@@ -140,7 +161,9 @@ def test_tables(demo, run):
 def test_the_end_says_what_came_out_and_where(demo):
     folder, said = demo
     assert f"Report: {folder / 'report.html'}" in said
-    assert "of cells kept out of training, the nearest protein cells have the label of the rna cell" in said
+    assert "have the label of their nearest cells of the other modality" in said
+    assert re.search(r"95% interval \d+% to \d+%", said)
+    assert re.search(r"p [<=] 0\.\d{3} in the weaker direction", said)
     assert "epoch 6 of 6" in said
 
 
@@ -183,7 +206,7 @@ def test_the_report_shows_the_evidence(demo):
     assert re.search(r"epsilon, absolute [\d.]+", said)
     assert "kept out of training" in said
     assert "20.0%" in said, "chance of five labels"
-    assert "the diagonal is 1 by construction" in said
+    assert "By construction: mass may not cross labels, so the diagonal is 1" in said
     assert re.search(r"were the link missing, every share would be 20%", said)
 
 

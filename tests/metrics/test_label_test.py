@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, kstest
 
-from scgroove.metrics import LabelTest, label_test, label_verdict, told_labels
+from scgroove.metrics import (
+    LabelTest,
+    label_mean_test,
+    label_test,
+    label_verdict,
+    partner_test,
+    told_labels,
+)
 
 
 @pytest.fixture
@@ -100,3 +107,36 @@ def test_votes_of_abundant_labels_weigh_less() -> None:
     told = told_labels([[0.0]], nearer, ["common"] * 8 + ["rare"] * 2, n_neighbors=6)
     assert told.tolist() == ["rare"]
     assert told_labels([[0.0]], [[1.0]], [None]).tolist() == [None]
+
+
+def test_label_means_are_correlated_over_labels_and_tested_in_both_modalities(
+    rng: np.random.Generator,
+) -> None:
+    effects = np.array([[0.0, 1.0], [4.0, -3.0], [8.0, 2.0], [2.0, 5.0]])
+    codes = np.repeat(np.arange(4), 20)
+    x, y = (effects[codes] + rng.normal(size=(80, 2)) for _ in range(2))
+    found = label_mean_test(x, y, codes, codes)
+    means = [np.array([values[codes == c].mean(axis=0) for c in range(4)]) for values in (x, y)]
+    by_feature = [np.corrcoef(means[0][:, j], means[1][:, j])[0, 1] for j in range(2)]
+    assert found.r == pytest.approx(np.median(by_feature))
+    assert (found.p_value, found.n_points, found.n_cells) == (pytest.approx(0.05, abs=0.05), 4, 80)
+    noise = rng.normal(size=(80, 2))
+    assert label_mean_test(x, noise, codes, codes).p_value > 0.05
+    assert label_mean_test(noise, y, codes, codes).p_value > 0.05
+    with pytest.raises(ValueError, match="three labels"):
+        label_mean_test(x[:40], y[:40], codes[:40], codes[:40])
+
+
+def test_values_of_partners_are_compared_with_those_of_other_cells_of_the_label(
+    rng: np.random.Generator,
+) -> None:
+    labels = np.repeat(["a", "b"], 30)
+    means = np.where(labels == "a", 0.0, 5.0)[:, None]
+    own = rng.normal(size=(60, 3))
+    measured = means + own
+    by_label = partner_test(means + rng.normal(size=(60, 3)), measured, labels)
+    assert by_label.p_value > 0.05
+    assert by_label.null_mean == pytest.approx(by_label.r, abs=0.05)
+    by_cell = partner_test(means + own + 0.5 * rng.normal(size=(60, 3)), measured, labels)
+    assert by_cell.p_value == pytest.approx(1 / 200)
+    assert by_cell.r > by_cell.null_mean + 5 * by_cell.null_sd

@@ -50,7 +50,7 @@ def test_a_coupling_without_labels_is_evidence(space):
     np.testing.assert_allclose(heatmap(ax).sum(axis=1), 1, atol=1e-6)
     assert heatmap(ax)[0].argmax() == 0
     assert heatmap(ax)[1].argmax() == 1
-    assert "mass on the diagonal is evidence" in ax.get_title(loc="left")
+    assert "made without labels" in ax.get_title(loc="left")
 
 
 def test_shares_of_all_mass(space):

@@ -14,12 +14,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from scgroove import _keys
-from scgroove._report._reading import notes, read_link
+from scgroove._report._reading import in_words, notes, read_link
 from scgroove._report._results import Results
+from scgroove.metrics import ALPHA
 
-TAGS = {"good": "Good.", "caution": "Careful.", "problem": "Problem."}
+TAGS = {
+    "good": "Good.",
+    "caution": "Careful.",
+    "problem": "Problem.",
+    "construction": "By construction.",
+}
 PACKAGES = ("scgroove", "scvi-tools", "torch", "anndata", "mudata", "numpy", "POT")
 FILES = {
     "report.html": "this page",
@@ -28,6 +35,8 @@ FILES = {
     "labels.csv": "cells of each label in each modality",
     "imputation.csv": "correlation of imputed and measured values, feature by feature",
     "scores.csv": "matching and imputation against the truth",
+    "tests.csv": "tests of the link in both directions",
+    "null.csv": "scores beside the same on permuted labels",
     "figures/": "the pictures of this page as PNG",
 }
 MOST_FEATURES = 24
@@ -87,7 +96,7 @@ def _context(results: Results) -> dict[str, Any]:
         "sections": _sections(results),
         "tags": TAGS,
         "notes": notes(results),
-        "link": read_link(results.accuracy, results.held_out, asked.source, asked.target),
+        "link": read_link(results.tests, results.labels, asked.source, asked.target),
         "story": _story(results),
         "data_table": _data_table(results),
         **_label_context(results),
@@ -95,14 +104,13 @@ def _context(results: Results) -> dict[str, Any]:
         **_alignment_context(results),
         **_imputation_context(results),
         **_score_context(results),
+        **_null_context(results),
         "warnings": results.warnings,
         "other_warnings": results.other_warnings,
         "n_warnings": _count(len(results.warnings), "warning was", "warnings were")
         if results.warnings
         else "",
-        "files": [
-            (name, meaning) for name, meaning in FILES.items() if name != "scores.csv" or _has_truth(results)
-        ],
+        "files": [(name, meaning) for name, meaning in FILES.items() if name not in _left_out(results)],
         "snippet": _snippet(results),
         "made_table": _made_table(results),
     }
@@ -110,6 +118,17 @@ def _context(results: Results) -> dict[str, Any]:
 
 def _has_truth(results: Results) -> bool:
     return results.scores is not None
+
+
+def _left_out(results: Results) -> set[str]:
+    """Files and sections that there is nothing to fill with."""
+    there = {
+        "scores": results.scores is not None,
+        "null": results.null is not None,
+        "tests": any(results.tests.values()),
+    }
+    names = {name for name, filled in there.items() if not filled}
+    return names | {f"{name}.csv" for name in names}
 
 
 def _sections(results: Results) -> list[tuple[str, str]]:
@@ -123,11 +142,13 @@ def _sections(results: Results) -> list[tuple[str, str]]:
         "alignment": "Matching",
         "imputation": "Imputation",
         "scores": "Truth",
+        "null": "Permuted labels",
         "warnings": "Warnings",
         "files": "Files",
         "made": "Provenance",
     }
-    return [(anchor, title) for anchor, title in every.items() if anchor != "scores" or _has_truth(results)]
+    left_out = _left_out(results)
+    return [(anchor, title) for anchor, title in every.items() if anchor not in left_out]
 
 
 # -- sentences ---------------------------------------------------------------------------------------------------
@@ -206,8 +227,8 @@ def _alignment_context(results: Results) -> dict[str, Any]:
             "of the two does not have take no part."
         )
         caption = (
-            "Since mass may not cross labels, the diagonal is 1 by construction: this picture shows that the "
-            "constraint holds. Whether the link is real is told by the table above."
+            "By construction: mass may not cross labels, so the diagonal is 1 whatever the data are. Whether the "
+            "link is real is told by the table above."
         )
     else:
         story = (
@@ -215,8 +236,8 @@ def _alignment_context(results: Results) -> dict[str, Any]:
             f"{asked.target} cell. It was made without looking at labels, so that they can judge it."
         )
         caption = (
-            "Mass on the diagonal went to cells of the right label. The coupling did not see the labels, so this "
-            "is evidence; but the model that made the space did see them."
+            "Mass on the diagonal went to cells of the right label. The coupling did not see the labels, but the "
+            "model that made the space was trained on them, so this picture is no test."
         )
     return {
         "confusion_caption": _confusion_caption(results),
@@ -232,22 +253,28 @@ def _confusion_caption(results: Results) -> str:
     if results.recovered is None:
         return ""
     chance = 1 / len(results.recovered)
-    best = results.recovered.sort_values(ascending=False, kind="stable")
-    # Twice the standard error of a share, and a quarter more than chance.
-    doubt = 2 * math.sqrt(chance * (1 - chance) / results.sample_size)
-    found = best[best > chance + max(doubt, chance / 4)]
-    named = ", ".join(f"{label} ({share:.0%})" for label, share in found.head(6).items())
-    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-    clear = (
-        f"Found clearly more often than by chance: {named}{more}."
-        if named
-        else "No label is found clearly more often."
-    )
+    if results.sample_held_out:
+        clear = _found_labels(results.recovered, results.sample_size, chance)
+    else:
+        clear = "The model was trained on these cells and their labels, so this picture is no test."
     return (
         f"The matching done over with {results.sample}, this time without looking at labels: where does the mass of "
         f"each {results.settings.source} label go? On the diagonal it goes to the right label; were the link missing, "
         f"every share would be {chance:.0%}. Labels that trade mass look alike to the model. {clear}"
     )
+
+
+def _found_labels(recovered: pd.Series, size: int, chance: float) -> str:
+    """Name the labels with more mass than by chance, by exact tests, corrected for their number."""
+    best = recovered.sort_values(ascending=False, kind="stable")
+    right = np.floor(best.to_numpy(float) * size + 1e-9).astype(int)
+    p_values = [binomtest(int(k), size, chance, alternative="greater").pvalue for k in right]
+    found = best[np.array(p_values) * len(best) <= ALPHA]
+    if not len(found):
+        return "No label is shown to be found more often."
+    named = ", ".join(f"{label} ({share:.0%})" for label, share in found.head(6).items())
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return f"Found more often than by chance, in a test of each label: {named}{more}."
 
 
 def _imputation_context(results: Results) -> dict[str, Any]:
@@ -278,9 +305,7 @@ def _imputation_context(results: Results) -> dict[str, Any]:
         "one cell whose true value is known" if truth else "one label, bars are standard errors of the mean"
     )
     caption = f"Each point is {points}; on the grey line, imputed and measured are equal. " + (
-        ""
-        if truth
-        else "The model has seen these labels: agreement is needed, and proves little about single cells."
+        "" if truth else _label_caution(results)
     )
     shown = table.sort_values("r", ascending=False, na_position="last", kind="stable")
     if len(shown) > MOST_FEATURES:
@@ -288,6 +313,7 @@ def _imputation_context(results: Results) -> dict[str, Any]:
     titles = {
         "r": "r",
         "label_mean_r": "r of the label mean",
+        "null_r": "r on permuted labels",
         "n": "cells" if truth else "labels",
         "measured": "mean measured",
         "imputed": "mean imputed",
@@ -299,6 +325,12 @@ def _imputation_context(results: Results) -> dict[str, Any]:
         "agreement_table": _frame_table(shown, titles, index="feature") if len(r) else None,
         "agreement_more": len(table) if len(table) > MOST_FEATURES else None,
     }
+
+
+def _label_caution(results: Results) -> str:
+    if results.by_construction:
+        return "By construction: imputed cells were given the mean of their label, so the points lie near the line."
+    return "The model has seen these labels: agreement is needed, and proves little about single cells."
 
 
 def _never_seen(results: Results) -> str:
@@ -320,7 +352,16 @@ def _score_context(results: Results) -> dict[str, Any]:
         "Some cells were measured in both modalities. Which ones they are was hidden from the training and from "
         "the matching, and is used here only to score them."
     )
-    titles = {"metric": "score", "value": "value", "chance": "chance", "n": "cells"}
+    titles = {
+        "metric": "score",
+        "value": "value",
+        "chance": "chance",
+        "chance_sd": "SD of chance",
+        "p_value": "p",
+        "null_mean": "permuted labels",
+        "null_sd": "their SD",
+        "n": "cells",
+    }
     named = results.scores.assign(metric=[_score_name(str(name)) for name in results.scores["metric"]])
     return {"scores_table": _frame_table(named, titles), "score_story": story}
 
@@ -359,27 +400,78 @@ def _data_table(results: Results) -> Table:
     return _table(columns, rows, numbers={"cells", "features", "unlabelled"})
 
 
+LEARNER_NAMES = {
+    "groove": "GROOVE, kept out of training",
+    "cca_labels": "closed form (cca_labels), other half",
+}
+
+
 def _accuracy_table(results: Results) -> Table:
-    rows = []
-    kinds = (("kept out of training", results.held_out), ("all", results.accuracy))
-    for kind, table in kinds:
-        if table is None:
-            continue
-        rows += [
-            [f"{row.source} → {row.target}", kind, f"{row.n_cells:,}", f"{row.n_labels}",
-             f"{row.balanced_accuracy:.1%}", f"{row.chance:.1%}", f"{row.accuracy:.1%}"]
-            for row in table.itertuples()
-        ]  # fmt: skip
     columns = [
         "direction",
         "cells",
         "number",
         "labels",
         "right, labels equal",
+        "95% interval",
         "by chance",
-        "right, cells equal",
+        "p",
+        "permuted labels",
     ]
+    rows = []
+    for learner, tests in results.tests.items():
+        rows += [
+            [f"{source} → {target}", LEARNER_NAMES[learner], f"{one.n_cells:,}", f"{one.n_labels}",
+             f"{one.accuracy:.1%}", f"{one.low:.0%} to {one.high:.0%}", f"{one.chance:.1%}",
+             in_words(one.p_value).removeprefix("p ").removeprefix("= "),
+             _on_permuted(results, learner, f"label accuracy {source} → {target}, held-out cells")]
+            for (source, target), one in tests.items()
+        ]  # fmt: skip
+    rows += [
+        [f"{row.source} → {row.target}", "GROOVE, all: seen in training", f"{row.n_cells:,}", f"{row.n_labels}",
+         f"{row.balanced_accuracy:.1%}", "–", f"{row.chance:.1%}", "no test",
+         _on_permuted(results, "groove", f"label accuracy {row.source} → {row.target}, all cells")]
+        for row in results.accuracy.itertuples()
+    ]  # fmt: skip
     return _table(columns, rows, numbers=set(columns[2:]))
+
+
+def _on_permuted(results: Results, learner: str, score: str) -> str:
+    if results.null is None:
+        return "–"
+    row = results.null[(results.null["learner"] == learner) & (results.null["score"] == score)]
+    if not len(row):
+        return "–"
+    return f"{row['null_mean'].iloc[0]:.1%} ± {row['null_sd'].iloc[0]:.1%}"
+
+
+def _null_context(results: Results) -> dict[str, Any]:
+    if results.null is None:
+        return {"null_table": None, "null_story": ""}
+    n = results.settings.null
+    story = (
+        "What the same analysis gives on labels that were permuted among the cells of each modality, "
+        "independently of the other modality. A score means something as far as it lies outside of that range. "
+    )
+    if n:
+        story += f"GROOVE was trained and everything after it was done again {_count(n, 'time', 'times')}. "
+    story += (
+        "The learner in closed form takes principal components of at most 2,000 cells of each modality, learns "
+        "canonical correlations of label means from half of the cells of each label, and is asked for the others."
+    )
+    if not n:
+        story += " To repeat the whole analysis with GROOVE on permuted labels: --null 5."
+    titles = {
+        "learner": "learner",
+        "score": "score",
+        "value": "value",
+        "null_mean": "permuted labels, mean",
+        "null_sd": "SD",
+        "null_min": "least",
+        "null_max": "most",
+        "n_null": "permutations",
+    }
+    return {"null_table": _frame_table(results.null, titles), "null_story": story}
 
 
 _EVIDENCE = {

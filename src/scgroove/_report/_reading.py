@@ -12,9 +12,15 @@ from typing import Any
 import pandas as pd
 
 from scgroove._report._results import Note, Results
+from scgroove.metrics import ALPHA, FEWEST_CELLS, CorrelationTest, LabelTest, label_verdict
+
+Tests = Mapping[tuple[str, str], LabelTest]
 
 NEAR_CHANCE, WEAK, STRONG = 0.05, 0.3, 0.7
-"""Skill, (accuracy - chance) / (1 - chance), beneath which a link is near chance, weak, or moderate."""
+"""Skill, (accuracy - chance) / (1 - chance), beneath which a link is slight, weak, or moderate.
+
+They grade a link that a test has shown.
+"""
 
 MARGINAL_ERROR = 1e-3
 FEW_CELLS = 20
@@ -26,16 +32,16 @@ SHIFT = 1.0
 def notes(results: Results) -> list[Note]:
     """Everything that a reader should know first, the most important at the top."""
     found = [
-        read_link(results.accuracy, results.held_out, results.settings.source, results.settings.target),
+        read_link(results.tests, results.labels, results.settings.source, results.settings.target),
         *read_mixing(results.mixing),
         *read_coupling(results.evidence),
-        *read_imputation(results.agreement, results.scores is not None),
+        *read_imputation(results),
         *read_levels(results.agreement),
         *read_scores(results.scores),
         *read_training(results.model.history if results.model is not None else None),
         *read_labels(results.labels),
     ]
-    rank = {"problem": 0, "caution": 1, "good": 2}
+    rank = {"problem": 0, "caution": 1, "construction": 2, "good": 3}
     return [found[0], *sorted(found[1:], key=lambda note: rank[note.level])]
 
 
@@ -44,34 +50,105 @@ def skill(accuracy: float, chance: float) -> float:
     return (accuracy - chance) / (1 - chance) if chance < 1 else math.nan
 
 
-def read_link(accuracy: pd.DataFrame, held_out: pd.DataFrame | None, source: str, target: str) -> Note:
-    """Judge from held-out cells where there are any, how strongly the labels link the modalities."""
-    table = held_out if held_out is not None and len(held_out) else accuracy
-    row = table[(table["source"] == source) & (table["target"] == target)].iloc[0]
-    value, chance = float(row["balanced_accuracy"]), float(row["chance"])
-    whose = "cells kept out of training" if table is held_out else "the cells used in training"
-    numbers = (
-        f"For {value:.0%} of {whose}, the nearest {target} cells have the label of the {source} cell "
-        f"({chance:.0%} by chance, {int(row['n_labels'])} labels, labels weighed equally)."
-    )
-    measured = skill(value, chance)
-    if math.isnan(measured):
-        return Note("caution", f"{numbers} With a single shared label, nothing can be said about the link.")
-    if measured < NEAR_CHANCE:
+def read_link(tests: Mapping[str, Tests], labels: pd.DataFrame, source: str, target: str) -> Note:
+    """Judge by tests in both directions whether the labels link the modalities, and then how strongly."""
+    shared = int(((labels[source] > 0) & (labels[target] > 0) & (labels["status"] == "shared")).sum())
+    if shared < 2:
         return Note(
             "problem",
-            f"{numbers} This is near chance: the link between the modalities is weak. Do not trust matches of "
-            "single cells; at most, compare means of labels.",
+            "Only one label is shared, so every cell of either modality has it and any match looks right. Nothing "
+            "tells cells apart, and nothing can be tested. Use labels of which two or more are in both modalities.",
         )
-    if measured < WEAK:
+    learner, own = _decisive(tests)
+    if learner is None:
+        counts = " and ".join(f"{one.n_cells} {sides[0]}" for sides, one in own.items()) or "none"
         return Note(
             "caution",
-            f"{numbers} This is better than chance, but the link is weak: some labels are found and most are "
-            "not. Trust no single match; look at which labels stand apart in the pictures.",
+            f"Cannot tell whether the labels link the modalities: a test needs {FEWEST_CELLS} cells of shared "
+            f"labels in each modality that a learner has not seen, and there are too few ({counts} cells). "
+            "Take no match and no imputed value from this run as shown.",
+        )
+    numbers = _numbers(learner, own, source, target)
+    if label_verdict(list(own.values())) == "better than chance":
+        level, words = _strength(own)
+        return Note(level, f"{numbers} {words}")
+    return _not_shown(numbers, own)
+
+
+def _decisive(tests: Mapping[str, Tests]) -> tuple[str | None, Tests]:
+    """The first learner whose tests allow a verdict: the model itself, else the one in closed form."""
+    for learner, own in tests.items():
+        if len(own) == 2 and label_verdict(list(own.values())) != "cannot tell":
+            return learner, own
+    return None, next((own for own in list(tests.values())[::-1] if own), {})
+
+
+def _numbers(learner: str, own: Tests, source: str, target: str) -> str:
+    forward, backward = own[source, target], own[target, source]
+    who = "Cells kept out of training"
+    if learner != "groove":
+        who = (
+            "Training kept too few cells out to test the model itself. Instead, a learner in closed form saw half "
+            "of the cells of each label. The other cells"
+        )
+    p_value = max(forward.p_value, backward.p_value)
+    return (
+        f"{who} have the label of their nearest cells of the other modality in {_share(forward)} of {source} "
+        f"cells and in {_share(backward)} of {target} cells. By chance it would be {forward.chance:.0%} and "
+        f"{backward.chance:.0%} ({in_words(p_value)} in the weaker direction, {forward.n_labels} labels, labels "
+        "weighed equally)."
+    )
+
+
+def _share(test: LabelTest) -> str:
+    return f"{test.accuracy:.0%} (95% interval {test.low:.0%} to {test.high:.0%})"
+
+
+def in_words(p_value: float) -> str:
+    """Return a p value as a reader wants it."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _strength(own: Tests) -> tuple[str, str]:
+    """Grade a link that the tests have shown."""
+    measured = min(skill(one.accuracy, one.chance) for one in own.values())
+    if measured < NEAR_CHANCE:
+        return "caution", (
+            "This is better than chance, but by very little. Do not trust matches of single cells. At most, compare "
+            "means of labels."
+        )
+    if measured < WEAK:
+        return "caution", (
+            "This is better than chance, but the link is weak: some labels are found and most are not. Trust no "
+            "single match, and look at which labels stand apart in the pictures."
         )
     if measured < STRONG:
-        return Note("good", f"{numbers} The link is moderate: most labels are found, some are confused.")
-    return Note("good", f"{numbers} The link is strong: the labels agree across modalities.")
+        return "good", (
+            "This is better than chance, and the link is moderate: most labels are found, some are confused."
+        )
+    return "good", "This is better than chance, and the link is strong: the labels agree across modalities."
+
+
+def _not_shown(numbers: str, own: Tests) -> Note:
+    at_most = max(skill(one.high, one.chance) for one in own.values())
+    passed = [f"{s} → {t}" for (s, t), one in own.items() if one.p_value <= ALPHA]
+    one_way = ""
+    if passed:
+        one_way = (
+            f" Only the direction {passed[0]} passes. That also happens if one of the modalities has no trace of "
+            "its labels, because its cells were learned by heart."
+        )
+    if at_most >= WEAK and not passed:
+        return Note(
+            "caution",
+            f"{numbers} Cannot tell: these cells are too few to tell a link from chance. Take no match and no "
+            "imputed value from this run as shown.",
+        )
+    return Note(
+        "problem",
+        f"{numbers} This is not shown to be better than chance.{one_way} Do not trust matches of single cells "
+        "or imputed values.",
+    )
 
 
 def read_mixing(mixing: float | None) -> list[Note]:
@@ -126,23 +203,70 @@ def read_coupling(evidence: Mapping[str, Any]) -> list[Note]:
     return []
 
 
-def read_imputation(agreement: pd.DataFrame | None, truth: bool) -> list[Note]:
-    """Say how well imputed values follow measured ones."""
+def read_imputation(results: Results) -> list[Note]:
+    """Say how well imputed values follow measured ones, beside a baseline and a test."""
+    agreement = results.agreement
     if agreement is None or not agreement["r"].notna().any():
         return []
     median = float(agreement["r"].median())
-    points = "cells whose true value is known" if truth else "label means"
-    text = f"Imputed and measured values correlate with a median r of {median:.2f} over features ({points})."
-    if truth and agreement["label_mean_r"].notna().any():
+    if results.scores is not None:
+        return [_imputed_cells(agreement, median, results.partner_test)]
+    text = f"Imputed and measured label means correlate with a median r of {median:.2f} over features."
+    if results.by_construction:
+        return [
+            Note(
+                "construction",
+                f"{text} A coupling within labels gives imputed cells the mean of their label, so this says "
+                "nothing about the matching.",
+            )
+        ]
+    return [_imputed_labels(text, results.agreement_test, results.label_mean_r)]
+
+
+def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest | None) -> Note:
+    text = (
+        f"Imputed and measured values correlate with a median r of {median:.2f} over features (cells whose true "
+        "value is known)."
+    )
+    baseline = float("nan")
+    if "label_mean_r" in agreement and agreement["label_mean_r"].notna().any():
         baseline = float(agreement["label_mean_r"].median())
-        text += f" The mean of the other cells of the same label, which needs no matching of cells, reaches {baseline:.2f}."
-        better = median > baseline
-        return [Note("good" if better else "caution", text)]
-    if truth:
-        return [Note("good" if median >= 0.5 else "caution", text)]
-    if median < 0.5:
-        return [Note("caution", f"{text} That is low, although the model has seen these labels.")]
-    return [Note("good", f"{text} The model has seen these labels, so this is a check, not a proof.")]
+        text += (
+            f" The mean of the other cells of the same label, which needs no matching of cells, reaches "
+            f"{baseline:.2f}; the mean of the control cells, the same for all, correlates with nothing."
+        )
+    if test is None or test.n_cells < FEWEST_CELLS:
+        return Note("caution", f"{text} Cannot tell whether more than the label is imputed: too few cells.")
+    text += (
+        f" With true values exchanged within labels, r is {test.null_mean:.2f} ± {test.null_sd:.2f} "
+        f"({in_words(test.p_value)} against {test.r:.2f})."
+    )
+    if test.p_value > ALPHA:
+        return Note("caution", f"{text} Nothing beyond the label is shown to be imputed.")
+    return Note("caution" if median <= baseline else "good", text)
+
+
+def _imputed_labels(text: str, test: CorrelationTest | None, label_mean_r: float | None) -> Note:
+    if test is None or test.n_cells < FEWEST_CELLS:
+        return Note(
+            "caution",
+            f"{text} The model has seen these labels. Cannot tell more: a test needs {FEWEST_CELLS} cells kept "
+            "out of training in each modality, with three shared labels.",
+        )
+    text += (
+        f" For cells kept out of training r is {test.r:.2f}, and {test.null_mean:.2f} ± {test.null_sd:.2f} with "
+        f"labels permuted ({in_words(test.p_value)}, {test.n_points} labels)."
+    )
+    if label_mean_r is not None:
+        text += (
+            f" The measured label mean, which needs no source cell, reaches {label_mean_r:.2f}; the mean of the "
+            "control cells, the same for all labels, correlates with nothing."
+        )
+    if test.p_value > ALPHA:
+        return Note("caution", f"{text} It is not shown to be better than chance.")
+    if test.r < 0.5:
+        return Note("caution", f"{text} This is better than chance, but low.")
+    return Note("good", f"{text} This is better than chance.")
 
 
 def read_scores(scores: pd.DataFrame | None) -> list[Note]:
@@ -152,15 +276,24 @@ def read_scores(scores: pd.DataFrame | None) -> list[Note]:
     rows = scores[scores["metric"].astype(str).str.startswith("foscttm")]
     if not len(rows):
         return []
-    value, chance = float(rows["value"].iloc[0]), float(rows["chance"].iloc[0])
-    within = " of the same label" if "within_label" in str(rows["metric"].iloc[0]) else ""
+    row = rows.iloc[0]
+    value, chance, n = float(row["value"]), float(row["chance"]), int(row["n"])
+    within = " of the same label" if "within_label" in str(row["metric"]) else ""
     text = (
         f"In the shared space, the true partner of a cell is on average nearer than {1 - value:.0%} of the other "
-        f"cells{within} ({1 - chance:.0%} by chance)."
+        f"cells{within} ({1 - chance:.0%} ± {float(row['chance_sd']):.1%} by chance, "
+        f"{in_words(float(row['p_value']))}, {n:,} cells)."
     )
     if not within:
         text += " The label alone may tell that: no label has several cells whose partner is known."
-    return [Note("good" if within and value < chance - 0.05 else "caution", text)]
+        return [Note("caution", text)]
+    if n < FEWEST_CELLS:
+        return [Note("caution", f"{text} Cannot tell: a verdict needs {FEWEST_CELLS} cells.")]
+    if not float(row["p_value"]) <= ALPHA:
+        return [Note("caution", f"{text} It is not shown to be better than chance.")]
+    if value > chance - 0.05:
+        return [Note("caution", f"{text} This is better than chance, but by very little.")]
+    return [Note("good", f"{text} This is better than chance.")]
 
 
 def read_training(history: Mapping[str, Any] | None) -> list[Note]:
@@ -205,13 +338,9 @@ def read_labels(labels: pd.DataFrame | None) -> list[Note]:
                 f"Shared labels with fewer than {FEW_CELLS} cells in a modality: {names}. Their matches are uncertain.",
             )
         )
-    if len(shared) < 3:
-        found.append(
-            Note(
-                "caution",
-                f"Only {len(shared)} label{'s are' if len(shared) != 1 else ' is'} shared. All that links the modalities is the labels they share.",
-            )
-        )
+    if len(shared) == 2:
+        text = "Only 2 labels are shared. All that links the modalities is the labels they share."
+        found.append(Note("caution", text))
     return found
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mudata import MuData
 
+    from scgroove.metrics import CorrelationTest, LabelTest
     from scgroove.model import GROOVE
 
 
@@ -41,6 +42,8 @@ class Settings:
         None for the defaults of the model.
     accelerator, seed
         Where to train, and the random state.
+    null
+        How often the analysis is repeated on permuted labels.
     """
 
     source: str
@@ -61,6 +64,7 @@ class Settings:
     epochs: int | None = None
     accelerator: str = "auto"
     seed: int = 0
+    null: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Note:
     Attributes
     ----------
     level
-        ``"good"``, ``"caution"`` or ``"problem"``.
+        ``"good"``, ``"caution"``, ``"problem"``, or ``"construction"``: so by construction, and no verdict.
     text
         One to three sentences.
     """
@@ -93,14 +97,27 @@ class Results:
         What the data are called in the report.
     labels
         Cells of each label in each modality, and whether it is shared.
-    accuracy, held_out
-        Labels found across modalities, over all cells and over those kept out of training.
+    accuracy
+        Labels found across modalities, over all cells.
+    tests
+        Tests of labels found across modalities, for each learner and direction: of ``"groove"`` over the cells
+        kept out of training, and of a learner in closed form.
+    agreement_test
+        Of label means of imputed values, over cells kept out of training; None where that cannot be tested.
+    label_mean_r
+        The same correlation for the measured label means of the training cells, which needs no source cell.
+    partner_test
+        Of imputed values within labels, where true values are known.
+    null
+        Scores beside the same on permuted labels, one row for each learner and score.
+    pairs
+        Rows of source and target that are the same cell; None where nothing is known.
     mixing
         Share of the nearest neighbours of a cell that are of the other modality, where both have as many cells
         of each label: 0.5 if they mix.
-    sample, sample_size
+    sample, sample_size, sample_held_out
         Cells that were matched once more without labels, in words, and how many of each label; empty where that
-        was not possible.
+        was not possible; and whether training kept them out.
     recovered
         Share of the mass of each label that went to the right label then.
     evidence
@@ -121,10 +138,16 @@ class Results:
     model: GROOVE | Any = None
     labels: pd.DataFrame | Any = None
     accuracy: pd.DataFrame | Any = None
-    held_out: pd.DataFrame | None = None
+    tests: dict[str, dict[tuple[str, str], LabelTest]] = field(default_factory=dict)
+    agreement_test: CorrelationTest | None = None
+    label_mean_r: float | None = None
+    partner_test: CorrelationTest | None = None
+    null: pd.DataFrame | None = None
+    pairs: tuple[Any, Any] | None = None
     mixing: float | None = None
     sample: str = ""
     sample_size: int = 0
+    sample_held_out: bool = False
     recovered: pd.Series | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
     agreement: pd.DataFrame | Any = None
@@ -132,3 +155,20 @@ class Results:
     warnings: list[str] = field(default_factory=list)
     other_warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def by_construction(self) -> bool:
+        """Whether imputed label means are those of the target by construction."""
+        return self.settings.impute == "barycentric" and self.settings.labelled
+
+    def label_column(self, modality: str) -> str:
+        """Return the column of the label in a modality."""
+        key = self.settings.label_key
+        return key if isinstance(key, str) else key[modality]
+
+    def labels_of(self, modality: str) -> Any:
+        """Return the label of each cell as text, None where it has none."""
+        from scgroove.data import labels_of
+
+        obs = self.mdata.mod[modality].obs
+        return labels_of(obs, self.label_column(modality), self.settings.unlabeled_category)

@@ -257,6 +257,16 @@ def run(
         Imputation,
         typer.Option(help="From the model, or as the mean of the matched cells.", rich_help_panel="Matching"),
     ] = Imputation.decoder,
+    null: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Repeat the analysis N times on permuted labels, and show its numbers beside every score. "
+            "Takes N times as long.",
+            rich_help_panel="Model",
+        ),
+    ] = 0,
     out: _Out = None,
     overwrite: _Overwrite = False,
     debug: _Debug = False,
@@ -284,6 +294,7 @@ def run(
             method=method.value,
             labelled=not unlabelled_coupling,
             impute=impute.value,
+            null=null,
         )
         return mdata, settings, file.name
 

@@ -38,6 +38,8 @@ from scgroove.metrics._foscttm import Metric, foscttm, foscttm_per_cell
 from scgroove.metrics._foscttm_coupling import foscttm_coupling, foscttm_coupling_per_cell
 from scgroove.metrics._label_mass import label_mass
 from scgroove.metrics._label_test import (
+    ALPHA,
+    FEWEST_CELLS,
     CorrelationTest,
     LabelTest,
     label_mean_test,
@@ -77,6 +79,8 @@ from scgroove.metrics._squared_error import mse, mse_per_cell, mse_per_feature, 
 from scgroove.metrics._trace import trace, trace_over_chance, trace_per_cell
 
 __all__ = [
+    "ALPHA",
+    "FEWEST_CELLS",
     "METRICS",
     "NEEDS",
     "PRESETS",

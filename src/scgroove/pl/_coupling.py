@@ -171,7 +171,7 @@ def _title(source: str, target: str, labelled: bool, left_out: Sequence[str]) ->
     if labelled:
         lines.append("made within labels: the diagonal is by construction")
     else:
-        lines.append("made without labels: mass on the diagonal is evidence")
+        lines.append("made without labels")
     if left_out:
         lines.append(f"labels without mass are left out: {', '.join(left_out)}")
     return "\n".join(lines)

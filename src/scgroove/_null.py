@@ -1,0 +1,423 @@
+"""Tests of a run against chance, and the same analysis on permuted labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scgroove import _keys, metrics
+from scgroove._report import Results, cell_agreement
+
+if TYPE_CHECKING:
+    from mudata import MuData
+
+    from scgroove.metrics import CorrelationTest, LabelTest
+
+Array = np.ndarray[Any, Any]
+Tests = dict[tuple[str, str], "LabelTest"]
+Steps = Sequence[Callable[..., None]]
+
+CELLS, FEATURES = 2000, 500
+"""At most, of each modality, for what is repeated many times."""
+
+COMPONENTS = 20
+DRAWS = 20
+"""Permutations of the labels for the closed-form learner."""
+
+CLOSED_FORM = "cca_labels"
+_UNPERMUTED = "label before permutation"
+
+
+# -- tests of what the model made --------------------------------------------------------------------------------
+
+
+def held_out_tests(results: Results) -> Tests:
+    """Test the cells that training kept out: each is told a label by all cells of the other modality.
+
+    The labels of the voters were seen in training, that of the tested cell was not: permuting the labels of the
+    tested cells changes nothing of what they are told, so that the test is exact. Both directions are needed, see
+    :func:`scgroove.metrics.label_verdict`.
+    """
+    asked = results.settings
+    kept = _kept_out(results)
+    if kept is None:
+        return {}
+    metric: Any = "cosine" if results.model.similarity == "cosine" else "euclidean"
+    z = {m: results.mdata.mod[m].obsm[_keys.LATENT] for m in kept}
+    return _tests(z, shared_labels(results), kept, (asked.source, asked.target), metric=metric)
+
+
+def _tests(
+    z: Mapping[str, Array],
+    labels: Mapping[str, Array],
+    tested: Mapping[str, Array],
+    sides: tuple[str, str],
+    **options: Any,
+) -> Tests:
+    found = {}
+    for source, target in (sides, sides[::-1]):
+        rows = tested[source]
+        told = metrics.told_labels(z[source][rows], z[target], labels[target], **options)
+        try:
+            found[source, target] = metrics.label_test(told, labels[source][rows])
+        except metrics.MissingTruthError:  # no tested cell has a shared label
+            continue
+    return found
+
+
+def _kept_out(results: Results) -> dict[str, Array] | None:
+    """Rows of source and target that training kept out; None if there are none in one of them."""
+    kept = getattr(results.model, "validation_indices", None) or {}
+    sides = (results.settings.source, results.settings.target)
+    rows = {m: np.sort(np.asarray(kept.get(m, ()), dtype=np.intp)) for m in sides}
+    return rows if all(one.size for one in rows.values()) else None
+
+
+def imputed_labels_test(results: Results) -> CorrelationTest | None:
+    """Test the label means of cells kept out of training; None where that is not possible or has no meaning.
+
+    Values imputed through a coupling within labels have the label means of the target by construction.
+    """
+    from scgroove import get
+
+    kept = _kept_out(results)
+    asked = results.settings
+    if kept is None or results.by_construction:
+        return None
+    labels = shared_labels(results)
+    imputed = get.imputed(results.mdata, asked.source, asked.target)
+    measured = get.measured(results.mdata, asked.source, asked.target)
+    rows = {m: _some(one, asked.seed) for m, one in kept.items()}
+    y = _dense(measured[rows[asked.target]])
+    columns = _most_variable(y)
+    x = imputed.iloc[rows[asked.source], columns].to_numpy(float)
+    of_x, of_y = (labels[m][rows[m]] for m in (asked.source, asked.target))
+    try:
+        return metrics.label_mean_test(x, y[:, columns], of_x, of_y, seed=asked.seed)
+    except metrics.MissingTruthError:
+        return None
+
+
+def label_mean_baseline(results: Results) -> float | None:
+    """Median r of measured label means: of target cells of training and of those kept out.
+
+    That is what the label alone tells, without any source cell. The mean of the control cells is one value
+    for all labels, and correlates with nothing.
+    """
+    from scgroove import get
+
+    kept = _kept_out(results)
+    if kept is None:
+        return None
+    asked = results.settings
+    measured = get.measured(results.mdata, asked.source, asked.target)
+    labels = shared_labels(results)[asked.target]
+    held_out = _some(kept[asked.target], asked.seed)
+    seen = _some(np.setdiff1d(np.arange(len(labels)), kept[asked.target]), asked.seed)
+    y = _dense(measured[held_out])
+    columns = _most_variable(y)
+    x = _dense(measured[seen])[:, columns]
+    try:
+        test = metrics.label_mean_test(x, y[:, columns], labels[seen], labels[held_out], n_permutations=1)
+    except metrics.MissingTruthError:
+        return None
+    return test.r
+
+
+def imputed_cells_test(results: Results) -> CorrelationTest | None:
+    """Test whether cells of one label are told apart; None where no true values are known."""
+    from scgroove import get
+
+    if results.pairs is None:
+        return None
+    asked, (rows, columns) = results.settings, results.pairs
+    imputed = get.imputed(results.mdata, asked.source, asked.target)
+    measured = get.measured(results.mdata, asked.source, asked.target)
+    some = _some(np.arange(len(rows)), asked.seed)
+    y = _dense(measured[columns[some]])
+    kept = _most_variable(y)
+    x = imputed.iloc[rows[some], kept].to_numpy(float)
+    labels = results.labels_of(asked.target)[columns[some]]
+    try:
+        return metrics.partner_test(x, y[:, kept], labels, seed=asked.seed)
+    except metrics.MissingTruthError:
+        return None
+
+
+def shared_labels(results: Results) -> dict[str, Array]:
+    """Label of each cell of source and target as text, None where it has none that both have."""
+    sides = (results.settings.source, results.settings.target)
+    labels = {m: results.labels_of(m) for m in sides}
+    both = {la for la in labels[sides[0]] if la is not None} & set(labels[sides[1]])
+    return {
+        m: np.array([la if la in both else None for la in own], dtype=object) for m, own in labels.items()
+    }
+
+
+def _some(rows: Array, seed: int, most: int = CELLS) -> Array:
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _most_variable(x: Array) -> Array:
+    return np.sort(np.argsort(-x.var(axis=0), kind="stable")[:FEATURES])
+
+
+def _dense(x: Any) -> Array:
+    return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
+
+
+# -- a learner in closed form, on the labels as they are and permuted ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """Principal components of some cells of source and target, and their labels.
+
+    Attributes
+    ----------
+    sides
+        Source and target.
+    z
+        Principal components, (n_m, k); they know nothing of labels.
+    labels
+        (n_m,), None where a cell has no shared label.
+    values
+        Measured values of the target cells, (n_target, d), or None.
+    """
+
+    sides: tuple[str, str]
+    z: Mapping[str, Array]
+    labels: Mapping[str, Array]
+    values: Array | None = None
+
+    def permuted(self, rng: np.random.Generator, sides: Sequence[str] | None = None) -> ClosedForm:
+        """Return the same with the labels of each modality, or of some, permuted on their own."""
+        permuted = {m: permute(self.labels[m], rng) for m in sides or self.sides}
+        return replace(self, labels={**self.labels, **permuted})
+
+    def analyse(self, seed: int) -> tuple[Tests, float]:
+        """Learn from half of the cells of each label, and test the others.
+
+        Returns
+        -------
+        tests
+            For each direction.
+        r
+            Median correlation over features of imputed and measured label means of the tested cells, NaN where it
+            is not known. Imputed is the mean of the 15 nearest target cells of the first half.
+        """
+        from scgroove import learners
+
+        half = {
+            m: _half(own, np.random.default_rng([seed, i])) for i, (m, own) in enumerate(self.labels.items())
+        }
+        tested = {m: np.flatnonzero(~rows) for m, rows in half.items()}
+        learner = learners.get(CLOSED_FORM)()
+        space = learner.fit(self._mudata(half)).transform(self._mudata())
+        tests = _tests(space, self.labels, tested, self.sides)
+        return tests, self._label_mean_r(space, half, tested)
+
+    def _mudata(self, rows: Mapping[str, Array] | None = None) -> MuData:
+        from anndata import AnnData
+        from mudata import MuData
+
+        parts = {}
+        for m, z in self.z.items():
+            names = np.array([f"{m} {i}" for i in range(len(z))], dtype=object)
+            obs = pd.DataFrame({"label": pd.Series(self.labels[m], dtype=object).to_numpy()}, index=names)
+            var = pd.DataFrame(index=[f"{m} component {j}" for j in range(z.shape[1])])
+            every = AnnData(np.asarray(z, dtype=np.float32), obs=obs, var=var)
+            parts[m] = every if rows is None else every[rows[m]].copy()
+        return MuData(parts)
+
+    def _label_mean_r(
+        self, space: Mapping[str, Array], half: Mapping[str, Array], tested: Mapping[str, Array]
+    ) -> float:
+        from sklearn.neighbors import KNeighborsRegressor
+
+        if self.values is None:
+            return float("nan")
+        source, target = self.sides
+        known = np.flatnonzero(half[target])
+        neighbors = KNeighborsRegressor(min(15, known.size)).fit(space[target][known], self.values[known])
+        imputed = neighbors.predict(space[source][tested[source]])
+        measured = self.values[tested[target]]
+        of = [self.labels[m][tested[m]] for m in self.sides]
+        try:
+            return metrics.label_mean_test(imputed, measured, *of, n_permutations=1).r
+        except metrics.MissingTruthError:
+            return float("nan")
+
+
+def _half(labels: Array, rng: np.random.Generator) -> Array:
+    """Which cells are learned from: the larger half of those of each label."""
+    codes = pd.factorize(labels)[0]
+    shuffled = rng.permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.intp)
+    rank[shuffled] = pd.Series(codes[shuffled]).groupby(codes[shuffled]).cumcount()
+    return np.asarray((rank % 2 == 0) & (codes >= 0))
+
+
+def permute(labels: Array, rng: np.random.Generator) -> Array:
+    """Return labels permuted among the cells that have one."""
+    known = np.flatnonzero([la is not None for la in labels])
+    out = labels.copy()
+    out[known] = labels[rng.permutation(known)]
+    return out
+
+
+def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None:
+    """Return what the closed-form learner needs, measured values only if asked for.
+
+    None if fewer than two labels are shared.
+    """
+    from anndata import AnnData
+    from mudata import MuData
+
+    from scgroove import get, learners
+
+    asked = results.settings
+    sides = (asked.source, asked.target)
+    labels = shared_labels(results)
+    if len(set(labels[asked.source]) - {None}) < 2:
+        return None
+    with_label = {m: np.flatnonzero([la is not None for la in own]) for m, own in labels.items()}
+    rows = {m: _some(own, asked.seed) for m, own in with_label.items()}
+    parts = {}
+    for m in sides:
+        adata = results.mdata.mod[m][rows[m]]
+        x = adata.layers[asked.layers[m]] if m in asked.layers else adata.X
+        obs = pd.DataFrame({"label": labels[m][rows[m]]}, index=adata.obs_names)
+        parts[m] = AnnData(x.copy(), obs=obs, var=pd.DataFrame(index=adata.var_names))
+    learner = learners.get("pca")(n_components=COMPONENTS)
+    z = learner.fit_transform(MuData(parts), seed=asked.seed)
+    values = None
+    if measured:
+        values = _dense(get.measured(results.mdata, *sides)[rows[asked.target]])
+        values = values[:, _most_variable(values)]
+    return ClosedForm(sides, z, {m: labels[m][rows[m]] for m in sides}, values)
+
+
+def against_closed_form(results: Results, n_draws: int = DRAWS) -> None:
+    """Test with a closed-form learner, on the labels as they are and permuted."""
+    prepared = closed_form(results)
+    if prepared is None:
+        return
+    seed = results.settings.seed
+    rng = np.random.default_rng([seed, DRAWS])
+    results.tests[CLOSED_FORM], r = prepared.analyse(seed)
+    drawn = [_named(*prepared.permuted(rng).analyse(seed)) for _ in range(n_draws)]
+    results.null = _compared(CLOSED_FORM, _named(results.tests[CLOSED_FORM], r), drawn)
+
+
+def _named(tests: Tests, r: float) -> dict[str, float]:
+    found = {accuracy_name(*sides): one.accuracy for sides, one in tests.items()}
+    return {**found, LABEL_MEAN_R: r}
+
+
+LABEL_MEAN_R = "r of label means, held-out cells"
+
+
+def accuracy_name(source: str, target: str) -> str:
+    """How the label accuracy of a direction is called in the table of permuted labels."""
+    return f"label accuracy {source} → {target}, held-out cells"
+
+
+def _compared(learner: str, found: Mapping[str, float], drawn: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """One row a score: its value, and mean, spread and range of the same on permuted labels."""
+    null = pd.DataFrame(list(drawn), columns=list(found)).astype(float)
+    table = pd.DataFrame(
+        {
+            "learner": learner,
+            "score": list(found),
+            "value": list(found.values()),
+            "null_mean": null.mean().to_numpy(),
+            "null_sd": null.std(ddof=1).to_numpy(),
+            "null_min": null.min().to_numpy(),
+            "null_max": null.max().to_numpy(),
+            "n_null": null.notna().sum().to_numpy(),
+        }
+    )
+    return table[table["value"].notna()]
+
+
+# -- the whole analysis on permuted labels -------------------------------------------------------------------------
+
+
+def repeat(results: Results, steps: Steps, progress: Any) -> None:
+    """Do the analysis again on labels permuted in each modality, as often as was asked for."""
+    asked = results.settings
+    drawn, features = [], pd.DataFrame(index=results.agreement.index)
+    for i in range(asked.null):
+        progress.step("null", f"Repeating on permuted labels, {i + 1} of {asked.null}")
+        again = permuted(results, np.random.default_rng([asked.seed, i]))
+        for step in steps:
+            step(again, progress)
+        _score_against_truth(results, again)
+        drawn.append(numbers(again))
+        features[i] = again.agreement["r"]
+    table = _compared("groove", numbers(results), drawn)
+    results.null = table if results.null is None else pd.concat([table, results.null], ignore_index=True)
+    if results.scores is not None:
+        beside = table.set_index("score")[["null_mean", "null_sd"]]
+        results.scores = results.scores.join(beside, on="metric")
+    results.agreement = results.agreement.assign(null_r=features.mean(axis=1))
+
+
+def numbers(results: Results) -> dict[str, float]:
+    """Every score of a run under its name."""
+    found = {accuracy_name(*sides): one.accuracy for sides, one in results.tests.get("groove", {}).items()}
+    for row in results.accuracy.itertuples():
+        found[f"label accuracy {row.source} → {row.target}, all cells"] = float(row.balanced_accuracy)
+    if results.mixing is not None:
+        found["neighbors of the other modality"] = results.mixing
+    if results.agreement_test is not None:
+        found[LABEL_MEAN_R] = results.agreement_test.r
+    if results.scores is None:
+        found["r of label means, all cells"] = float(results.agreement["r"].median())
+    else:
+        found["r of cells"] = float(results.agreement["r"].median())
+        found |= dict(zip(results.scores["metric"], results.scores["value"], strict=True))
+    return found
+
+
+def permuted(results: Results, rng: np.random.Generator) -> Results:
+    """The same data without what was computed, with permuted labels and without known pairs."""
+    from anndata import AnnData
+    from mudata import MuData
+
+    asked = results.settings
+    parts = {}
+    for m in asked.modalities:
+        adata = results.mdata.mod[m]
+        own = results.labels_of(m)
+        obs = adata.obs.drop(columns=[_keys.PAIR], errors="ignore")
+        index = [f"{m} {name}" for name in adata.obs_names]
+        obs = obs.assign(**{_UNPERMUTED: pd.Series(own, index=obs.index, dtype=object)})
+        obs[results.label_column(m)] = pd.Series(permute(own, rng), index=obs.index, dtype=object)
+        layers = {name: adata.layers[name] for name in {asked.layers.get(m)} - {None}}
+        parts[m] = AnnData(adata.X, obs=obs.set_axis(index), var=adata.var, layers=layers)
+    settings = replace(asked, pair_key=None, null=0, unlabeled_category=None)
+    return Results(MuData(parts), settings, results.data_name)
+
+
+def _score_against_truth(results: Results, again: Results) -> None:
+    """Score a run on permuted labels as the run itself: by the known pairs, among cells of one true label."""
+    from scgroove import get, tl
+
+    if results.pairs is None:
+        return
+    sides = (results.settings.source, results.settings.target)
+    for m, rows in zip(sides, results.pairs, strict=True):
+        ids = np.full(again.mdata.mod[m].n_obs, None, dtype=object)
+        ids[rows] = [f"pair {i}" for i in range(len(rows))]
+        again.mdata.mod[m].obs[_keys.PAIR] = ids
+    imputed, measured = get.imputed(again.mdata, *sides), get.measured(again.mdata, *sides)
+    again.agreement = cell_agreement(imputed, measured, *results.pairs, results.labels_of(sides[1]))
+    again.scores = tl.score_matching(again.mdata, *sides, label_key=_UNPERMUTED, pair_key=_keys.PAIR)
