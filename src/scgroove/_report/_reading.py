@@ -233,7 +233,7 @@ def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest
         baseline = float(agreement["label_mean_r"].median())
         text += (
             f" The mean of the other cells of the same label, which needs no matching of cells, reaches "
-            f"{baseline:.2f}; the mean of the control cells, the same for all, correlates with nothing."
+            f"{max(baseline, 0.0):.2f}; the mean of the control cells, the same for all, correlates with nothing."
         )
     if test is None or test.n_cells < FEWEST_CELLS:
         return Note("caution", f"{text} Cannot tell whether more than the label is imputed: too few cells.")
@@ -243,7 +243,11 @@ def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest
     )
     if test.p_value > ALPHA:
         return Note("caution", f"{text} Nothing beyond the label is shown to be imputed.")
-    return Note("caution" if median <= baseline else "good", text)
+    if median <= baseline:
+        return Note("caution", f"{text} The label mean does better.")
+    if median < WEAK:
+        return Note("caution", f"{text} This is better than chance, but low.")
+    return Note("good", f"{text} This is better than chance.")
 
 
 def _imputed_labels(text: str, test: CorrelationTest | None, label_mean_r: float | None) -> Note:
