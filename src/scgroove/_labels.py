@@ -1,17 +1,173 @@
-"""Labels of cells as codes of one vocabulary, whatever way they were given."""
+"""Labels of cells: their names, and codes of one vocabulary, whatever way they were given."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
 from itertools import pairwise
-from typing import Final
+from numbers import Integral, Rational
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import IntArray, Labels
+from scgroove._warnings import warn
 
 UNLABELLED: Final = -1
 """Code of a cell without a label."""
+
+UnlabeledCategory: TypeAlias = str | float | Collection[str | float] | None
+"""Values of a label column that mean "not known": one, or several; None if there are none."""
+
+NO_LABEL: Final = frozenset(
+    [
+        "",
+        "nan",
+        "NaN",
+        "NAN",
+        "-nan",
+        "-NaN",
+        "NaT",
+        "None",
+        "NA",
+        "<NA>",
+        "#NA",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "null",
+        "NULL",
+        "(unlabelled)",
+        "(unlabeled)",
+    ]
+)
+"""Text that stands for a missing label: as pandas reads it from files, and as ``astype(str)`` writes it."""
+
+_FLOAT: Final = re.compile(r"-?\d+(\.\d+|(\.\d+)?e[-+]\d+)")
+_FRACTION: Final = re.compile(r"-?\d*\.\d+(e[-+]?\d+)?")
+
+
+def label_name(label: object) -> str:
+    """Name a label, such that equal values have one name.
+
+    Whole numbers lose their ".0", because a missing value turns integers into floats. Other numbers have the
+    shortest name that tells them apart in single precision if they are numbers of single precision, so that
+    a dose of 0.1 has one name in float32 and float64. Text is read as a number only if it is exactly what
+    Python writes for a float ("1.0", not "1.00").
+
+    Examples
+    --------
+    >>> [label_name(one) for one in (1, 1.0, "1.0", np.float32(0.1), 0.1, b"g1", "1.00")]
+    ['1', '1', '1', '0.1', '0.1', 'g1', '1.00']
+    """
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
+    if isinstance(label, str):
+        is_float = _FLOAT.fullmatch(label) is not None and repr(float(label)) == label
+        return _number_name(float(label)) if is_float else str(label)
+    if isinstance(label, bool | np.bool_):
+        return str(label)
+    if isinstance(label, Integral):
+        return str(int(label))
+    if isinstance(label, np.floating) and not float(label).is_integer():
+        return _number_name(float(str(label)))
+    if isinstance(label, float | np.floating | Decimal | Rational):
+        return _number_name(float(label))
+    return str(label)
+
+
+def _number_name(value: float) -> str:
+    if value.is_integer():
+        return str(int(value))
+    single = np.float32(value)
+    return repr(float(str(single))) if float(single) == value else repr(value)
+
+
+def unlabeled_names(category: UnlabeledCategory) -> frozenset[str]:
+    """Names of the values that mean "not known".
+
+    Raises
+    ------
+    TypeError
+        If it is a mapping.
+    """
+    if isinstance(category, Mapping):
+        raise TypeError(
+            f"unlabeled_category must be a value of the label columns or a list of values for all modalities; "
+            f"found {dict(category)}. Pass unlabeled_category={sorted(set(map(str, category.values())))}."
+        )
+    values: Iterable[object] = [category]
+    if isinstance(category, Iterable) and not isinstance(category, str | bytes):
+        values = category
+    return frozenset(label_name(value) for value in values if not pd.isna(value))
+
+
+def plain_category(category: UnlabeledCategory) -> str | list[str] | None:
+    """Values that mean "not known" by name, in a form that files hold."""
+    names = sorted(unlabeled_names(category))
+    return names[0] if len(names) == 1 else names or None
+
+
+def stored_category(category: UnlabeledCategory) -> str | np.ndarray[Any, Any]:
+    """Values that mean "not known" by name, in a form that evidence holds."""
+    names = plain_category(category)
+    return names if isinstance(names, str) else np.array(names or [], dtype=object)
+
+
+def read_labels(
+    labels: Labels, unlabeled_category: UnlabeledCategory = None, where: str = "labels"
+) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    """Labels by name, None where there is none; shape (n,).
+
+    Parameters
+    ----------
+    labels
+        A list, array, Categorical or Series.
+    unlabeled_category
+        Values that mean "not known", beside missing ones.
+    where
+        What holds the labels, for messages.
+
+    Warns
+    -----
+    UserWarning
+        Cells have text in place of a missing label, such as "nan". They are unlabelled.
+    """
+    codes, names = _factorize(labels, unlabeled_names(unlabeled_category), where)
+    found: np.ndarray[tuple[int], np.dtype[np.object_]] = np.array([*names, None], dtype=object)[codes]
+    return found
+
+
+def names_of(values: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+    """Values by name, None where missing; shape (n,). No text stands for a missing value."""
+    codes, uniques = pd.factorize(as_objects(values), use_na_sentinel=True)
+    found: np.ndarray[tuple[int], np.dtype[np.object_]]
+    found = np.array([*map(label_name, uniques), None], dtype=object)[codes]
+    return found
+
+
+def _factorize(labels: Labels, unlabeled: frozenset[str], where: str) -> tuple[IntArray, list[str | None]]:
+    """Return the position of each label among names, -1 if missing, and the names, None if not known."""
+    codes, values = pd.factorize(as_objects(labels), use_na_sentinel=True)
+    names: list[str | None] = []
+    text: dict[str, int] = {}
+    for i, value in enumerate(values):
+        name = label_name(value)
+        if name not in unlabeled and name.strip() in NO_LABEL:
+            text[name] = int((codes == i).sum())
+            names.append(None)
+        else:
+            names.append(None if name in unlabeled else name)
+    if text:
+        counts = ", ".join(f"{name!r} ({n} cells)" for name, n in text.items())
+        warn(
+            f"{where} has text that stands for a missing label: {counts}. These cells are unlabelled. Say that "
+            f"you know with unlabeled_category={list(text)}. If it is the name of a perturbation, rename it."
+        )
+    return codes, names
 
 
 def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
@@ -37,13 +193,12 @@ def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
     >>> names, [c.tolist() for c in codes]
     (['a', 'b', 'c'], [[1, 0, -1], [0, 2]])
     """
-    factors = [pd.factorize(as_objects(given), use_na_sentinel=True) for given in labels]
-    own_names = [[label_name(value) for value in uniques] for _, uniques in factors]
-    names = sorted({name for own in own_names for name in own})
-    position = {name: code for code, name in enumerate(names)}
+    factors = [_factorize(given, frozenset(), "labels") for given in labels]
+    names = sorted({name for _, own in factors for name in own if name is not None})
+    position: dict[str | None, int] = {name: code for code, name in enumerate(names)}
     codes = []
-    for (factor, _), own in zip(factors, own_names, strict=True):
-        lookup = np.array([position[name] for name in own] + [UNLABELLED], dtype=np.intp)
+    for factor, own in factors:
+        lookup = np.array([position.get(name, UNLABELLED) for name in own] + [UNLABELLED], dtype=np.intp)
         codes.append(lookup[factor])
     return names, codes
 
@@ -63,9 +218,24 @@ def as_objects(labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     return np.asarray(pd.Series(labels, dtype=object), dtype=object)
 
 
-def label_name(label: object) -> str:
-    """Name a label; whole numbers are named alike, because a missing value turns integers into floats."""
-    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+def find_label(label: object, names: Sequence[str], argument: str = "control") -> int:
+    """Return the position of a label among names.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is not there. The message names the nearest one. It is a ``KeyError`` and a ``ValueError``.
+    """
+    name = label_name(label)
+    if name in names:
+        return names.index(name)
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    missing = name.strip() in NO_LABEL
+    why = " Such text stands for a missing label: rename the perturbation." if missing else ""
+    raise UnknownNameError(
+        f"{argument}={label!r}: no cell has this label.{why}{did_you_mean(name, names)} "
+        f"Labels: {shown or 'none'}."
+    )
 
 
 def members(codes: IntArray, n_labels: int) -> list[IntArray]:
@@ -73,3 +243,28 @@ def members(codes: IntArray, n_labels: int) -> list[IntArray]:
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(n_labels + 1))
     return [order[start:stop] for start, stop in pairwise(bounds)]
+
+
+def alike(labels: Mapping[str, Iterable[Any]]) -> list[list[str]]:
+    """Return groups of labels that differ in case, blanks, dashes or the seventh digit only.
+
+    Parameters
+    ----------
+    labels
+        By modality: names of labels, None is no label.
+    """
+    groups: dict[str, set[str]] = {}
+    for name in set().union(*labels.values()) - {None}:
+        groups.setdefault(_folded(name), set()).add(name)
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def is_fraction(name: str) -> bool:
+    """Whether a name is that of a number that is not whole."""
+    return _FRACTION.fullmatch(name) is not None
+
+
+def _folded(name: str) -> str:
+    if is_fraction(name):
+        return f"{float(name):.6g}"
+    return re.sub(r"\s+", "", name).casefold().replace("_", "-")

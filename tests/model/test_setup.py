@@ -273,7 +273,10 @@ def test_failure_inside_registration_is_undone(make_mdata, monkeypatch):
 @pytest.mark.parametrize(
     ("likelihood", "message"),
     [
-        ({"img": "nb"}, r"Modality 'img' has negative values \(minimum .*layers=\{'img': 'counts'\}"),
+        (
+            {"img": "nb"},
+            r"Modality 'img' has negative values \(minimum .*layers=\{'rna': None, 'img': '...'\}",
+        ),
         ({"img": "gamma"}, "Unknown likelihood 'gamma' for 'img'"),
         ({"image": "nb"}, r"likelihood names \['image'\]"),
         ({"rna": "bernoulli"}, "has values above 1"),
@@ -297,3 +300,128 @@ def test_fractions_are_not_counts(make_mdata):
     ):
         GROOVE(mdata, likelihood={"rna": "poisson"})
     assert GROOVE(mdata).likelihood["rna"] == "normal"
+
+
+def relabeled(mdata, names, modalities=("rna", "img")):
+    for m in modalities:
+        mdata[m].obs["label"] = (
+            mdata[m].obs["label"].cat.rename_categories(lambda label: names.get(label, label))
+        )
+    return mdata
+
+
+@pytest.mark.parametrize("category", [0, 0.0, "0", np.int64(0), ["0"], (0,), np.array([0.0])])
+def test_the_unlabeled_category_may_be_a_number_or_a_list(make_mdata, category):
+    mdata = make_mdata()
+    for m, dtype in (("rna", np.float32), ("img", int)):
+        mdata[m].obs["label"] = mdata[m].obs["label"].cat.codes.to_numpy().astype(dtype)
+    GROOVE.setup_mudata(mdata, "label", unlabeled_category=category)
+    assert GROOVE(mdata).get_label_table()["status"].to_dict()["(unlabelled)"] == "unlabelled"
+    assert not (mdata["rna"].obs["_scvi_labels_rna"].to_numpy()[mdata["rna"].obs["label"] == 0] >= 0).any()
+
+
+def test_several_unlabeled_categories_survive_saving_and_queries(make_mdata, tmp_path):
+    names = {"A": "unassigned", "B": "multiplet"}
+    mdata = relabeled(make_mdata(), names)
+    GROOVE.setup_mudata(mdata, "label", unlabeled_category=("unassigned", "multiplet"))
+    model = GROOVE(mdata, n_latent=3)
+    model.save(tmp_path / "m")
+    loaded = GROOVE.load(tmp_path / "m", relabeled(make_mdata(), names))
+    assert loaded.registry["setup_args"]["unlabeled_category"] == ["multiplet", "unassigned"]
+    assert loaded.get_label_table().equals(model.get_label_table())
+    assert set(loaded.get_label_table().index) == {"C", "D", "E", "ctrl", "(unlabelled)"}
+    model.train(1, accelerator="cpu")
+    query = relabeled(make_mdata(seed=1), names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        GROOVE.load_query_data(query, model)
+    assert (query["img"].obs["_scvi_labels_img"][query["img"].obs["label"].isin(names.values())] == -1).all()
+
+
+def test_a_misspelled_unlabeled_category_is_said(make_mdata):
+    mdata = relabeled(make_mdata(), {"A": "unassigned"})
+    with pytest.warns(
+        UserWarning, match=r"'Unassigned' is no label of these data.*Did you mean 'unassigned'"
+    ):
+        GROOVE.setup_mudata(mdata, "label", unlabeled_category="Unassigned")
+
+
+@pytest.mark.parametrize("word", ["Unassigned", "multiplet", "doublet", "negative", "unknown"])
+def test_a_label_that_looks_like_none_links_the_modalities_and_is_said(make_mdata, word):
+    mdata = relabeled(make_mdata(), {"A": word})
+    with pytest.warns(UserWarning, match=rf"unlabeled_category=\['{word}'\]") as caught:
+        GROOVE.setup_mudata(mdata, "label")
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*look like")
+        GROOVE.setup_mudata(mdata, "label", unlabeled_category=word)
+
+
+def test_text_that_means_none_does_not_link_the_modalities(make_mdata):
+    mdata = relabeled(make_mdata(), {"A": "nan"})
+    with pytest.warns(UserWarning, match=r"mdata\['rna'\].obs\['label'\] has text.*'nan' \(40 cells\)"):
+        GROOVE.setup_mudata(mdata, "label")
+    assert GROOVE(mdata).get_label_table().loc["(unlabelled)", ["rna", "img"]].tolist() == [40, 30]
+
+
+def test_labels_that_look_alike_are_said_and_the_line_given_makes_them_one(make_mdata):
+    mdata = relabeled(make_mdata(), {"A": "a ", "B": "B_1"}, ["rna"])
+    relabeled(mdata, {"A": "A", "B": "b-1"}, ["img"])
+    with pytest.warns(UserWarning, match=r"2 group\(s\) of labels look alike.*'a ' \(rna\)") as caught:
+        GROOVE.setup_mudata(mdata, "label")
+    line = str(next(w.message for w in caught if "alike" in str(w.message))).partition("spell them alike: ")[
+        2
+    ]
+    exec(line.rstrip("."), {"mdata": mdata})
+    with pytest.warns(UserWarning, match=r"1 group\(s\) of labels look alike"):
+        GROOVE.setup_mudata(mdata, "label")
+    assert "A" in mdata["rna"].obs["label"].to_numpy()
+
+
+def test_doses_of_two_precisions_are_the_same_labels(make_mdata):
+    mdata = make_mdata()
+    doses = np.array([0, 0.01, 0.1, 1.0, 10])
+    for m, dtype in (("rna", np.float32), ("img", np.float64)):
+        mdata[m].obs["dose"] = doses[mdata[m].obs["label"].cat.codes].astype(dtype)
+    mdata["img"].obs["dose"] = mdata["img"].obs["dose"].astype("category")
+    GROOVE.setup_mudata(mdata, "dose")
+    assert (GROOVE(mdata).get_label_table()["status"] == "shared").sum() == 5
+
+
+def test_one_layer_for_all_modalities(make_mdata):
+    mdata = make_mdata()
+    for m in mdata.mod:
+        mdata[m].layers["raw"] = mdata[m].X.copy()
+    GROOVE.setup_mudata(mdata, "label", layers="raw")
+    assert GROOVE(mdata).registry["setup_args"]["layers"] == {"rna": "raw", "img": "raw"}
+
+
+def test_one_batch_column_may_stand_in_a_list_and_several_give_the_line_that_joins_them(make_mdata):
+    mdata = make_mdata()
+    GROOVE.setup_mudata(mdata, "label", batch_key=["lane"])
+    mdata["rna"].obs["run"] = mdata["img"].obs["run"] = "x"
+    before = snapshot(mdata)
+    with pytest.raises(TypeError, match="batch_key must be one column") as caught:
+        GROOVE.setup_mudata(mdata, "label", batch_key=["lane", "run"])
+    assert snapshot(mdata) == before
+    line = str(caught.value).partition("Join them in every modality: ")[2].partition(", then")[0]
+    exec(line, {"mdata": mdata})
+    assert set(mdata["rna"].obs["lane_run"]) == {"l0_x", "l1_x"}
+
+
+@pytest.mark.parametrize("argument", ["batch_key", "layers"])
+def test_hints_keep_what_was_named_for_the_other_modality(make_mdata, argument):
+    mdata = make_mdata()
+    mdata["img"].obs["run"], mdata["img"].layers["run"] = "x", mdata["img"].X.copy()
+    with pytest.raises(KeyError, match=rf"{argument}={{'rna': None, 'img': 'run'}}"):
+        GROOVE.setup_mudata(mdata, "label", **{argument: "run"})
+
+
+def test_labels_of_the_whole_mudata_come_with_the_line_that_copies_them(make_mdata):
+    mdata = make_mdata()
+    mdata.obs["guide"] = "g"
+    with pytest.raises(KeyError, match="Copy it") as caught:
+        GROOVE.setup_mudata(mdata, "guide")
+    line = str(caught.value).partition("Copy it: ")[2].partition(". ")[0]
+    exec(line, {"mdata": mdata})
+    assert (mdata["rna"].obs["guide"] == "g").all()

@@ -53,7 +53,7 @@ class Settings:
     layers: Mapping[str, str] = field(default_factory=dict)
     likelihood: Mapping[str, str] = field(default_factory=dict)
     batch_key: Mapping[str, str] | None = None
-    unlabeled_category: str | None = None
+    unlabeled_category: str | list[str] | None = None
     pair_key: str | None = None
     min_cells_per_label: int = 2
     method: str = "eot"

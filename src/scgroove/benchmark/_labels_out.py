@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from scgroove._labels import members
+from scgroove._labels import UnlabeledCategory, find_label, members
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.benchmark._labels_out_methods import (
@@ -45,8 +45,8 @@ def leave_labels_out(
     methods: Sequence[str | ImputationSpec] = DEFAULT_METHODS,
     *,
     label_key: str | Mapping[str, str] = "label",
-    control: str | None = None,
-    unlabeled_category: str | None = None,
+    control: str | float | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     min_cells_per_label: int = 10,
     n_folds: int = 5,
     seeds: int = 1,
@@ -203,8 +203,8 @@ class _Screened:
         source: str,
         target: str,
         label_key: str | Mapping[str, str],
-        control: str | None,
-        unlabeled_category: str | None,
+        control: str | float | None,
+        unlabeled_category: UnlabeledCategory,
         min_cells: int,
     ) -> _Screened:
         """Check and read a MuData."""
@@ -297,16 +297,11 @@ class _Screened:
         return pair[0][:-1] - pair[0][-1], pair[1][:-1] - pair[1][-1]
 
 
-def _control_code(control: str | None, names: Sequence[str], counts: IntArray) -> int | None:
+def _control_code(control: str | float | None, names: Sequence[str], counts: IntArray) -> int | None:
     if control is None:
         return None
-    if str(control) not in names or not counts[names.index(str(control))]:
-        hint = did_you_mean(control, names)
-        raise ValueError(
-            f"control={control!r}: no such label in both modalities.{hint} Shared labels: "
-            f"{', '.join(name for name, n in zip(names, counts, strict=True) if n)[:200]}."
-        )
-    return names.index(str(control))
+    shared = [name for name, n in zip(names, counts, strict=True) if n]
+    return names.index(shared[find_label(control, shared)])
 
 
 def _warn_failed(table: pd.DataFrame) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from scgroove import aligners, learners
+from scgroove._labels import label_name
 from scgroove._registry import did_you_mean
 from scgroove.simulations import SCENARIOS, Scenario
 
@@ -165,8 +166,11 @@ class DataSpec:
         if self.scenario is None and self.parameters:
             raise SpecError(f"data {self.name!r}: parameters go with a scenario, not with a file.")
         object.__setattr__(self, "parameters", dict(self.parameters))
-        given: Any = self.drop_labels  # a lone name in TOML is text
-        object.__setattr__(self, "drop_labels", (given,) if isinstance(given, str) else tuple(given))
+        given: Any = self.drop_labels  # one label in TOML is text or a number
+        labels = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        object.__setattr__(self, "drop_labels", tuple(map(label_name, labels)))
+        if self.control is not None:
+            object.__setattr__(self, "control", label_name(self.control))
         object.__setattr__(self, "name", self.name or self._default_name())
         self._check_numbers()
         if self.scenario is not None:

@@ -215,8 +215,10 @@ def run(
         ),
     ] = None,
     unlabeled_category: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Label that stands for 'no label'.", rich_help_panel="Data"),
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL", help="Label that stands for 'no label'; repeat.", rich_help_panel="Data"
+        ),
     ] = None,
     min_cells_per_label: Annotated[
         int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ _HOW_TO_MAKE = (
 
 def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
     """Check the options against the data, in the language of the command line."""
+    from scgroove._labels import plain_category
     from scgroove._report import Settings
 
     source, target = _source_and_target(mdata, asked["source"], asked["target"])
@@ -60,7 +61,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
     for modality in modalities[2:]:
         _check_choice("--also", modality, mdata.mod)
     label_key = _label_key(mdata, modalities, asked["label"] or ["label"])
-    _check_unlabeled(mdata, label_key, asked["unlabeled_category"])
+    _check_unlabeled(mdata, label_key, asked["unlabeled_category"] or [])
     if asked["pair_key"] is not None:
         for modality in (source, target):
             _check_column("--pair-key", mdata, modality, asked["pair_key"])
@@ -79,7 +80,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
         layers=layers,
         likelihood=likelihood,
         batch_key=_batch_key(mdata, modalities, asked["batch_key"]),
-        unlabeled_category=asked["unlabeled_category"],
+        unlabeled_category=plain_category(asked["unlabeled_category"]),
         pair_key=asked["pair_key"],
     )
 
@@ -116,11 +117,12 @@ def _label_key(mdata: MuData, modalities: Iterable[str], given: Iterable[str]) -
     return keys
 
 
-def _check_unlabeled(mdata: MuData, label_key: Mapping[str, str], category: str | None) -> None:
-    if category is None:
-        return
-    found = {str(label) for m, key in label_key.items() for label in mdata.mod[m].obs[key].dropna().unique()}
-    if category not in found:
+def _check_unlabeled(mdata: MuData, label_key: Mapping[str, str], given: Sequence[str]) -> None:
+    from scgroove._labels import names_of, unlabeled_names
+
+    names = (names_of(mdata.mod[m].obs[key]) for m, key in label_key.items())
+    found = {label for one in names for label in one if label is not None}
+    for category in sorted(unlabeled_names(given) - found):
         raise UserError(
             f"--unlabeled-category {category!r} is no label of these data.{did_you_mean(category, found)} There are "
             f"{len(found)}, such as {listed(sorted(found))}."

@@ -4,7 +4,7 @@ from ._checks import DataProfile, check_modalities, profile
 from ._datamodule import GroupDataSplitter
 from ._features import FeatureNamesError, feature_positions, take_features
 from ._fields import ModalityField, SharedLabelField
-from ._labels import encode_labels, label_keys, label_table, labels_of
+from ._labels import encode_labels, label_keys, label_table, labels_by_modality, labels_of
 from ._manager import ModalityManager
 from ._pairing import pair_ids
 from ._sampler import GroupSampler, MultiModalDataset
@@ -26,6 +26,7 @@ __all__ = [
     "feature_positions",
     "label_keys",
     "label_table",
+    "labels_by_modality",
     "labels_of",
     "pair_ids",
     "profile",

@@ -283,10 +283,12 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
         known = [k for k in adata.layers if k is not None]
         raise UnknownNameError(
             f"Layer '{layer}' not found in mdata['{modality}'].layers, which has {known}. "
-            f"layers={{'{modality}': None}} uses X."
+            f"Modalities that layers does not name use X."
         )
     if layer is None and adata.X is None:
-        raise TypeError(f"{where} is empty (None). Name a layer: layers={{'{modality}': 'counts'}}.")
+        raise TypeError(
+            f"{where} is empty (None). Name one of its layers, {list(adata.layers)}, in layers={{..., '{modality}': ...}}."
+        )
 
 
 def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:

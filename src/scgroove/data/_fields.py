@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
 
-from .._labels import label_name
+from .._labels import UnlabeledCategory, label_name, names_of
 from .._registry import UnknownNameError
 from ._features import columns_of
 from ._labels import encode_labels, labels_of
@@ -146,7 +146,7 @@ class BatchField(ModalityField):
 
 def batches_of(obs: pd.DataFrame, key: str) -> NDArray[Any]:
     """Batches of cells as strings, None where missing or where there is no such column; shape (n,)."""
-    return labels_of(obs, key) if key in obs else np.full(len(obs), None, dtype=object)
+    return names_of(obs[key]) if key in obs else np.full(len(obs), None, dtype=object)
 
 
 class SharedLabelField(ModalityField):
@@ -161,10 +161,12 @@ class SharedLabelField(ModalityField):
     obs_keys
         Label column of every modality of the model: the vocabulary is their union.
     unlabeled_category
-        The value that means "not known", besides missing values.
+        Values that mean "not known", besides missing ones.
     """
 
-    def __init__(self, mod_key: str, obs_keys: Mapping[str, str], unlabeled_category: str | None) -> None:
+    def __init__(
+        self, mod_key: str, obs_keys: Mapping[str, str], unlabeled_category: UnlabeledCategory
+    ) -> None:
         field = CategoricalObsField(field_key(REGISTRY_KEYS.LABELS_KEY, mod_key), obs_keys[mod_key])
         super().__init__(field, mod_key)
         self.obs_keys, self.unlabeled_category = dict(obs_keys), unlabeled_category

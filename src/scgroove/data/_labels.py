@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -11,8 +12,17 @@ import pandas as pd
 from mudata import MuData
 from numpy.typing import NDArray
 
-from .._labels import as_objects, label_name
-from .._registry import UnknownNameError
+from .._labels import (
+    UnlabeledCategory,
+    alike,
+    as_objects,
+    is_fraction,
+    label_name,
+    read_labels,
+    unlabeled_names,
+)
+from .._registry import UnknownNameError, did_you_mean
+from .._warnings import warn
 
 UNLABELLED = "(unlabelled)"
 
@@ -49,25 +59,181 @@ def label_keys(
     else:
         keys = dict.fromkeys(modalities, label_key)
     for m, key in keys.items():
-        columns = [str(c) for c in mdata.mod[m].obs.columns if not str(c).startswith("_scvi")]
-        if key not in columns:
-            near = get_close_matches(str(key), columns, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UnknownNameError(
-                f"Label column '{key}' not found in mdata['{m}'].obs; its columns are {columns}.{hint} "
-                f"Labels are looked up in each modality (not in mdata.obs): "
-                f"label_key={ {n: keys[n] if n != m else near[0] if near else '...' for n in keys} } "
-                "names one column for each modality."
-            )
+        if key not in mdata.mod[m].obs:
+            raise UnknownNameError(_no_column(mdata, keys, m))
     return keys
 
 
-def labels_of(obs: pd.DataFrame, key: str, unlabeled_category: str | None = None) -> NDArray[Any]:
-    """Labels of one modality as strings, None where missing or equal to ``unlabeled_category``; shape (n,)."""
-    codes, values = pd.factorize(as_objects(obs[key]))
-    names = [label_name(v) for v in values]
-    known = [None if n == unlabeled_category else n for n in names]
-    return np.array([*known, None], dtype=object)[codes]  # type: ignore[no-any-return]
+def _no_column(mdata: MuData, keys: Mapping[str, str], modality: str) -> str:
+    columns = {m: [str(c) for c in mdata.mod[m].obs if not str(c).startswith("_scvi")] for m in keys}
+    named = {}
+    for m, key in keys.items():
+        near = [key] if key in columns[m] else get_close_matches(str(key), columns[m], n=1)
+        named[m] = near[0] if near else "..."
+    near_key = named[modality]
+    hint = f" Did you mean '{near_key}'?" if near_key != "..." else ""
+    if keys[modality] in mdata.obs:
+        column = f"mdata['{modality}'].obs['{keys[modality]}']"
+        hint = f" Copy it: {column} = mdata.obs.loc[mdata['{modality}'].obs_names, '{keys[modality]}']."
+    return (
+        f"Label column '{keys[modality]}' not found in mdata['{modality}'].obs; its columns are "
+        f"{columns[modality]}.{hint} Labels are looked up in each modality (not in mdata.obs): "
+        f"label_key={named} names one column for each modality."
+    )
+
+
+def labels_of(
+    obs: pd.DataFrame, key: str, unlabeled_category: UnlabeledCategory = None, modality: str | None = None
+) -> NDArray[Any]:
+    """Labels of one modality by name, None where there is none; shape (n,).
+
+    Every function of scgroove that reads labels of a table does so here or through
+    :func:`scgroove._labels.read_labels`.
+
+    Parameters
+    ----------
+    obs
+        Annotation of the cells.
+    key
+        Its column.
+    unlabeled_category
+        Values of the column that mean "not known".
+    modality
+        Name of the modality, for messages.
+
+    Warns
+    -----
+    UserWarning
+        Cells have text in place of a missing label, such as "nan".
+    """
+    where = f"obs['{key}']" if modality is None else f"mdata['{modality}'].obs['{key}']"
+    return read_labels(obs[key], unlabeled_category, where)
+
+
+def labels_by_modality(
+    mdata: MuData,
+    label_key: str | Mapping[str, str],
+    modalities: Iterable[str],
+    unlabeled_category: UnlabeledCategory = None,
+) -> dict[str, NDArray[Any]]:
+    """Labels of several modalities by name, None where there is none; (n_m,) each.
+
+    Parameters
+    ----------
+    mdata, label_key, modalities, unlabeled_category
+        As for :func:`label_table`.
+
+    Raises
+    ------
+    KeyError
+        A modality has no such column.
+
+    Warns
+    -----
+    UserWarning
+        A value of ``unlabeled_category`` is no label of the data, or cells have text in place of a missing
+        label.
+    """
+    modalities = list(modalities)
+    if isinstance(label_key, Mapping):
+        own: str | dict[str, str] = {m: label_key[m] for m in modalities if m in label_key}
+    else:
+        own = label_key
+    keys = label_keys(mdata, own, modalities)
+    _warn_of_unknown(mdata, label_key, unlabeled_names(unlabeled_category))
+    return {m: labels_of(mdata.mod[m].obs, key, unlabeled_category, m) for m, key in keys.items()}
+
+
+def _warn_of_unknown(mdata: MuData, label_key: str | Mapping[str, str], unlabeled: frozenset[str]) -> None:
+    """Warn of values declared as "not known" that no modality has."""
+    if not unlabeled:
+        return
+    there: set[str] = set()
+    for m, adata in mdata.mod.items():
+        key = label_key.get(m) if isinstance(label_key, Mapping) else label_key
+        if key in adata.obs:
+            there.update(map(label_name, pd.unique(as_objects(adata.obs[key]))))
+    for name in sorted(unlabeled - there):
+        warn(
+            f"unlabeled_category={name!r} is no label of these data, so no cell is unlabelled by it."
+            f"{did_you_mean(name, there)} Labels: {', '.join(sorted(there)[:10])}"
+            f"{', ...' if len(there) > 10 else ''}."
+        )
+
+
+LOOKS_UNLABELED = frozenset(
+    [
+        "unassigned",
+        "notassigned",
+        "multiplet",
+        "multiple",
+        "doublet",
+        "negative",
+        "unknown",
+        "unlabeled",
+        "unlabelled",
+        "none",
+        "noguide",
+        "nolabel",
+        "ambiguous",
+        "undetermined",
+        "unmapped",
+        "missing",
+        "-1",
+    ]
+)
+"""Labels, without case and blanks, that guide calling and demultiplexing give to cells without a label."""
+
+
+def warn_of_labels(labels: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> None:
+    """Warn of labels that may not be what they seem.
+
+    Parameters
+    ----------
+    labels
+        By modality, None where there is none; (n_m,) each.
+    keys
+        Their columns.
+
+    Warns
+    -----
+    UserWarning
+        Two labels differ in their spelling only, or a label of two modalities is called as cells without a
+        label are.
+    """
+    found = {m: set(own) - {None} for m, own in labels.items()}
+    pairs = alike(found)
+    if pairs:
+        shown = [" and ".join(f"{one!r} ({_where(one, found)})" for one in group) for group in pairs[:5]]
+        warn(
+            f"{len(pairs)} group(s) of labels look alike and are kept apart: {', '.join(shown)}. If they are one "
+            f"label, spell them alike: {_spelled_alike(pairs[0], found, keys)}."
+        )
+    words = [
+        name
+        for name in sorted(set().union(*found.values()))
+        if re.sub(r"[\s_]+", "", name).casefold() in LOOKS_UNLABELED
+        and sum(name in own for own in found.values()) > 1
+    ]
+    if words:
+        warn(
+            f"The labels {words} link the modalities like any other label, but they look like cells without a "
+            f"label. If they are, declare them: unlabeled_category={words}."
+        )
+
+
+def _spelled_alike(group: Sequence[str], found: Mapping[str, set[str]], keys: Mapping[str, str]) -> str:
+    """Return the line that gives two labels one spelling."""
+    new, old = sorted(group, key=len)[:2]
+    m = next(m for m in found if old in found[m])
+    column = f"mdata['{m}'].obs['{keys[m]}']"
+    if is_fraction(old) or is_fraction(new):
+        return f"{column} = {column}.astype(float).round(6)"
+    return f"{column} = {column}.astype(object).replace({{{old!r}: {new!r}}})"
+
+
+def _where(name: str, found: Mapping[str, set[str]]) -> str:
+    return ", ".join(m for m, own in found.items() if name in own)
 
 
 def encode_labels(labels: NDArray[Any], vocabulary: Sequence[str]) -> NDArray[np.int64]:
@@ -81,7 +247,7 @@ def label_table(
     label_key: str | Mapping[str, str] = "label",
     *,
     modalities: Iterable[str] | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
 ) -> pd.DataFrame:
     """Cells of each label in each modality, and what links the modalities.
 
@@ -94,7 +260,7 @@ def label_table(
     modalities
         The modalities to count; all by default.
     unlabeled_category
-        A value of the label columns that means "not known".
+        Values of the label columns that mean "not known": one or a list.
 
     Returns
     -------
@@ -108,12 +274,13 @@ def label_table(
         A modality has no such column.
     """
     modalities = list(mdata.mod) if modalities is None else list(modalities)
-    keys = label_keys(mdata, label_key, modalities)
-    counts = {}
-    for m in modalities:
-        labels = pd.Series(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category), dtype=object)
-        counts[m] = labels.fillna(UNLABELLED).value_counts()
-    table = pd.DataFrame(counts).fillna(0).astype(int).reindex(columns=modalities)
+    return counts_of_labels(labels_by_modality(mdata, label_key, modalities, unlabeled_category))
+
+
+def counts_of_labels(labels: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
+    """The table of :func:`label_table` for labels by modality, (n_m,) each, None where there is none."""
+    counts = {m: pd.Series(own, dtype=object).fillna(UNLABELLED).value_counts() for m, own in labels.items()}
+    table = pd.DataFrame(counts).fillna(0).astype(int).reindex(columns=list(labels))
     table.index = pd.Index(table.index.astype(str), name="label")
     shared = (table > 0).sum(axis=1) > 1
     table["status"] = np.where(shared, "shared", "exclusive")

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove._numbers import canonical
 from scgroove._registry import UnknownNameError, did_you_mean, near_miss
 from scgroove._types import Float64Array, FloatArray, Labels
@@ -82,7 +83,7 @@ def name_of(given: PerModality, modality: str, argument: str) -> str:
 
 
 def labels_of_pair(
-    mdata: MuData, source: str, target: str, label_key: PerModality, unlabeled_category: str | None
+    mdata: MuData, source: str, target: str, label_key: PerModality, unlabeled_category: UnlabeledCategory
 ) -> tuple[Labels, Labels]:
     """Return the labels of source and target cells, None where missing.
 
@@ -91,19 +92,17 @@ def labels_of_pair(
     KeyError
         If a modality has no such column.
     """
-    from scgroove.data import label_keys, labels_of
+    from scgroove.data import labels_by_modality
 
-    pair = (source, target)
-    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in pair}, pair)
-    found = [labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in pair]
-    return found[0], found[1]
+    found = labels_by_modality(mdata, label_key, (source, target), unlabeled_category)
+    return found[source], found[target]
 
 
 def labels_of_modality(
     mdata: MuData,
     modality: str,
     label_key: PerModality | None,
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
     *,
     optional: bool | None = None,
 ) -> Labels:
@@ -116,15 +115,15 @@ def labels_of_modality(
     KeyError
         If a column was named that the modality has not.
     """
-    from scgroove.data import label_keys, labels_of
+    from scgroove.data import labels_by_modality
 
     adata = mdata.mod[modality]
     name = None if label_key is None else name_of(label_key, modality, "label_key")
     optional = name == _keys.LABEL if optional is None else optional
     if name is None or (optional and name not in adata.obs):
         return np.full(adata.n_obs, None, dtype=object)
-    key = label_keys(mdata, {modality: name}, [modality])[modality]
-    return labels_of(adata.obs, key, unlabeled_category)
+    found: Labels = labels_by_modality(mdata, label_key or "", [modality], unlabeled_category)[modality]
+    return found
 
 
 def representations(

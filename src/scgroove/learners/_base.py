@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from scgroove._labels import UnlabeledCategory
 from scgroove._measure import measured
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import FloatArray
@@ -64,7 +65,7 @@ class Learner(ABC):
         label_key: str | Mapping[str, str] = "label",
         *,
         modalities: Sequence[str] | None = None,
-        unlabeled_category: str | None = None,
+        unlabeled_category: UnlabeledCategory = None,
         seed: int = 0,
     ) -> Self:
         """Learn from all cells.

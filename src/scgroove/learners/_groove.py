@@ -79,7 +79,7 @@ class GrooveLearner(Learner):
     positives: Positives = "inside"
     n_private: int = 0
     prototypes: bool = False
-    control: str | None = None
+    control: str | float | None = None
     efficacy_mode: EfficacyMode = "weight"
     reconstruction_weight: float = 1.0
     groupclip_weight: float = 1.0

@@ -11,18 +11,20 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from scgroove._labels import UnlabeledCategory
 from scgroove._numbers import is_constant
 from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.data import (
     check_modalities,
     encode_labels,
     label_keys,
-    labels_of,
+    labels_by_modality,
     pair_ids,
     profile,
 )
 from scgroove.data._checks import row_blocks
 from scgroove.data._features import columns_of
+from scgroove.data._labels import warn_of_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,7 +75,7 @@ class Screen:
         mdata: MuData,
         label_key: str | Mapping[str, str] = "label",
         modalities: Sequence[str] | None = None,
-        unlabeled_category: str | None = None,
+        unlabeled_category: UnlabeledCategory = None,
     ) -> Self:
         """Read the labels of a MuData.
 
@@ -85,7 +87,8 @@ class Screen:
         names = check_modalities(mdata, modalities)
         check_cells(mdata, names)
         keys = label_keys(mdata, label_key, names)
-        labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names}
+        labels = labels_by_modality(mdata, keys, names, unlabeled_category)
+        warn_of_labels(labels, keys)
         found = [{label for label in labels[m] if label is not None} for m in names]
         every = set().union(*found)
         vocabulary = tuple(sorted(label for label in every if sum(label in one for one in found) > 1))

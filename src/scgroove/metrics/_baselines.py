@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._labels import encode, members
-from scgroove._registry import did_you_mean
+from scgroove._labels import encode, find_label, members
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._values import Values, check_nan, check_values, label_sums
 
@@ -71,7 +70,9 @@ def label_mean(
     return np.asarray(total / np.where(known, n, 1.0)[:, None])
 
 
-def control_mean(measured: Values, labels_measured: Labels, control: str, n_cells: int) -> Float64Array:
+def control_mean(
+    measured: Values, labels_measured: Labels, control: str | float, n_cells: int
+) -> Float64Array:
     """Return the mean of the measured control cells for every cell: "nothing has an effect".
 
     Parameters
@@ -102,7 +103,7 @@ def control_mean(measured: Values, labels_measured: Labels, control: str, n_cell
     values = _complete("measured", measured)
     names, (codes,) = encode(labels_measured)
     _check_length("labels_measured", codes, values.shape[0])
-    code = position_of(control, names)
+    code = find_label(control, names)
     sums, counts = label_sums(values, np.where(codes == code, 0, -1).astype(np.intp), 1)
     return np.broadcast_to(sums[0] / counts[0], (n_cells, sums.shape[1]))
 
@@ -148,21 +149,6 @@ def shuffled_within_label(
             taken = values[np.concatenate(rounds)[: mine.size]]
             out[mine] = taken.toarray() if sp.issparse(taken) else taken
     return out
-
-
-def position_of(control: str, names: list[str]) -> int:
-    """Return the code of the control label.
-
-    Raises
-    ------
-    ValueError
-        If no cell has it; the message names the near miss and the labels.
-    """
-    if str(control) not in names:
-        hint = did_you_mean(control, names)
-        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise ValueError(f"control={control!r}: no cell has this label.{hint} Labels: {shown or 'none'}.")
-    return names.index(str(control))
 
 
 def _complete(name: str, given: Values) -> Any:

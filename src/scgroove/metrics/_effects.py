@@ -9,9 +9,8 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from scgroove._labels import encode
+from scgroove._labels import encode, find_label, label_name
 from scgroove._types import Float64Array, Labels
-from scgroove.metrics._baselines import position_of
 from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance, matching_variance
 from scgroove.metrics._correlation import correlate, units
@@ -26,7 +25,7 @@ _EPS: Final = float(np.finfo(np.float64).eps)
 
 
 def label_effects(
-    values: Values, labels: Labels, control: str, *, nan: NaNPolicy = "raise"
+    values: Values, labels: Labels, control: str | float, *, nan: NaNPolicy = "raise"
 ) -> tuple[list[str], Float64Array]:
     """Return the effect of each label: the mean of its cells minus the mean of the control cells.
 
@@ -63,7 +62,7 @@ def label_effects(
     (['a'], array([[3.]]))
     """
     names, means = _label_means(values, labels, nan)
-    own = position_of(control, names)
+    own = find_label(control, names)
     others = np.delete(np.arange(len(names)), own)
     return [names[code] for code in others], means[others] - means[own]
 
@@ -91,7 +90,7 @@ def effect_pearson(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str,
+    control: str | float,
     *,
     controls: Controls = "measured",
     nan: NaNPolicy = "raise",
@@ -149,7 +148,7 @@ def effect_pearson_per_label(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str,
+    control: str | float,
     *,
     controls: Controls = "measured",
     nan: NaNPolicy = "raise",
@@ -168,7 +167,7 @@ def effect_sign_agreement(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str,
+    control: str | float,
     *,
     controls: Controls = "measured",
     top_k: int = TOP_K,
@@ -217,7 +216,7 @@ def effect_sign_agreement_per_label(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str,
+    control: str | float,
     *,
     controls: Controls = "measured",
     top_k: int = TOP_K,
@@ -246,7 +245,7 @@ def _effects(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str,
+    control: str | float,
     controls: Controls,
     nan: NaNPolicy,
 ) -> _Effects:
@@ -258,9 +257,9 @@ def _effects(
         raise ValueError(
             f"predicted and measured must have the same features: found {means_p.shape[1]} and {means_m.shape[1]}."
         )
-    measured_control = means_m[position_of(control, names_m)]
-    own_control = measured_control if controls == "measured" else means_p[position_of(control, names_p)]
-    names = [name for name in names_p if name in set(names_m) and name != str(control)]
+    measured_control = means_m[find_label(control, names_m)]
+    own_control = measured_control if controls == "measured" else means_p[find_label(control, names_p)]
+    names = [name for name in names_p if name in set(names_m) and name != label_name(control)]
     if not names:
         raise MissingTruthError(
             f"no label but the control is in both: predicted has {names_p[:5]}, measured {names_m[:5]}. Labels are "

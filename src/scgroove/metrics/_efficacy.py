@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import beta, f
 
-from scgroove._labels import encode, label_name, members
+from scgroove._labels import encode, find_label, label_name, members
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray, Labels
 
 RIDGE: Final = 1e-3
@@ -125,7 +125,7 @@ def label_efficacy(
     (['g'], [0.8])
     """
     names, (codes,) = encode(labels)
-    is_control = codes == (names.index(label_name(control)) if label_name(control) in names else len(names))
+    is_control = codes == find_label(control, names)
     y = _whitened(np.asarray(x, dtype=np.float64), is_control)
     probability = np.where(codes >= 0, 1.0, np.nan)
     tested = [name for name in names if name != label_name(control)]

@@ -221,7 +221,7 @@ class Material:
     latent_y: npt.ArrayLike | None = None
     predicted: Any = None
     measured: Any = None
-    control: str | None = None
+    control: str | float | None = None
     metric: Literal["euclidean", "cosine"] = "euclidean"
     n_neighbors: int = 15
     seed: int = 0

@@ -25,7 +25,7 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
 
-from .._labels import label_name
+from .._labels import UnlabeledCategory, label_name, plain_category
 from .._registry import UnknownNameError
 from .._types import IntArray
 from ..data import (
@@ -38,7 +38,7 @@ from ..data import (
 )
 from ..data._checks import DataProfile
 from ..data._fields import VOCABULARY, BatchField, FeatureField, SharedLabelField, field_key
-from ..data._labels import label_table
+from ..data._labels import counts_of_labels, labels_by_modality
 from ..data._manager import FIELDS
 from ..data._resident import bytes_on_device, fits
 from ..losses import negative_log_likelihood, similarity
@@ -190,7 +190,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         n_private: int = 0,
         private_dropout: float = 0.3,
         efficacy_mode: EfficacyMode = "weight",
-        control: str | None = None,
+        control: str | float | None = None,
         label_embeddings: LabelEmbeddings | None = None,
         label_agreement: Agreement | None = None,
         seed: int = 0,
@@ -261,9 +261,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         label_key: str | Mapping[str, str] = "label",
         *,
         modalities: Sequence[str] | None = None,
-        layers: Mapping[str, str | None] | None = None,
+        layers: str | Mapping[str, str | None] | None = None,
         batch_key: str | Mapping[str, str | None] | None = None,
-        unlabeled_category: str | None = None,
+        unlabeled_category: UnlabeledCategory = None,
         efficacy_key: str | Mapping[str, str | None] | None = None,
         paired: bool | str = "auto",
         min_cells_per_label: int = 2,
@@ -284,11 +284,12 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         modalities
             The modalities to use; all by default.
         layers
-            Layer to use, ``{modality: layer}``; X where not given.
+            Layer to use; one name for all modalities or ``{modality: layer}``, X for those not named.
         batch_key
             Column of ``obs`` with the batch; one name for all modalities or ``{modality: name}``.
         unlabeled_category
-            A value of the label column that means "not known".
+            Values of the label columns that mean "not known": one or a list. Numbers are named like labels, so
+            that 0, 0.0 and "0" are the same.
         efficacy_key
             Column of ``obs`` with the probability, from 0 to 1, that the perturbation of a cell worked; one name for all modalities or
             ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such as the posterior of pertpy's Mixscape. What it
@@ -315,35 +316,33 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``, and in each
         modality ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``.
         """
+        unlabeled_category = plain_category(unlabeled_category)
         # resolved before they are recorded: they are replayed on load, perhaps on fewer modalities. A dict, as
         # scvi-tools' own models keep it
         modalities = {m: m for m in modalities_in_use(mdata, modalities, kwargs)}  # type: ignore[assignment]
+        layers = per_modality(layers, list(modalities), "layers")  # type: ignore[arg-type]
+        batch_key = per_modality(batch_key, list(modalities))  # type: ignore[arg-type]
         setup_method_args = cls._get_setup_method_args(**locals())
         names = list(modalities)  # type: ignore[arg-type]
-        layers, batches = dict(layers or {}), per_modality(batch_key, names)
         if kwargs:  # load and transfer: the registry that comes along knows the rest
             keys = label_key if isinstance(label_key, Mapping) else dict.fromkeys(names, label_key)
             profiles: dict[str, DataProfile] = {}
             check_names(mdata, names)
         else:
-            check_efficacy(mdata, label_keys(mdata, label_key, names), unlabeled_category, efficacy_key)
             keys = label_keys(mdata, label_key, names)
+            labels = labels_by_modality(mdata, keys, names, unlabeled_category)
+            check_efficacy(mdata, labels, efficacy_key)
             profiles = check_setup(
-                mdata, names, keys, layers, batches, unlabeled_category, min_cells_per_label
+                mdata, names, keys, layers, batch_key, labels, unlabeled_category, min_cells_per_label
             )
-            ids = pair_ids(
-                mdata,
-                names,
-                paired,
-                {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names},
-            )
-            say_what_was_found(mdata, keys, names, unlabeled_category, ids is not None)
+            ids = pair_ids(mdata, names, paired, labels)
+            say_what_was_found(labels, ids is not None)
         fields = []
         for m in names:
             seen = profiles[m].as_dict() if m in profiles else None
             fields += [
                 FeatureField(m, layers.get(m), seen),
-                BatchField(m, batches.get(m)),
+                BatchField(m, batch_key.get(m)),
                 SharedLabelField(m, keys, unlabeled_category),
             ]
         checks = AnnDataManagerValidationCheck(check_fully_paired_mudata=False)
@@ -981,15 +980,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     def get_label_table(self) -> pd.DataFrame:
         """Cells of each label in each modality, see :func:`scgroove.data.label_table`."""
-        args = self.registry["setup_args"]
         if self.adata is None:
             raise ValueError("The model was loaded without data. Attach them: GROOVE.load(path, mdata).")
-        return label_table(
-            self.adata,
-            args["label_key"],
-            modalities=self.present_in(),
-            unlabeled_category=args["unlabeled_category"],
-        )
+        return counts_of_labels(self._read_labels(self.present_in()))
 
     def __repr__(self) -> str:
         """Summary in plain text (scvi-tools' own prints, and returns an empty string)."""
@@ -1019,6 +1012,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
         if unknown := set(wanted) - set(self.modalities):
             raise ValueError(f"likelihood names {sorted(unknown)}, but the modalities are {self.modalities}.")
+        layers = self.registry["setup_args"]["layers"] or {}
         chosen, reasons = {}, {}
         for m in self.modalities:
             name, data = wanted.get(m, "auto"), DataProfile(**self._state(X, m)["profile"])
@@ -1032,8 +1026,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             if problem := data.problem_with(chosen[m]):
                 raise ValueError(
                     f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. If it holds raw "
-                    f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={{'{m}': 'counts'}}); if it is "
-                    f"normalised or logged, use likelihood={{'{m}': 'normal'}} or 'auto'."
+                    f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={ {**layers, m: '...'} }); if it is "
+                    f"normalised or logged, use likelihood={ {**wanted, m: 'normal'} } or 'auto'."
                 )
             if LIKELIHOODS[chosen[m]].library and data.counts and data.panel:
                 warnings.warn(
@@ -1265,12 +1259,21 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 extras[m][CODES] = codes
         return extras
 
+    def _read_labels(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Labels of the attached data, None where there is none; (n_m,) each."""
+        args = self.registry["setup_args"]
+        keys = per_modality(args["label_key"], self.modalities, "label_key")
+        label_keys(self.adata, {m: str(keys[m]) for m in modalities}, modalities)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
+            return {
+                m: labels_of(self.adata.mod[m].obs, str(keys[m]), args["unlabeled_category"], m)
+                for m in modalities
+            }
+
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]
-        keys = label_keys(self.adata, args["label_key"], self.modalities)
-        labels = {
-            m: labels_of(self.adata.mod[m].obs, keys[m], args["unlabeled_category"]) for m in self.modalities
-        }
+        labels = self._read_labels(self.modalities)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
             return pair_ids(self.adata, self.modalities, args["paired"], labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,10 +15,12 @@ from anndata.abc import CSCDataset
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .._labels import UnlabeledCategory, alike
 from .._registry import UnknownNameError
-from ..data import check_modalities, feature_positions, labels_of, profile
+from .._warnings import warn
+from ..data import check_modalities, feature_positions, profile
 from ..data._checks import DataProfile, matrix
-from ..data._labels import label_table
+from ..data._labels import counts_of_labels, warn_of_labels
 from ._options import efficacy_of
 
 # a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models
@@ -32,30 +33,36 @@ def check_setup(
     keys: Mapping[str, str],
     layers: Mapping[str, str | None],
     batches: Mapping[str, str | None],
-    unlabeled_category: str | None,
+    labels: Mapping[str, NDArray[Any]],
+    unlabeled_category: UnlabeledCategory,
     min_cells: int,
 ) -> dict[str, DataProfile]:
     """Everything that can be wrong with the data, before anything is written to them."""
-    if unknown := [m for m in layers if m not in modalities]:
-        raise UnknownNameError(f"layers names {unknown}, but the modalities in use are {modalities}.")
     for m, key in batches.items():
         if key is not None and key not in mdata.mod[m].obs:
             columns = [str(c) for c in mdata.mod[m].obs.columns]
             raise UnknownNameError(
                 f"Batch column '{key}' not found in mdata['{m}'].obs; its columns are {columns}. "
-                f"batch_key={{'{m}': None}} leaves this modality without a batch."
+                f"batch_key={ {**batches, m: None} } leaves this modality without a batch."
             )
         if key is not None and mdata.mod[m].obs[key].isna().any():
             raise ValueError(
                 f"mdata['{m}'].obs['{key}'] has missing batches. Give these cells a batch of their own: "
                 f"mdata['{m}'].obs['{key}'] = mdata['{m}'].obs['{key}'].astype(object).fillna('unknown')."
             )
+    for m, layer in layers.items():
+        layers_of_m = [str(name) for name in mdata.mod[m].layers if name is not None]
+        if layer is not None and layer not in layers_of_m:
+            raise UnknownNameError(
+                f"Layer '{layer}' not found in mdata['{m}'].layers, which has {layers_of_m}. "
+                f"layers={ {**layers, m: None} } uses X."
+            )
     profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in modalities}
     for m in modalities:
         feature_positions(mdata.mod[m].var_names, mdata.mod[m].var_names, modality=m)  # none twice
         _warn_of_columns(mdata, m, layers.get(m))
-    labels = {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in modalities}
     _check_labels(labels, keys, unlabeled_category, min_cells)
+    warn_of_labels(labels, keys)
     return profiles
 
 
@@ -63,18 +70,16 @@ def _warn_of_columns(mdata: MuData, modality: str, layer: str | None) -> None:
     x = matrix(mdata.mod[modality], layer)
     if isinstance(x, CSCDataset) or (sp.issparse(x) and x.format == "csc"):
         where = f"mdata['{modality}']" + (".X" if layer is None else f".layers['{layer}']")
-        warnings.warn(
+        warn(
             f"{where} is stored by columns (CSC), so that each batch of cells must read all of it: training may be ten "
             f"times slower. Convert it once: {where} = {where}.tocsr().",
-            UserWarning,
-            stacklevel=4,
         )
 
 
 def _check_labels(
     labels: Mapping[str, NDArray[Any]],
     keys: Mapping[str, str],
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
     min_cells: int,
 ) -> None:
     counts = {m: pd.Series(v, dtype=object).value_counts() for m, v in labels.items()}  # drops missing ones
@@ -83,14 +88,16 @@ def _check_labels(
             raise ValueError(
                 f"All {len(labels[m])} labels of modality '{m}' are missing (column '{keys[m]}', "
                 f"unlabeled_category={unlabeled_category!r}). Labels are all that links the modalities: fill the "
-                f"column, name another one with label_key={{'{m}': ...}}, or leave the modality out."
+                f"column, name another one with label_key={ {**keys, m: '...'} }, or leave the modality out."
             )
     table = pd.DataFrame(counts).fillna(0)
     shared = table[(table > 0).sum(axis=1) > 1]
     if shared.empty:
         some = {m: sorted(n.index)[:5] for m, n in counts.items()}
+        pairs = alike({m: n.index for m, n in counts.items()})
+        hint = f" These look alike: {pairs[:5]}." if pairs else ""
         raise ValueError(
-            f"No label is shared by two modalities. Labels found, the first of each: {some}. Labels are compared as "
+            f"No label is shared by two modalities. Labels found, the first of each: {some}.{hint} Labels are compared as "
             "text: are they spelled alike (case, guide numbers, synonyms of genes)? Rename them, or name the right "
             f"columns with label_key={dict(keys)}."
         )
@@ -130,14 +137,9 @@ def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
             )
 
 
-def say_what_was_found(
-    mdata: MuData,
-    keys: Mapping[str, str],
-    modalities: list[str],
-    unlabeled_category: str | None,
-    paired: bool,
-) -> None:
-    table = label_table(mdata, keys, modalities=modalities, unlabeled_category=unlabeled_category)
+def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None:
+    table = counts_of_labels(labels)
+    modalities = list(labels)
     n = table["status"].value_counts()
     exclusive = table[table["status"] == "exclusive"]
     logger.info(
@@ -153,47 +155,66 @@ def say_what_was_found(
     unlabelled = table[table["status"] == "unlabelled"]
     if len(unlabelled):
         shown = ", ".join(f"{unlabelled[m].iloc[0]} in '{m}'" for m in modalities if unlabelled[m].iloc[0])
-        warnings.warn(
+        warn(
             f"Cells without a label: {shown}. They are treated as unlabelled: they take part in reconstruction and "
             "back-translation, not in the contrastive loss.",
-            UserWarning,
-            stacklevel=3,
         )
 
 
 def check_efficacy(
     mdata: MuData,
-    keys: Mapping[str, str],
-    unlabeled_category: str | None,
+    labels_of_cells: Mapping[str, NDArray[Any]],
     efficacy_key: str | Mapping[str, str | None] | None,
 ) -> None:
     """Refuse efficacies that are no probabilities; warn of labels of which no cell counts."""
-    for m, key in per_modality(efficacy_key, list(keys), "efficacy_key").items():
+    for m, key in per_modality(efficacy_key, list(labels_of_cells), "efficacy_key").items():
         if key is None:
             continue
-        labels = labels_of(mdata.mod[m].obs, keys[m], unlabeled_category)
+        labels = labels_of_cells[m]
         known = np.array([label is not None for label in labels])
         worked = pd.Series(efficacy_of(mdata.mod[m].obs, key, m, known)[known])
         of_labels = worked.groupby(labels[known].astype(str)).max()
         if len(none := of_labels.index[of_labels < 0.5]):
-            warnings.warn(
+            warn(
                 f"By mdata['{m}'].obs['{key}'] no cell of {len(none)} of {len(of_labels)} labels responded: {list(none[:5])}. They will hardly "
                 "count. If that is not what you expect, look at scgroove.pl.efficacy, or leave these labels at 1.",
-                UserWarning,
-                stacklevel=4,
             )
 
 
 def per_modality(
     value: str | Mapping[str, str | None] | None, modalities: Sequence[str], name: str = "batch_key"
 ) -> dict[str, str | None]:
-    if isinstance(value, Mapping):
-        if unknown := [m for m in value if m not in modalities]:
-            raise UnknownNameError(
-                f"{name} names {unknown}, but the modalities in use are {list(modalities)}."
-            )
-        return {m: value.get(m) for m in modalities}
-    return dict.fromkeys(modalities, value)
+    """One name for each modality, from one for all or a mapping; None where the mapping has none.
+
+    Raises
+    ------
+    UnknownNameError
+        The mapping names another modality.
+    TypeError
+        Several names are given for one modality.
+    """
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(modalities, _one_column(value, modalities[0], name))
+    if unknown := [m for m in value if m not in modalities]:
+        raise UnknownNameError(f"{name} names {unknown}, but the modalities in use are {list(modalities)}.")
+    return {m: _one_column(value.get(m), m, name) for m in modalities}
+
+
+def _one_column(value: Any, modality: str, name: str) -> str | None:
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list | tuple) and len(value) > 1:
+        column = f"mdata['{modality}'].obs"
+        joint = "_".join(map(str, value))
+        raise TypeError(
+            f"{name} must be one column; found {list(value)}. Join them in every modality: {column}['{joint}'] = "
+            f"{column}[{list(value)}].astype(str).agg('_'.join, axis=1), then {name}='{joint}'."
+        )
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(
+        f"{name} must be one name for all modalities, or a mapping of modalities to names; found {value!r}."
+    )
 
 
 @contextmanager

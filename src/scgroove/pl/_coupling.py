@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import SEQUENTIAL, UNLABELLED
 from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of, natural_order
@@ -34,7 +35,7 @@ def coupling_label_mass(
     *,
     label_key: LabelKey = _keys.LABEL,
     coupling_key: str | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     normalize: Literal["row", "none"] = "row",
     numbers: bool | None = None,
     ax: AxesLike | None = None,
@@ -106,7 +107,7 @@ def _label_mass(
     target: str,
     label_key: LabelKey,
     coupling_key: str | None,
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
 ) -> pd.DataFrame:
     """Mass between labels, both sides in the same order where they share labels."""
     from scgroove import get

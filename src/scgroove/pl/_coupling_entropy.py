@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._coupling_matches import Side, check_side
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
@@ -59,7 +60,7 @@ def coupling_entropy(
     labels: Sequence[str] | None = None,
     label_key: LabelKey = _keys.LABEL,
     coupling_key: str | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     colors: Mapping[str, str] | None = None,
     ax: AxesLike | None = None,
     show: bool | None = None,

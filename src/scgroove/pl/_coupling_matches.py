@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import LABELS, UNLABELLED
@@ -39,7 +40,7 @@ def coupling_top_matches(
     side: Side = "source",
     label_key: LabelKey = _keys.LABEL,
     coupling_key: str | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     seed: int = 0,
     ax: AxesLike | None = None,
     show: bool | None = None,

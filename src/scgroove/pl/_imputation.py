@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import TRAIN, UNLABELLED, label_styles
@@ -64,7 +65,7 @@ def imputed_vs_measured(
     pair_key: str | None = None,
     imputed_key: str | None = None,
     layer: str | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     colors: Mapping[str, str] | None = None,
     ncols: int = 4,
     ax: AxesLike | None = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import SEQUENTIAL, UNLABELLED, label_styles, modality_colors
@@ -99,7 +100,7 @@ def latent(
     *,
     modalities: Sequence[str] | None = None,
     use_rep: str = _keys.LATENT,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     panels: Sequence[str] | None = None,
     colors: Mapping[str, str] | None = None,
     max_legend: int = 51,
@@ -212,7 +213,7 @@ def _gather(
     label_key: LabelKey,
     modalities: tuple[str, ...],
     use_rep: str,
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
     columns: Mapping[str, Array],
     colors: Mapping[str, str] | None,
     seed: int,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from scgroove._labels import label_name
+from scgroove._labels import UnlabeledCategory, label_name, names_of, read_labels
 from scgroove._registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def check_modalities(mdata: MuData, modalities: Sequence[str]) -> None:
 
 
 def labels_of(
-    mdata: MuData, modality: str, label_key: LabelKey, unlabeled_category: str | None = None
+    mdata: MuData, modality: str, label_key: LabelKey, unlabeled_category: UnlabeledCategory = None
 ) -> np.ndarray[Any, np.dtype[np.object_]]:
     """Labels of the cells of a modality as text, None where missing."""
     key = label_key if isinstance(label_key, str) else label_key.get(modality)
@@ -65,13 +65,7 @@ def labels_of(
             f"mod[{modality!r}].obs has no column {key!r}; it has {listed(obs.columns)}."
             f"{did_you_mean(key, obs.columns)} Name the column of the labels with label_key=."
         )
-    column = obs[key].astype(object)
-    missing = pd.isna(column).to_numpy(dtype=bool)
-    labels = np.array([label_name(value) for value in column], dtype=object)
-    if unlabeled_category is not None:
-        missing = missing | (labels == unlabeled_category)
-    labels[missing] = None
-    return labels
+    return read_labels(obs[key], unlabeled_category, f"mdata['{modality}'].obs['{key}']")
 
 
 def label_colors(
@@ -113,7 +107,7 @@ def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> np.ndarray
         )
     return np.concatenate(
         [
-            np.full(mdata.mod[m].n_obs, None, dtype=object) if part is None else labels_of(mdata, m, name)
+            np.full(mdata.mod[m].n_obs, None, dtype=object) if part is None else names_of(part)
             for m, part in zip(modalities, parts, strict=True)
         ]
     )

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys, aligners
+from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._registry import did_you_mean
 from scgroove._types import BoolArray
 from scgroove.aligners._base import BAD_MARGINAL
@@ -42,7 +43,7 @@ def align(
     use_rep: PerModality = _keys.LATENT,
     method: str = "eot",
     labelled: bool = True,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     weight_key: PerModality | None = None,
     structure_rep: PerModality | None = None,
     pair_key: str | None = None,
@@ -169,7 +170,7 @@ def align(
     evidence = {**_known_labels(coupling, labelled), **evidence, **told(source, target, names)}
     del coupling  # a large one is not to stand in memory beside what is stored of it
     if labelled and unlabeled_category is not None:
-        evidence["unlabeled_category"] = unlabeled_category
+        evidence["unlabeled_category"] = stored_category(unlabeled_category)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = evidence
 
@@ -252,7 +253,7 @@ def labels_for(
     source: str,
     target: str,
     label_key: PerModality | None,
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
     labelled: bool,
 ) -> tuple[Any, Any]:
     """Return the labels of source and target cells; (None, None) for an unlabelled alignment."""

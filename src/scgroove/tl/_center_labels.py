@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def center_labels(
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     normalize: bool = True,
     key_added: str | None = None,
 ) -> None:

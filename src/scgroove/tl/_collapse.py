@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._types import FloatArray, Labels
 from scgroove.get._inputs import PerModality, check_modality, name_of, representation
 from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
@@ -37,7 +38,7 @@ def collapse(
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     min_cells: int = 10,
     threshold_rank: float = THRESHOLD_RANK,
     threshold_variance: float = THRESHOLD_VARIANCE,
@@ -130,7 +131,7 @@ def collapse(
         "threshold_variance": float(threshold_variance),
     }
     if unlabeled_category is not None:
-        params["unlabeled_category"] = unlabeled_category
+        params["unlabeled_category"] = stored_category(unlabeled_category)
     _say(tables)
     mdata.uns[key_added] = {"params": params, "labels": tables}
 
@@ -165,13 +166,17 @@ def _modalities(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] |
 
 
 def _labels(
-    mdata: MuData, modality: str, label_key: PerModality, unlabeled_category: str | None, min_cells: int
+    mdata: MuData,
+    modality: str,
+    label_key: PerModality,
+    unlabeled_category: UnlabeledCategory,
+    min_cells: int,
 ) -> Labels:
     """Return the labels of a modality, None where missing: two of them or more, one with enough cells."""
-    from scgroove.data import label_keys, labels_of
+    from scgroove.data import labels_by_modality
 
-    key = label_keys(mdata, {modality: name_of(label_key, modality, "label_key")}, [modality])[modality]
-    labels = labels_of(mdata.mod[modality].obs, key, unlabeled_category)
+    key = name_of(label_key, modality, "label_key")
+    labels = labels_by_modality(mdata, label_key, [modality], unlabeled_category)[modality]
     counts = pd.Series(labels, dtype=object).value_counts()
     if len(counts) < 2:
         raise ValueError(

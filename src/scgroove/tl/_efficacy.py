@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
-from scgroove._labels import label_name
+from scgroove._labels import UnlabeledCategory, label_name, unlabeled_names
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import FloatArray, Labels
 from scgroove.get._inputs import PerModality, check_modality, name_of, representation
@@ -31,11 +31,11 @@ _SHOWN: Final = 8
 
 def estimate_efficacy(
     mdata: MuData,
-    control: str | None,
+    control: str | float | None,
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     use_rep: PerModality | None = None,
     n_components: int = 15,
     prior: tuple[float, float] = (8.0, 2.0),
@@ -217,19 +217,19 @@ def _modalities(mdata: MuData, modalities: Sequence[str] | None) -> list[str]:
 
 
 def _labels(
-    mdata: MuData, names: list[str], label_key: PerModality, unlabeled_category: str | None
+    mdata: MuData, names: list[str], label_key: PerModality, unlabeled_category: UnlabeledCategory
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the columns, and the labels of each modality, (n_m,), None where missing."""
-    from scgroove.data import label_keys, labels_of
+    from scgroove.data import labels_by_modality
 
-    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
-    return keys, {m: labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names}
+    labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
+    return {m: name_of(label_key, m, "label_key") for m in names}, labels
 
 
-def _check_control(control: str, labels: Any, modality: str, key: str, unlabeled: str | None) -> None:
-    if control == unlabeled:
+def _check_control(control: str, labels: Any, modality: str, key: str, unlabeled: UnlabeledCategory) -> None:
+    if control in unlabeled_names(unlabeled):
         raise ValueError(
-            f"control and unlabeled_category are both {control!r}: control cells must keep their label."
+            f"control={control!r} is among unlabeled_category={unlabeled!r}: control cells must keep their label."
         )
     n = int((labels == control).sum())
     others = sorted({label for label in labels if label not in (None, control)})

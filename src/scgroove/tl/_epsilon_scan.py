@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scgroove import _keys, aligners
+from scgroove._labels import UnlabeledCategory
 from scgroove.get._inputs import PerModality, check_pair
 from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
 
@@ -24,7 +25,7 @@ def epsilon_scan(
     use_rep: PerModality = _keys.LATENT,
     method: str = "eot",
     labelled: bool = True,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     weight_key: PerModality | None = None,
     structure_rep: PerModality | None = None,
     key_added: str | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove.get._inputs import PerModality, check_modality
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def impute(
     shrink: float | None = None,
     uncertainty: bool = True,
     label_key: PerModality | None = "auto",
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     seed: int = 0,
     key_added: str | None = None,
     max_memory_gb: float = 4.0,

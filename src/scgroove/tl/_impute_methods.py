@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove import _keys, get, imputers
-from scgroove._labels import encode
+from scgroove._labels import UnlabeledCategory, encode
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove.aligners import Coupling, TooLargeError
@@ -53,7 +53,7 @@ class Request:
     n_neighbors: int | None
     regression: Mapping[str, Any] | None
     label_key: PerModality | None
-    unlabeled_category: str | None
+    unlabeled_category: UnlabeledCategory
     labels_optional: bool
     seed: int
     copies: int

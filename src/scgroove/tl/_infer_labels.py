@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import softmax, xlogy
 
 from scgroove import _keys
-from scgroove._labels import encode
+from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners._costs import in_slices
 from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
@@ -26,7 +26,7 @@ def infer_labels(
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     temperature: float = 0.2,
     key_added: str = _keys.INFERRED,
 ) -> None:
@@ -94,16 +94,16 @@ def infer_labels(
     ...     mdata, "inferred_label", efficacy_key="inferred_label_certainty"
     ... )  # doctest: +SKIP
     """
-    from scgroove.data import label_keys, labels_of
+    from scgroove.data import labels_by_modality
     from scgroove.learners._common import check_number
 
     check_number("temperature", temperature, 0, above=True)
     names = modalities_with(mdata, use_rep, modalities)
-    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
-    if key_added in keys.values():
+    labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
+    if key_added in [name_of(label_key, m, "label_key") for m in names]:
         raise ValueError(f"key_added={key_added!r} is the column of the labels, which would be lost.")
     z = {m: _directions(one) for m, one in shared_space(mdata, use_rep, names).items()}
-    vocabulary, codes = encode(*(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category) for m in names))
+    vocabulary, codes = encode(*labels.values())
     if len(vocabulary) < 2:
         raise ValueError(
             f"the labelled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two or more are needed. Is label_key= the "

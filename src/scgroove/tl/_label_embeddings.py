@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._labels import UnlabeledCategory
 from scgroove._types import Float64Array
-from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
+from scgroove.get._inputs import PerModality, modalities_with, shared_space
 from scgroove.metrics._embedding_signal import embedding_signal
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def check_label_embeddings(
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     n_permutations: int = 200,
     key_added: str = "label_embeddings",
     seed: int = 0,
@@ -155,17 +156,17 @@ def _places(
     use_rep: str,
     label_key: PerModality,
     modalities: Sequence[str] | None,
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
 ) -> dict[str, Float64Array]:
     """Return where each label lies, (k,): the mean over modalities of the mean of its cells."""
-    from scgroove.data import label_keys, labels_of
+    from scgroove.data import labels_by_modality
 
     names = modalities_with(mdata, use_rep, modalities)
-    keys = label_keys(mdata, {m: name_of(label_key, m, "label_key") for m in names}, names)
+    labels_of_cells = labels_by_modality(mdata, label_key, names, unlabeled_category)
     z = {m: np.asarray(one, dtype=np.float64) for m, one in shared_space(mdata, use_rep, names).items()}
     means: dict[str, list[Float64Array]] = {}
     for m, one in z.items():
-        labels = pd.Series(labels_of(mdata.mod[m].obs, keys[m], unlabeled_category))
+        labels = pd.Series(labels_of_cells[m], dtype=object)
         for label, rows in labels.groupby(labels).indices.items():
             means.setdefault(str(label), []).append(one[rows].mean(axis=0))
     return {label: np.mean(means[label], axis=0) for label in sorted(means)}

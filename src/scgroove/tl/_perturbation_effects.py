@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, get
-from scgroove._labels import encode, members
+from scgroove._labels import UnlabeledCategory, encode, find_label, label_name, members
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove.get._inputs import PerModality, check_modality, labels_of_modality
-from scgroove.metrics._baselines import position_of
 from scgroove.metrics._effects import Controls
 from scgroove.metrics._values import dense, steps
 
@@ -33,13 +32,13 @@ def perturbation_effects(
     mdata: MuData,
     source: str,
     target: str,
-    control: str | None = None,
+    control: str | float | None = None,
     *,
     key: str | None = None,
     layer: str | None = None,
     controls: Controls = "measured",
     label_key: PerModality = _keys.LABEL,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     features: Sequence[str] | None = None,
     level: float = 0.95,
     n_boot: int = 1000,
@@ -227,10 +226,10 @@ def _columns(features: Sequence[str] | None, known: list[str], target: str) -> l
     return [place[name] for name in features]
 
 
-def _named(control: str | None, names: list[str], source: str, target: str) -> str:
+def _named(control: str | float | None, names: list[str], source: str, target: str) -> str:
     """Return the control as a name; where none is named, say which labels look like one."""
     if control is not None:
-        return str(control)
+        return label_name(control)
     likely = [name for name in names if _LOOKS_LIKE_CONTROL.search(name)]
     hint = f" These look like one: {', '.join(map(repr, likely[:5]))}." if likely else ""
     raise ValueError(
@@ -241,13 +240,13 @@ def _named(control: str | None, names: list[str], source: str, target: str) -> s
 
 
 def _check_control(control: str, names: list[str], codes: IntArray, modality: str) -> None:
-    position_of(control, names)
-    if not (codes == names.index(str(control))).any():
-        present = [names[code] for code in np.unique(codes[codes >= 0])]
-        raise ValueError(
-            f"control={control!r}: no cell of {modality!r} has this label, so that nothing is known to subtract from its effects. "
-            f"Its labels: {', '.join(present[:10])}{', ...' if len(present) > 10 else ''}."
-        )
+    present = [names[code] for code in np.unique(codes[codes >= 0])]
+    try:
+        find_label(control, present)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"Nothing is known to subtract from the effects in {modality!r}: {error}"
+        ) from None
 
 
 def _warn_few(table: pd.DataFrame, min_cells: int) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from scgroove import _keys, get, metrics
+from scgroove._labels import UnlabeledCategory
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
@@ -29,7 +30,7 @@ def score_matching(
     use_rep: PerModality | None = _keys.LATENT,
     coupling_key: str | None = None,
     pair_key: str | None = None,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     metric: metrics.Metric = "euclidean",
     key_added: str | None = None,
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, get, metrics
+from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
 from scgroove.get._inputs import PerModality, check_pair, labels_of_modality
@@ -57,8 +58,8 @@ def score_imputation(
     layer: str | None = None,
     pair_key: str | None = None,
     label_key: PerModality | None = _keys.LABEL,
-    control: str | None = None,
-    unlabeled_category: str | None = None,
+    control: str | float | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     seed: int = 0,
     key_added: str | None = None,
 ) -> pd.DataFrame:

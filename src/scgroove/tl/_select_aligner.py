@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scgroove import _keys, aligners
+from scgroove._labels import UnlabeledCategory
 from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
 from scgroove.get._union import spread, union_rows
 from scgroove.tl._align import to_store, told
@@ -30,7 +31,7 @@ def select_aligner(
     methods: Sequence[str | AlignerSpec] | None = None,
     label_key: PerModality = _keys.LABEL,
     use_rep: PerModality = _keys.LATENT,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     score: str | None = None,
     n_boot: int = 1000,
     seed: int = 0,

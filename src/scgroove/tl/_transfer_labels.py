@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
-from scgroove._labels import encode
+from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import BoolArray, FloatArray, IntArray
 from scgroove.aligners import TooLargeError
 from scgroove.data import encode_labels, labels_of
@@ -47,7 +47,7 @@ def transfer_labels(
     *,
     reference: MuData | AnnData | None = None,
     label_key: PerModality = _keys.LABEL,
-    unlabeled_category: str | None = None,
+    unlabeled_category: UnlabeledCategory = None,
     use_rep: PerModality = _keys.LATENT,
     metric: Metric = "cosine",
     n_neighbors: int = 15,
@@ -210,7 +210,7 @@ class _Electorate:
         mdata: MuData,
         modality: str,
         label_key: PerModality,
-        unlabeled_category: str | None,
+        unlabeled_category: UnlabeledCategory,
         space: _Space,
         n_neighbors: int,
     ) -> _Electorate:
@@ -245,7 +245,7 @@ def _true_codes(
     mdata: MuData,
     source: str,
     label_key: PerModality,
-    unlabeled_category: str | None,
+    unlabeled_category: UnlabeledCategory,
     names: list[str],
     model: GROOVE | None,
 ) -> IntArray:
