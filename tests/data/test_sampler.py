@@ -75,9 +75,33 @@ def test_every_label_and_cell_comes_before_any_returns():
 
 
 def test_few_cells_are_repeated():
-    batch = next(iter(sampler({"a": [0, 0, 1, 1], "b": [0, 1, 1, 1]}, n_labels=2, n_cells=6)))
-    assert np.bincount(np.asarray([0, 0, 1, 1])[batch["a"]]).tolist() == [6, 6]
-    assert set(batch["b"]) == {0, 1, 2, 3}
+    labels = {"a": np.repeat([0, 1], [9, 3]), "b": np.repeat([0, 1], [2, 2])}
+    batch = next(iter(sampler(labels, n_labels=2, n_cells=6)))
+    assert np.bincount(labels["a"][batch["a"]]).tolist() == [6, 6]
+    assert np.bincount(batch["b"]).tolist() == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"batch_size": 10**9}, {"n_cells": 10**9}, {"n_cells": 10**9, "n_labels": 1}]
+)
+@pytest.mark.parametrize("small", [10, 40])
+def test_a_batch_is_no_larger_than_the_data(asked, small):
+    labels = {
+        "a": np.r_[np.repeat(np.arange(3), [40, 40, small]), np.full(9, -1)],
+        "b": np.repeat(np.arange(3), 15),
+    }
+    batches = list(sampler(labels, **asked))
+    n = 80 + small
+    assert all((labels["a"][batch["a"]] >= 0).sum() <= n for batch in batches)
+    assert len(set(np.concatenate([batch["a"] for batch in batches]).tolist())) >= n - 40
+
+
+def test_batches_that_fit_are_those_of_any_larger_data():
+    """The cap changes nothing as long as the data hold a batch: 4 labels of 16 cells, hand-counted."""
+    labels = {m: np.repeat(np.arange(4), 16) for m in "ab"}
+    assert (sampler(labels, batch_size=64).p, sampler(labels, batch_size=64).k) == (4, 16)
+    assert sampler(labels, batch_size=65).k == 16
+    assert sampler(labels, n_labels=2, n_cells=20).k == 20
 
 
 def test_free_cells_fill_their_share():

@@ -54,7 +54,7 @@ def label_keys(
         if set(keys) != set(modalities):
             raise ValueError(
                 f"label_key names the modalities {sorted(keys)}, expected one column for each of {modalities}. "
-                f"Pass one name for all, or label_key={dict.fromkeys(modalities, 'column')}."
+                f"Pass one name for all, or label_key={ {m: keys.get(m, '...') for m in modalities} }."
             )
     else:
         keys = dict.fromkeys(modalities, label_key)
@@ -135,11 +135,13 @@ def labels_by_modality(
         label.
     """
     modalities = list(modalities)
-    if isinstance(label_key, Mapping):
-        own: str | dict[str, str] = {m: label_key[m] for m in modalities if m in label_key}
-    else:
-        own = label_key
-    keys = label_keys(mdata, own, modalities)
+    named = label_key if isinstance(label_key, Mapping) else dict.fromkeys(modalities, label_key)
+    if missing := [m for m in modalities if m not in named]:
+        raise ValueError(
+            f"label_key names {list(named)}, but not {missing[0]!r}. Pass one name for all modalities, or one for "
+            f"each: label_key={ {**named, **dict.fromkeys(missing, '...')} }."
+        )
+    keys = label_keys(mdata, {m: named[m] for m in modalities}, modalities)
     _warn_of_unknown(mdata, label_key, unlabeled_names(unlabeled_category))
     return {m: labels_of(mdata.mod[m].obs, key, unlabeled_category, m) for m, key in keys.items()}
 

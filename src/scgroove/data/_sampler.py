@@ -142,7 +142,8 @@ class GroupSampler(DistributedSampler[Any]):
     rows
         Cells to draw from, by modality.
     batch_size
-        Labelled cells of each modality in a step, about: P x K; of each rank.
+        Labelled cells of each modality in a step, about: P x K; of each rank. A batch is no larger than the
+        labelled cells of the largest modality: K shrinks if it would be.
     n_labels, n_cells
         P, of all ranks together, and K, of each rank. By default all shared labels, as long as each can have 8 cells: every
         label is then a negative of every other at every step.
@@ -204,10 +205,13 @@ class GroupSampler(DistributedSampler[Any]):
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
         self.p = min(len(self.shared), max(1, world * batch_size // 8) if n_labels is None else n_labels)
+        largest = max(len(r) - len(self.free[m]) for m, r in rows.items())
         self.k = ceil(ceil(world * batch_size / self.p) / world) if n_cells is None else n_cells
+        if self.p * self.k * world > largest:  # no batch is larger than the data: memory follows them
+            most = min(max(map(len, self.pools.values())), ceil(largest / self.p))
+            self.k = min(self.k, ceil(most / world))
         n_free = ceil(free_fraction / (1 - free_fraction) * self.p * self.k)
         self.n_free = {m: n_free if len(f) else 0 for m, f in self.free.items()}
-        largest = max(len(r) - len(self.free[m]) for m, r in rows.items())
         self.n_batches = ceil(largest / (self.p * self.k * world))
 
     def __len__(self) -> int:
