@@ -196,8 +196,8 @@ def _labels_to_use(
     pair: tuple[str, str],
     models: tuple[Any, ...],
     label_key: PerModality | None,
-    unlabeled_category: str | None,
-) -> tuple[PerModality | None, str | None]:
+    unlabeled_category: UnlabeledCategory,
+) -> tuple[PerModality | None, UnlabeledCategory]:
     """Return the columns of labels, and the label that stands for none: those of the model where none are given."""
     describe = getattr(models[0], "get_label_columns", None) if models else None
     known: dict[str, Any] = {} if describe is None else dict(describe())
