@@ -23,7 +23,7 @@ from _common import quiet
 from claims import as_markdown
 from scgroove import _null, _workflow, simulations
 from scgroove._report import Results, Settings
-from scgroove._report._reading import read_link
+from scgroove._report._reading import in_words, read_link
 from scgroove.metrics import ALPHA, label_verdict
 
 MOST = 2000
@@ -188,7 +188,10 @@ def verdict_table(rows: pd.DataFrame) -> pd.DataFrame:
         shown = [direction_text(rows, learner, way) for way in ("forward", "backward")]
         table[f"{title}: right, 95 % interval (chance)"] = shown[0] + "; " + shown[1]
         worse = rows[[f"{learner}_forward_p_value", f"{learner}_backward_p_value"]].max(axis=1)
-        table[f"{title}: verdict"] = rows[f"{learner}_verdict"] + worse.map(", p {:.3f}".format)
+        verdict = rows[f"{learner}_verdict"]
+        table[f"{title}: verdict"] = verdict.where(
+            verdict == "cannot tell", verdict + ", " + worse.map(in_words)
+        )
     return table
 
 

@@ -29,6 +29,7 @@ exclude_patterns = [
     "user_guide/labels_out_tables/*",
     "user_guide/real_tables/*",
     "user_guide/sensitivity_tables/*",
+    "user_guide/verdict_tables/*",
 ]  # tables that pages include
 templates_path = ["_templates"]
 

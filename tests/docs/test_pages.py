@@ -10,6 +10,7 @@ from types import ModuleType
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 from mudata import MuData
 
@@ -184,6 +185,17 @@ def test_quoted_messages_are_those_that_are_raised(i):
     quoted = " ".join(blocks("faq", "text")[i].split())
     texts = [" ".join(f"{type(one).__name__}: {one}".split()) for one in found]
     assert any(text.startswith(quoted) for text in texts), (quoted, texts)
+
+
+def test_verdicts_on_permuted_labels_are_as_the_page_says():
+    """At most one in twenty of the stored permutations passes, and every simulated link is seen as it is."""
+    results = PAGES.parents[1] / "benchmarks" / "results"
+    table = pd.read_csv(results / "verdicts.csv").set_index("screen")
+    assert (table["both_better"] <= 0.05).all()
+    seen = table["groove_verdict"] == "better than chance"
+    no_link = table["truth"].str.contains("no link")
+    assert not seen[no_link].any()
+    assert seen[table["truth"].str.contains("simulated") & ~no_link].all()
 
 
 def test_names_on_the_pages_are_there():
