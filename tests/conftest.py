@@ -57,6 +57,8 @@ def make_mdata():
         rna = make_modality(200, 30, "r", counts=True, seed=seed)
         n = 200 if kind in ("paired", "permuted") else 150
         img = make_modality(n, 8, "i", counts=False, labels=("A", "B", "C", "E", "ctrl"), seed=seed + 1)
+        if kind in ("paired", "permuted"):  # names that say more than the number of the row
+            rna.obs_names = [f"plate{i % 7}_r{i}" for i in range(200)]
         if kind != "disjoint":
             img.obs_names = rna.obs_names[:n] if kind != "overlap" else [f"r{i + 100}" for i in range(n)]
             keep = [x if x in LABELS else "ctrl" for x in rna.obs["label"].reindex(img.obs_names).fillna("A")]

@@ -117,5 +117,11 @@ SHARED: Final = "shared"
 LABEL: Final = "label"
 """``mod[m].obs``: default name of the label column in simulations."""
 
+PAIRING: Final = "pairing"
+"""``mdata.uns``: ``paired`` and the label columns of :meth:`~scgroove.model.GROOVE.setup_mudata`.
+
+Scores and figures give the same answer to which cells are the same as the set-up.
+"""
+
 PAIR: Final = "pair_id"
 """``mod[m].obs``: default name of the column that holds the true pairing, where it is known."""

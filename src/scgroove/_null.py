@@ -403,7 +403,7 @@ def permuted(results: Results, rng: np.random.Generator) -> Results:
         obs[results.label_column(m)] = pd.Series(permute(own, rng), index=obs.index, dtype=object)
         layers = {name: adata.layers[name] for name in {asked.layers.get(m)} - {None}}
         parts[m] = AnnData(adata.X, obs=obs.set_axis(index), var=adata.var, layers=layers)
-    settings = replace(asked, pair_key=None, null=0, unlabeled_category=None)
+    settings = replace(asked, pair_key=None, paired=False, null=0, unlabeled_category=None)
     return Results(MuData(parts), settings, results.data_name)
 
 

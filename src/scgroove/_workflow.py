@@ -136,7 +136,7 @@ def _set_up(results: Results, progress: Progress) -> None:
         batch_key=asked.batch_key,
         unlabeled_category=asked.unlabeled_category,
         min_cells_per_label=asked.min_cells_per_label,
-        paired=_pairing(results.mdata, asked.source, asked.target, asked.pair_key),
+        paired=asked.paired if asked.pair_key is None else asked.pair_key,
     )
     options: dict[str, Any] = {"n_latent": asked.n_latent, "encoder": asked.encoder}
     results.model = GROOVE(
@@ -238,24 +238,26 @@ def _impute(results: Results, progress: Progress) -> None:
 
 def _score(results: Results, progress: Progress) -> None:
     from scgroove import get, tl
+    from scgroove.data import known_partners
 
     asked = results.settings
-    pairs = known_pairs(results.mdata, asked.source, asked.target, asked.pair_key)
-    results.pairs = pairs
+    partner, _ = known_partners(results.mdata, asked.source, asked.target)
+    if partner is not None:
+        rows = np.flatnonzero(partner >= 0)
+        results.pairs = rows, partner[rows]
     results.agreement_test = _null.imputed_labels_test(results)
     imputed = get.imputed(results.mdata, asked.source, asked.target)
     measured = get.measured(results.mdata, asked.source, asked.target)
     labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
-    if pairs is None:
+    if results.pairs is None:
         results.agreement = label_agreement(imputed, measured, labels[asked.source], labels[asked.target])
         return
-    results.agreement = cell_agreement(imputed, measured, *pairs, labels[asked.target])
+    results.agreement = cell_agreement(imputed, measured, *results.pairs, labels[asked.target])
     results.scores = tl.score_matching(
         results.mdata,
         asked.source,
         asked.target,
         label_key=asked.label_key,
-        pair_key=asked.pair_key,
         unlabeled_category=asked.unlabeled_category,
     )
 
@@ -264,32 +266,6 @@ def _test(results: Results, progress: Progress) -> None:
     results.partner_test = _null.imputed_cells_test(results)
     results.label_mean_r = _null.label_mean_baseline(results)
     _null.against_closed_form(results)
-
-
-def known_pairs(
-    mdata: MuData, source: str, target: str, pair_key: str | None
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Rows of source and target that are the same cell; None where nothing is known."""
-    from scgroove.data import pair_ids
-
-    ids = pair_ids(mdata, [source, target], paired=_pairing(mdata, source, target, pair_key))
-    if ids is None:
-        return None
-    place = {name: j for j, name in enumerate(ids[target]) if name is not None}
-    rows = [(i, place[name]) for i, name in enumerate(ids[source]) if name in place]
-    if not rows:
-        return None
-    matched = np.array(rows, dtype=np.intp)
-    return matched[:, 0], matched[:, 1]
-
-
-def _pairing(mdata: MuData, source: str, target: str, pair_key: str | None) -> str:
-    """Column that tells which cells are the same, or "auto": equal names of cells."""
-    if pair_key is not None:
-        return pair_key
-    ids = [mdata.mod[m].obs[_keys.PAIR].dropna() for m in (source, target) if _keys.PAIR in mdata.mod[m].obs]
-    usable = len(ids) == 2 and all(of.is_unique for of in ids)
-    return _keys.PAIR if usable else "auto"
 
 
 UNDRAWN = (_set_up, _train, _embed, _align, _impute, _score)
@@ -367,7 +343,6 @@ def _draw(results: Results, folder: Path) -> dict[str, Path]:
         asked.source,
         asked.target,
         by="labels" if results.scores is None else "cells",
-        pair_key=asked.pair_key,
         layer=asked.layers.get(asked.target),
         save=files["imputation"],
         **data,

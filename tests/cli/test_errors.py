@@ -138,6 +138,7 @@ CASES = {
     "likelihood": (["--likelihood", "rna=gaussian"], r"--likelihood rna=gaussian: unknown\..*'normal', 'nb', 'poisson', 'bernoulli'"),
     "batch": (["--batch-key", "bach"], r"--batch-key 'bach': no modality has this column in obs\. Did you mean 'batch'\?"),
     "pair": (["--pair-key", "pair_id"], r"--pair-key pair_id: the obs of 'rna' has no column 'pair_id'"),
+    "pairs": (["--pair-key", "label", "--not-paired"], r"--pair-key label and --not-paired answer one question"),
     "unlabeled": (["--unlabeled-category", "unknown"], r"--unlabeled-category 'unknown' is no label of these data\. There are 3, such as 'a', 'b', 'c'"),
     "accelerator": (["--accelerator", "cuda"], r"--accelerator cuda: PyTorch .* sees no such device"),
     "method": (["--method", "ot"], r"Invalid value for .--method.*eot.*emd"),

@@ -39,7 +39,7 @@ def test_no_command_shows_the_help():
 @pytest.mark.parametrize(
     "option",
     ["--label", "--source", "--target", "--out", "--batch-key", "--unlabeled-category", "--layer", "--likelihood",
-     "--method", "--unlabelled-coupling", "--pair-key", "--null", "--epochs", "--seed", "--accelerator", "--overwrite", "--debug"],
+     "--method", "--unlabelled-coupling", "--pair-key", "--paired", "--not-paired", "--null", "--epochs", "--seed", "--accelerator", "--overwrite", "--debug"],
 )  # fmt: skip
 def test_run_explains_every_option(option):
     assert option in text("run", "--help")

@@ -253,16 +253,17 @@ def test_names_are_shown_as_they_are(run):
     assert "<i>g00" not in page
 
 
-def test_pairs_that_cannot_be_used_are_no_truth():
-    from scgroove import _workflow
-
-    mdata = simulations.weakly_paired(4, 6, seed=2)
-    assert len(_workflow.known_pairs(mdata, "rna", "protein", None)[0]) == 24
+def test_whether_names_mean_the_same_cell_is_an_option(tmp_path):
+    mdata = simulations.weakly_paired(4, 8, seed=2)
     parts = {m: mdata[m].copy() for m in mdata.mod}
-    for name, part in parts.items():
-        part.obs["pair_id"] = ""
-        part.obs_names = [f"{name}{i}" for i in range(part.n_obs)]
-    assert _workflow.known_pairs(mudata.MuData(parts), "rna", "protein", None) is None
+    for part in parts.values():  # wells, which are not believed by themselves
+        del part.obs["pair_id"]
+        part.obs_names = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 9)]
+    mudata.MuData(parts).write_h5mu(tmp_path / "wells.h5mu")
+    asked = ["run", tmp_path / "wells.h5mu", "--source", "rna", "--target", "protein", "--epochs", 1]
+    call(*asked, "--out", tmp_path / "out", "--paired")
+    assert pd.read_csv(tmp_path / "out" / "scores.csv")["n"].max() == 32
+    assert "look like wells" not in text_of(tmp_path / "out")
 
 
 # -- options -----------------------------------------------------------------------------------------------------

@@ -153,7 +153,6 @@ def test_partners_are_the_rows_of_the_same_cell() -> None:
 
 def test_there_are_no_partners_among_different_cells() -> None:
     mdata = scgroove.simulations.weakly_paired(n_labels=3, n_cells_per_label=4, co_assayed=False)
-    assert Screen.read(mdata).pairs is None
     assert (Screen.read(mdata).partners("rna", "protein") == -1).all()
 
 

@@ -145,7 +145,7 @@ def test_what_was_found_is_said(make_mdata):
         logging.getLogger("scvi").removeHandler(handler)
     text = "\n".join(said)
     assert "5 shared labels, 0 exclusive" in text
-    assert "Cells with equal names are the same cells" in text
+    assert "Cells with equal names or identifiers are the same cells" in text
     assert "Likelihood of 'rna': nb, because all values are whole numbers" in text
     assert "Likelihood of 'img': normal, because there are negative values" in text
 

@@ -179,7 +179,7 @@ def test_errors_teach():
         imputed_vs_measured(mdata, "rna", "protein", features=0)
     with pytest.raises(ValueError, match=r"layers has no 'counts'; it has none"):
         imputed_vs_measured(mdata, "rna", "protein", layer="counts")
-    with pytest.raises(ValueError, match=r"obs has no column 'pair'; it has 'label'"):
+    with pytest.raises(ValueError, match=r"pair_key='pair': no such column"):
         imputed_vs_measured(mdata, "rna", "protein", pair_key="pair")
     with pytest.raises(ValueError, match=r"3 panel\(s\).*ax holds 1 axes"):
         imputed_vs_measured(mdata, "rna", "protein", ax=plt.subplots()[1])

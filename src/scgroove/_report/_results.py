@@ -32,6 +32,8 @@ class Settings:
         Column of the batch in each modality that has one.
     unlabeled_category, pair_key
         Label that stands for "no label", and column that pairs cells; None where there are none.
+    paired
+        Whether equal names of cells mean the same cell: True, False or ``"auto"``. ``pair_key`` goes first.
     min_cells_per_label
         Fewest cells of a shared label.
     method, labelled
@@ -55,6 +57,7 @@ class Settings:
     batch_key: Mapping[str, str] | None = None
     unlabeled_category: str | list[str] | None = None
     pair_key: str | None = None
+    paired: bool | str = "auto"
     min_cells_per_label: int = 2
     method: str = "eot"
     labelled: bool = True

@@ -20,7 +20,7 @@ from scgroove import _keys
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove.benchmark._spec import DataSpec, SpecError
-from scgroove.data import label_keys, labels_of, pair_ids
+from scgroove.data import known_partners, label_keys, labels_of
 from scgroove.simulations import from_scenario
 
 if TYPE_CHECKING:
@@ -334,12 +334,7 @@ def _partner(mdata: MuData, source: str, target: str, pair_key: str | None) -> I
     in_both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
     if pair_key is None and not in_both:
         return None
-    ids = pair_ids(mdata, [source, target], pair_key or _keys.PAIR)
-    if ids is None:
-        return None
-    place = {name: j for j, name in enumerate(ids[target]) if name is not None}
-    found = np.array([-1 if name is None else place.get(name, -1) for name in ids[source]], dtype=np.intp)
-    return found if (found >= 0).any() else None
+    return known_partners(mdata, source, target, pair_key or _keys.PAIR)[0]
 
 
 def _latents(mdata: MuData, source: str, target: str) -> tuple[Float64Array, Float64Array] | None:

@@ -234,6 +234,16 @@ def run(
             rich_help_panel="Data",
         ),
     ] = None,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--not-paired",
+            help="Whether cells of equal names are the same cell. By default the column pair_id tells, else the "
+            "names, unless chance explains them.",
+            rich_help_panel="Data",
+            show_default=False,
+        ),
+    ] = None,
     epochs: _Epochs = None,
     n_latent: Annotated[
         int | None, typer.Option(min=2, help="Dimensions of the shared space.", rich_help_panel="Model")

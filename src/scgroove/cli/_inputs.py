@@ -62,6 +62,11 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
         _check_choice("--also", modality, mdata.mod)
     label_key = _label_key(mdata, modalities, asked["label"] or ["label"])
     _check_unlabeled(mdata, label_key, asked["unlabeled_category"] or [])
+    if asked["pair_key"] is not None and asked["paired"] is not None:
+        said = "--paired" if asked["paired"] else "--not-paired"
+        raise UserError(
+            f"--pair-key {asked['pair_key']} and {said} answer one question. Give one of the two."
+        )
     if asked["pair_key"] is not None:
         for modality in (source, target):
             _check_column("--pair-key", mdata, modality, asked["pair_key"])
@@ -82,6 +87,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
         batch_key=_batch_key(mdata, modalities, asked["batch_key"]),
         unlabeled_category=plain_category(asked["unlabeled_category"]),
         pair_key=asked["pair_key"],
+        paired="auto" if asked["paired"] is None else asked["paired"],
     )
 
 

@@ -6,7 +6,7 @@ from ._features import FeatureNamesError, feature_positions, take_features
 from ._fields import ModalityField, SharedLabelField
 from ._labels import encode_labels, label_keys, label_table, labels_by_modality, labels_of
 from ._manager import ModalityManager
-from ._pairing import pair_ids
+from ._pairing import known_partners, pair_ids
 from ._sampler import GroupSampler, MultiModalDataset
 from ._units import UnitsError, check_units
 
@@ -24,6 +24,7 @@ __all__ = [
     "check_units",
     "encode_labels",
     "feature_positions",
+    "known_partners",
     "label_keys",
     "label_table",
     "labels_by_modality",

@@ -4,22 +4,55 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 from mudata import MuData
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
-from .._registry import UnknownNameError
+from .. import _keys
+from .._labels import NO_LABEL, label_name
+from .._registry import UnknownNameError, did_you_mean
+from .._types import IntArray
+from ._labels import labels_of
+from ._names import Evidence
 
-PairIds = dict[str, NDArray[Any]]
+Ids: TypeAlias = NDArray[Any]
+PairIds: TypeAlias = dict[str, Ids]
+Paired: TypeAlias = bool | str
+
+NO_ID: Final = frozenset(text.lower() for text in NO_LABEL)
+"""Identifiers that stand for none, in lower case."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Identifiers of the cells of two modalities, or why none are believed.
+
+    Attributes
+    ----------
+    ids
+        Identifiers of the cells of both, (n_a,) and (n_b,), None where a cell has none. None if no pair is known.
+    reason
+        Why not; or what speaks against pairs that are believed.
+    doubtful
+        Whether equal names do not speak for themselves, so that the user should hear of it.
+    """
+
+    ids: tuple[Ids, Ids] | None
+    reason: str = ""
+    doubtful: bool = False
 
 
 def pair_ids(
     mdata: MuData,
     modalities: Iterable[str],
-    paired: bool | str = "auto",
+    paired: Paired = "auto",
     labels: Mapping[str, NDArray[Any]] | None = None,
 ) -> PairIds | None:
     """Identifier of the measured unit behind each cell, or None if the modalities share no cells.
@@ -31,11 +64,12 @@ def pair_ids(
     modalities
         The modalities in use.
     paired
-        ``False``: all cells are different. ``True``: equal obs names mean the same cell. ``"auto"``: as
-        ``True``, unless the names look like a default numbering or contradict the labels, which is said in a
-        warning. Any other string: the ``obs`` column that holds the identifier.
+        ``False``: all cells are different. ``True``: equal obs names mean the same cell. Any other string
+        but ``"auto"``: the ``obs`` column that holds the identifier. ``"auto"``: for every two modalities
+        the column ``"pair_id"`` where both have it, else equal obs names unless chance, a numbering or a
+        plate explains them. A warning says so.
     labels
-        Labels of each modality, to notice equal names with different labels.
+        Labels of each modality, None where missing. Equal names are believed only where labels agree.
 
     Returns
     -------
@@ -44,74 +78,235 @@ def pair_ids(
     Raises
     ------
     KeyError
-        ``paired`` names a column that a modality does not have.
+        ``paired`` names a column that fewer than two modalities have.
     ValueError
         ``paired=True`` and no obs name is shared, or an identifier is used twice in a modality.
+
+    Warns
+    -----
+    UserWarning
+        Obs names are equal and not believed, or the named column has no value in common.
     """
     modalities = list(modalities)
-    if paired is False:
-        return None
-    if isinstance(paired, str) and paired != "auto":
+    if not isinstance(paired, str):
+        return _from_names(mdata, modalities) if paired else None
+    if paired != "auto":
         return _from_column(mdata, modalities, paired)
-    names = {m: mdata.mod[m].obs_names.to_numpy(dtype=object) for m in modalities}
-    shared = {
-        (a, b): np.intersect1d(names[a].astype(str), names[b].astype(str))
-        for a, b in combinations(modalities, 2)
-    }
-    n_shared = max(map(len, shared.values()))
-    if n_shared == 0:
-        if paired is True:
-            raise ValueError(
-                f"paired=True, but no two of the modalities {modalities} share an obs name. If the pairing is in "
-                'a column, pass its name (paired="pair_id"); if the cells are different, paired=False.'
-            )
+    found = {}
+    for a, b in combinations(modalities, 2):
+        of_both = None if labels is None else (labels[a], labels[b])
+        found[a, b] = pairing_of(mdata, a, b, "auto", of_both)
+    for pairing in found.values():
+        if pairing.doubtful:
+            warnings.warn(pairing.reason, UserWarning, stacklevel=3)
+    known = {pair: pairing.ids for pair, pairing in found.items() if pairing.ids is not None}
+    if not known:
         return None
-    if paired == "auto" and (reason := _why_not(names, shared, labels)):
-        warnings.warn(
-            f"{n_shared} obs names are equal between modalities, but {reason}: the cells are taken as different "
-            "ones. If they are the same cells, say so with paired=True; to silence this, paired=False.",
-            UserWarning,
-            stacklevel=3,
+    if len(modalities) == 2:
+        return dict(zip(modalities, *known.values(), strict=True))
+    return _joined(mdata, modalities, known)
+
+
+def known_partners(
+    mdata: MuData,
+    source: str,
+    target: str,
+    pair_key: str | None = None,
+    labels: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> tuple[IntArray | None, Pairing]:
+    """Target row of the same cell for each source row.
+
+    Without ``pair_key`` the answer is the one of ``setup_mudata``, where these modalities were set up.
+
+    Parameters
+    ----------
+    mdata
+        The data.
+    source, target
+        Two modalities.
+    pair_key
+        Column of ``obs`` that is equal for the same cell. Default: what ``paired`` was in ``setup_mudata``,
+        ``"auto"`` if the data were not set up.
+    labels
+        Labels of the source and target cells, None where missing, for data that were not set up.
+
+    Returns
+    -------
+    partner
+        (n_source,), -1 where none is known; None if no pair is.
+    pairing
+        Where the pairs come from, or why there are none.
+
+    Raises
+    ------
+    KeyError
+        A modality lacks the column ``pair_key``.
+    ValueError
+        An identifier is used twice in a modality.
+    """
+    settled = mdata.uns.get(_keys.PAIRING, {})
+    keys = settled.get("label_key", {})
+    paired: Paired = "auto"
+    if source in keys and target in keys:
+        paired = settled["paired"]
+        obs = [mdata.mod[m].obs for m in (source, target)]
+        if keys[source] in obs[0] and keys[target] in obs[1]:
+            none = settled["unlabeled_category"]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # said in the set-up
+                labels = labels_of(obs[0], keys[source], none), labels_of(obs[1], keys[target], none)
+    if pair_key is not None:
+        for m in (source, target):
+            _check_column(mdata, m, pair_key, "pair_key")
+        paired = pair_key
+    pairing = pairing_of(mdata, source, target, paired, labels)
+    return None if pairing.ids is None else partner_rows(*pairing.ids), pairing
+
+
+def partner_rows(source: Ids, target: Ids) -> IntArray:
+    """Row of the target with the identifier of each source row, (n_source,), -1 where there is none."""
+    known = np.flatnonzero(pd.notna(target))
+    places = np.append(known, -1)
+    found = pd.Index(target[known], dtype=object).get_indexer(pd.Index(source, dtype=object))
+    return np.where(pd.isna(source), -1, places[found]).astype(np.intp)
+
+
+def pairing_of(
+    mdata: MuData,
+    source: str,
+    target: str,
+    paired: Paired,
+    labels: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> Pairing:
+    """Which cells of two modalities are the same, or why none are."""
+    pair = (source, target)
+    if isinstance(paired, str):
+        column = _keys.PAIR if paired == "auto" else paired
+        lacking = [m for m in pair if column not in mdata.mod[m].obs]
+        if not lacking:
+            ids = _column_ids(mdata, source, column), _column_ids(mdata, target, column)
+            return _of_ids(ids, where=f"obs[{column!r}]")
+        if paired != "auto":
+            return Pairing(None, f"{lacking} have no column {column!r} in obs")
+    if not paired:
+        return Pairing(None, "the data were set up with paired=False")
+    names = _name_ids(mdata, source), _name_ids(mdata, target)
+    pairing = _of_ids(names, where="cell names")
+    if pairing.ids is None or not isinstance(paired, str):
+        return pairing
+    return _judged(pairing, Evidence(*names, partner_rows(*names), labels), pair)
+
+
+def _judged(pairing: Pairing, evidence: Evidence, pair: tuple[str, str]) -> Pairing:
+    """Believe equal names or not, and say what is doubtful."""
+    found = f"{evidence.shared} obs names are equal in '{pair[0]}' and '{pair[1]}'"
+    if reason := evidence.against(pair):
+        text = (
+            f"{found}, but {reason}: the cells are taken as different ones. If they are the same cells, say so "
+            'with paired=True, or with the column that tells them, paired="column"; to silence this, paired=False.'
         )
-        return None
-    return names
+        return Pairing(None, text, doubtful=True)
+    if evidence.wrong:
+        text = (
+            f"{found} and taken as the same cells, though {evidence.disagreement(pair)}. If they are different "
+            "cells, say so with paired=False; to silence this, paired=True."
+        )
+        return Pairing(pairing.ids, text, doubtful=True)
+    return pairing
 
 
-def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
-    ids = {}
-    for m in modalities:
-        obs = mdata.mod[m].obs
-        if column not in obs:
-            raise UnknownNameError(
-                f"paired='{column}': no such column in mdata['{m}'].obs, which has {list(map(str, obs.columns))}. "
-                'Expected a column of pair identifiers, or paired=True, False or "auto".'
-            )
-        values = obs[column].astype(object)
-        values = values.where(values.astype(str) != "")  # an empty identifier is none
-        if values.dropna().duplicated().any():
-            twice = values.dropna()[values.dropna().duplicated()].iloc[0]
-            raise ValueError(
-                f"paired='{column}': the identifier '{twice}' is used more than once in mdata['{m}'].obs. "
-                "An identifier must stand for one measured cell or sample."
-            )
-        ids[m] = values.where(values.notna(), None).to_numpy(dtype=object)
+def _of_ids(ids: tuple[Ids, Ids], where: str) -> Pairing:
+    if (partner_rows(*ids) < 0).all():
+        return Pairing(None, f"no {where} are equal in both")
+    return Pairing(ids)
+
+
+def _from_names(mdata: MuData, modalities: list[str]) -> PairIds:
+    ids = {m: _name_ids(mdata, m) for m in modalities}
+    if not _any_shared(ids):
+        raise ValueError(
+            f"paired=True, but no two of the modalities {modalities} share an obs name. If the pairing is in "
+            'a column, pass its name (paired="pair_id"); if the cells are different, paired=False.'
+        )
     return ids
 
 
-def _why_not(
-    names: PairIds, shared: Mapping[tuple[str, str], NDArray[Any]], labels: Mapping[str, NDArray[Any]] | None
-) -> str | None:
-    numbered = [m for m, v in names.items() if all(str(x).isdigit() for x in v)]
-    if len(numbered) > 1:
-        return f"those of {numbered} look like a default numbering ('0', '1', ...)"
-    if labels is None:
-        return None
-    for (a, b), common in shared.items():
-        if not len(common):
-            continue
-        of = {m: dict(zip(names[m].astype(str), labels[m], strict=True)) for m in (a, b)}
-        both = [(of[a][c], of[b][c]) for c in common if of[a][c] is not None and of[b][c] is not None]
-        wrong = sum(x != y for x, y in both)
-        if wrong:
-            return f"{wrong} of {len(both)} of them have different labels in '{a}' and '{b}'"
-    return None
+def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
+    having = [m for m in modalities if column in mdata.mod[m].obs]
+    if len(having) < min(2, len(modalities)):
+        lacking = next(m for m in modalities if m not in having)
+        _check_column(mdata, lacking, column, "paired")
+    ids = {m: np.full(mdata.mod[m].n_obs, None, dtype=object) for m in modalities}
+    ids |= {m: _column_ids(mdata, m, column) for m in having}
+    if len(modalities) > 1 and not _any_shared(ids):
+        few = {m: [one for one in ids[m] if one is not None][:3] for m in having}
+        warnings.warn(
+            f"paired='{column}': no identifier is in two modalities, so that no cell is known to be the same. "
+            f"The first ones: {few}. If all cells are different, paired=False says so.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return ids
+
+
+def _any_shared(ids: PairIds) -> bool:
+    return any((partner_rows(ids[a], ids[b]) >= 0).any() for a, b in combinations(ids, 2))
+
+
+def _check_column(mdata: MuData, modality: str, column: str, argument: str) -> None:
+    columns = [str(c) for c in mdata.mod[modality].obs.columns if not str(c).startswith("_scvi")]
+    if column not in columns:
+        values = 'paired=True, False or "auto"' if argument == "paired" else "nothing, for equal cell names"
+        raise UnknownNameError(
+            f"{argument}={column!r}: no such column in mdata.mod[{modality!r}].obs, which has {columns}."
+            f"{did_you_mean(column, columns)} Expected a column that is equal for the same cell, or {values}."
+        )
+
+
+def _column_ids(mdata: MuData, modality: str, column: str) -> Ids:
+    ids = _as_ids(mdata.mod[modality].obs[column])
+    return _unique(ids, f"mdata.mod[{modality!r}].obs[{column!r}]", "An identifier must stand for one cell.")
+
+
+def _name_ids(mdata: MuData, modality: str) -> Ids:
+    names = mdata.mod[modality].obs_names.astype(str).to_numpy(dtype=object)
+    ids = names.copy()
+    ids[pd.Index(names).str.strip().str.lower().isin(NO_ID)] = None
+    hint = f"Call mdata.mod[{modality!r}].obs_names_make_unique() and mdata.update()."
+    return _unique(ids, f"mdata.mod[{modality!r}].obs_names", hint)
+
+
+def _as_ids(values: Any) -> Ids:
+    """Identifiers as text, equal for 1, 1.0 and "1"; None where there is none."""
+    codes, uniques = pd.factorize(np.asarray(pd.Series(values, dtype=object), dtype=object))
+    names = pd.Series([label_name(value).strip() for value in uniques], dtype=object)
+    names[names.str.lower().isin(NO_ID)] = None
+    ids: Ids = np.array([*names, None], dtype=object)[codes]
+    return ids
+
+
+def _unique(ids: Ids, where: str, hint: str) -> Ids:
+    known = pd.Series(ids, dtype=object).dropna()
+    if known.duplicated().any():
+        twice = known[known.duplicated()].iloc[0]
+        raise ValueError(f"the identifier '{twice}' is used more than once in {where}. {hint}")
+    return ids
+
+
+def _joined(
+    mdata: MuData, modalities: list[str], known: Mapping[tuple[str, str], tuple[Ids, Ids]]
+) -> PairIds:
+    """One identifier for cells that are the same by any two modalities."""
+    sizes = [mdata.mod[m].n_obs for m in modalities]
+    start = dict(zip(modalities, np.cumsum([0, *sizes]), strict=False))
+    edges = []
+    for (a, b), ids in known.items():
+        partner = partner_rows(*ids)
+        rows = np.flatnonzero(partner >= 0)
+        edges.append(np.stack([start[a] + rows, start[b] + partner[rows]]))
+    i, j = np.concatenate(edges, axis=1)
+    n = sum(sizes)
+    unit = connected_components(sp.coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)[1]
+    ids_of_all: Ids = unit.astype(str).astype(object)
+    ids_of_all[np.bincount(unit)[unit] == 1] = None
+    return {m: ids_of_all[start[m] : start[m] + size] for m, size in zip(modalities, sizes, strict=True)}

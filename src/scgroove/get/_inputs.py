@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +13,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._numbers import canonical
 from scgroove._registry import UnknownNameError, did_you_mean, near_miss
-from scgroove._types import Float64Array, FloatArray, Labels
+from scgroove._types import Float64Array, FloatArray, IntArray, Labels
 from scgroove.aligners import TooLargeError
 from scgroove.aligners._values import check_size
 
@@ -124,6 +125,30 @@ def labels_of_modality(
         return np.full(adata.n_obs, None, dtype=object)
     found: Labels = labels_by_modality(mdata, label_key or "", [modality], unlabeled_category)[modality]
     return found
+
+
+def partners_of_pair(
+    mdata: MuData,
+    source: str,
+    target: str,
+    pair_key: str | None = None,
+    labels: Any = None,
+    *,
+    stacklevel: int = 3,
+) -> tuple[IntArray | None, str]:
+    """Return the target row of the same cell for each source row, -1 where unknown; or None, and the reason.
+
+    Warns
+    -----
+    UserWarning
+        If cells have equal names that do not speak for themselves.
+    """
+    from scgroove.data import known_partners
+
+    partner, pairing = known_partners(mdata, source, target, pair_key, labels)
+    if pairing.doubtful:
+        warnings.warn(pairing.reason, UserWarning, stacklevel=stacklevel)
+    return partner, pairing.reason
 
 
 def representations(

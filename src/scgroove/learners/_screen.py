@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,9 +16,9 @@ from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.data import (
     check_modalities,
     encode_labels,
+    known_partners,
     label_keys,
     labels_by_modality,
-    pair_ids,
     profile,
 )
 from scgroove.data._checks import row_blocks
@@ -113,19 +112,11 @@ class Screen:
         """Return, for each modality, how its features are brought on one footing, fitted on all of its cells."""
         return {m: Features.fit(self.mdata.mod[m], m) for m in self.modalities}
 
-    @cached_property
-    def pairs(self) -> dict[str, NDArray[Any]] | None:
-        """Identifier of the measured unit of each cell where some are known: truth, for learners that say they use it."""
-        in_all = all("pair_id" in self.mdata.mod[m].obs for m in self.modalities)
-        return pair_ids(self.mdata, self.modalities, "pair_id" if in_all else "auto", self.labels)
-
     def partners(self, source: str, target: str) -> IntArray:
         """Return the target row of the same cell for each source row, -1 where none is known, (n_source,)."""
-        partner = np.full(self.n_cells(source), -1, dtype=np.intp)
-        if self.pairs is not None:
-            place = {name: j for j, name in enumerate(self.pairs[target]) if name is not None}
-            partner[:] = [-1 if name is None else place.get(name, -1) for name in self.pairs[source]]
-        return partner
+        labels = self.labels[source], self.labels[target]
+        partner, _ = known_partners(self.mdata, source, target, labels=labels)
+        return np.full(self.n_cells(source), -1, dtype=np.intp) if partner is None else partner
 
 
 @dataclass(frozen=True)

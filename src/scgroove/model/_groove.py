@@ -25,7 +25,8 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
 
-from .._labels import UnlabeledCategory, label_name, plain_category
+from .. import _keys
+from .._labels import UnlabeledCategory, label_name, plain_category, stored_category
 from .._registry import UnknownNameError
 from .._types import IntArray
 from ..data import (
@@ -297,8 +298,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         paired
             Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs`` column
             that identifies the measured unit. Known pairs are kept together in the validation split, and serve
-            as truth for evaluation; training never uses them. ``"auto"`` does not believe names that look like a
-            default numbering or whose labels disagree, and says so.
+            as truth for evaluation; training never uses them. Scores and figures follow this answer.
+            ``"auto"`` takes the column ``"pair_id"`` where two modalities have it, else equal names, unless
+            they look like a numbering, wells or colliding barcodes, or their labels disagree. A warning says so.
         min_cells_per_label
             Fewest cells that a shared label must have in each modality.
 
@@ -313,7 +315,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
         Notes
         -----
-        Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``, and in each
+        Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``,
+        ``mdata.uns["pairing"]`` (``paired`` and the label columns), and in each
         modality ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``.
         """
         unlabeled_category = plain_category(unlabeled_category)
@@ -349,6 +352,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args, validation_checks=checks)
         with restored_on_error(mdata):
             manager.register_fields(mdata, **kwargs)
+            mdata.uns[_keys.PAIRING] = _pairing_record(paired, keys, unlabeled_category)
         cls.register_manager(manager)
 
     @classmethod
@@ -1274,15 +1278,26 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]
         labels = self._read_labels(self.modalities)
+        paired = args["paired"]
+        if isinstance(paired, str) and paired != "auto":  # a query may lack the column of the reference
+            paired = any(paired in self.adata.mod[m].obs for m in self.modalities) and paired
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
-            return pair_ids(self.adata, self.modalities, args["paired"], labels)
+            return pair_ids(self.adata, self.modalities, paired, labels)
 
     def _fit_statistics(
         self, managers: Mapping[str, ModalityManager], rows: Mapping[str, NDArray[np.int64]]
     ) -> None:
         for m, manager in managers.items():
             fit_input_statistics(self.module, m, manager, rows[m])
+
+
+def _pairing_record(
+    paired: bool | str, keys: Mapping[str, str], unlabeled_category: UnlabeledCategory
+) -> dict[str, Any]:
+    """What scores and figures need to tell which cells are the same as the set-up did."""
+    none = stored_category(unlabeled_category)
+    return {"paired": paired, "label_key": dict(keys), "unlabeled_category": none}
 
 
 def _check_architecture(

@@ -147,8 +147,8 @@ def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None
         n.get("shared", 0),
         n.get("exclusive", 0),
         ", ".join(f"{int((exclusive[m] > 0).sum())} only in {m}" for m in modalities),
-        "Cells with equal names are the same cells: kept together in the validation split, never used as pairs in "
-        "training."
+        "Cells with equal names or identifiers are the same cells: kept together in the validation split, never used "
+        "as pairs in training."
         if paired
         else "No cells are taken as measured twice.",
     )

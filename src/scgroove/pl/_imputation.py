@@ -94,8 +94,8 @@ def imputed_vs_measured(
     label_key
         Column of the labels in ``mod[m].obs``, or one for each modality.
     pair_key
-        Column of ``mod[m].obs`` that tells which cells are the same; by default ``"pair_id"`` where both
-        modalities have it, and equal names of cells otherwise.
+        Column of ``mod[m].obs`` that tells which cells are the same. Default: as ``paired`` of
+        ``setup_mudata`` says; ``"auto"`` for data that were not set up.
     imputed_key
         Key of the imputed values in ``mod[source].obsm``, if it is not the default one.
     layer
@@ -126,19 +126,26 @@ def imputed_vs_measured(
         If nothing was imputed, a name is unknown, or there is neither a pairing nor a shared label.
     """
     check_modalities(mdata, [source, target])
+    _check_by(by)
     from scgroove import get
+    from scgroove.get._inputs import partners_of_pair
 
     imputed = get.imputed(mdata, source, target, imputed_key)
     _check_layer(mdata, target, layer)
     measured = get.measured(mdata, source, target, imputed_key, layer=layer)
     labels = {m: labels_of(mdata, m, label_key, unlabeled_category) for m in (source, target)}
-    pairs = _pairs(mdata, source, target, pair_key, by)
+    partner: Array | None = None
+    if by != "labels":
+        both = (labels[source], labels[target])
+        partner, why = partners_of_pair(mdata, source, target, pair_key, both)
+        _check_pairs(partner, why, source, target, by)
     names = _choose_features(features, imputed, measured, labels[target])
     columns = {name: i for i, name in enumerate(map(str, imputed.columns))}
     y = imputed.to_numpy()[:, [columns[name] for name in names]].astype(float)
     x = _dense(measured[:, [columns[name] for name in names]])
-    if pairs is not None:
-        panels = _cell_panels(names, x, y, *pairs)
+    if partner is not None:
+        rows = np.flatnonzero(partner >= 0)
+        panels = _cell_panels(names, x, y, rows, partner[rows])
         shared: list[str] = []
     else:
         panels, shared = _label_panels(names, x, y, labels[target], labels[source])
@@ -165,44 +172,17 @@ def _check_layer(mdata: MuData, target: str, layer: str | None) -> None:
         )
 
 
-def _pairs(
-    mdata: MuData, source: str, target: str, pair_key: str | None, by: By
-) -> tuple[Array, Array] | None:
-    """Rows of source and target that are the same cell; None where points should be labels."""
+def _check_by(by: By) -> None:
     if by not in {"auto", "cells", "labels"}:
         raise ValueError(f"by is {by!r}; expected 'auto', 'cells' or 'labels'.")
-    if by == "labels":
-        return None
-    ids = [_identity(mdata, m, pair_key, (source, target)) for m in (source, target)]
-    positions = {name: j for j, name in enumerate(ids[1]) if name is not None}
-    rows = [(i, positions[name]) for i, name in enumerate(ids[0]) if name in positions]
-    if rows:
-        matched = np.array(rows)
-        return matched[:, 0], matched[:, 1]
-    if by == "cells":
+
+
+def _check_pairs(partner: Array | None, why: str, source: str, target: str, by: By) -> None:
+    if partner is None and by == "cells":
         raise ValueError(
-            f"No cell of {source!r} is known to be a cell of {target!r}: name the column that pairs them "
+            f"No cell of {source!r} is known to be a cell of {target!r}: {why}. Name the column that pairs them "
             "with pair_key=, or compare label by label with by='labels'."
         )
-    return None
-
-
-def _identity(mdata: MuData, modality: str, pair_key: str | None, both: tuple[str, str]) -> list[Any]:
-    """Name of the cell behind each row, None where unknown."""
-    obs = mdata.mod[modality].obs
-    if pair_key is None and all(_keys.PAIR in mdata.mod[m].obs for m in both):
-        pair_key = _keys.PAIR
-    if pair_key is None:
-        names = list(map(str, mdata.mod[modality].obs_names))
-        numbered = all(name.isdigit() for name in names)  # a default numbering, which says nothing
-        return [None] * len(names) if numbered else names
-    if pair_key not in obs:
-        raise ValueError(
-            f"mod[{modality!r}].obs has no column {pair_key!r}; it has {listed(obs.columns)}."
-            f"{did_you_mean(pair_key, obs.columns)}"
-        )
-    values = obs[pair_key].astype(object)
-    return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
 def _dense(x: Any) -> Array:

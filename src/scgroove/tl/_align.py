@@ -157,7 +157,7 @@ def align(
     aligner = construct(method, options)
     labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
     x, y = inputs_of(mdata, source, target, aligner, use_rep)
-    aligner = with_data(mdata, source, target, aligner, structure_rep, pair_key)
+    aligner = with_data(mdata, source, target, aligner, structure_rep, pair_key, labels)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     coupling = aligner.align(x, y, *labels, **weights_for(mdata, source, target, weight_key))
     if top_k is None and getattr(aligner, "rank", None) is not None:
@@ -297,6 +297,7 @@ def with_data(
     aligner: Any,
     structure_rep: PerModality | None,
     pair_key: str | None,
+    labels: tuple[Any, Any],
 ) -> Any:
     """Return the aligner with what some methods take from the MuData beside representations and labels."""
     takes = {option.name for option in fields(aligner)}
@@ -305,7 +306,7 @@ def with_data(
         x, y = inputs_of(mdata, source, target, aligner, structure_rep, shared=False)
         aligner = replace(aligner, structure_x=x, structure_y=y)
     if "pairs_x" in takes and aligner.pairs_x is None:
-        partner = true_partners(mdata, source, target, pair_key)
+        partner = true_partners(mdata, source, target, pair_key, None if labels[0] is None else labels)
         known = partner >= 0
         pairs_y = np.full(mdata.mod[target].n_obs, None, dtype=object)
         pairs_y[partner[known]] = np.flatnonzero(known)

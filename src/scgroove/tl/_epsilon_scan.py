@@ -78,7 +78,7 @@ def epsilon_scan(
     aligner = construct(method, options)
     labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
     x, y = inputs_of(mdata, source, target, aligner, use_rep)
-    aligner = with_data(mdata, source, target, aligner, structure_rep, None)
+    aligner = with_data(mdata, source, target, aligner, structure_rep, None, labels)
     weights = weights_for(mdata, source, target, weight_key)
     table = aligners.epsilon_scan(aligner, x, y, *labels, epsilons=epsilons, **weights)
     table.insert(0, "method", method)

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
 from scgroove import _keys, get, metrics
 from scgroove._labels import UnlabeledCategory
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import IntArray, Labels
-from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
+from scgroove.get._inputs import (
+    PerModality,
+    check_pair,
+    labels_of_pair,
+    name_of,
+    partners_of_pair,
+    representations,
+)
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -49,8 +54,8 @@ def score_matching(
     coupling_key
         Name of the coupling; default ``"coupling_<source>_<target>"``, left out of the scores where there is none.
     pair_key
-        Column of ``mod[m].obs`` that is equal for the same cell. Default: ``"pair_id"`` where both modalities
-        have it, else the names of the cells.
+        Column of ``mod[m].obs`` that is equal for the same cell. Default: as ``paired`` of ``setup_mudata``
+        says; ``"auto"`` for data that were not set up.
     unlabeled_category
         A label that stands for "no label".
     metric
@@ -96,7 +101,7 @@ def score_matching(
     labels = None
     if label_key is not None:
         labels = labels_of_pair(mdata, source, target, label_key, unlabeled_category)
-    truth = _Truth(true_partners(mdata, source, target, pair_key), labels)
+    truth = _Truth(true_partners(mdata, source, target, pair_key, labels), labels)
     z = _representations(mdata, source, target, use_rep)
     coupling = _coupling(mdata, source, target, coupling_key)
     if z is None and coupling is None:
@@ -117,44 +122,30 @@ class _Truth:
     labels: tuple[Labels, Labels] | None
 
 
-def true_partners(mdata: MuData, source: str, target: str, pair_key: str | None) -> IntArray:
+def true_partners(
+    mdata: MuData,
+    source: str,
+    target: str,
+    pair_key: str | None,
+    labels: tuple[Labels | None, Labels | None] | None = None,
+) -> IntArray:
     """Return the target row of the same cell for each source row, (n_source,), -1 where there is none.
 
     Raises
     ------
+    KeyError
+        If a modality has no column ``pair_key``.
     ValueError
-        If no pair is known, or the column is missing.
+        If no pair is known.
     """
-    from scgroove.data import pair_ids
-
-    in_both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
-    if pair_key is not None:
-        _check_column(mdata, source, target, pair_key)
-    column = pair_key if pair_key is not None else _keys.PAIR if in_both else "auto"
-    ids = pair_ids(mdata, [source, target], paired=column)
-    partner = np.full(mdata.mod[source].n_obs, -1, dtype=np.intp)
-    if ids is not None:
-        place = {name: j for j, name in enumerate(ids[target]) if name is not None}
-        partner[:] = [-1 if name is None else place.get(name, -1) for name in ids[source]]
-    if (partner < 0).all():
-        where = "cell names" if column == "auto" else f"obs[{column!r}]"
+    partner, reason = partners_of_pair(mdata, source, target, pair_key, labels, stacklevel=4)
+    if partner is None:
         raise ValueError(
-            f"no pair of {source!r} and {target!r} cells is known: no {where} are equal in both. Scores against the truth "
-            f"need cells measured in both modalities; name the column that tells them with pair_key=. Without "
-            f"such cells look at model.get_cross_modal_label_accuracy()."
+            f"no pair of {source!r} and {target!r} cells is known: {reason}. Scores against the truth need "
+            "cells measured in both modalities; name the column that tells them with pair_key=. Without such cells "
+            "look at model.get_cross_modal_label_accuracy()."
         )
     return partner
-
-
-def _check_column(mdata: MuData, source: str, target: str, pair_key: str) -> None:
-    for modality in (source, target):
-        columns = [str(name) for name in mdata.mod[modality].obs.columns]
-        if pair_key not in columns:
-            hint = did_you_mean(pair_key, columns)
-            raise UnknownNameError(
-                f"pair_key={pair_key!r}: no such column in mdata.mod[{modality!r}].obs, which has {columns}.{hint} "
-                f"It must be in both modalities and equal for the same cell."
-            )
 
 
 def _representations(

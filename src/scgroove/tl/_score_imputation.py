@@ -12,10 +12,9 @@ from scgroove import _keys, get, metrics
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
-from scgroove.get._inputs import PerModality, check_pair, labels_of_modality
+from scgroove.get._inputs import PerModality, check_pair, labels_of_modality, partners_of_pair
 from scgroove.metrics._values import dense, steps
 from scgroove.tl._feature_scores import feature_scores
-from scgroove.tl._score import true_partners
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -82,8 +81,8 @@ def score_imputation(
         Layer of the target that holds the measured values; default that of the imputation. Counts are scaled to the library
         size of the imputed ones.
     pair_key
-        Column of ``mod[m].obs`` that is equal for the same cell. Default: ``"pair_id"`` where both modalities have it, else the
-        names of the cells.
+        Column of ``mod[m].obs`` that is equal for the same cell. Default: as ``paired`` of ``setup_mudata``
+        says; ``"auto"`` for data that were not set up.
     label_key
         Column of ``mod[m].obs`` with the label; None: only scores that need none.
     control
@@ -132,7 +131,11 @@ def score_imputation(
     predicted = imputed.to_numpy()
     measured = get.measured(mdata, source, target, key, layer=layer)
     labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (source, target)]
-    partner, why = _partners(mdata, source, target, pair_key)
+    partner, why = partners_of_pair(mdata, source, target, pair_key, labels)
+    if pair_key is not None and partner is None:
+        raise ValueError(
+            f"no pair of {source!r} and {target!r} cells is known: {why}. Leave pair_key out to score by labels."
+        )
     known = {
         "labels_x": labels[0],
         "labels_y": labels[1],
@@ -163,16 +166,6 @@ def score_imputation(
     name = key_added if key_added is not None else _keys.imputation(source, target)
     mdata.uns[name] = {"scores": scores, **result}
     return scores.copy()
-
-
-def _partners(mdata: MuData, source: str, target: str, pair_key: str | None) -> tuple[IntArray | None, str]:
-    """Return the known pairs, or why there are none; a column that was named must be there."""
-    try:
-        return true_partners(mdata, source, target, pair_key), ""
-    except ValueError as error:
-        if pair_key is not None:
-            raise
-        return None, str(error)
 
 
 def _baselines(known: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, float]]:
