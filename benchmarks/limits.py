@@ -89,10 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("n_labels", type=int, nargs="*", default=[1000, 10000])
     parser.add_argument("--limit-gb", type=float, default=6.0)
+    parser.add_argument("--work", nargs="*", choices=list(WORK), default=list(WORK))
     asked = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     print(f"{'work':24}{'labels':>8}{'seconds':>10}{'GB':>8}")
-    for name in WORK:
+    for name in asked.work:
         for n_labels in asked.n_labels:
             answer = context.Queue()
             process = context.Process(target=measure, args=(name, n_labels, asked.limit_gb, answer))

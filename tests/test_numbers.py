@@ -148,3 +148,14 @@ def test_a_penalty_of_any_size_is_one() -> None:
     ]
     np.testing.assert_allclose(plans[0], plans[2])
     np.testing.assert_allclose(plans[1], plans[2], atol=1e-5)
+
+
+def test_metrics_refuse_what_they_cannot_square() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 8, 3))
+    for scale in (1e200, 1e-200):
+        with pytest.raises(ValueError, match="y holds values of up to"):
+            sg.metrics.scores(["foscttm_global"], x=x, y=y * scale, partner=np.arange(8))
+    y[2, 1] = 1e200
+    for values in (y, sp.csr_matrix(y)):
+        with pytest.raises(ValueError, match=r"measured holds values of up to 1\.0e\+200"):
+            sg.metrics.scores(["mse"], predicted=x, measured=values, partner=np.arange(8))

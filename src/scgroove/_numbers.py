@@ -12,6 +12,9 @@ LARGEST: Final = 1e15
 SMALLEST: Final = 1e-15
 """Sizes of values: squares of several such must be numbers of float32, in which models are trained."""
 
+COORDINATES: Final = (1e-37, 1e37)
+"""Sizes of coordinates that costs can be computed from: products of four of them must be numbers of float64."""
+
 CONSTANT: Final = 2e-7
 """Standard deviation, relative to the mean, up to which a feature is constant: the rounding of float32."""
 
@@ -54,3 +57,25 @@ def _common(dtype: npt.DTypeLike) -> np.dtype[Any]:
 def is_constant(mean: Any, scale: Any) -> Any:
     """Return which features vary by no more than rounding, from their means and standard deviations, (d,)."""
     return scale <= CONSTANT * abs(mean)
+
+
+def check_size(name: str, array: Any, cells: Any = None) -> None:
+    """Refuse finite coordinates (n, d) that are too large or all too small to compute costs from.
+
+    Raises
+    ------
+    ValueError
+        That names the cell, by its name in ``cells`` (n,) or its position.
+    """
+    sizes = np.maximum(array.max(axis=1, initial=0), -array.min(axis=1, initial=0).astype(np.float64))
+    largest = float(sizes.max(initial=0.0))
+    if largest == 0 or COORDINATES[0] <= largest <= COORDINATES[1]:
+        return
+    place = int(sizes.argmax())
+    cell = repr(cells[place]) if cells is not None else place
+    remedy = "Divide" if largest > 1 else "Multiply"
+    raise ValueError(
+        f"{name} holds values of up to {largest:.1e} (cell {cell}), and costs between cells can be computed from "
+        f"sizes of {COORDINATES[0]:g} to {COORDINATES[1]:g}. {remedy} all values of {name} by a constant, "
+        f"or leave that cell out if it is faulty."
+    )

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from scgroove._numbers import check_size
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, Labels, Scalar
 from scgroove.aligners._blocks import LabelWeights, Partition, check_label_weights, partition
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._plans import BlockPlan
-from scgroove.aligners._values import check_size
 
 BAD_MARGINAL: Final = 1e-3
 """L1 error of the marginals, relative to the mass, above which a coupling is reported as bad."""

@@ -12,32 +12,6 @@ from scgroove._types import BoolArray
 NUMBERS: Final = "buif"
 """Kinds of NumPy types that hold real numbers."""
 
-LARGEST: Final = 1e37
-SMALLEST: Final = 1e-37
-"""Sizes of coordinates that costs can be computed from: products of four of them must be numbers of float64."""
-
-
-def check_size(name: str, array: Any, cells: Any = None) -> None:
-    """Refuse finite coordinates (n, d) that are too large or all too small to compute costs from.
-
-    Raises
-    ------
-    ValueError
-        That names the cell, by its name in ``cells`` (n,) or its position.
-    """
-    sizes = np.maximum(array.max(axis=1, initial=0), -array.min(axis=1, initial=0).astype(np.float64))
-    largest = float(sizes.max(initial=0.0))
-    if largest == 0 or SMALLEST <= largest <= LARGEST:
-        return
-    place = int(sizes.argmax())
-    cell = repr(cells[place]) if cells is not None else place
-    remedy = "Divide" if largest > 1 else "Multiply"
-    raise ValueError(
-        f"{name} holds values of up to {largest:.1e} (cell {cell}), and costs between cells can be computed from "
-        f"sizes of {SMALLEST:g} to {LARGEST:g}. {remedy} all values of {name} by a constant, "
-        f"or leave that cell out if it is faulty."
-    )
-
 
 def check_values(name: str, given: Any, n: int, side: str) -> Any:
     """Return values as a matrix of real numbers (n, d), dense or CSR; NaN is not looked for.

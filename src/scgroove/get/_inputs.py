@@ -11,11 +11,10 @@ import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove._numbers import canonical
+from scgroove._numbers import canonical, check_size
 from scgroove._registry import UnknownNameError, did_you_mean, near_miss
 from scgroove._types import Float64Array, FloatArray, IntArray, Labels
 from scgroove.aligners import TooLargeError
-from scgroove.aligners._values import check_size
 
 if TYPE_CHECKING:
     from anndata import AnnData

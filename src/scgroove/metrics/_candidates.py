@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._labels import UNLABELLED, encode, members
+from scgroove._numbers import check_size
 from scgroove._registry import Registry
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels, Plan
 
@@ -182,6 +183,7 @@ def check_pair(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Float64Array, Float6
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array).all(axis=1)).sum())
             raise ValueError(f"{name} holds NaN or infinite values in {bad} of {array.shape[0]} rows.")
+        check_size(name, array)
         arrays.append(array)
     if arrays[0].shape[1] != arrays[1].shape[1]:
         raise ValueError(

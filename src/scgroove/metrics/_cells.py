@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._labels import encode, members
+from scgroove._numbers import check_size
 from scgroove._types import Float64Array, IntArray, Labels
 
 
@@ -25,6 +26,7 @@ def check_representation(z: npt.ArrayLike) -> Float64Array:
     bad = int((~np.isfinite(array).all(axis=1)).sum())
     if bad:
         raise ValueError(f"z holds NaN or infinite values in {bad} of {len(array)} rows.")
+    check_size("z", array)
     return array
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from scgroove._numbers import COORDINATES
 from scgroove._types import Float64Array
 
 Values: TypeAlias = npt.ArrayLike | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
@@ -40,6 +41,15 @@ def check_values(name: str, given: Values) -> Any:
         raise ValueError(
             f"{name} holds {infinite} infinite values. Was a ratio or a logarithm of zero taken? A value that is not "
             f"known should be NaN, with nan='omit'."
+        )
+    largest = max(
+        (float(np.fmax.reduce(np.abs(_stored(part)), axis=None, initial=0)) for part in _pieces(values)),
+        default=0,
+    )
+    if largest > COORDINATES[1]:
+        raise ValueError(
+            f"{name} holds values of up to {largest:.1e}, whose squares are not to be computed with: expected at most "
+            f"{COORDINATES[1]:g}. Does one stand for a missing value? That should be NaN, with nan='omit'."
         )
     return values
 
