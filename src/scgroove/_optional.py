@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
+from scgroove.errors import ScgrooveError
 
-class ExtraNotInstalledError(ImportError):
+
+class ExtraNotInstalledError(ScgrooveError, ImportError):
     """A package that only some users need is not installed; the message holds the line that installs it."""
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
+from scgroove.errors import ScgrooveError
+
 T = TypeVar("T")
 
 
-class UnknownNameError(KeyError, ValueError):
+class UnknownNameError(ScgrooveError, KeyError, ValueError):
     """A name that is not known. Both a ``KeyError`` and a ``ValueError``, with a readable message."""
 
     def __str__(self) -> str:

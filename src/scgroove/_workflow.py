@@ -6,6 +6,7 @@ Each step is one public call, in the order a notebook would have them.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,9 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, _null
+from scgroove._files import writing
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
+from scgroove._stages import KEPT, Stages
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -51,6 +54,7 @@ def analyse(
     *,
     data_name: str,
     progress: Progress,
+    stages: Stages,
     spent: Mapping[str, float] | None = None,
 ) -> Results:
     """Set up, train, embed, lay out, align, impute and score.
@@ -65,6 +69,8 @@ def analyse(
         What the report calls the data.
     progress
         Is told of each step.
+    stages
+        Keeps each step when it is done, and gives back those that were done before.
     spent
         Seconds of the steps before.
 
@@ -84,12 +90,20 @@ def analyse(
         "score": ("Comparing with what is known", _score),
         "test": ("Testing against permuted labels", _test),
     }
-    with _collected(results):
-        for name, (title, function) in steps.items():
-            progress.step(name, title)
-            start = time.perf_counter()
+    for name, (title, function) in steps.items():
+        if stages.restore(name, results):
+            if name == "train":
+                stages.restore_model(results)
+            continue
+        progress.step(name, title)
+        before, start = stages.before(results), time.perf_counter()
+        with _collected(results):
             function(results, progress)
-            results.seconds[name] = time.perf_counter() - start
+        results.seconds[name] = time.perf_counter() - start
+        if name == "train":
+            stages.keep_model(results)
+        if name != "set up":
+            stages.keep(name, results, before)
     if settings.null:
         start = time.perf_counter()
         with _collected(Results(mdata, settings, data_name)):  # those of permuted labels say nothing
@@ -98,27 +112,29 @@ def analyse(
     return results
 
 
-def write(results: Results, folder: Path, *, command: str, progress: Progress) -> list[str]:
-    """Write data, model, tables, figures and report into an existing folder.
+def write(results: Results, folder: Path, *, command: str, progress: Progress) -> None:
+    """Write data, tables, figures and report into an existing folder, which has the model.
 
-    Returns
-    -------
-    list of str
-        Names of what was written, relative to ``folder``.
+    The data are written before the figures, so that an error in a figure does not lose them.
+
+    Raises
+    ------
+    CannotWriteError
+        The disk is full or read-only.
     """
-    progress.step("figures", "Drawing")
-    start = time.perf_counter()
-    (folder / "figures").mkdir()
-    with _collected(results):
-        images = _draw(results, folder / "figures")
-    results.seconds["figures"] = time.perf_counter() - start
     progress.step("write", "Writing")
     start = time.perf_counter()
-    with _collected(results):
-        names = _write_data(results, folder)
+    with _collected(results), writing(folder, KEPT):
+        _write_data(results, folder)
     results.seconds["write"] = time.perf_counter() - start
-    (folder / "report.html").write_text(render(results, images, command=command), encoding="utf-8")
-    return ["report.html", *names, "figures"]
+    progress.step("figures", "Drawing")
+    start = time.perf_counter()
+    with _collected(results), writing(folder, KEPT):
+        (folder / "figures").mkdir(exist_ok=True)
+        images = _draw(results, folder / "figures")
+    results.seconds["figures"] = time.perf_counter() - start
+    with writing(folder, KEPT):
+        (folder / "report.html").write_text(render(results, images, command=command), encoding="utf-8")
 
 
 # -- the steps ---------------------------------------------------------------------------------------------------
@@ -352,17 +368,15 @@ def _draw(results: Results, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _write_data(results: Results, folder: Path) -> list[str]:
+def _write_data(results: Results, folder: Path) -> None:
     results.labels.to_csv(folder / "labels.csv")
     results.agreement.to_csv(folder / "imputation.csv", index_label="feature")
-    names = ["aligned.h5mu", "model", "labels.csv", "imputation.csv"]
     for name, table in (("scores", results.scores), ("null", results.null), ("tests", _tests_table(results))):
         if table is not None:
             table.to_csv(folder / f"{name}.csv", index=False)
-            names.append(f"{name}.csv")
-    results.model.save(str(folder / "model"), overwrite=True)
-    results.mdata.write_h5mu(folder / "aligned.h5mu", compression="gzip")
-    return names
+    part = folder / "aligned.part"
+    results.mdata.write_h5mu(part, compression="gzip")
+    os.replace(part, folder / "aligned.h5mu")
 
 
 def _tests_table(results: Results) -> pd.DataFrame | None:

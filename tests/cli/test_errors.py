@@ -1,5 +1,6 @@
 """What the command line says when something is wrong: one clean message, exit code 2, nothing written."""
 
+import errno
 import json
 import re
 
@@ -206,14 +207,26 @@ def test_an_unexpected_error_is_called_a_bug(file, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_of_the_disk_is_no_bug(file, tmp_path, monkeypatch):
+    from scgroove import _workflow
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_workflow, "analyse", full)
+    code, said = run(file, out=tmp_path / "out")
+    assert code == 2
+    assert "No space left on device" in said
+    assert "bug" not in said
+
+
 def test_stopping_leaves_nothing(file, tmp_path, monkeypatch):
     from scgroove import _workflow
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_workflow, "write", stopped)
-    monkeypatch.setattr(_workflow, "analyse", lambda *_, **__: None)
+    monkeypatch.setattr(_workflow, "analyse", stopped)
     code, said = run(file, out=tmp_path / "out")
     assert code == 130
     assert "Stopped. Nothing was written." in said
@@ -260,43 +273,11 @@ def test_an_earlier_run_is_replaced_only_when_asked(file, tmp_path):
     expect(run(file, out=folder), expected, folder, contents(folder))
 
 
-def test_overwriting_spares_what_scgroove_did_not_write(file, tmp_path):
-    folder = earlier_run(tmp_path / "out", extra=["notes.txt"])
-    expected = r"beside the results of an earlier run, the folder holds 'notes\.txt'"
-    expect(run(file, "--overwrite", out=folder), expected, folder, contents(folder))
-
-
-def test_a_manifest_cannot_point_elsewhere(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    manifest = {
-        "made_by": "scgroove 0",
-        "command": "run",
-        "files": ["../precious", "..", "/etc", "report.html"],
-    }
-    (folder / "run.json").write_text(json.dumps(manifest))
-    destination = Destination(folder, folder, overwrite=True, command="run")
-    assert destination._ours() == ["report.html"]
-
-
 def test_a_file_in_the_way(file, tmp_path):
     (tmp_path / "out").write_text("mine")
     code, said = run(file, out=tmp_path / "out")
     assert code == 2
     assert re.search(r"this is a file; expected a folder", said)
-
-
-def test_results_replace_earlier_ones_only_when_complete(tmp_path):
-    folder = earlier_run(tmp_path / "out")
-    destination = Destination(folder, folder, overwrite=True, command="run")
-    destination.check()
-    with destination.fresh() as fresh:
-        (fresh / "report.html").write_text("new")
-        assert contents(folder)["report.html"] == "earlier"
-        destination.put(fresh, ["report.html"])
-    assert contents(folder)["report.html"] == "new"
-    assert not (folder / "figures").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_demo_replaces_an_earlier_demo_but_not_a_run(tmp_path):

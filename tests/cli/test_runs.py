@@ -318,6 +318,48 @@ def test_overwriting_and_the_default_folder(screen, tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "screen-scgroove").iterdir()} == WITHOUT_TRUTH
 
 
+@pytest.mark.slow
+def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, monkeypatch):
+    from scgroove import _workflow, tl
+    from scgroove.model import GROOVE
+
+    options = ["--source", "rna", "--target", "protein", "--label", "rna=gene", "--label", "protein=target"]
+    command = ["run", str(screen), *options, "--epochs", "1", "--out", str(tmp_path / "out")]
+
+    def broken(*_, **__):
+        raise RuntimeError("no")
+
+    def again(*more):
+        return CliRunner().invoke(cli.app, [*command, *more], env={"NO_COLOR": "1", "COLUMNS": "500"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tl, "impute", broken)
+        stopped = again()
+    kept = tmp_path / ".out.unfinished" / "results"
+    assert stopped.exit_code == 1
+    assert f"What was done is kept in {kept.parent} (up to 'align'; the model is in {kept / 'model'})" in (
+        stopped.output
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(_workflow, "_draw", broken)
+        for name in ("embed", "umap", "align"):
+            patch.setattr(tl, name, broken)
+        patch.setattr(GROOVE, "train", broken)
+        assert "Going on with the run that was stopped after 'align'" in again("--resume").output
+    mdata = mudata.read_h5mu(kept / "aligned.h5mu")
+    latent = GROOVE.load(str(kept / "model"), mdata).get_latent_representation(modality="rna")
+    np.testing.assert_allclose(latent, mdata["rna"].obsm["X_groove"], atol=1e-6)
+    other = CliRunner().invoke(cli.app, [*command, "--seed", "5", "--resume"], env={"COLUMNS": "500"})
+    assert other.exit_code == 2
+    assert "It differs in seed (0, now 5)" in other.output
+    done = again("--resume")
+    assert done.exit_code == 0, done.output
+    assert "Training" not in done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WITHOUT_TRUTH
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert "trained for 1 epochs" in text_of(tmp_path / "out").replace("1 epoch ", "1 epochs ")
+
+
 def test_the_program_itself(tmp_path):
     """In a process of its own, from the entry point, without a terminal."""
     code = "from scgroove.cli import main; main()"

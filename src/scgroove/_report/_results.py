@@ -131,6 +131,8 @@ class Results:
         Against the known truth; None where there is none.
     warnings
         Raised on the way: ours, and those of other packages.
+    split
+        Rows of each modality that trained, validated and tested the model.
     seconds
         Of each step.
     """
@@ -157,6 +159,7 @@ class Results:
     scores: pd.DataFrame | None = None
     warnings: list[str] = field(default_factory=list)
     other_warnings: list[str] = field(default_factory=list)
+    split: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property

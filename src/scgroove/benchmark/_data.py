@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scgroove import _keys
+from scgroove._files import digest_of, read_mudata
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove.benchmark._spec import DataSpec, SpecError
 from scgroove.data import known_partners, label_keys, labels_of
+from scgroove.errors import FileError
 from scgroove.simulations import from_scenario
 
 if TYPE_CHECKING:
@@ -128,8 +127,7 @@ def file_digest(file: str | None) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(file: str, changed: int, size: int) -> str:
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "blake2b").hexdigest()[:16]
+    return digest_of(file)
 
 
 @lru_cache(maxsize=CACHED)
@@ -215,16 +213,12 @@ def _as_text(value: Any) -> str:
 
 
 def _read(spec: DataSpec) -> MuData:
-    import mudata
-
-    path = Path(str(spec.file))
-    if not path.is_file():
+    try:
+        mdata = read_mudata(str(spec.file))
+    except FileError as error:
         raise SpecError(
-            f"data {spec.name!r}: there is no file {path}. Names are relative to the folder of the spec."
-        )
-    with warnings.catch_warnings():  # of mudata, on what it will do with columns in a later version
-        warnings.simplefilter("ignore", FutureWarning)
-        mdata = mudata.read(path)
+            f"data {spec.name!r}: {error} Names are relative to the folder of the spec."
+        ) from error
     names = list(_modalities(spec, mdata))
     label_keys(mdata, spec.label_key, names)
     _check_labels_dropped(spec, mdata, names[:2])

@@ -9,8 +9,8 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -19,8 +19,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scgroove._files import writing
 from scgroove._types import FloatArray
 from scgroove.benchmark._spec import digest
+from scgroove.errors import ScgrooveError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,16 +49,12 @@ EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsil
 """What an aligner says of itself, where it is a number, kept beside every value."""
 
 
-class ResultsError(ValueError):
+class ResultsError(ScgrooveError, ValueError):
     """A folder that cannot be used for results, or holds none."""
 
 
 class ResultsWarning(UserWarning):
     """Some of the results that are asked for, or that a statistic needs, are not there."""
-
-
-class CannotWriteError(OSError):
-    """Results could not be written; what was written before is kept."""
 
 
 @dataclass(frozen=True)
@@ -356,18 +354,10 @@ def about(folder: str | Path) -> dict[str, Any]:
     return Store(Path(folder)).about()
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> AbstractContextManager[None]:
     """Say what a failure to write means."""
-    try:
-        yield
-    except CannotWriteError:
-        raise
-    except OSError as error:
-        raise CannotWriteError(
-            f"cannot write to {folder}: {error.strerror or error}. Every cell that was finished before is kept; make room, or "
-            f"mend the permissions, and start the same run again: it goes on where it stopped."
-        ) from error
+    kept = "Every cell that was finished before is kept, and the same run goes on from there when it is started again."
+    return writing(folder, kept)
 
 
 def versions() -> dict[str, str]:

@@ -18,13 +18,13 @@ from scgroove.benchmark._data import Loaded, identity, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
 from scgroove.benchmark._results import (
     EVIDENCE,
-    CannotWriteError,
     Cell,
     Store,
     representation_name,
     versions,
 )
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError, digest
+from scgroove.errors import CannotWriteError
 from scgroove.metrics._score import without_presets
 
 if TYPE_CHECKING:

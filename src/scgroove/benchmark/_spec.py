@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from scgroove import aligners, learners
 from scgroove._labels import label_name
 from scgroove._registry import did_you_mean
+from scgroove.errors import ScgrooveError
 from scgroove.simulations import SCENARIOS, Scenario
 
 N_SEEDS: Final = 5
@@ -26,7 +27,7 @@ QUICK_LABELS: Final = 8
 QUICK_CELLS: Final = 20
 
 
-class SpecError(ValueError):
+class SpecError(ScgrooveError, ValueError):
     """A spec that cannot be run; the message says where."""
 
 

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from scgroove import __version__
+from scgroove._files import digest_of, read_mudata
 from scgroove.cli._benchmark import benchmark
+from scgroove.cli._destination import Destination
 from scgroove.cli._display import Display
 from scgroove.cli._execute import Prepared, execute
-from scgroove.cli._inputs import check_accelerator, read, settings_for, simulated
+from scgroove.cli._inputs import check_accelerator, settings_for, simulated
 
 app = typer.Typer(
     name="scgroove",
@@ -80,9 +82,21 @@ _Accelerator = Annotated[Accelerator, typer.Option(help="Where to train.", rich_
 _Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the results of an earlier run.", rich_help_panel="Output")
 ]
+_Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with a run that was stopped, from the last stage that was done.",
+        rich_help_panel="Output",
+    ),
+]
 _Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")
 ]
+
+
+def _destination(command: str, folder: Path, overwrite: bool, resume: bool) -> Destination:
+    return Destination(folder.expanduser().resolve(), folder, overwrite, command, resume)
 
 
 def _print_version(asked: bool) -> None:
@@ -126,6 +140,7 @@ def demo(
     accelerator: _Accelerator = Accelerator.auto,
     out: _Out = None,
     overwrite: _Overwrite = False,
+    resume: _Resume = False,
     debug: _Debug = False,
 ) -> None:
     """Simulate a screen whose truth is known, and do everything with it: about one minute.
@@ -150,9 +165,10 @@ def demo(
             accelerator=accelerator.value,
         )
         name = f"Simulated screen with known truth ({labels} labels, rho {rho:g}, seed {seed})"
-        return simulated(labels, cells, rho, seed), settings, name
+        contents = f"{labels} labels, {cells} cells, rho {rho!r}, seed {seed}"
+        return Prepared(simulated(labels, cells, rho, seed), settings, name, contents)
 
-    execute("demo", out or Path("scgroove-demo"), overwrite, debug, prepare)
+    execute(_destination("demo", out or Path("scgroove-demo"), overwrite, resume), debug, prepare)
 
 
 _EXAMPLES = (
@@ -281,6 +297,7 @@ def run(
     ] = 0,
     out: _Out = None,
     overwrite: _Overwrite = False,
+    resume: _Resume = False,
     debug: _Debug = False,
 ) -> None:
     """Match the cells of two modalities of your own screen, and impute one for the other.
@@ -294,7 +311,7 @@ def run(
     def prepare(display: Display) -> Prepared:
         display.step("read", f"Reading {file.name}")
         check_accelerator(accelerator.value)
-        mdata = read(file)
+        mdata = read_mudata(file)
         settings = replace(
             settings_for(mdata, asked),
             min_cells_per_label=min_cells_per_label,
@@ -308,6 +325,7 @@ def run(
             impute=impute.value,
             null=null,
         )
-        return mdata, settings, file.name
+        return Prepared(mdata, settings, file.name, digest_of(file))
 
-    execute("run", out or Path(f"{file.stem}-scgroove"), overwrite, debug, prepare)
+    folder = out or Path(f"{file.stem}-scgroove")
+    execute(_destination("run", folder, overwrite, resume), debug, prepare)

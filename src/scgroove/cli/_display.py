@@ -49,6 +49,10 @@ class Display:
         if not self._console.is_terminal:
             typer.echo(f"{title} ...", err=True)
 
+    def say(self, text: str) -> None:
+        """Say something that is no step."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def advance(self, done: int, total: int, note: str) -> None:
         """Go on within the step."""
         note = f"epoch {done} of {total}  {note}"

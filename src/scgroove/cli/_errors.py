@@ -2,43 +2,70 @@
 
 from __future__ import annotations
 
+import dis
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import typer
 
-EXIT_ERROR, EXIT_USER, EXIT_STOPPED = 1, 2, 130
-_PACKAGE = Path(__file__).parents[1]
+from scgroove._stops import ending, silence_output
+from scgroove.errors import ScgrooveError
+
+EXIT_ERROR, EXIT_USER, EXIT_STOPPED, EXIT_PIPE = 1, 2, 130, 141
+RAISE = dis.opmap["RAISE_VARARGS"]
+"""The instruction of a ``raise`` statement: what Python itself raises in our code is a fault of ours."""
 
 
-class UserError(Exception):
+class UserError(ScgrooveError):
     """Something that the user can put right; shown without a traceback."""
 
 
 @contextmanager
-def errors(debug: bool) -> Iterator[None]:
-    """Turn what goes wrong into a message and an exit code."""
+def errors(debug: bool, last_words: Callable[[], str] = str) -> Iterator[None]:
+    """Turn what goes wrong into a message and an exit code.
+
+    Parameters
+    ----------
+    debug
+        Show the traceback.
+    last_words
+        Called after an error or a signal: tidies up, and returns what is kept.
+    """
     try:
-        yield
-    except KeyboardInterrupt:
-        _fail("Stopped. Nothing was written.", EXIT_STOPPED)
+        with ending(lambda: f"Stopped. {last_words()}".strip()):
+            yield
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        words = f"Stopped. {last_words()}".strip()
+        if isinstance(error, BrokenPipeError):
+            silence_output()
+            raise typer.Exit(EXIT_PIPE) from None
+        _fail(words, EXIT_STOPPED)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, UserError | PermissionError) or _is_taught(error):
-            _fail(_message(error), EXIT_USER)
-        advice = "" if debug else " Run it again with --debug to see where, and please report it."
-        _fail(
-            f"Unexpected {type(error).__name__}: {_message(error)}\nThis looks like a bug in scgroove.{advice}",
-            EXIT_ERROR,
-        )
+        message, code = _explained(error, debug)
+        _fail(" ".join(filter(None, [message, last_words()])), code)
+
+
+def _explained(error: Exception, debug: bool) -> tuple[str, int]:
+    """Return what to tell the user, and the exit code."""
+    if _is_taught(error):
+        return _message(error), EXIT_USER
+    if isinstance(error, MemoryError):
+        return "There is not enough memory.", EXIT_USER
+    if isinstance(error, OSError) and error.errno is not None:
+        return _message(error), EXIT_USER
+    advice = "" if debug else " Run it again with --debug to see where, and please report it."
+    text = f"Unexpected {type(error).__name__}: {_message(error)}\nThis looks like a bug in scgroove.{advice}"
+    return text, EXIT_ERROR
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.secho(f"Error: {message}", fg=typer.colors.RED if code != EXIT_STOPPED else None, err=True)
+    color = typer.colors.RED if code != EXIT_STOPPED else None
+    with suppress(BrokenPipeError):
+        typer.secho(f"Error: {message}" if color else message, fg=color, err=True)
     raise typer.Exit(code)
 
 
@@ -50,12 +77,15 @@ def _message(error: BaseException) -> str:
 
 
 def _is_taught(error: BaseException) -> bool:
-    """Whether scgroove itself raised this on purpose, in a line that says ``raise``."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
+    """Whether this tells the user what to do: an error of our own, or a ``raise`` statement in a module of ours."""
+    if isinstance(error, ScgrooveError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "scgroove":
         return False
-    here = Path(frames[-1].filename).is_relative_to(_PACKAGE)
-    return here and (frames[-1].line or "").startswith("raise ")
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -21,29 +21,44 @@ if TYPE_CHECKING:
 
     from scgroove._report import Results, Settings
 
-Prepared = tuple["MuData", "Settings", str]
+
+class Prepared(NamedTuple):
+    """Data, what is asked of them, what the report calls them, and what stands for their contents."""
+
+    mdata: MuData
+    settings: Settings
+    name: str
+    digest: str
 
 
-def execute(
-    command: str, folder: Path, overwrite: bool, debug: bool, prepare: Callable[[Display], Prepared]
-) -> None:
+def execute(destination: Destination, debug: bool, prepare: Callable[[Display], Prepared]) -> None:
     """Make the results in a folder beside the one asked for, and put them in place when all are there."""
-    with errors(debug), ExitStack() as stack:
-        destination = Destination(folder.expanduser().resolve(), folder, overwrite, command)
+    with errors(debug, destination.last_words), ExitStack() as stack:
+        stack.enter_context(destination.locked())
         destination.check()
         start = time.perf_counter()
         with Display() as display:
             display.step("start", "Loading PyTorch and scvi-tools")
             stack.enter_context(quiet())
             from scgroove import _workflow
+            from scgroove._files import make_storable
 
-            mdata, settings, name = prepare(display)
-            spent = {"start": time.perf_counter() - start}
-            with destination.fresh() as fresh:
-                results = _workflow.analyse(mdata, settings, data_name=name, progress=display, spent=spent)
-                written = _workflow.write(results, fresh, command=_command_line(), progress=display)
-                destination.put(fresh, written)
-        _say(folder, results)
+            prepared = prepare(display)
+            said = make_storable(prepared.mdata)
+            if last := destination.start(prepared.settings, prepared.digest):
+                display.say(f"Going on with the run that was stopped after {last!r}.")
+            results = _workflow.analyse(
+                prepared.mdata,
+                prepared.settings,
+                data_name=prepared.name,
+                progress=display,
+                stages=destination.stages,
+                spent={"start": time.perf_counter() - start},
+            )
+            results.warnings = list(dict.fromkeys([*said, *results.warnings]))
+            _workflow.write(results, destination.results, command=_command_line(), progress=display)
+            destination.put()
+        _say(destination.shown, results)
 
 
 def _say(folder: Path, results: Results) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scgroove._files import HOW_TO_MAKE
 from scgroove._registry import did_you_mean
 from scgroove.cli._errors import UserError, listed
 
@@ -14,41 +13,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scgroove._report import Settings
-
-
-def read(file: Path) -> MuData:
-    """Read a MuData file, and say what is wrong where it is none."""
-    if not file.exists():
-        hint = (
-            did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
-        )
-        raise UserError(f"There is no file {str(file)!r}.{hint}")
-    if file.is_dir():
-        raise UserError(f"{str(file)!r} is a folder; expected a MuData file (.h5mu).")
-    import h5py
-
-    if not h5py.is_hdf5(file):
-        raise UserError(f"{str(file)!r} is not an HDF5 file; expected a MuData file (.h5mu). {_HOW_TO_MAKE}")
-    with h5py.File(file, "r") as opened:
-        is_mudata = "mod" in opened
-    if not is_mudata:
-        raise UserError(
-            f"{str(file)!r} holds no MuData: it has no group 'mod'. A file of one modality (.h5ad) has nothing to "
-            f"be matched to. {_HOW_TO_MAKE}"
-        )
-    import mudata
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return mudata.read_h5mu(file)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{str(file)!r} cannot be read as MuData ({error}). Is the file complete?") from error
-
-
-_HOW_TO_MAKE = (
-    "Make one in Python: mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
-)
 
 
 def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
@@ -94,7 +58,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
 def _source_and_target(mdata: MuData, source: str | None, target: str | None) -> tuple[str, str]:
     sizes = ", ".join(f"{m} ({a.n_obs:,} cells x {a.n_vars:,} features)" for m, a in mdata.mod.items())
     if len(mdata.mod) < 2:
-        raise UserError(f"The file has one modality only, {sizes}; matching needs two. {_HOW_TO_MAKE}")
+        raise UserError(f"The file has one modality only, {sizes}; matching needs two. {HOW_TO_MAKE}")
     if source is None or target is None:
         first, second = list(mdata.mod)[:2]
         raise UserError(

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import scipy.sparse as sp
 
+from scgroove._files import reading
 from scgroove._types import IntArray
 from scgroove.datasets._download import DownloadError, damaged
+from scgroove.errors import FileError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +38,15 @@ def _reading(path: Path) -> Iterator[None]:
         pd.errors.EmptyDataError,
         UnicodeDecodeError,
     ) as error:
+        raise damaged(path, error) from error
+
+
+@contextmanager
+def _reading_hdf5(path: Path) -> Iterator[None]:
+    try:
+        with reading(path, must_have=""):
+            yield
+    except FileError as error:
         raise damaged(path, error) from error
 
 
@@ -125,10 +136,8 @@ class Hdf5:
     def __enter__(self) -> Self:
         import h5py
 
-        try:
+        with _reading_hdf5(self.path):
             self._file = h5py.File(self.path)
-        except OSError as error:
-            raise damaged(self.path, error) from error
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -146,7 +155,8 @@ class Hdf5:
         """Return ``obs`` or ``var``."""
         from anndata.io import read_elem
 
-        frame = read_elem(self._element(name))
+        with _reading_hdf5(self.path):
+            frame = read_elem(self._element(name))
         frame.index = frame.index.astype(str)
         _check_columns(self.path, frame, needed)
         return frame
@@ -155,14 +165,12 @@ class Hdf5:
         """Return a matrix, or some rows of it in their order, as CSR."""
         from anndata.io import read_elem, sparse_dataset
 
-        element = self._element(name)
-        if (
-            rows is None
-            or "encoding-type" not in element.attrs
-            or element.attrs["encoding-type"] != "csr_matrix"
-        ):
-            whole = sp.csr_matrix(read_elem(element))
-            return whole if rows is None else whole[rows]
-        order = np.argsort(rows, kind="stable")
-        part = sp.csr_matrix(sparse_dataset(element)[rows[order]])
+        with _reading_hdf5(self.path):
+            element = self._element(name)
+            encoding = element.attrs.get("encoding-type")
+            if rows is None or encoding != "csr_matrix":
+                whole = sp.csr_matrix(read_elem(element))
+                return whole if rows is None else whole[rows]
+            order = np.argsort(rows, kind="stable")
+            part = sp.csr_matrix(sparse_dataset(element)[rows[order]])
         return part[np.argsort(order, kind="stable")]

@@ -11,13 +11,14 @@ import scipy.sparse as sp
 from scgroove._labels import UNLABELLED, encode, members
 from scgroove._types import Float64Array, IntArray
 from scgroove.aligners import CouplingBlock
+from scgroove.errors import ScgrooveError
 
 if TYPE_CHECKING:
     from mudata import MuData
     from pandas import DataFrame
 
 
-class ChangedError(ValueError):
+class ChangedError(ScgrooveError, ValueError):
     """The columns that a coupling was made with are gone, or say something else now."""
 
 

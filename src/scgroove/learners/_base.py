@@ -15,6 +15,7 @@ from scgroove._measure import measured
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
+from scgroove.errors import ScgrooveError
 from scgroove.learners._screen import Screen, check_cells
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Representations = dict[str, FloatArray]
 """For each modality, coordinates of its cells, (n_m, k)."""
 
 
-class LearnerOutputError(ValueError):
+class LearnerOutputError(ScgrooveError, ValueError):
     """A learner returned what cannot be a representation."""
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 
 from scgroove._types import FloatArray, IntArray
 from scgroove.data import GroupSampler
+from scgroove.errors import ScgrooveError
 from scgroove.learners._base import Learner
 from scgroove.learners._common import check_number, check_whole, check_widths
 from scgroove.learners._screen import Screen
@@ -65,7 +66,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-class DivergedError(RuntimeError):
+class DivergedError(ScgrooveError, RuntimeError):
     """A loss became NaN or infinite."""
 
 

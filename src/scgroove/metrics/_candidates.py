@@ -14,6 +14,7 @@ from scgroove._labels import UNLABELLED, encode, members
 from scgroove._numbers import check_size
 from scgroove._registry import Registry
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels, Plan
+from scgroove.errors import ScgrooveError
 
 METRICS: Final[Registry[Callable[..., float]]] = Registry("metric")
 """Every metric that returns one number."""
@@ -37,7 +38,7 @@ BLOCK_VALUES: Final = 2**18
 """Values computed at a time (2 MB of float64): few enough to stay in the cache, so that memory and time are small."""
 
 
-class MissingTruthError(ValueError):
+class MissingTruthError(ScgrooveError, ValueError):
     """A metric needs a truth that is not at hand, or that leaves no cell to score."""
 
 
