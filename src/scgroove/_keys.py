@@ -125,3 +125,27 @@ Scores and figures give the same answer to which cells are the same as the set-u
 
 PAIR: Final = "pair_id"
 """``mod[m].obs``: default name of the column that holds the true pairing, where it is known."""
+
+
+def can_be_stored(name: object) -> bool:
+    """Whether a text can be written to a file: HDF5 has no NUL, and no halves of surrogate pairs."""
+    try:
+        return b"\0" not in str(name).encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def check_name(name: object, argument: str) -> None:
+    """Refuse a name that cannot be a key of a file. None, for a default, passes.
+
+    Raises
+    ------
+    ValueError
+        It is empty, is no text, or has a slash, a NUL or half of a surrogate pair.
+    """
+    if name is None or (isinstance(name, str) and name and "/" not in name and can_be_stored(name)):
+        return
+    plain = "".join("_" if sign == "/" or not can_be_stored(sign) else sign for sign in str(name)) or "mine"
+    raise ValueError(
+        f"{argument}={name!r} cannot be a key of a file: expected text without '/' and NUL. Take another name, such as {plain!r}."
+    )

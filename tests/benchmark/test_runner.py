@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import scgroove as sg
 from scgroove import benchmark
 from scgroove.benchmark import CannotWriteError, ResultsError, SpecError, read, run
-from scgroove.benchmark._results import COLUMNS, Store
+from scgroove.benchmark._results import COLUMNS, Cell, Store
 from scgroove.benchmark._runner import plan
 from scgroove.benchmark._spec import Spec
 from scgroove.benchmark._table import families
@@ -528,3 +529,65 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):
     with pytest.raises(RuntimeError, match="in the middle"):
         store.write(tmp_path / "x.parquet", broken)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("swallowed", [True, False])
+def test_a_learner_that_is_stopped_is_not_recorded_as_failed(small, tmp_path, monkeypatch, swallowed):
+    """Lightning turns Ctrl-C into SystemExit, and numba swallows it."""
+
+    def stopped(self, mdata):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if not swallowed:
+                raise SystemExit(1) from None
+        return {m: np.asarray(a.X)[:, :3] for m, a in mdata.mod.items()}
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(LEARNERS.get("test_noisy_truth"), "_transform", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(small, tmp_path / "out")
+    assert not list((tmp_path / "out" / "cells").iterdir())
+    assert not list((tmp_path / "out" / "representations").iterdir())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_names_whose_files_would_be_the_same_are_refused(small, tmp_path):
+    twice = [{"learner": "ps_logistic", "name": name} for name in ("a/b", "a-b")]
+    with pytest.raises(SpecError, match="would be written into one file"):
+        quiet({**small, "learners": twice}, tmp_path / "out")
+    nameless = [{"learner": "ps_logistic", "name": "\ud800"}]
+    with pytest.raises(SpecError, match="no file can hold"):
+        quiet({**small, "learners": nameless}, tmp_path / "out")
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["[]", "{}", "null", '{"spec": 3}', ""])
+def test_a_damaged_manifest_is_told(small, tmp_path, damage):
+    Store(tmp_path).open({}, [])
+    (tmp_path / "run.json").write_text(damage)
+    with pytest.raises(ResultsError, match=r"run\.json cannot be read: it is not what scgroove wrote"):
+        read(tmp_path)
+
+
+def test_damaged_cells_and_representations_count_as_not_done(tmp_path):
+    store, cell = Store(tmp_path), Cell("a", "b", "eot", 0, "key")
+    store.open({}, [cell])
+    row = {**cell.columns, "metric": "m", "value": 1.0, "status": "done"}
+    store.save(cell, [row])
+    store.save_representation("z", {"rna": np.ones((30, 4))}, {})
+    assert store.status(cell) == "done"
+    rng = np.random.default_rng(0)
+    for file in (store.cells / cell.file_name, store.representations / "z.npz"):
+        whole = file.read_bytes()
+        for n in range(60):
+            damaged = bytearray(whole[: rng.integers(len(whole))] if n % 2 else whole)
+            for place in rng.integers(len(damaged), size=3) if damaged else []:
+                damaged[place] ^= 255
+            file.write_bytes(damaged)
+            store.status(cell)
+            store.representation("z")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                store.read([cell])

@@ -32,6 +32,9 @@ FORMAT: Final = 1
 
 PACKAGES: Final = ("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax")
 
+STATUSES: Final = ("done", "failed", "skipped")
+"""What can have become of a cell."""
+
 UNFINISHED: Final = ".unfinished-"
 """Start of the names of files that are being written."""
 
@@ -197,11 +200,13 @@ class Store:
                 f"{self.folder} holds no results of a benchmark: there is no {self.manifest.name}. Make some with "
                 f"scgroove benchmark run SPEC --out {self.folder}."
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (OSError, ValueError):
+            about = {}
+        if not isinstance(about, dict) or not isinstance(about.get("spec"), dict):
             raise ResultsError(
                 f"{self.manifest} cannot be read: it is not what scgroove wrote. The cells are in {self.cells}; put back the "
                 f"file, or give the name of a new folder."
-            ) from None
+            )
         return about
 
     def status(self, cell: Cell) -> str | None:
@@ -209,10 +214,13 @@ class Store:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(self.cells / cell.file_name, columns=["status"])
-        except (OSError, ValueError, KeyError):
+            table = pq.read_table(
+                self.cells / cell.file_name, columns=["status"], page_checksum_verification=True
+            )
+        except Exception:  # damaged bytes raise errors of any class
             return None
-        return str(table["status"][0]) if table.num_rows else None
+        status = str(table["status"][0]) if table.num_rows else None
+        return status if status in STATUSES else None
 
     def save(self, cell: Cell, rows: list[dict[str, Any]]) -> None:
         """Write the rows of a cell.
@@ -223,7 +231,10 @@ class Store:
             If it could not be written; nothing is left of it then.
         """
         frame = tidy(rows)
-        self.write(self.cells / cell.file_name, lambda file: frame.to_parquet(file, index=False))
+        self.write(
+            self.cells / cell.file_name,
+            lambda file: frame.to_parquet(file, index=False, write_page_checksum=True),
+        )
 
     def representation(self, name: str) -> tuple[dict[str, FloatArray], dict[str, Any]] | None:
         """Return what a learner found and what it took, or None if it is not there."""
@@ -231,7 +242,7 @@ class Store:
             with np.load(self.representations / f"{name}.npz", allow_pickle=False) as kept:
                 evidence = json.loads(str(kept["evidence"]))
                 return {key[2:]: kept[key] for key in kept.files if key.startswith("z_")}, evidence
-        except (OSError, ValueError, KeyError, EOFError):
+        except Exception:  # damaged bytes raise errors of any class
             return None
 
     def save_representation(
@@ -280,8 +291,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     import pandas as pd
 
     try:
-        rows: list[dict[str, Any]] = pd.read_parquet(file).to_dict("records")
-    except (OSError, ValueError) as error:
+        table = pd.read_parquet(file, page_checksum_verification=True)
+        rows: list[dict[str, Any]] = table.to_dict("records")
+    except Exception as error:  # damaged bytes raise errors of any class
         warnings.warn(
             f"{file} cannot be read ({error}) and counts as not done: the run that made it does it again when it is started again.",
             ResultsWarning,

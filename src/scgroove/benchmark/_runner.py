@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scgroove import aligners, learners, metrics
+from scgroove._keys import can_be_stored
 from scgroove._measure import measured
+from scgroove._stops import noticed
 from scgroove.aligners._jobs import check_jobs
 from scgroove.benchmark._data import Loaded, identity, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
@@ -24,7 +26,7 @@ from scgroove.benchmark._results import (
     versions,
 )
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError, digest
-from scgroove.errors import CannotWriteError
+from scgroove.errors import CannotWriteError, ScgrooveError
 from scgroove.metrics._score import without_presets
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ Say = Callable[[str, "Progress"], None]
 
 COSTS: Final = ("fit_seconds", "transform_seconds", "fit_memory_mb")
 """What a learner took."""
+
+
+class WorkerKilledError(ScgrooveError, RuntimeError):
+    """A process that did a part of the grid was killed."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,23 @@ def plan(spec: Spec) -> list[Job]:
                 kept = representation_name(data.name, learner.name, seed, here, who)
                 known = Known(learners.get(learner.learner), methods, scored)
                 jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, known))
+    _check_files(_cells(jobs))
     return jobs
+
+
+def _check_files(cells: Sequence[Cell]) -> None:
+    """Refuse names that no file can hold, and names of which the files would be one and the same."""
+    taken: dict[str, Cell] = {}
+    for cell in cells:
+        name = "".join(map(str, cell.columns.values()))
+        if not can_be_stored(name):
+            raise SpecError(f"a name in {cell.columns} has characters that no file can hold. Rename it.")
+        other = taken.setdefault(cell.file_name.lower(), cell)
+        if other.columns != cell.columns:
+            raise SpecError(
+                f"the results of {cell.columns} and {other.columns} would be written into one file, {cell.file_name}, as the names "
+                "differ only in signs that file names do not have. Rename one."
+            )
 
 
 def _scored(names: Sequence[str]) -> tuple[bool, bool]:
@@ -257,8 +279,16 @@ def _work(jobs: Sequence[Job], store: Store, n_jobs: int | None) -> Iterator[tup
         for job in jobs:
             yield do(job, store)
         return
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
-    yield from parallel(joblib.delayed(do)(job, store) for job in jobs)
+    try:
+        yield from parallel(joblib.delayed(do)(job, store) for job in jobs)
+    except TerminatedWorkerError as error:
+        raise WorkerKilledError(
+            "A process that did a part of the grid was killed, most likely for taking too much memory. What was finished is kept: "
+            "the same command goes on from there, and n_jobs=1 (--jobs 1) takes less memory."
+        ) from error
 
 
 def do(job: Job, store: Store) -> tuple[str, list[str]]:
@@ -274,6 +304,12 @@ def do(job: Job, store: Store) -> tuple[str, list[str]]:
     CannotWriteError
         If a cell could not be written. All other errors are recorded in the cells.
     """
+    with noticed() as stops:
+        return _do(job, store, stops)
+
+
+def _do(job: Job, store: Store, stops: Sequence[int]) -> tuple[str, list[str]]:
+    """Do one job; ``stops`` has the signals that came meanwhile."""
     _register(job)
     told = _told(learners.get(job.learner.learner))
     base: dict[str, Any] = {
@@ -287,13 +323,23 @@ def do(job: Job, store: Store) -> tuple[str, list[str]]:
     try:
         loaded = load(job.data, job.seed)
         base |= loaded.parameters
-        found, cost = _representation(job, loaded, store)
+        found, cost = _representation(job, loaded, store, stops)
     except CannotWriteError:
         raise
     except (Exception, SystemExit) as error:
+        _check_stopped(stops)
         return job.title, [_record(store, cell, base, "failed", _said(error)) for cell, _ in job.cells]
     base |= {key: cost[key] for key in (*COSTS, "fit_warnings") if key in cost}
-    return job.title, [_cell(job, cell, aligner, loaded, found, base, store) for cell, aligner in job.cells]
+    statuses = []
+    for cell, aligner in job.cells:
+        statuses.append(_cell(job, cell, aligner, loaded, found, base, store, stops))
+    return job.title, statuses
+
+
+def _check_stopped(stops: Sequence[int]) -> None:
+    """Stop if a signal came: Lightning turns its exception into another, and numba swallows it."""
+    if stops:
+        raise KeyboardInterrupt
 
 
 def _register(job: Job) -> None:
@@ -308,7 +354,9 @@ def _register(job: Job) -> None:
             metrics.SCORES.register(metric.name)(metric)
 
 
-def _representation(job: Job, loaded: Loaded, store: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+def _representation(
+    job: Job, loaded: Loaded, store: Store, stops: Sequence[int]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the learner finds, from the folder if it is there."""
     earlier = store.representation(job.representation)
     if earlier is not None:
@@ -325,6 +373,7 @@ def _representation(job: Job, loaded: Loaded, store: Store) -> tuple[dict[str, A
             list(mdata.mod),
             aligned=getattr(learner, "aligned", True),
         )
+    _check_stopped(stops)
     evidence = dict(getattr(learner, "evidence", {}))
     evidence["fit_warnings"] = _first_sentences(said)
     evidence["fit_memory_mb"] = evidence.pop("peak_memory_mb", float("nan"))
@@ -348,6 +397,7 @@ def _cell(
     found: Mapping[str, Any],
     base: Mapping[str, Any],
     store: Store,
+    stops: Sequence[int],
 ) -> str:
     """Score one cell of the grid, write it, and return what became of it."""
     aligned = job.learner.aligned
@@ -373,7 +423,9 @@ def _cell(
             coupling = _couple(built, aligner, loaded, found, columns)
             rows = evaluate_coupling(loaded, found, coupling, job.metrics, job.seed)
     except (Exception, SystemExit) as error:
+        _check_stopped(stops)
         return _record(store, cell, columns, "failed", _said(error))
+    _check_stopped(stops)
     if not rows:
         return _record(
             store, cell, columns, "skipped", "these data have no truth that a metric asked for needs"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scgroove._files import check_path
 from scgroove.cli._errors import UserError, errors
 from scgroove.cli._own import Imports, import_all
 
@@ -19,6 +20,8 @@ benchmark = typer.Typer(
     help="Compare learners and aligners on data whose truth is known.",
     rich_markup_mode="markdown",
 )
+
+KEPT = "What was finished is kept: the same command goes on from there."
 
 REFERENCE = "ps_logistic_scaled"
 
@@ -78,10 +81,11 @@ def run(
 
     Each cell of the grid is written when it is done. Stop it whenever you like: the same command goes on where it stopped.
     """
-    with errors(debug):
+    with errors(debug, stopped=KEPT):
         from scgroove.cli._display import quiet
 
         part = _part(shard)
+        check_path(out)
         with quiet():
             from scgroove import benchmark as grid
 
@@ -89,21 +93,15 @@ def run(
             chosen = _spec(spec)
             chosen = chosen.quick() if quick else chosen
             typer.echo(f"{chosen.title}: {chosen.n_cells} cells of the grid, into {out}", err=True)
-            try:
-                results = grid.run(
-                    chosen,
-                    out,
-                    n_jobs=jobs,
-                    shard=part,
-                    retry_failed=retry_failed,
-                    mix_versions=mix_versions,
-                    progress=_progress(),
-                )
-            except KeyboardInterrupt:
-                typer.echo(
-                    "Stopped. What was finished is kept: the same command goes on from there.", err=True
-                )
-                raise typer.Exit(130) from None
+            results = grid.run(
+                chosen,
+                out,
+                n_jobs=jobs,
+                shard=part,
+                retry_failed=retry_failed,
+                mix_versions=mix_versions,
+                progress=_progress(),
+            )
         _summary(results, out)
         if len(results) and not (results["status"] == "done").any():
             raise typer.Exit(1)

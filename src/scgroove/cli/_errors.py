@@ -23,7 +23,7 @@ class UserError(ScgrooveError):
 
 
 @contextmanager
-def errors(debug: bool, last_words: Callable[[], str] = str) -> Iterator[None]:
+def errors(debug: bool, last_words: Callable[[], str] = str, stopped: str = "") -> Iterator[None]:
     """Turn what goes wrong into a message and an exit code.
 
     Parameters
@@ -32,12 +32,18 @@ def errors(debug: bool, last_words: Callable[[], str] = str) -> Iterator[None]:
         Show the traceback.
     last_words
         Called after an error or a signal: tidies up, and returns what is kept.
+    stopped
+        What else to say after a signal.
     """
+
+    def farewell() -> str:
+        return " ".join(filter(None, ["Stopped.", stopped, last_words()]))
+
     try:
-        with ending(lambda: f"Stopped. {last_words()}".strip()):
+        with ending(farewell):
             yield
     except (KeyboardInterrupt, BrokenPipeError) as error:
-        words = f"Stopped. {last_words()}".strip()
+        words = farewell()
         if isinstance(error, BrokenPipeError):
             silence_output()
             raise typer.Exit(EXIT_PIPE) from None

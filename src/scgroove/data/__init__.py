@@ -1,6 +1,6 @@
 """The only place that knows how a MuData is laid out."""
 
-from ._checks import DataProfile, check_modalities, profile
+from ._checks import DataProfile, check_cell_names, check_modalities, profile
 from ._datamodule import GroupDataSplitter
 from ._features import FeatureNamesError, feature_positions, take_features
 from ._fields import ModalityField, SharedLabelField
@@ -20,6 +20,7 @@ __all__ = [
     "MultiModalDataset",
     "SharedLabelField",
     "UnitsError",
+    "check_cell_names",
     "check_modalities",
     "check_units",
     "encode_labels",

@@ -267,18 +267,29 @@ def _transformed(library: NDArray[np.float64], raw: NDArray[np.float64]) -> str:
     return ""
 
 
-def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -> None:
-    if adata.n_obs == 0 or adata.n_vars == 0:
-        raise ValueError(
-            f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A filter may have "
-            "removed everything; leave the modality out with modalities=[...] or check the filter."
-        )
+def check_cell_names(adata: AnnData, modality: str) -> None:
+    """Refuse a modality in which two cells share a name.
+
+    Raises
+    ------
+    ValueError
+        ``obs_names`` are not unique.
+    """
     if not adata.obs_names.is_unique:
         name = adata.obs_names[adata.obs_names.duplicated()][0]
         raise ValueError(
             f"mdata['{modality}'].obs_names are not unique: '{name}' stands for more than one cell. "
             f"Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best before building the MuData."
         )
+
+
+def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -> None:
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise ValueError(
+            f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A filter may have "
+            "removed everything; leave the modality out with modalities=[...] or check the filter."
+        )
+    check_cell_names(adata, modality)
     if layer is not None and layer not in adata.layers:
         known = [k for k in adata.layers if k is not None]
         raise UnknownNameError(

@@ -27,6 +27,29 @@ RAW: str = "X"
 """Name of the measured values themselves as a representation."""
 
 
+def check_call(mdata: MuData, key_added: str | None) -> None:
+    """Refuse names that no file can hold, and cells that share a name: the start of every verb.
+
+    Parameters
+    ----------
+    mdata
+        The data.
+    key_added
+        Name of the result; None for the default.
+
+    Raises
+    ------
+    ValueError
+        The name of the result or of a modality cannot be a key of a file, or obs names are not unique.
+    """
+    from scgroove.data import check_cell_names
+
+    _keys.check_name(key_added, "key_added")
+    for name, adata in getattr(mdata, "mod", {}).items():
+        _keys.check_name(name, "modality")
+        check_cell_names(adata, name)
+
+
 def check_pair(mdata: MuData, source: str, target: str) -> None:
     """Refuse anything but a MuData with both modalities, different ones with cells.
 

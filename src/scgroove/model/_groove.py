@@ -327,10 +327,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         batch_key = per_modality(batch_key, list(modalities))  # type: ignore[arg-type]
         setup_method_args = cls._get_setup_method_args(**locals())
         names = list(modalities)  # type: ignore[arg-type]
+        check_names(mdata, names)
         if kwargs:  # load and transfer: the registry that comes along knows the rest
             keys = label_key if isinstance(label_key, Mapping) else dict.fromkeys(names, label_key)
             profiles: dict[str, DataProfile] = {}
-            check_names(mdata, names)
         else:
             keys = label_keys(mdata, label_key, names)
             labels = labels_by_modality(mdata, keys, names, unlabeled_category)

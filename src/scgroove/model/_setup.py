@@ -15,10 +15,11 @@ from anndata.abc import CSCDataset
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .._keys import can_be_stored, check_name
 from .._labels import UnlabeledCategory, alike
 from .._registry import UnknownNameError
 from .._warnings import warn
-from ..data import check_modalities, feature_positions, profile
+from ..data import check_cell_names, check_modalities, feature_positions, profile
 from ..data._checks import DataProfile, matrix
 from ..data._labels import counts_of_labels, warn_of_labels
 from ._options import efficacy_of
@@ -131,10 +132,14 @@ def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapp
 
 def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
     for m in modalities:
-        if m in mdata.mod and not mdata.mod[m].obs_names.is_unique:
-            raise ValueError(
-                f"mdata['{m}'].obs_names are not unique. Call mdata['{m}'].obs_names_make_unique() and mdata.update()."
-            )
+        check_name(m, "modality")
+        if m not in mdata.mod:
+            continue
+        check_cell_names(mdata.mod[m], m)
+        for names in (mdata.mod[m].obs_names, mdata.mod[m].var_names):
+            if not can_be_stored("".join(map(str, names))):
+                bad = next(name for name in names if not can_be_stored(name))
+                raise ValueError(f"No file can hold the name {bad!r} in mdata[{m!r}]. Rename it.")
 
 
 def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None:

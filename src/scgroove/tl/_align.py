@@ -18,6 +18,7 @@ from scgroove.aligners._base import BAD_MARGINAL
 from scgroove.aligners._sparsify import check_kept
 from scgroove.get._inputs import (
     PerModality,
+    check_call,
     check_pair,
     labels_of_pair,
     name_of,
@@ -152,6 +153,7 @@ def align(
     ...     mdata, "rna", "prot", method="egw", use_rep={"rna": "X_pca", "prot": "X"}
     ... )  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     check_pair(mdata, source, target)
     check_kept(top_k, threshold)
     aligner = construct(method, options)

@@ -9,7 +9,7 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, modalities_with, name_of, shared_space
+from scgroove.get._inputs import PerModality, check_call, modalities_with, name_of, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -74,6 +74,7 @@ def center_labels(
     >>> scgroove.tl.center_labels(mdata)  # doctest: +SKIP
     >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centred")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     from scgroove.learners._centred import in_others, label_shifts, radius, shifted
     from scgroove.learners._common import label_means
     from scgroove.learners._screen import Screen

@@ -13,7 +13,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._types import FloatArray, Labels
-from scgroove.get._inputs import PerModality, check_modality, name_of, representation
+from scgroove.get._inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def collapse(
     >>> scgroove.tl.collapse(mdata)  # doctest: +SKIP
     >>> mdata.uns["collapse"]["labels"]["rna"].sort_values("effective_rank")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     _check_numbers(min_cells, threshold_rank, threshold_variance)
     chosen = _modalities(mdata, use_rep, modalities)
     tables = {}

@@ -13,7 +13,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, label_name, unlabeled_names
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import FloatArray, Labels
-from scgroove.get._inputs import PerModality, check_modality, name_of, representation
+from scgroove.get._inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics._efficacy import LabelEfficacy, label_efficacy
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def estimate_efficacy(
     >>> mdata["rna"].obs["efficacy"].groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
     >>> scgroove.pl.efficacy(mdata)  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     _check_options(n_components, prior, alpha, key_added, seed)
     names = _modalities(mdata, modalities)
     keys, labels = _labels(mdata, names, label_key, unlabeled_category)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mudata import MuData
 
+from scgroove.get._inputs import check_call
+
 from .. import _keys
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def embed(
     Sets the following fields: ``mdata.mod[m].obsm["X_groove"]``, float32 of shape (n_m, n_latent), for each
     modality m. Rows have length one if the similarity of the model is the cosine.
     """
+    check_call(mdata, key_added)
     if modalities is None:
         latent = model.get_latent_representation(mdata, batch_size=batch_size)
         assert isinstance(latent, dict)

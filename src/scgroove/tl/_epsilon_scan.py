@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, check_pair
+from scgroove.get._inputs import PerModality, check_call, check_pair
 from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def epsilon_scan(
     >>> scgroove.tl.epsilon_scan(mdata, "rna", "prot", epsilons=(0.1, 0.03, 0.01))  # doctest: +SKIP
     >>> scgroove.pl.epsilon_scan(mdata, "rna", "prot")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     check_pair(mdata, source, target)
     aligner = construct(method, options)
     labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, check_modality
+from scgroove.get._inputs import PerModality, check_call, check_modality
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -157,6 +157,7 @@ def impute(
     >>> scgroove.tl.impute(mdata, "rna", "prot", model=model)  # doctest: +SKIP
     >>> scgroove.get.imputed(mdata, "rna", "prot")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     from scgroove.tl._impute_methods import IMPUTERS, Request
     from scgroove.tl._impute_spread import describe
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import Float64Array
-from scgroove.get._inputs import PerModality, modalities_with, shared_space
+from scgroove.get._inputs import PerModality, check_call, modalities_with, shared_space
 from scgroove.metrics._embedding_signal import embedding_signal
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def check_label_embeddings(
     >>> scgroove.tl.check_label_embeddings(mdata, table)  # doctest: +SKIP
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     from scgroove.learners._common import check_whole
     from scgroove.model._options import embeddings_of_labels, rows_by_label
 

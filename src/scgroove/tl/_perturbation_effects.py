@@ -14,7 +14,7 @@ from scgroove import _keys, get
 from scgroove._labels import UnlabeledCategory, encode, find_label, label_name, members
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
-from scgroove.get._inputs import PerModality, check_modality, labels_of_modality
+from scgroove.get._inputs import PerModality, check_call, check_modality, labels_of_modality
 from scgroove.metrics._effects import Controls
 from scgroove.metrics._values import dense, steps
 
@@ -116,6 +116,7 @@ def perturbation_effects(
     >>> table = scgroove.tl.perturbation_effects(mdata, "rna", "prot", "control")  # doctest: +SKIP
     >>> table.pivot(index="label", columns="feature", values="imputed")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     _check_numbers(level, n_boot, min_cells)
     if controls not in get_args(Controls):
         raise ValueError(f"controls must be one of {get_args(Controls)}; found {controls!r}.")

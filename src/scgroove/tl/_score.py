@@ -13,6 +13,7 @@ from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray, Labels
 from scgroove.get._inputs import (
     PerModality,
+    check_call,
     check_pair,
     labels_of_pair,
     name_of,
@@ -97,6 +98,7 @@ def score_matching(
     --------
     >>> scgroove.tl.score_matching(mdata, "rna", "protein")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     check_pair(mdata, source, target)
     labels = None
     if label_key is not None:

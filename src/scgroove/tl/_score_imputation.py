@@ -12,7 +12,7 @@ from scgroove import _keys, get, metrics
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
-from scgroove.get._inputs import PerModality, check_pair, labels_of_modality, partners_of_pair
+from scgroove.get._inputs import PerModality, check_call, check_pair, labels_of_modality, partners_of_pair
 from scgroove.metrics._values import dense, steps
 from scgroove.tl._feature_scores import feature_scores
 
@@ -126,6 +126,7 @@ def score_imputation(
     --------
     >>> scgroove.tl.score_imputation(mdata, "rna", "prot", control="control")  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     check_pair(mdata, source, target)
     imputed = get.imputed(mdata, source, target, key)
     predicted = imputed.to_numpy()

@@ -9,7 +9,7 @@ import numpy as np
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, check_pair, labels_of_pair, name_of, representations
+from scgroove.get._inputs import PerModality, check_call, check_pair, labels_of_pair, name_of, representations
 from scgroove.get._union import spread, union_rows
 from scgroove.tl._align import to_store, told
 
@@ -108,6 +108,7 @@ def select_aligner(
     >>> choice.best, choice.confidence  # doctest: +SKIP
     ('eot', 0.93)
     """
+    check_call(mdata, key_added)
     from scgroove.benchmark import select
 
     check_pair(mdata, source, target)

@@ -18,6 +18,7 @@ from scgroove.aligners import TooLargeError
 from scgroove.data import encode_labels, labels_of
 from scgroove.get._inputs import (
     PerModality,
+    check_call,
     check_modality,
     labels_of_modality,
     name_of,
@@ -151,6 +152,8 @@ def transfer_labels(
     _check_options(metric, n_neighbors, calibrate_on, model, min_confidence)
     new = _as_mudata(query, source)
     known = new if reference is None else _as_mudata(reference, target)
+    check_call(new, key_added)
+    check_call(known, key_added)
     adata = check_modality(new, source, "source")
     check_modality(known, target, "target")
     space = _Space(use_rep, metric)

@@ -12,6 +12,7 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._registry import did_you_mean
+from scgroove.get._inputs import check_call
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -82,6 +83,7 @@ def umap(
     >>> scgroove.tl.umap(mdata)  # doctest: +SKIP
     >>> scgroove.pl.latent(mdata)  # doctest: +SKIP
     """
+    check_call(mdata, key_added)
     parts = _representations(mdata, use_rep, modalities)
     if metric not in {"cosine", "euclidean"}:
         raise ValueError(f"metric is {metric!r}; expected 'cosine' or 'euclidean'.")
