@@ -194,7 +194,7 @@ class Store:
             If it holds no results.
         """
         try:
-            about: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+            about: Any = json.loads(self.manifest.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ResultsError(
                 f"{self.folder} holds no results of a benchmark: there is no {self.manifest.name}. Make some with "
