@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
+from scgroove import _keys
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove._warnings import warn
@@ -156,6 +157,8 @@ def _factorize(labels: Labels, unlabeled: frozenset[str], where: str) -> tuple[I
     text: dict[str, int] = {}
     for i, value in enumerate(values):
         name = label_name(value)
+        if not _keys.can_be_stored(name):
+            raise ValueError(f"No file can hold the label {name!r} in {where}. Rename it.")
         if name not in unlabeled and name.strip() in NO_LABEL:
             text[name] = int((codes == i).sum())
             names.append(None)

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -26,6 +27,9 @@ _APART: Final = {"mdata", "model", "settings", "data_name"}
 _ALWAYS: Final = {"seconds", "warnings", "other_warnings"}
 _TABLES: Final = "tables"
 _VALUES: Final = "values"
+_CLASS: Final = "class"
+TESTS: Final = {"LabelTest", "CorrelationTest"}
+"""Classes of :mod:`scgroove.metrics` whose values are kept with their name."""
 
 Place: TypeAlias = tuple[str, str, str]
 """Modality (empty for the MuData itself), field, and key of a value."""
@@ -138,7 +142,9 @@ def _contents(mdata: MuData) -> dict[Place, Any]:
 
 def _fields(results: Results) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(results)]
-    return {name: getattr(results, name) for name in names if name not in _APART}
+    fields = {name: getattr(results, name) for name in names if name not in _APART}
+    # containers are filled in place: what is kept for comparison must be another object
+    return {name: copy(value) if isinstance(value, dict | list) else value for name, value in fields.items()}
 
 
 def _same(before: Any, now: Any) -> bool:
@@ -146,7 +152,32 @@ def _same(before: Any, now: Any) -> bool:
 
     if isinstance(now, pd.Series):
         return isinstance(before, pd.Series) and before.equals(now)
-    return before is now
+    if isinstance(now, dict):
+        known = isinstance(before, dict) and before.keys() == now.keys()
+        return known and all(before[key] is value for key, value in now.items())
+    return before == now if isinstance(now, list | str | float | int) else before is now
+
+
+def _rows(tests: dict[str, dict[tuple[str, str], Any]]) -> list[tuple[Any, ...]]:
+    """Return tests as rows, because JSON has no keys of two parts."""
+    return [(learner, *sides, one) for learner, of in tests.items() for sides, one in of.items()]
+
+
+def _as_plain(value: Any) -> Any:
+    """Return arrays as lists, and results of tests as their values with the name of the class."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if type(value).__name__ in TESTS:
+        return {_CLASS: type(value).__name__, **dataclasses.asdict(value)}
+    raise TypeError(f"{type(value).__name__} cannot be kept")
+
+
+def _of_plain(values: dict[str, Any]) -> Any:
+    from scgroove import metrics
+
+    if values.get(_CLASS) not in TESTS:
+        return values
+    return getattr(metrics, values.pop(_CLASS))(**values)
 
 
 def _write(file: Path, contents: dict[Place, Any], fields: dict[str, Any]) -> None:
@@ -162,11 +193,12 @@ def _write(file: Path, contents: dict[Place, Any], fields: dict[str, Any]) -> No
             write_elem(group, "value", value.to_frame() if isinstance(value, pd.Series) else value)
         for name, value in fields.items():
             if isinstance(value, pd.DataFrame | pd.Series):
-                write_elem(opened.require_group(_TABLES), name, pd.DataFrame(value))
+                table = value.to_frame("value") if isinstance(value, pd.Series) else value
+                write_elem(opened.require_group(_TABLES), name, table)
                 opened[_TABLES][name].attrs["series"] = isinstance(value, pd.Series)
             else:
-                plain[name] = value
-        write_elem(opened, "plain", json.dumps(plain, default=lambda value: value.tolist()))
+                plain[name] = _rows(value) if name == "tests" else value
+        write_elem(opened, "plain", json.dumps(plain, default=_as_plain))
 
 
 def _read(file: Path) -> tuple[dict[Place, Any], dict[str, Any]]:
@@ -175,7 +207,9 @@ def _read(file: Path) -> tuple[dict[Place, Any], dict[str, Any]]:
 
     with h5py.File(file, "r") as opened:
         contents = dict(_places(opened))
-        fields: dict[str, Any] = json.loads(str(read_elem(opened["plain"])))
+        fields: dict[str, Any] = json.loads(str(read_elem(opened["plain"])), object_hook=_of_plain)
+        for learner, source, target, test in fields.pop("tests", []):
+            fields.setdefault("tests", {}).setdefault(learner, {})[source, target] = test
         for name in opened.get(_TABLES, {}):
             table = read_elem(opened[_TABLES][name])
             is_series = bool(opened[_TABLES][name].attrs["series"])
