@@ -318,6 +318,12 @@ def test_measured_counts_are_scaled_to_the_library_of_the_imputed_ones(form):
     found = get.measured(mdata, "a", "b")
     assert sp.issparse(found) == (form is sp.csr_matrix)
     np.testing.assert_allclose(dense(found), [[2, 6], [4, 4]])
+    mdata["b"].layers["raw"] = form(np.log1p(x))
+    with pytest.warns(
+        UserWarning, match=r"'b' \(layer 'raw'\) have values that are not whole numbers"
+    ) as caught:
+        get.measured(mdata, "a", "b")
+    assert caught[0].filename == __file__
 
 
 def test_measured_follows_the_names_of_the_imputed_table():

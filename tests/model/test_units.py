@@ -126,6 +126,20 @@ def test_nothing_is_said_of_counts(of_counts, make_mdata, form):
             assert not words(call), name
 
 
+@pytest.mark.parametrize("form", [sp.csc_matrix, sp.csr_matrix, np.asarray])
+def test_missing_values_are_not_mistaken_for_other_units(of_counts, make_mdata, form):
+    query = changed(make_mdata(seed=3), lambda x: x)
+    x = query["rna"].X.toarray()
+    x[3, 4] = np.nan
+    query["rna"].X = form(x)
+
+    def call():
+        with pytest.raises(ValueError, match="NaN"):
+            of_counts.get_latent_representation(query["rna"].copy(), "rna")
+
+    assert not words(call)
+
+
 def test_backed_data_are_looked_at(of_counts, make_mdata, tmp_path):
     changed(make_mdata(seed=3), lambda x: log(shares(x))).write(tmp_path / "q.h5mu")
     with pytest.raises(UnitsError):

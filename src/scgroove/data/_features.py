@@ -1,4 +1,4 @@
-"""Features are found by name, at the time of use: the only place that turns names into positions."""
+"""Lookup of features by name: the only place that turns names into positions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SHOWN: Final = 10
 IDENTIFIER: Final = re.compile(r"^(ENS[A-Z]*[GTP]\d{6,}|[OPQ]\d[A-Z0-9]{3}\d|\d+)(\.\d+)?$")
 
 OF_THE_MODEL: Final = (
-    "If these are the data of the model, set them up again, GROOVE.setup_mudata(mdata, ...), and train on them. New data need "
-    "all of model.get_var_names()[{modality!r}], in any order and with others beside them: pass the unfiltered data, or train a "
-    "model on the features that both have."
+    "If these are the data of the model, set them up again, GROOVE.setup_mudata(mdata, ...), and "
+    "train on them. New data need all of model.get_var_names()[{modality!r}], in any order and with "
+    "others beside them: pass the unfiltered data, or train a model on the features that both have."
 )
 """What to do about features of a model."""
 
 
 class FeatureNamesError(UnknownNameError):
-    """Features that are looked up by name are missing, or their names stand twice. A ``KeyError`` and a ``ValueError``.
+    """Features are missing, or their names stand twice: a ``KeyError`` and a ``ValueError``.
 
     Attributes
     ----------
@@ -92,8 +92,9 @@ def feature_positions(
     doubled = doubled[doubled.isin(asked)]
     if len(doubled):
         raise FeatureNamesError(
-            f"The var_names of modality {modality!r} are not unique: {_first(doubled)} stand for more than one feature each, so "
-            f"that names do not tell which is meant. Call mdata[{modality!r}].var_names_make_unique(), or drop one of each.",
+            f"The var_names of modality {modality!r} are not unique: {_first(doubled)} stand for more "
+            f"than one feature each, so that names do not tell which is meant. Call "
+            f"mdata[{modality!r}].var_names_make_unique(), or drop one of each.",
             modality,
             doubled=doubled,
         )
@@ -108,7 +109,7 @@ def take_features(
     modality: str,
     remedy: str = OF_THE_MODEL,
 ) -> Any:
-    """Return the columns of features, found by name; the values themselves if they have these features in this order."""
+    """Return the columns of features, found by name: the values themselves if they are these."""
     columns = columns_of(found, wanted, modality=modality, remedy=remedy)
     return values if columns is None else values[:, columns]
 
@@ -116,7 +117,7 @@ def take_features(
 def columns_of(
     found: Iterable[Any], wanted: Iterable[Any], *, modality: str, remedy: str = OF_THE_MODEL
 ) -> IntArray | None:
-    """Return :func:`feature_positions`, or None if the data have these features in this order and no others."""
+    """Return :func:`feature_positions`, or None if the data have these features in this order."""
     names, asked = as_names(found), as_names(wanted)
     if np.array_equal(names, asked):
         return None
@@ -132,10 +133,11 @@ def _missing(
     names: pd.Index, asked: pd.Index, missing: pd.Index, modality: str, remedy: str
 ) -> FeatureNamesError:
     nearest = get_close_matches(str(missing[0]), list(map(str, names)), n=N_NEAREST, cutoff=0.0)
-    near = f"most like {missing[0]!r}: {', '.join(map(repr, nearest))}" if nearest else "there are none"
+    near = f"most like {missing[0]!r}: {', '.join(map(repr, nearest))}" if nearest else "none"
     return FeatureNamesError(
-        f"Features of modality {modality!r} are missing: {len(missing)} of {len(asked)}, {_first(missing)}. Found {len(names)} "
-        f"features, {near}. {_cause(names, asked, missing)} {remedy}",
+        f"Features of modality {modality!r} are missing: {len(missing)} of {len(asked)}, "
+        f"{_first(missing)}. Found {len(names)} features, {near}. {_cause(names, asked, missing)} "
+        f"{remedy}",
         modality,
         missing=missing,
         nearest=nearest,
@@ -145,17 +147,17 @@ def _missing(
 def _cause(names: pd.Index, asked: pd.Index, missing: pd.Index) -> str:
     """Say what has likely happened to features that are missing."""
     if len(missing) < len(asked):
-        return "Likely they were filtered (variable genes, a panel), or the genome annotation is another."
+        return "Likely they were filtered, or the genome annotation is another."
     identifiers = [bool(len(one)) and bool(IDENTIFIER.match(str(one[0]))) for one in (names, asked)]
     if identifiers[0] != identifiers[1]:
         given, wanted = ("identifiers", "symbols") if identifiers[0] else ("symbols", "identifiers")
         return (
-            f"None is there: the data are named by {given}, where {wanted} are expected. Rename them, "
-            "adata.var_names = adata.var[column]."
+            f"None is there: the data are named by {given}, where {wanted} are expected. Rename "
+            "them, adata.var_names = adata.var[column]."
         )
     if set(names.str.lower()) & set(asked.str.lower()):
         return "None is there: the names differ in upper and lower case. Is it another species?"
-    return "None is there: are these other features, or named otherwise (symbols, identifiers, versions)?"
+    return "None is there: are these other features, or named otherwise (symbols, identifiers)?"
 
 
 def _first(names: Sequence[Any] | pd.Index) -> str:

@@ -22,15 +22,19 @@ SPANS: Final = 8
 """Rows are sampled in so many spans, which cost little to read from disk."""
 
 FACTOR: Final = 10.0
-"""Real values whose typical size differs by more from that of the training data are said to."""
+"""Real values whose typical size differs by more from that of the training data are suspect."""
 
 MOVED: Final = 1.5
-"""The same for samples of one matrix at two times, whose cells may have been put in another order."""
+"""The same for samples of one matrix at two times, whose cells may be in another order."""
 
 ENOUGH: Final = 100
 """Values below which nothing follows from the absence of some."""
 
-CALLED_THROUGH: Final = ("scgroove.model", "scgroove.data", "scgroove.tl", "scgroove.get", "torch", "scvi")
+CALLED_THROUGH: Final = (
+    *("scgroove.model", "scgroove.data", "scgroove.tl", "scgroove.get", "scgroove.pl"),
+    *("torch", "scvi"),
+)
+"""What stands between the line of a user and a check."""
 
 
 class UnitsError(ValueError):
@@ -50,7 +54,10 @@ class UnitsError(ValueError):
 
 
 def sample_profile(
-    adata: AnnData, layer: str | None, columns: IntArray | None = None, rows: NDArray[np.int64] | None = None
+    adata: AnnData,
+    layer: str | None,
+    columns: IntArray | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> DataProfile:
     """Return the profile of some cells: of all that are asked for, if they are few.
 
@@ -86,7 +93,11 @@ def _finite(block: Any) -> Any:
     if not np.issubdtype(values.dtype, np.floating) or np.isfinite(values).all():
         return block
     clean = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    return sp.csr_matrix((clean, block.indices, block.indptr), block.shape) if sp.issparse(block) else clean
+    if not sp.issparse(block):
+        return clean
+    block = block.copy()
+    block.data = clean
+    return block
 
 
 def check_units(
@@ -100,15 +111,15 @@ def check_units(
     rows: NDArray[np.int64] | None = None,
     strict: bool = False,
 ) -> None:
-    """Refuse values that a model cannot have, and say where they look as if they were in other units than those of its training data.
+    """Refuse values that a model cannot have, and warn of values that seem to be in other units.
 
     Parameters
     ----------
     adata
         The modality as it is now.
     state
-        What the registry keeps of the matrix: ``profile`` of the training data; ``registered``, a sample of these data when they
-        were registered.
+        What the registry keeps of the matrix: ``profile`` of the training data, and ``registered``, a
+        sample of these data when they were registered.
     likelihood
         That of the modality.
     modality, layer
@@ -118,8 +129,8 @@ def check_units(
     rows
         Cells that are used; None: all.
     strict
-        Refuse all that the likelihood cannot have. Otherwise fractional values that are neither logged nor normalized, which may be
-        estimated counts, are warned of.
+        Refuse all that the likelihood cannot have. Otherwise fractional values that are neither
+        logged nor normalized lead to a warning, as they may be estimated counts.
 
     Raises
     ------
@@ -136,21 +147,23 @@ def check_units(
     changed = then is not None and _changed(found, then, adata.n_obs)
     where = f"modality {modality!r} ({'X' if layer is None else f'layer {layer!r}'})"
     units = f"The model was trained on {_described(known)} (likelihood {likelihood!r})."
-    remedy = _remedy(known, changed)
+    remedy = _remedy(known, likelihood, changed)
     if problem := found.problem_with(likelihood):
         message = f"The data of {where} have {problem}: {_described(found)}. {units}"
         if strict or changed or found.integer or found.minimum < 0 or found.transformed:
             raise UnitsError(f"{message} {remedy}", modality, found)
-        _warn(f"{message} Estimated counts need not be whole; anything else gives wrong results. {remedy}")
+        warn_caller(
+            f"{message} Estimated counts need not be whole. Anything else gives wrong results. {remedy}"
+        )
     elif notes := _differences(found, known, likelihood):
-        _warn(
-            f"The data of {where} do not look as if they were in the units of the training data: {', '.join(notes)}. {units} "
-            f"{remedy}"
+        warn_caller(
+            f"The data of {where} do not look as if they were in the units of the training data: "
+            f"{', '.join(notes)}. {units} {remedy}"
         )
     elif changed:
-        _warn(
-            f"The data of {where} have changed since they were registered: {_described(then)} then, {_described(found)} now. "
-            f"{remedy}"
+        warn_caller(
+            f"The data of {where} have changed since they were registered: {_described(then)} then, "
+            f"{_described(found)} now. {remedy}"
         )
 
 
@@ -173,17 +186,14 @@ def _changed(found: DataProfile, then: DataProfile, n_obs: int) -> bool:
 def _differences(found: DataProfile, known: DataProfile, likelihood: str) -> list[str]:
     """Return what tells that values are in other units than those of the training data."""
     enough = found.n_obs * found.n_vars >= ENOUGH
-    ratio = found.size / known.size if known.size > 0 else 1.0
+    ratio = found.size / known.size if known.size > 0 and likelihood == "normal" else 1.0
+    counts_now = found.counts and not known.integer
     signs = {
         "values that are not whole numbers": known.integer and not found.integer,
-        "whole numbers, as raw counts are": not known.integer
-        and found.integer
-        and found.maximum > 1
-        and enough,
+        "whole numbers, as raw counts are": counts_now and enough,
         f"negative values, down to {found.minimum:.4g}": found.minimum < 0 <= known.minimum,
         "no negative values": known.minimum < 0 <= found.minimum and enough,
-        f"a typical size {ratio:.3g} times that of the training data": likelihood == "normal"
-        and not 1 / FACTOR <= ratio <= FACTOR,
+        f"a typical size {ratio:.3g} times as large": not 1 / FACTOR <= ratio <= FACTOR,
     }
     return [sign for sign, shown in signs.items() if shown]
 
@@ -195,18 +205,20 @@ def _described(seen: DataProfile | None) -> str:
     return f"{kind} from {seen.minimum:.4g} to {seen.maximum:.4g}"
 
 
-def _remedy(known: DataProfile, changed: bool) -> str:
+def _remedy(known: DataProfile, likelihood: str, changed: bool) -> str:
     if changed:
         return (
-            "Were they normalized, logged or scaled in place? Put back the values that were registered, adata.X = ..., or call "
-            "GROOVE.setup_mudata again and train on the new ones."
+            "Were they normalized, logged or scaled in place? Put back the values that were "
+            "registered, adata.X = ..., or call GROOVE.setup_mudata again and train on the new ones."
         )
+    if likelihood == "bernoulli":
+        return "Turn them into 1 (there) and 0 (not): adata.X = (adata.X > 0).astype('float32')."
     if known.integer:
         return "Pass the raw counts: adata.X = adata.layers['counts'].copy(), or adata.raw.to_adata()."
-    return "Give the new data in the same units: normalize, log and scale them as the training data were."
+    return "Normalize, log and scale new data as the training data were."
 
 
-def _warn(message: str) -> None:
+def warn_caller(message: str) -> None:
     """Warn at the line that called the package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(CALLED_THROUGH):

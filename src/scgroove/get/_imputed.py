@@ -14,9 +14,11 @@ from scgroove._registry import UnknownNameError, near_miss
 from scgroove._types import FloatArray
 from scgroove.data import take_features
 from scgroove.data._features import as_names
+from scgroove.data._units import sample_profile, warn_caller
 from scgroove.get._inputs import RAW, check_modality, to_memory, values_of
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from mudata import MuData
 
 
@@ -199,10 +201,15 @@ def measured(
     ------
     ValueError
         If a modality or the layer is unknown, nothing was imputed, or the target lacks an imputed feature.
+
+    Warns
+    -----
+    UserWarning
+        If counts were imputed and what was measured is none.
     """
     adata = check_modality(mdata, target, "target")
     name = _checked_key(mdata, source, target, key)
-    features = _frame(mdata, source, target, name, mdata.mod[source].obsm[name]).columns
+    features = _features(mdata, source, target, name)
     made = mdata.mod[source].uns.get(name, {})
     if layer is None and made.get("layer", RAW) != RAW:
         layer = str(made["layer"])
@@ -211,7 +218,19 @@ def measured(
         "unfiltered data, or impute again with scgroove.tl.impute."
     )
     values = values_of(adata, target, layer)
+    _check_counts(adata, target, layer, made)
     return in_units_of(take_features(values, adata.var_names, features, modality=target, remedy=remedy), made)
+
+
+def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[str, Any]) -> None:
+    """Say that values which are to be scaled as counts are none."""
+    found = sample_profile(adata, layer) if "library_size" in made else None
+    if found is not None and (problem := found.problem_with("nb")):
+        warn_caller(
+            f"The data of modality {target!r} ({'X' if layer is None else f'layer {layer!r}'}) have {problem}, and counts were "
+            f"imputed, with which they are compared. Were they normalized, logged or scaled in place? Put the raw counts back, or "
+            f"name the layer that has them: layer='counts'."
+        )
 
 
 def in_units_of(values: Any, made: Mapping[str, Any]) -> Any:

@@ -262,7 +262,8 @@ def _moments(values: Array, labels: Array, shared: Sequence[str]) -> tuple[Array
     sums = sp.csr_matrix((np.ones(rows.size), (codes, np.arange(rows.size))))
     means = (sums @ values[rows]) / n[:, None]
     squares = sums @ (values[rows] - means[codes]) ** 2
-    return means, np.sqrt(squares / (np.maximum(n - 1, 1) * n)[:, None])
+    freedom = np.where(n > 1, n - 1, np.nan)  # the spread of one cell is not known
+    return means, np.sqrt(squares / (freedom * n)[:, None])
 
 
 def _axes(n: int, ax: AxesLike | None, ncols: int, n_labels: int) -> tuple[Any, list[Axes]]:
