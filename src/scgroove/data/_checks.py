@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .._numbers import LARGEST, SMALLEST, canonical
 from .._registry import UnknownNameError
 
-PANEL_FEATURES = 20
+PANEL_FEATURES = 8
 """Counts of fewer features are those of a panel, which has no library size: see :attr:`DataProfile.size_factors`."""
 PANEL_SHARE = 0.5
 """So are counts of which one feature holds more than this share."""
