@@ -62,6 +62,9 @@ def test_a_good_representation_beats_chance_and_noise_does_not(screen: Screen) -
     noise = sg.tl.score_matching(mdata, "rna", "protein", use_rep="noise").set_index("metric")["value"]
     assert good["foscttm_within_label"] < 0.1
     assert noise["foscttm_within_label"] == pytest.approx(0.5, abs=0.05)
+    p_values = sg.tl.score_matching(mdata, "rna", "protein").set_index("metric")["p_value"]
+    assert p_values["foscttm_within_label"] < 1e-6
+    assert np.isnan(p_values["foscttm_global"])  # the label alone raises it
 
 
 def test_only_what_there_is(screen: Screen) -> None:

@@ -363,7 +363,13 @@ def _score_context(results: Results) -> dict[str, Any]:
         "n": "cells",
     }
     named = results.scores.assign(metric=[_score_name(str(name)) for name in results.scores["metric"]])
-    return {"scores_table": _frame_table(named, titles), "score_story": story}
+    by_coupling = results.scores["metric"].str.startswith(("coupling", "barycentric"))
+    among_all = results.scores["metric"].str.endswith("_global")
+    p_values = results.scores["p_value"].map(in_words).str.removeprefix("p ").str.removeprefix("= ")
+    p_values[among_all] = "no test: the model saw the labels"
+    if results.settings.labelled:
+        p_values[among_all & by_coupling] = "by construction: within labels"
+    return {"scores_table": _frame_table(named.assign(p_value=p_values), titles), "score_story": story}
 
 
 def _score_name(metric: str) -> str:

@@ -238,7 +238,7 @@ def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest
     if test is None or test.n_cells < FEWEST_CELLS:
         return Note("caution", f"{text} Cannot tell whether more than the label is imputed: too few cells.")
     text += (
-        f" With true values exchanged within labels, r is {test.null_mean:.2f} ± {test.null_sd:.2f} "
+        f" With true values exchanged within labels, r is {_two_digits(test.null_mean)} ± {test.null_sd:.2f} "
         f"({in_words(test.p_value)} against {test.r:.2f})."
     )
     if test.p_value > ALPHA:
@@ -250,6 +250,10 @@ def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest
     return Note("good", f"{text} This is better than chance.")
 
 
+def _two_digits(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no minus before zero
+
+
 def _imputed_labels(text: str, test: CorrelationTest | None, label_mean_r: float | None) -> Note:
     if test is None or test.n_cells < FEWEST_CELLS:
         return Note(
@@ -258,12 +262,12 @@ def _imputed_labels(text: str, test: CorrelationTest | None, label_mean_r: float
             "out of training in each modality, with three shared labels.",
         )
     text += (
-        f" For cells kept out of training r is {test.r:.2f}, and {test.null_mean:.2f} ± {test.null_sd:.2f} with "
+        f" For cells kept out of training r is {test.r:.2f}, and {_two_digits(test.null_mean)} ± {test.null_sd:.2f} with "
         f"labels permuted ({in_words(test.p_value)}, {test.n_points} labels)."
     )
     if label_mean_r is not None:
         text += (
-            f" The measured label mean, which needs no source cell, reaches {label_mean_r:.2f}; the mean of the "
+            f" The measured label mean, which needs no source cell, reaches {_two_digits(label_mean_r)}; the mean of the "
             "control cells, the same for all labels, correlates with nothing."
         )
     if test.p_value > ALPHA:

@@ -70,7 +70,8 @@ def score_matching(
         One row a score; columns ``metric``, ``value``, ``chance`` (its expectation without any knowledge
         beyond the label, for ``*_within_label``, or beyond nothing), ``chance_sd`` (its standard deviation if
         the true partners are drawn at random among the candidates), ``p_value`` (one-sided, that chance is
-        as good, by the normal limit) and ``n`` (source cells scored).
+        as good, by the normal limit; NaN among all cells where labels are given, since the label alone
+        raises these) and ``n`` (source cells scored).
         ``foscttm_*``, ``coupling_foscttm_*`` and ``barycentric_foscttm_*`` are better when lower (0 is perfect),
         ``trace_within_label`` and ``trace_over_chance`` when higher. Within labels, cells without a label, whose
         partner has another label, or whose label has one candidate, are left out. Sets the following fields:
@@ -192,4 +193,6 @@ def _scores(truth: _Truth, z: tuple[Any, Any] | None, coupling: Coupling | None,
     better = table["better"].map({"lower": 1.0, "higher": -1.0})
     spread = table["chance_sd"].where(table["chance_sd"] > 0)
     table["p_value"] = norm.cdf(better * (table["value"] - table["chance"]) / spread)
+    if truth.labels is not None:  # among all cells, the label alone raises a score
+        table.loc[table["metric"].str.endswith("_global"), "p_value"] = np.nan
     return table[["metric", "value", "chance", "chance_sd", "p_value", "n"]]
