@@ -1,7 +1,9 @@
 """GROOVE: training, results, new data, saving."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import mudata as md
 import numpy as np
@@ -370,6 +372,30 @@ def test_unknown_modality(trained, factory):
 
 
 # -- saving ----------------------------------------------------------------------------------------------------
+
+
+def half_a_file(obj, path, *args, **kwargs):
+    Path(path).write_bytes(b"half of a mo")
+    os._exit(9)
+
+
+@pytest.mark.parametrize(
+    ("name", "killed"), [("torch.save", half_a_file), ("os.replace", lambda *args: os._exit(9))]
+)
+def test_a_kill_while_saving_leaves_the_old_model(trained, factory, tmp_path, monkeypatch, name, killed):
+    trained.save(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("of the user")
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(name, killed)
+        trained.save(tmp_path / "m", overwrite=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert repr(GROOVE.load(tmp_path / "m", factory(), accelerator="cpu")) == repr(trained)
+    with pytest.raises(ValueError, match=r"exists already.*overwrite=True"):
+        trained.save(tmp_path / "m")
+    trained.save(tmp_path / "m", overwrite=True)
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["model.pt", "notes.txt"]
 
 
 @pytest.mark.parametrize("save_anndata", [True, False])

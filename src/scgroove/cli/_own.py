@@ -19,7 +19,7 @@ Imports: TypeAlias = Annotated[
         "--import",
         "-i",
         metavar="FILE",
-        help="A Python file, or an installed module, that registers learners, aligners or metrics of your own. Can be repeated.",
+        help="A Python file, or an installed module, that registers learners, aligners or metrics of your own. It is run as a program: name only files that you trust. Can be repeated.",
     ),
 ]
 

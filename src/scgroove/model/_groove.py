@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from itertools import permutations
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import mudata
@@ -65,6 +66,7 @@ from ._options import (
     with_embeddings,
 )
 from ._query import check_batches, check_screen, check_trainable, copy_weights, with_present
+from ._save import replaced_when_done
 from ._setup import (
     check_efficacy,
     check_names,
@@ -531,12 +533,46 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     # -- going on from a trained model -------------------------------------------------------------------------
 
+    def save(
+        self, dir_path: str | PathLike[str], prefix: str | None = None, overwrite: bool = False, **kwargs: Any
+    ) -> None:
+        """Save the model; further arguments are those of :meth:`scvi.model.base.BaseModelClass.save`.
+
+        The files are written beside ``dir_path`` and take their place when they are complete: an interruption leaves
+        an old model as it was.
+
+        Parameters
+        ----------
+        dir_path
+            Folder of the model.
+        prefix
+            Start of the names of the files.
+        overwrite
+            Replace a model that is there. Other files of the folder stay.
+        **kwargs
+            Such as ``save_anndata``.
+
+        Raises
+        ------
+        ValueError
+            The folder exists, and ``overwrite`` is False.
+        """
+        if Path(dir_path).exists() and not overwrite:
+            raise ValueError(
+                f"{str(dir_path)!r} exists already. Save to another folder, or replace it with overwrite=True."
+            )
+        with replaced_when_done(dir_path, last="model.pt") as folder:
+            super().save(str(folder), prefix, overwrite=True, **kwargs)
+
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
         """Load a saved model; arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
 
         ``adata`` may have some of the modalities only, features in another order, and features that the model does not
         know: they are found by name.
+
+        Loading runs code that the file names, as the format of scvi-tools is a pickle: load models of people that you
+        trust only.
 
         Raises
         ------

@@ -260,4 +260,4 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
 
 def _mixed(*numbers: int) -> int:
     """One seed of several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
