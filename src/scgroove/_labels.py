@@ -20,7 +20,10 @@ from scgroove._warnings import warn
 UNLABELLED: Final = -1
 """Code of a cell without a label."""
 
-UnlabeledCategory: TypeAlias = str | float | Collection[str | float] | None
+Label: TypeAlias = str | float | bool | bytes | Decimal
+"""A label as users may write it."""
+
+UnlabeledCategory: TypeAlias = Label | Collection[Label] | None
 """Values of a label column that mean "not known": one, or several; None if there are none."""
 
 NO_LABEL: Final = frozenset(

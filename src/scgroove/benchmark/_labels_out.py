@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from scgroove._labels import UnlabeledCategory, find_label, members
+from scgroove._labels import Label, UnlabeledCategory, find_label, members
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.benchmark._labels_out_methods import (
@@ -45,7 +45,7 @@ def leave_labels_out(
     methods: Sequence[str | ImputationSpec] = DEFAULT_METHODS,
     *,
     label_key: str | Mapping[str, str] = "label",
-    control: str | float | None = None,
+    control: Label | None = None,
     unlabeled_category: UnlabeledCategory = None,
     min_cells_per_label: int = 10,
     n_folds: int = 5,
@@ -203,7 +203,7 @@ class _Screened:
         source: str,
         target: str,
         label_key: str | Mapping[str, str],
-        control: str | float | None,
+        control: Label | None,
         unlabeled_category: UnlabeledCategory,
         min_cells: int,
     ) -> _Screened:
@@ -297,7 +297,7 @@ class _Screened:
         return pair[0][:-1] - pair[0][-1], pair[1][:-1] - pair[1][-1]
 
 
-def _control_code(control: str | float | None, names: Sequence[str], counts: IntArray) -> int | None:
+def _control_code(control: Label | None, names: Sequence[str], counts: IntArray) -> int | None:
     if control is None:
         return None
     shared = [name for name, n in zip(names, counts, strict=True) if n]

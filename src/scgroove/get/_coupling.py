@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
+from scgroove._warnings import warn
 from scgroove.aligners import Coupling
 from scgroove.get._blocks import ChangedError, blocks_of
 from scgroove.get._inputs import check_pair
@@ -75,12 +75,11 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     try:
         blocks = blocks_of(mdata, source, target, matrix, evidence)
     except ChangedError as error:
-        warnings.warn(
+        warn(
             f"the labels that the coupling {name!r} was made with are not known: {error}. It is returned as one block without "
             f"labels, so that confidence and label_mass are not those of a labelled coupling. Put the column back as it was, or "
             f"align again with scgroove.tl.align(mdata, {source!r}, {target!r}).",
             UserWarning,
-            stacklevel=2,
         )
         return Coupling.from_sparse(matrix, evidence, *names)
     return Coupling(blocks, (len(names[0]), len(names[1])), evidence, *names)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._keys import EFFICACY
+from scgroove._labels import Label
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
 from scgroove.learners._base import LEARNERS, Learner
@@ -79,7 +80,7 @@ class GrooveLearner(Learner):
     positives: Positives = "inside"
     n_private: int = 0
     prototypes: bool = False
-    control: str | float | None = None
+    control: Label | None = None
     efficacy_mode: EfficacyMode = "weight"
     reconstruction_weight: float = 1.0
     groupclip_weight: float = 1.0

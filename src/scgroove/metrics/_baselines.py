@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._labels import encode, find_label, members
+from scgroove._labels import Label, encode, find_label, members
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._values import Values, check_nan, check_values, label_sums
 
@@ -70,9 +70,7 @@ def label_mean(
     return np.asarray(total / np.where(known, n, 1.0)[:, None])
 
 
-def control_mean(
-    measured: Values, labels_measured: Labels, control: str | float, n_cells: int
-) -> Float64Array:
+def control_mean(measured: Values, labels_measured: Labels, control: Label, n_cells: int) -> Float64Array:
     """Return the mean of the measured control cells for every cell: "nothing has an effect".
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from scgroove._labels import encode, find_label, label_name
+from scgroove._labels import Label, encode, find_label, label_name
 from scgroove._types import Float64Array, Labels
 from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance, matching_variance
@@ -25,7 +25,7 @@ _EPS: Final = float(np.finfo(np.float64).eps)
 
 
 def label_effects(
-    values: Values, labels: Labels, control: str | float, *, nan: NaNPolicy = "raise"
+    values: Values, labels: Labels, control: Label, *, nan: NaNPolicy = "raise"
 ) -> tuple[list[str], Float64Array]:
     """Return the effect of each label: the mean of its cells minus the mean of the control cells.
 
@@ -90,7 +90,7 @@ def effect_pearson(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str | float,
+    control: Label,
     *,
     controls: Controls = "measured",
     nan: NaNPolicy = "raise",
@@ -148,7 +148,7 @@ def effect_pearson_per_label(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str | float,
+    control: Label,
     *,
     controls: Controls = "measured",
     nan: NaNPolicy = "raise",
@@ -167,7 +167,7 @@ def effect_sign_agreement(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str | float,
+    control: Label,
     *,
     controls: Controls = "measured",
     top_k: int = TOP_K,
@@ -216,7 +216,7 @@ def effect_sign_agreement_per_label(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str | float,
+    control: Label,
     *,
     controls: Controls = "measured",
     top_k: int = TOP_K,
@@ -245,7 +245,7 @@ def _effects(
     measured: Values,
     labels_predicted: Labels,
     labels_measured: Labels,
-    control: str | float,
+    control: Label,
     controls: Controls,
     nan: NaNPolicy,
 ) -> _Effects:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 import numpy.typing as npt
 import pandas as pd
 
+from scgroove._labels import Label
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove.metrics._candidates import (
@@ -221,7 +222,7 @@ class Material:
     latent_y: npt.ArrayLike | None = None
     predicted: Any = None
     measured: Any = None
-    control: str | float | None = None
+    control: Label | None = None
     metric: Literal["euclidean", "cosine"] = "euclidean"
     n_neighbors: int = 15
     seed: int = 0

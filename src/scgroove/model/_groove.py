@@ -27,9 +27,11 @@ from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
 
 from .. import _keys
-from .._labels import UnlabeledCategory, label_name, plain_category, stored_category
+from .._labels import Label, UnlabeledCategory, label_name, plain_category, stored_category
 from .._registry import UnknownNameError
 from .._types import IntArray
+from .._validate import checked
+from .._warnings import warn
 from ..data import (
     GroupDataSplitter,
     ModalityManager,
@@ -173,6 +175,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     _training_plan_cls = GROOVETrainingPlan
     _train_runner_cls = TrainRunner
 
+    @checked
     def __init__(
         self,
         adata: MuData | None = None,
@@ -193,7 +196,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         n_private: int = 0,
         private_dropout: float = 0.3,
         efficacy_mode: EfficacyMode = "weight",
-        control: str | float | None = None,
+        control: Label | None = None,
         label_embeddings: LabelEmbeddings | None = None,
         label_agreement: Agreement | None = None,
         seed: int = 0,
@@ -258,6 +261,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     @classmethod
     @setup_anndata_dsp.dedent
+    @checked
     def setup_mudata(
         cls,
         mdata: MuData,
@@ -421,6 +425,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     # -- training ----------------------------------------------------------------------------------------------
 
+    @checked
     def train(
         self,
         max_epochs: int | None = None,
@@ -503,6 +508,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             raise ValueError(
                 f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
                 "Use train_size=0.9, or early_stopping=False."
+            )
+        if (plan_kwargs or {}).get("lr_schedule") == "plateau" and splitter.n_val == 0:
+            raise ValueError(
+                f"lr_schedule='plateau' needs validation cells, and train_size={train_size} leaves none. "
+                "Use train_size=0.9, or another lr_schedule."
             )
         goes_on = self.is_trained_ or self.freeze_ is not None
         usual = training_of(self.preset, self.encoder, goes_on)
@@ -1070,11 +1080,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                     f"normalised or logged, use likelihood={ {**wanted, m: 'normal'} } or 'auto'."
                 )
             if LIKELIHOODS[chosen[m]].library and data.counts and data.panel:
-                warnings.warn(
+                warn(
                     f"In '{m}', {data.panel}: with the likelihood '{chosen[m]}', which divides by library sizes, a fall of one "
                     f"feature looks like a rise of all others. likelihood={{'{m}': '{chosen[m]}_panel'}} does without.",
                     UserWarning,
-                    stacklevel=3,
                 )
             if name == "auto":
                 logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])
@@ -1267,11 +1276,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     def _warn_of_mode(self, mode: EfficacyMode) -> None:
         """Say that a mode of efficacy has no effect without any."""
         if mode != "weight" and not any(self._efficacy_keys().values()):
-            warnings.warn(
+            warn(
                 f"efficacy_mode={mode!r} has no effect: the data were set up without efficacies. Name their column, "
                 'GROOVE.setup_mudata(..., efficacy_key="efficacy"); scgroove.tl.estimate_efficacy(mdata, control) writes one.',
                 UserWarning,
-                stacklevel=3,
             )
 
     def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:

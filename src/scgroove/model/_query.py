@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from mudata import MuData
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
+from .._warnings import warn
 from ..data import ModalityManager, profile
 from ..data._features import columns_of
 from ..data._fields import VOCABULARY, batches_of
@@ -84,10 +84,9 @@ def check_batches(
             f"{what}, and its encoders see the batch (encode_batch=True). Train on with the new batch, query = "
             "GROOVE.load_query_data(mdata, model); query.train(); or name the known batch most like it in that column."
         )
-    warnings.warn(
+    warn(
         f"{what}: taken as unknown. Latent coordinates and translations do not depend on it.",
         UserWarning,
-        stacklevel=6,  # the line that called the model
     )
 
 

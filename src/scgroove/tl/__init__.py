@@ -1,5 +1,6 @@
 """Verbs: each reads keys of a MuData, computes, and writes the keys that its docstring lists."""
 
+from scgroove._validate import check_room
 from scgroove.tl._align import align
 from scgroove.tl._center_labels import center_labels
 from scgroove.tl._collapse import collapse
@@ -33,3 +34,5 @@ __all__ = [
     "transfer_labels",
     "umap",
 ]
+
+check_room(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._registry import did_you_mean
 from scgroove._types import BoolArray
+from scgroove._warnings import warn
 from scgroove.aligners._base import BAD_MARGINAL
 from scgroove.aligners._sparsify import check_kept
 from scgroove.get._inputs import (
@@ -237,7 +237,7 @@ def _judge_stored(evidence: dict[str, Any], bad: BoolArray, method: str, strict:
     )
     if strict:
         raise aligners.ConvergenceError(message)
-    warnings.warn(message, aligners.ConvergenceWarning, stacklevel=4)
+    warn(message, aligners.ConvergenceWarning)
 
 
 def told(source: str, target: str, names: Mapping[str, PerModality | None]) -> dict[str, str]:

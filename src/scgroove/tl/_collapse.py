@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._types import FloatArray, Labels
+from scgroove._warnings import warn
 from scgroove.get._inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
 
@@ -224,7 +224,7 @@ def _say(tables: Mapping[str, pd.DataFrame]) -> None:
         ]
         logger.info(f"No label has collapsed. Least of a label: {'; '.join(least)}.")
         return
-    warnings.warn(
+    warn(
         f"labels have collapsed: {'; '.join(found)}. Their cells lie nearly in one point or on one line, so that what they "
         f"differ in is lost, and cells cannot be matched within these labels. The likely cause: the contrast of labels "
         f"outweighs reconstruction. Train again with a lower groupclip_weight, such as "
@@ -232,7 +232,6 @@ def _say(tables: Mapping[str, pd.DataFrame]) -> None:
         f"temperature, encoder='linear', or more latent dimensions (n_latent). If the measured values of these cells "
         f"hardly differ, there is nothing to keep.",
         UserWarning,
-        stacklevel=3,
     )
 
 

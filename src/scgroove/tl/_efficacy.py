@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
-from scgroove._labels import UnlabeledCategory, label_name, unlabeled_names
+from scgroove._labels import Label, UnlabeledCategory, label_name, unlabeled_names
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import FloatArray, Labels
+from scgroove._warnings import warn
 from scgroove.get._inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics._efficacy import LabelEfficacy, label_efficacy
 
@@ -31,7 +31,7 @@ _SHOWN: Final = 8
 
 def estimate_efficacy(
     mdata: MuData,
-    control: str | float | None,
+    control: Label | None,
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
@@ -180,11 +180,10 @@ def estimate_efficacy(
 
 def _without_control(mdata: MuData, labels: Mapping[str, Any], key_added: str, keys: dict[str, str]) -> None:
     """Leave all cells with a label at 1, and say so."""
-    warnings.warn(
+    warn(
         "no control label: the efficacy of all labelled cells is left at 1. Name the label of cells that nothing was done to, "
         'control="...", to have it estimated.',
         UserWarning,
-        stacklevel=3,
     )
     for m, own in labels.items():
         known = np.array([label is not None for label in own])
@@ -305,12 +304,11 @@ def _warn_few_controls(x: Mapping[str, FloatArray], labels: Mapping[str, Labels]
     for m, places in x.items():
         n, d = int((np.asarray(labels[m]) == control).sum()), places.shape[1]
         if n < CONTROLS_PER_DIMENSION * d:
-            warnings.warn(
+            warn(
                 f"{m!r} has {n} control cells ({control!r}) for {d} dimensions: only strong effects can then be told from "
                 f"chance. Have {CONTROLS_PER_DIMENSION} controls for each dimension or more; fewer dimensions "
                 f"(n_components=, use_rep=) need fewer.",
                 UserWarning,
-                stacklevel=3,
             )
 
 
@@ -319,19 +317,17 @@ def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
     unseen = {m: int(result.undetectable.sum()) for m, result in found.items() if result.undetectable.any()}
     if unseen:
         counts = ", ".join(f"{n} of {len(found[m].labels)} labels in {m!r}" for m, n in unseen.items())
-        warnings.warn(
+        warn(
             f"no effect to be seen of {counts}: the efficacy of their cells is left at 1.",
             UserWarning,
-            stacklevel=3,
         )
     escaped = {m: _all_escaped(result) for m, result in found.items()}
     if any(escaped.values()):
         which = "; ".join(f"in {m!r} {_listed(names)}" for m, names in escaped.items() if names)
-        warnings.warn(
+        warn(
             f"nearly all cells seem to have escaped of these labels: {which}. A few cells far away may make an effect of a "
             f"label that has none: look at them before using the efficacy as a weight.",
             UserWarning,
-            stacklevel=3,
         )
 
 

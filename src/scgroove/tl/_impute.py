@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
+from scgroove._warnings import warn
 from scgroove.get._inputs import PerModality, check_call, check_modality
 
 if TYPE_CHECKING:
@@ -210,11 +210,10 @@ def _labels_to_use(
         return known["label_key"], unlabeled_category
     lacking = [m for m in pair if m in mdata.mod and _keys.LABEL not in mdata.mod[m].obs]
     if lacking:
-        warnings.warn(
+        warn(
             f"no label is known of the cells of {' and '.join(map(repr, lacking))}: there is no column {_keys.LABEL!r}. Name the "
             f"column, scgroove.tl.impute(..., label_key='...'), or say that there is none, label_key=None.",
             UserWarning,
-            stacklevel=3,
         )
     return _keys.LABEL, unlabeled_category
 

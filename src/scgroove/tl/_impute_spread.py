@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove._warnings import warn
 from scgroove.data import feature_positions, take_features
 from scgroove.data._features import as_names
 from scgroove.get._imputed import in_units_of
@@ -63,11 +63,10 @@ def describe(
             if np.isnan(spread.pooled).all()
             else "use that of all cells instead, which is too large"
         )
-        warnings.warn(
+        warn(
             f"no label has two measured cells of {request.target!r}, so that the spread inside labels is not known: standard "
             f"deviations and intervals {used}.",
             UserWarning,
-            stacklevel=3,
         )
     unseen = None if spread.has(codes_x).all() else _unseen(request, reference, y, spread, names)
     shape |= {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import Float64Array
+from scgroove._warnings import warn
 from scgroove.get._inputs import PerModality, check_call, modalities_with, shared_space
 from scgroove.metrics._embedding_signal import embedding_signal
 
@@ -130,17 +130,15 @@ def check_label_embeddings(
         seed=seed,
     )
     if out := [label for label in places if label not in known]:
-        warnings.warn(
+        warn(
             f"{len(out)} of {len(places)} labels have no embedding and are left out: {out[:_SHOWN]}.",
             UserWarning,
-            stacklevel=2,
         )
     if found.p_value > LEVEL:
-        warnings.warn(
+        warn(
             f"the embeddings say no more of {len(labels)} labels than shuffled ones do (score {found.score:.2f}, p {found.p_value:.2f}): do not "
             f"believe where they put labels that a modality lacks.",
             UserWarning,
-            stacklevel=2,
         )
     result: dict[str, Any] = {
         "score": found.score,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -11,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, get
-from scgroove._labels import UnlabeledCategory, encode, find_label, label_name, members
+from scgroove._labels import Label, UnlabeledCategory, encode, find_label, label_name, members
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
+from scgroove._warnings import warn
 from scgroove.get._inputs import PerModality, check_call, check_modality, labels_of_modality
 from scgroove.metrics._effects import Controls
 from scgroove.metrics._values import dense, steps
@@ -32,7 +32,7 @@ def perturbation_effects(
     mdata: MuData,
     source: str,
     target: str,
-    control: str | float | None = None,
+    control: Label | None = None,
     *,
     key: str | None = None,
     layer: str | None = None,
@@ -227,7 +227,7 @@ def _columns(features: Sequence[str] | None, known: list[str], target: str) -> l
     return [place[name] for name in features]
 
 
-def _named(control: str | float | None, names: list[str], source: str, target: str) -> str:
+def _named(control: Label | None, names: list[str], source: str, target: str) -> str:
     """Return the control as a name; where none is named, say which labels look like one."""
     if control is not None:
         return label_name(control)
@@ -256,9 +256,8 @@ def _warn_few(table: pd.DataFrame, min_cells: int) -> None:
         few = n[(n > 0) & (n < min_cells)]
         if len(few):
             shown = ", ".join(f"{name} ({count})" for name, count in few.head(8).items())
-            warnings.warn(
+            warn(
                 f"no interval for {len(few)} {side} label(s) with fewer than min_cells={min_cells} cells: {shown}"
                 f"{', ...' if len(few) > 8 else ''}. A bootstrap of so few cells says too little.",
                 UserWarning,
-                stacklevel=3,
             )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, get, metrics
-from scgroove._labels import UnlabeledCategory
+from scgroove._labels import Label, UnlabeledCategory
 from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
 from scgroove.get._inputs import PerModality, check_call, check_pair, labels_of_modality, partners_of_pair
@@ -57,7 +57,7 @@ def score_imputation(
     layer: str | None = None,
     pair_key: str | None = None,
     label_key: PerModality | None = _keys.LABEL,
-    control: str | float | None = None,
+    control: Label | None = None,
     unlabeled_category: UnlabeledCategory = None,
     seed: int = 0,
     key_added: str | None = None,

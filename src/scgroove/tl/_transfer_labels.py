@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import BoolArray, FloatArray, IntArray
+from scgroove._warnings import warn
 from scgroove.aligners import TooLargeError
 from scgroove.data import encode_labels, labels_of
 from scgroove.get._inputs import (
@@ -379,10 +379,9 @@ def _check_memory(values: int, max_memory_gb: float) -> None:
 
 def _warn_uncalibrated(source: str, target: str, calibrate_on: str, n: int) -> None:
     other = "query" if calibrate_on == "reference" else "reference"
-    warnings.warn(
+    warn(
         f"confidences are shares of votes, not calibrated: calibration needs {FEWEST_CELLS} cells of {source!r} or more in the "
         f"{calibrate_on} with a label that cells of {target!r} have, and there are {n}. Are the labels of {source!r} in another column "
         f"(label_key=)? calibrate_on={other!r} takes those of the {other}.",
         UserWarning,
-        stacklevel=3,
     )
