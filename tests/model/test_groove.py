@@ -489,7 +489,7 @@ def test_h5mu_and_backed(factory, tmp_path):
     ("train", "error", "message"),
     [
         ({"train_size": 1.5}, ValueError, "Expected 0 < train_size <= 1"),
-        ({"n_labels_per_batch": 0}, ValueError, "Expected positive sizes and 0 <= free_fraction < 1"),
+        ({"n_labels_per_batch": 0}, ValueError, "n_labels_per_batch must be .* 1 or more; found 0"),
         (
             {"train_size": 1.0, "early_stopping": True},
             ValueError,

@@ -370,7 +370,7 @@ def _other_control(mdata: mudata.MuData) -> None:
         (None, {"use_rep": {"rna": "z"}}, ValueError, r"use_rep names \['rna'\], but not 'protein'"),
         (None, {"label_key": "lable"}, KeyError, r"Label column 'lable' not found .* Did you mean 'label'"),
         (None, {"modalities": ["rna", "protien"]}, KeyError, r"modalities='protien': mdata has no such modality, .* Did you mean 'protein'"),
-        (None, {"unlabeled_category": "ctrl"}, ValueError, r"control and unlabeled_category are both 'ctrl'"),
+        (None, {"unlabeled_category": "ctrl"}, ValueError, r"control='ctrl' is among unlabeled_category='ctrl'"),
         (None, {"key_added": "label"}, ValueError, r"key_added='label' is the column of the labels, which would be lost"),
         (None, {"key_added": ""}, ValueError, r"key_added must be the name of a column"),
         (None, {"n_components": 0}, ValueError, r"n_components must be a whole number, 1 or more; found 0"),
