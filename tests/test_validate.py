@@ -32,9 +32,9 @@ def function(
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("n_latent", "a"), ("n_latent", 2.5), ("n_latent", True), ("n_latent", 0), ("n_latent", None),
+        ("n_latent", "a"), ("n_latent", 2.5), ("n_latent", True), ("n_latent", 0),
         ("n_latent", [3]), ("rate", "0.1"), ("rate", float("nan")), ("rate", False), ("labelled", "no"),
-        ("labelled", 1), ("seed", -1), ("name", 3), ("names", 3), ("either", "x"), ("either", None),
+        ("labelled", 1), ("seed", -1), ("name", 3), ("names", 3), ("either", True),
     ],
 )  # fmt: skip
 def test_wrong_types_and_ranges_are_refused_by_name(argument: str, value: object) -> None:

@@ -104,13 +104,15 @@ def _kinds(function: Callable[..., Any]) -> dict[str, frozenset[object]]:
 
 def _is_container(hint: object) -> bool:
     origin = get_origin(hint)
-    return hasattr(origin, "__iter__")
+    return isinstance(origin, type) and hasattr(origin, "__iter__")
 
 
 def _check(name: str, value: Any, kinds: frozenset[object]) -> Any:
+    if value is None:  # the function says what it means, or refuses it
+        return value
+    if Mapping in kinds and (isinstance(value, str) or not isinstance(value, SCALARS)):
+        return value  # a container, which the function reads
     if not isinstance(value, SCALARS):
-        if Mapping in kinds:  # a container, which the function reads
-            return value
         raise _error(name, value, kinds)
     if isinstance(value, np.generic):
         value = value.item()

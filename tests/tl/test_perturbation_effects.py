@@ -99,7 +99,7 @@ def test_features_order_seeds_and_round_trip(tmp_path: Path) -> None:
             r"no control is named\. These look like one: 'control'\. Call .*control='control'",
         ),
         ({"control": "ctrl"}, "control='ctrl': no cell has this label"),
-        ({"control": "b"}, "no cell of 'protein' has this label"),
+        ({"control": "b"}, "effects in 'protein': control='b': no cell has this label"),
         ({"features": ["q0"]}, r"features \['q0'\] are not among the 2 features"),
         ({"level": 1.0}, "level must be between 0 and 1"),
         ({"n_boot": 10}, "n_boot must be at least 100"),
