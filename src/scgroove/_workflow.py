@@ -368,12 +368,26 @@ def _draw(results: Results, folder: Path) -> dict[str, Path]:
     return files
 
 
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before text that spreadsheets would run as a formula; numbers stay."""
+
+    def safe(value: Any) -> Any:
+        risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        return f"'{value}" if risky else value
+
+    text = table.select_dtypes(exclude="number").columns
+    safe_table = table.astype(dict.fromkeys(text, object))
+    for name in text:
+        safe_table[name] = safe_table[name].map(safe)
+    return safe_table.rename(index=safe, columns=safe)
+
+
 def _write_data(results: Results, folder: Path) -> None:
-    results.labels.to_csv(folder / "labels.csv")
-    results.agreement.to_csv(folder / "imputation.csv", index_label="feature")
+    as_text(results.labels).to_csv(folder / "labels.csv")
+    as_text(results.agreement).to_csv(folder / "imputation.csv", index_label="feature")
     for name, table in (("scores", results.scores), ("null", results.null), ("tests", _tests_table(results))):
         if table is not None:
-            table.to_csv(folder / f"{name}.csv", index=False)
+            as_text(table).to_csv(folder / f"{name}.csv", index=False)
     part = folder / "aligned.part"
     results.mdata.write_h5mu(part, compression="gzip")
     os.replace(part, folder / "aligned.h5mu")

@@ -67,3 +67,12 @@ def test_a_label_of_one_cell_has_no_label_mean():
     )
     assert table["r"].tolist() == pytest.approx([1.0, 1.0])
     assert table["label_mean_r"].isna().all()
+
+
+def test_text_of_tables_is_no_formula() -> None:
+    from scgroove._workflow import as_text
+
+    table = pd.DataFrame({"=a": ["+1", "g1"], "n": [-1, 2]}, index=pd.Index(["@x", "-y"], name="label"))
+    safe = as_text(table)
+    assert safe.to_csv(lineterminator="\n") == "label,'=a,n\n'@x,'+1,-1\n'-y,g1,2\n"
+    assert table.columns[0] == "=a"
