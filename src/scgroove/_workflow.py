@@ -93,7 +93,8 @@ def analyse(
     for name, (title, function) in steps.items():
         if stages.restore(name, results):
             if name == "train":
-                stages.restore_model(results)
+                with _collected(results):
+                    stages.restore_model(results)
             continue
         progress.step(name, title)
         before, start = stages.before(results), time.perf_counter()
