@@ -3,6 +3,7 @@
     python benchmarks/real_screens.py FOLDER --out results-real        # FOLDER holds the .h5mu files
     python benchmarks/real_screens.py FOLDER --screens scgem_reprogramming --seeds 2
     python benchmarks/real_screens.py FOLDER --gate --seeds 10         # GROOVE against propensity logits only, no aligners
+    python benchmarks/real_screens.py FOLDER --labels --seeds 2 --null 2 --cells 600   # metrics across labels, no aligners
 
 A stopped run goes on where it stopped. ``--tables FOLDER`` writes those of the documentation, in which screens that were not
 run this time keep their columns. Seeds are those of learners: the cells are
@@ -12,9 +13,10 @@ always the same, so that intervals say how much a result depends on chance in tr
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import mudata
 import pandas as pd
 
 from _common import on_device, quiet
@@ -54,10 +56,142 @@ GATE = {
     "cca_labels": "cca_labels",
 }
 """Of ``--gate``: the default must not be worse than propensity logits on any screen."""
+ACROSS_LABELS = (
+    "label_transfer", "label_transfer_balanced", "foscttm_global", "mean_reciprocal_rank_global", "recall_at_1_global",
+    "recall_at_10_global",
+)  # fmt: skip
+RUNS = [
+    "data", "learner", "seed", "permutation", "metric", "value", "chance", "chance_sd", "n", "status", "error",
+]  # fmt: skip
+SMALL = {
+    "hesc_sparc": {"source": "rna", "target": "prot", "pair_key": "pair_id"},
+    "mcf10a_lincs_drugs": {"source": "gcp", "target": "p100"},
+    "u2os_l1000_cellpainting": {
+        "source": "l1000",
+        "target": "cp",
+        "pair_key": "pair_id",
+        "min_cells_per_label": 1,
+    },
+}
+"""Further screens of ``--labels``."""
 SHOWN = (
     "foscttm_within_label", "foscttm_global", "label_transfer_balanced", "barycentric_foscttm_within_label", "trace_over_chance",
     "label_mass", "effect_pearson", "energy_distance",
 )  # fmt: skip
+
+
+def fewer_cells(file: Path, most: int, folder: Path) -> Path:
+    """Write a screen of about so many cells a modality, drawn label by label; cells that are the same stay together."""
+    mdata = mudata.read(file)
+    kept = {}
+    for m, adata in mdata.mod.items():
+        labels = adata.obs["label"].astype(str)
+        name = (
+            adata.obs["pair_id"].astype(str)
+            if "pair_id" in adata.obs
+            else pd.Series(adata.obs_names, labels.index)
+        )
+        place = pd.util.hash_array(name.to_numpy(dtype=object))
+        rank = pd.Series(place, index=labels.index).groupby(labels.to_numpy()).rank(pct=True)
+        kept[m] = (
+            adata[(rank <= most / adata.n_obs).to_numpy()].copy() if adata.n_obs > most else adata.copy()
+        )
+    small = folder / file.name
+    folder.mkdir(parents=True, exist_ok=True)
+    mudata.MuData(kept).write(small)
+    return small
+
+
+def labels_only(args: argparse.Namespace) -> None:
+    """Score what is across labels, on held-out cells, on labels as they are and permuted, and keep every run."""
+    screens = {**{name: data for name, (data, _, _) in SCREENS.items()}, **SMALL}
+    tables = []
+    for name in args.screens:
+        file = (args.folder / f"{name}.h5mu").resolve()
+        if args.cells:
+            file = fewer_cells(file, args.cells, args.out / "fewer_cells")
+        spec = {
+            "title": name,
+            "data": [{"file": str(file), **screens[name]}],
+            "learners": [on_device(one, args.device) for one in args.learners],
+            "seeds": args.seeds,
+            "metrics": ACROSS_LABELS,
+            "null": args.null,
+        }
+        folder = args.out / name
+        benchmark.run(spec, folder, n_jobs=args.jobs, mix_versions=args.mix_versions, progress=False)
+        tables.append(benchmark.read(folder, everything=True).assign(permutation=0))
+        if args.null:
+            tables.append(benchmark.read(folder, everything=True, permuted=True))
+        print(name, len(tables[-1]), flush=True)
+        table = pd.concat(tables, ignore_index=True)[RUNS]
+        table.to_csv(args.out / "labels.csv", index=False, float_format="%.4f")
+
+
+def of_labels(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return tables of kept runs: scores of held-out cells, and how far from chance they are on permuted labels."""
+    done = runs[runs["status"] == "done"]
+    balanced = done[done["metric"] == "label_transfer_balanced"]
+    screens = [name for name in (*SCREENS, *SMALL) if name in set(done["data"])]
+    order = [name for name in (*LEARNERS, *sorted(set(done["learner"]))) if name in set(done["learner"])]
+    names = list(dict.fromkeys(order))
+    return {
+        "labels": _written(balanced[balanced["permutation"] == 0], names, screens, _value),
+        "permuted": _written(balanced[balanced["permutation"] > 0], names, screens, _beside_chance),
+        "permuted_metrics": _spread_of_z(done[done["permutation"] > 0]),
+    }
+
+
+def _written(
+    rows: pd.DataFrame,
+    names: list[str],
+    screens: list[str],
+    write: Callable[[pd.DataFrame], str],
+) -> pd.DataFrame:
+    """One row a learner, one column a screen; the first row is chance and its standard deviation."""
+    columns = [one for one in screens if one in set(rows["data"])]
+    table = {}
+    for name in names:
+        own = rows[rows["learner"] == name]
+        table[f"`{name}`"] = {one: write(own[own["data"] == one]) for one in columns}
+    spread = rows.groupby("data")[["chance", "chance_sd"]].mean()
+    first = {one: " ± ".join(f"{part:.3f}" for part in spread.loc[one]) for one in columns}
+    return pd.DataFrame.from_dict({"chance ± sd": first, **table}, orient="index").rename_axis("learner")
+
+
+def _value(rows: pd.DataFrame) -> str:
+    """Write the mean over seeds."""
+    return "" if rows.empty else f"{rows['value'].mean():.3f}"
+
+
+def _beside_chance(rows: pd.DataFrame) -> str:
+    """Write the mean over permutations, and the distance from chance of each in standard deviations."""
+    if rows.empty:
+        return ""
+    each = ", ".join(f"{z:+.1f}" for z in _z(rows.sort_values("permutation")))
+    return f"{rows['value'].mean():.3f} ({each})"
+
+
+def _z(rows: pd.DataFrame) -> pd.Series:
+    """Return how many standard deviations each value is from chance; a value without any spread is at chance."""
+    spread = rows["chance_sd"].where(rows["chance_sd"] > 0)
+    return ((rows["value"] - rows["chance"]) / spread).fillna(0.0)
+
+
+def _spread_of_z(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a metric: mean and standard deviation of the distance from chance, and how much of it is within two."""
+    found = {}
+    for name, own in rows[rows["learner"] != "random"].groupby("metric"):
+        z = _z(own)
+        found[f"`{name}`"] = {
+            "runs": str(len(z)),
+            "mean of z": f"{z.mean():+.2f}",
+            "sd of z": f"{z.std():.2f}",
+            "within 2 sd": f"{(z.abs() <= 2).mean():.0%}",
+            "largest": f"{z.max():+.1f}",
+            "smallest": f"{z.min():+.1f}",
+        }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("metric")
 
 
 def main() -> None:
@@ -65,7 +199,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results-real"))
-    parser.add_argument("--screens", nargs="+", default=list(SCREENS), choices=list(SCREENS))
+    parser.add_argument("--screens", nargs="+", default=list(SCREENS), choices=[*SCREENS, *SMALL])
+    parser.add_argument("--learners", nargs="+", default=list(LEARNERS), help="of --labels")
+    parser.add_argument("--labels", action="store_true", help="metrics across labels only, without aligners")
+    parser.add_argument("--null", type=int, default=0, help="of --labels: permutations of the labels")
+    parser.add_argument("--read", type=Path, help="of --labels: make the tables of these runs again")
+    parser.add_argument("--cells", type=int, help="of --labels: about so many cells a modality at most")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="where networks are trained: cpu, cuda, mps or auto")
@@ -76,6 +215,15 @@ def main() -> None:
     parser.add_argument("--mix-versions", action="store_true", help="go on where other versions left off")
     args = parser.parse_args()
     quiet()
+    if args.labels:
+        if args.read is None:
+            labels_only(args)
+        for name, made in of_labels(pd.read_csv(args.read or args.out / "labels.csv")).items():
+            print(as_markdown(made))
+            if args.tables:
+                args.tables.mkdir(parents=True, exist_ok=True)
+                (args.tables / f"{name}.md").write_text(as_markdown(made) + "\n", encoding="utf-8")
+        return
     tables, all_results = [], {}
     for name in args.screens:
         data, methods, couplers = SCREENS[name]
@@ -108,7 +256,6 @@ def main() -> None:
         args.tables.mkdir(parents=True, exist_ok=True)
         made_of = {
             "cells": learners(all_results, "foscttm_within_label"),
-            "labels": learners(all_results, "label_transfer_balanced"),
             "aligners": aligned(all_results),
         }
         for name, made in made_of.items():
@@ -147,11 +294,11 @@ def gate(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def learners(screens: Mapping[str, pd.DataFrame], metric: str) -> pd.DataFrame:
-    """A row for each learner: what is known of cells, on screens whose cells are paired; or of labels, on all."""
+    """A row for each learner: what is known of cells, on screens whose cells are paired."""
     columns = {
         name: _against_groove(results, metric)
         for name, results in screens.items()
-        if metric == "label_transfer_balanced" or "pair_key" in SCREENS[name][0]
+        if "pair_key" in SCREENS[name][0]
     }
     table = pd.DataFrame(columns).fillna("")
     order = [one for one in (*LEARNERS, "clip_oracle") if one in table.index]

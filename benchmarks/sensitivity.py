@@ -24,7 +24,7 @@ from _common import on_device, quiet
 from claims import as_markdown, with_verdict
 from scgroove import benchmark, pl
 
-METRICS = ("foscttm_within_label", "label_transfer_balanced")
+METRIC = "foscttm_within_label"
 BASELINES = ("ps_logistic_scaled", "cca_labels")
 STUDIED = "groove"
 ALIGNER = "uniform"  # representations are scored: couplings of 10,000 cells would take most of the time
@@ -91,7 +91,7 @@ def main() -> None:
         n_jobs=args.jobs,
         progress=False,
     )
-    shown = results[results["metric"].isin(METRICS) & (results["aligner"] == "")]
+    shown = results[(results["metric"] == METRIC) & (results["aligner"] == "")]
     table = (
         shown.groupby(["metric", "factor", "level", "learner"])["value"]
         .agg(["mean", "std", "count"])
@@ -118,7 +118,7 @@ def main() -> None:
             lines = results[[benchmark.FACTORS[factor].of == of for factor in results["factor"]]]
             if len(lines):
                 to = args.figures / f"sensitivity_{name}.png"
-                pl.benchmark_sensitivity(lines, METRICS[0], ncols=4, save=to, show=False)
+                pl.benchmark_sensitivity(lines, METRIC, ncols=4, save=to, show=False)
         if drawn is not None:
             draw_joint(drawn, args.figures / "sensitivity_joint.png")
 
@@ -148,15 +148,15 @@ def joint(out: Path, args: argparse.Namespace) -> pd.DataFrame:
             "seeds": min(2, args.seeds),
         }
         results = benchmark.run(spec, out / f"{i:02d}", n_jobs=args.jobs, progress=False)
-        shown = results[results["metric"] == METRICS[0]]
+        shown = results[results["metric"] == METRIC]
         for learner, value in shown.groupby("learner", sort=False)["value"].mean().items():
-            rows.append({"draw": i, "learner": learner, METRICS[0]: value, **properties, **options})
+            rows.append({"draw": i, "learner": learner, METRIC: value, **properties, **options})
     return pd.DataFrame(rows)
 
 
 def over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
     """A row for each learner: median and range over draws, and in how many GROOVE at its defaults is better."""
-    wide = drawn.pivot_table(index="draw", columns="learner", values=METRICS[0])
+    wide = drawn.pivot_table(index="draw", columns="learner", values=METRIC)
     rows = {}
     for name in dict.fromkeys(drawn["learner"]):
         x, d = wide[name], wide[name] - wide[STUDIED]
@@ -172,7 +172,7 @@ def over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
 
 def draw_joint(drawn: pd.DataFrame, to: Path) -> None:
     """Each draw as a point: others against GROOVE at its defaults."""
-    wide = drawn.pivot_table(index="draw", columns="learner", values=METRICS[0])
+    wide = drawn.pivot_table(index="draw", columns="learner", values=METRIC)
     others = [name for name in dict.fromkeys(drawn["learner"]) if name != STUDIED]
     fig, axes = plt.subplots(1, len(others), figsize=(3.1 * len(others), 3.1), sharex=True, sharey=True)
     for ax, name in zip(np.atleast_1d(axes), others, strict=True):
@@ -204,20 +204,14 @@ def aligners_under_noise(out: Path, args: argparse.Namespace) -> pd.DataFrame:
         "seeds": args.seeds,
     }
     results = benchmark.run(spec, out, n_jobs=args.jobs, progress=False)
-    metrics = {
-        "barycentric_foscttm_global": "FOSCTTM",
-        "barycentric_foscttm_within_label": "FOSCTTM inside labels",
-    }
     columns = {}
-    for metric, title in metrics.items():
-        means = benchmark.summarise(results, metric, by=("data", "aligner"))
-        for aligner in spec["aligners"]:
-            own = means[means["aligner"] == aligner].set_index("data")
-            half = (own["high"] - own["low"]) / 2
-            columns[f"{title}, {aligner}"] = [
-                f"{m:.3f} ± {h:.3f}" for m, h in zip(own["mean"], half, strict=True)
-            ]
-            index = own.index
+    means = benchmark.summarise(results, "barycentric_foscttm_within_label", by=("data", "aligner"))
+    for aligner in spec["aligners"]:
+        own = means[means["aligner"] == aligner].set_index("data")
+        half = (own["high"] - own["low"]) / 2
+        texts = [f"{m:.3f} ± {h:.3f}" for m, h in zip(own["mean"], half, strict=True)]
+        columns[f"FOSCTTM inside labels, {aligner}"] = texts
+        index = own.index
     return pd.DataFrame(columns, index=index).rename_axis("screen")
 
 
@@ -271,8 +265,8 @@ def screens(results: pd.DataFrame) -> pd.DataFrame:
 def _against(lines: pd.DataFrame, reference: str) -> dict[str, str]:
     """Means by learner, each with what its paired difference from the reference says."""
     lines = lines.assign(data="")
-    means = benchmark.summarise(lines, METRICS[0], by=("learner",)).set_index("learner")["mean"]
-    found = benchmark.compare(lines, METRICS[0], reference, quiet=True)
+    means = benchmark.summarise(lines, METRIC, by=("learner",)).set_index("learner")["mean"]
+    found = benchmark.compare(lines, METRIC, reference, quiet=True)
     found = found[found["scope"] == "data set"].set_index(["candidate", "data"])
     order = dict.fromkeys(lines["learner"])
     return {name: with_verdict(means[name], found, (name, "")) for name in order}

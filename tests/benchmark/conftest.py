@@ -146,7 +146,21 @@ SMALL = {
 }
 
 
+OF_COUPLINGS = (
+    "barycentric_foscttm_within_label",
+    "label_mass",
+    "trace_over_chance",
+    "trace_within_label",
+)
+
+
 @pytest.fixture
 def small():
     """A grid of 2 seeds x 1 learner x (alone + 2 aligners): 6 cells."""
-    return {"data": [SMALL], "learners": ["test_noisy_truth"], "aligners": ["eot", "uniform"], "seeds": 2}
+    return {
+        "data": [SMALL],
+        "learners": ["test_noisy_truth"],
+        "aligners": ["eot", "uniform"],
+        "seeds": 2,
+        "metrics": ["foscttm_within_label", "label_transfer", *OF_COUPLINGS],
+    }

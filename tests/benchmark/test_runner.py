@@ -27,6 +27,10 @@ SMALL = {
 }
 
 
+FITS = 4
+"""Fits for each seed: on all cells, and without the cells of each of three folds."""
+
+
 def quiet(spec, out, **options):
     return run(spec, out, progress=False, **options)
 
@@ -34,11 +38,11 @@ def quiet(spec, out, **options):
 def test_every_cell_is_scored_and_written(small, tmp_path, fits):
     results = quiet(small, tmp_path / "out")
     assert list(results.columns[: len(COLUMNS)]) == list(COLUMNS)
-    assert set(results["status"]) == {"done"}
+    assert set(results["status"]) == {"done", "by construction"}
     cells = results.groupby(["aligner", "seed"]).size()
     assert set(cells.index) == {(a, s) for a in ("", "eot", "uniform") for s in (0, 1)}
     assert len(list((tmp_path / "out" / "cells").glob("*.parquet"))) == 6
-    assert fits() == {**dict.fromkeys(fits(), 0), "test_noisy_truth": 2}
+    assert fits() == {**dict.fromkeys(fits(), 0), "test_noisy_truth": 2 * FITS}
     good = results.query("metric == 'barycentric_foscttm_within_label' and aligner == 'eot'")["value"]
     assert (good < 0.3).all()
     even = results.query("metric == 'trace_over_chance' and aligner == 'uniform'")["value"]
@@ -76,7 +80,8 @@ def test_text_tells_data_sets_apart(tmp_path):
 def test_scores_are_those_of_the_metrics(small, tmp_path):
     results = quiet(small, tmp_path / "out")
     spec = Spec.from_dict(small)
-    (kept,) = (tmp_path / "out" / "representations").glob("*seed1*.npz")
+    files = (tmp_path / "out" / "representations").glob("*seed1*.npz")
+    (kept,) = [file for file in files if "held_out" not in file.name]
     found = np.load(kept)
     mdata = sg.simulations.from_scenario(spec.data[0].simulated(), seed=1)
     partner = mdata["protein"].obs_names.get_indexer(mdata["rna"].obs_names)
@@ -98,7 +103,7 @@ def test_a_second_run_does_nothing_again(small, tmp_path, fits):
     second = run(small, tmp_path / "out", progress=lambda title, state: told.append(state))
     pd.testing.assert_frame_equal(first, second)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} == times
-    assert fits()["test_noisy_truth"] == 2
+    assert fits()["test_noisy_truth"] == 2 * FITS
     assert told[-1].kept == told[-1].finished == 6
 
 
@@ -106,7 +111,7 @@ def test_a_spec_that_grows_adds_only_what_is_missing(small, tmp_path, fits):
     quiet(small, tmp_path / "out")
     more = {**small, "aligners": ["eot", "uniform", "random"]}
     results = quiet(more, tmp_path / "out")
-    assert fits()["test_noisy_truth"] == 2, "the representation is kept"
+    assert fits()["test_noisy_truth"] == 2 * FITS, "the representation is kept"
     assert set(results["aligner"]) == {"", "eot", "uniform", "random"}
 
 
@@ -114,7 +119,7 @@ def test_other_options_are_other_cells(small, tmp_path, fits):
     quiet(small, tmp_path / "out")
     louder = {**small, "learners": [{"learner": "test_noisy_truth", "options": {"noise": 3.0}}]}
     quiet(louder, tmp_path / "out")
-    assert fits()["test_noisy_truth"] == 4
+    assert fits()["test_noisy_truth"] == 4 * FITS
 
 
 def test_failures_are_recorded_and_the_rest_goes_on(small, tmp_path):
@@ -130,7 +135,8 @@ def test_failures_are_recorded_and_the_rest_goes_on(small, tmp_path):
     assert "NaN or infinite values for 32 of 32 cells" in said["test_nan"]
     assert "must return numbers of shape (32, k)" in said["test_shape"]
     assert failed["value"].isna().all()
-    assert (results.query("learner == 'test_noisy_truth'")["status"] == "done").all()
+    others = results.query("learner == 'test_noisy_truth'")["status"]
+    assert set(others) == {"done", "by construction"}
 
 
 def test_failures_are_retried_only_when_asked(small, tmp_path, fits):
@@ -149,7 +155,7 @@ def test_an_aligner_that_needs_a_shared_space_is_skipped_with_the_reason(small, 
     assert status.loc["eot", "status"] == "skipped"
     assert "eot needs a shared space, which test_apart does not make" in status.loc["eot", "error"]
     assert status.loc["", "status"] == "skipped"
-    assert status.loc["egw", "status"] == "done"
+    assert set(results.loc[results["aligner"] == "egw", "status"]) == {"done", "by construction"}
 
 
 def test_learners_do_not_see_the_truth(small, tmp_path):
@@ -166,10 +172,10 @@ def test_learners_do_not_see_the_truth(small, tmp_path):
 def test_shards_share_the_work(small, tmp_path, fits):
     spec = {**small, "seeds": 3}
     quiet(spec, tmp_path / "out", shard=(0, 2))
-    assert fits()["test_noisy_truth"] == 2
+    assert fits()["test_noisy_truth"] == 2 * FITS
     results = quiet(spec, tmp_path / "out", shard=(1, 2))
     assert set(results["seed"]) == {0, 1, 2}
-    assert fits()["test_noisy_truth"] == 3
+    assert fits()["test_noisy_truth"] == 3 * FITS
     with pytest.raises(SpecError, match="shard must be"):
         quiet(spec, tmp_path / "out", shard=(2, 2))
 
@@ -295,13 +301,13 @@ def test_effects_are_scored_where_a_control_is_named(tmp_path):
     spec = {
         "data": [{**SMALL, "control": "g01"}],
         "learners": ["test_noisy_truth"],
-        "aligners": ["eot"],
+        "aligners": ["eot unlabelled"],
         "seeds": 1,
     }
     results = quiet(spec, tmp_path / "out")
     found = results.set_index("metric")["value"]
-    assert found["effect_pearson"] > 0.9
-    assert found["effect_sign_agreement"] > 0.8
+    assert found["effect_pearson"] > 0.5
+    assert found["effect_sign_agreement"] > 0.7
     other = quiet({**spec, "data": [SMALL]}, tmp_path / "other")
     assert "effect_pearson" not in set(other["metric"])
     unknown = quiet({**spec, "data": [{**SMALL, "control": "g1"}]}, tmp_path / "unknown")
@@ -426,7 +432,7 @@ def test_rows_say_who_was_told_the_truth(small, tmp_path):
 def test_a_learner_that_wants_to_end_everything(small, tmp_path):
     results = quiet({**small, "learners": ["test_exit", "test_noisy_truth"]}, tmp_path / "out")
     assert set(results.loc[results["learner"] == "test_exit", "status"]) == {"failed"}
-    assert set(results.loc[results["learner"] == "test_noisy_truth", "status"]) == {"done"}
+    assert set(results.loc[results["learner"] == "test_noisy_truth", "status"]) == {"done", "by construction"}
 
 
 def test_a_file_that_was_moved_is_the_same_data(small, tmp_path):
@@ -471,7 +477,9 @@ def test_files_that_do_not_fit(tmp_path, small):
             quiet({**wrong, "data": [{"file": str(file), **data}]}, tmp_path / "out")
     assert not (tmp_path / "out").exists(), "told before anything is done"
     one_side = {**wrong, "data": [{"file": str(file), "target": "rna"}]}
-    assert set(quiet(one_side, tmp_path / "out")["status"]) == {"done"}, "the other modality is the source"
+    assert set(quiet(one_side, tmp_path / "out")["status"]) == {"done", "by construction"}, (
+        "the other modality is the source"
+    )
 
 
 KILLED = """

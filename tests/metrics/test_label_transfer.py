@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from scgroove.metrics import METRICS, MissingTruthError, label_transfer, label_transfer_per_cell
+from scgroove.metrics import METRICS, MissingTruthError, label_transfer, label_transfer_per_cell, score
 
 
 def test_by_hand() -> None:
@@ -110,3 +110,33 @@ def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:
     x = np.eye(2)
     with pytest.raises(ValueError, match=message):
         label_transfer(x, x, **{"labels_x": ["a", "a"], "labels_y": ["a", "a"], **options})
+
+
+def test_chance_of_the_score_does_not_depend_on_what_is_told() -> None:
+    """Of eight cells six are "a": to call all of them "a" is right in three of four, and no more than chance."""
+    x, y = np.array([[2.0], [99.0]]), np.arange(8.0)[:, None]
+    cells = {"x": x, "y": y, "labels_x": ["a", "b"], "labels_y": ["a"] * 6 + ["b"] * 2, "n_neighbors": 1}
+    always, right = (
+        score("label_transfer", **cells),
+        score("label_transfer", **{**cells, "x": [[2.0], [8.0]]}),
+    )
+    assert always.chance == right.chance == 0.75**2 + 0.25**2
+    assert always.value == pytest.approx(always.chance)
+    assert right.value == 1
+    assert label_transfer(**cells) == 0.75
+
+
+def test_one_label_cannot_be_told_from_another() -> None:
+    with pytest.raises(MissingTruthError, match="have one label, so that there is no other label to tell"):
+        score("label_transfer", x=[[0.0], [1.0]], y=[[0.0]], labels_x=["a", "b"], labels_y=["a"])
+
+
+def test_a_score_that_is_perfect_by_construction_is_left_out() -> None:
+    """Every cell has one candidate, or ten are looked at where there are three."""
+    x, labels = np.random.default_rng(0).normal(size=(6, 2)), list("aaabbb")
+    given_ = {"x": x, "y": x[::-1], "labels_x": labels, "labels_y": labels, "partner": np.arange(6)}
+    with pytest.raises(MissingTruthError, match="'recall_at_10_within_label' is 1 by construction here"):
+        score("recall_at_10_within_label", **given_)
+    alone = {"coupling": np.eye(6), "labels_x": list("abcdef"), "labels_y": list("abcdef")}
+    with pytest.raises(MissingTruthError, match="'trace_within_label' is 1 by construction here"):
+        score("trace_within_label", **alone, partner=np.arange(6))

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,6 +86,71 @@ class Loaded:
         own = _mudata({m: adata.copy() for m, adata in mdata.mod.items()})
         own.uns = dict(mdata.uns)
         return own
+
+    def permuted(self, number: int) -> Loaded:
+        """Return the same with the measurements shuffled among the cells of each modality.
+
+        Labels, pairs and all other truth stay together, and nothing is known of them from a measurement: each
+        modality's labels are permuted on their own.
+
+        Parameters
+        ----------
+        number
+            Another one is another permutation; 0 changes nothing.
+        """
+        if not number:
+            return self
+        orders = {
+            m: np.random.default_rng([number, i]).permutation(self.full.mod[m].n_obs)
+            for i, m in enumerate(self.full.mod)
+        }
+        hidden, full = _shuffled(self.hidden, orders), _shuffled(self.full, orders)
+        for m, adata in hidden.mod.items():
+            adata.obs_names = adata.obs_names[orders[m]]  # a name belongs to what was measured
+        return replace(self, hidden=hidden, full=full)
+
+    def part(self, rows: IntArray, columns: IntArray) -> Loaded:
+        """Return what is needed to score some source and some target cells; the data of learners hold these alone."""
+        cells = (rows, columns)
+        partner = self.partner
+        if partner is not None:
+            place = np.full(len(self.labels[1]) + 1, -1, dtype=np.intp)
+            place[columns] = np.arange(columns.size)
+            partner = place[partner[rows]]
+        names = dict(zip((self.source, self.target), cells, strict=True))
+        return replace(
+            self,
+            hidden=some_cells(self.hidden, names),
+            full=some_cells(self.full, names),
+            partner=None if partner is None or (partner < 0).all() else partner,
+            labels=(self.labels[0][rows], self.labels[1][columns]),
+            observed=(self.observed[0][rows], self.observed[1][columns]),
+            latents=None if self.latents is None else (self.latents[0][rows], self.latents[1][columns]),
+            doses=None if self.doses is None else (self.doses[0][rows], self.doses[1][columns]),
+        )
+
+
+def some_cells(mdata: MuData, rows: Mapping[str, Any]) -> MuData:
+    """Return a MuData of some cells of the modalities named, each a copy of its own; other modalities are whole."""
+    mods = {m: adata[rows[m]].copy() if m in rows else adata for m, adata in mdata.mod.items()}
+    return _mudata(mods)
+
+
+def _shuffled(mdata: MuData, orders: Mapping[str, IntArray]) -> MuData:
+    """Return the data with the measurements of each modality, and the batch they were made in, in another order."""
+    from anndata import AnnData
+
+    mods = {}
+    for m, adata in mdata.mod.items():
+        order = orders[m]
+        obs = adata.obs.copy()
+        for column in COVARIATES:
+            if column in obs:
+                obs[column] = obs[column].to_numpy()[order]
+        mods[m] = AnnData(X=adata.X[order], obs=obs, var=adata.var, obsm=dict(adata.obsm))
+    shuffled = _mudata(mods)
+    shuffled.uns = dict(mdata.uns)
+    return shuffled
 
 
 def load(spec: DataSpec, seed: int) -> Loaded:

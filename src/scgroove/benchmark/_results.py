@@ -27,12 +27,12 @@ from scgroove.errors import ScgrooveError
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the folder; another one is not read."""
 
 PACKAGES: Final = ("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax")
 
-STATUSES: Final = ("done", "failed", "skipped")
+STATUSES: Final = ("done", "failed", "skipped", "by construction")
 """What can have become of a cell."""
 
 UNFINISHED: Final = ".unfinished-"
@@ -47,6 +47,12 @@ COLUMNS: Final = (
 )  # fmt: skip
 """Columns that every table of results has, in this order; others follow."""
 
+
+NULL: Final = ("null", "null_sd", "n_null")
+"""Columns with mean and spread of a score on permuted labels, and how many permutations there were."""
+
+BY_CONSTRUCTION: Final = "by construction"
+"""Status of a metric whose value is known before anything is learned: it has no value in the results."""
 
 EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsilon_absolute", "n_iter")
 """What an aligner says of itself, where it is a number, kept beside every value."""
@@ -64,7 +70,8 @@ class ResultsWarning(UserWarning):
 class Cell:
     """One cell of the grid: a representation alone (``aligner=""``), or with an aligner.
 
-    ``key`` stands for all that its result depends on: data, options, seed and metrics.
+    ``key`` stands for all that its result depends on: data, options, seed and metrics. ``permutation`` is the
+    number of the permutation of the labels, 0 for labels as they are.
     """
 
     data: str
@@ -72,17 +79,20 @@ class Cell:
     aligner: str
     seed: int
     key: str
+    permutation: int = 0
 
     @property
     def file_name(self) -> str:
         """Readable, and different for different cells."""
-        parts = [self.data, self.learner, self.aligner or "representation", f"seed{self.seed}"]
+        run = f"seed{self.seed}" + (f"-permuted{self.permutation}" if self.permutation else "")
+        parts = [self.data, self.learner, self.aligner or "representation", run]
         return "__".join([*(_slug(part) for part in parts), self.key]) + ".parquet"
 
     @property
     def columns(self) -> dict[str, Any]:
         """Its place in the table of results."""
-        return {"data": self.data, "learner": self.learner, "aligner": self.aligner, "seed": self.seed}
+        place = {"data": self.data, "learner": self.learner, "aligner": self.aligner, "seed": self.seed}
+        return {**place, "permutation": self.permutation}
 
 
 def _slug(text: str) -> str:
@@ -173,11 +183,6 @@ class Store:
     def _check_manifest(self, mix_versions: bool) -> None:
         about = self.about()
         here, there = versions()["scgroove"], about.get("versions", {}).get("scgroove")
-        if about.get("format") != FORMAT:
-            raise ResultsError(
-                f"{self.folder} holds results in format {about.get('format')}; this version of scgroove writes format "
-                f"{FORMAT}. Give the name of a new folder, or read them with the version that made them ({there})."
-            )
         if here != there and not mix_versions:
             raise ResultsError(
                 f"{self.folder} holds results of scgroove {there}, and this is {here}: they may not be comparable. Give the "
@@ -207,10 +212,16 @@ class Store:
                 f"{self.manifest} cannot be read: it is not what scgroove wrote. The cells are in {self.cells}; put back the "
                 f"file, or give the name of a new folder."
             )
+        if about.get("format") != FORMAT:
+            raise ResultsError(
+                f"{self.folder} holds results in format {about.get('format')}; this version of scgroove reads and writes "
+                f"format {FORMAT}. Give the name of a new folder, or use the version that made them "
+                f"({about.get('versions', {}).get('scgroove')})."
+            )
         return about
 
     def status(self, cell: Cell) -> str | None:
-        """Return ``"done"``, ``"failed"``, ``"skipped"``; None if the cell is not there or cannot be read."""
+        """Return the status of a cell, ``"failed"`` if a part of it is; None if it is not there or cannot be read."""
         import pyarrow.parquet as pq
 
         try:
@@ -219,7 +230,8 @@ class Store:
             )
         except Exception:  # damaged bytes raise errors of any class
             return None
-        status = str(table["status"][0]) if table.num_rows else None
+        found = [str(one) for one in table["status"].to_pylist()]
+        status = "failed" if "failed" in found else next(iter(found), None)
         return status if status in STATUSES else None
 
     def save(self, cell: Cell, rows: list[dict[str, Any]]) -> None:
@@ -270,15 +282,36 @@ class Store:
                 Path(name).unlink(missing_ok=True)
                 raise
 
-    def read(self, cells: Iterable[Cell] | None = None, *, everything: bool = False) -> pd.DataFrame:
-        """Return the results of some cells as one tidy table, by default those of the last spec."""
-        names = self.about().get("cells") if cells is None else [cell.file_name for cell in cells]
+    def read(self, *, everything: bool = False, permuted: bool = False) -> pd.DataFrame:
+        """Return results as one tidy table: see :func:`read`."""
+        names = self.about().get("cells")
         files = sorted(self.cells.glob("*.parquet"))
         if names is not None and not everything:
             known = set(names)
             files = [file for file in files if file.name in known]
         frame = tidy([row for one in files for row in _rows(one)])
-        return frame.sort_values(["data", "learner", "aligner", "seed", "metric"], ignore_index=True)
+        order = ["data", "learner", "aligner", "seed", "metric"]
+        if permuted:
+            chosen = frame[frame["permutation"] > 0]
+            return chosen.sort_values([*order, "permutation"], ignore_index=True)
+        return beside_null(frame).sort_values(order, ignore_index=True)
+
+
+def beside_null(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of labels as they are, with what the same score is on permuted labels in columns beside it.
+
+    Parameters
+    ----------
+    results
+        Rows of labels as they are and of permuted labels.
+    """
+    found = results[results["permutation"] == 0].drop(columns="permutation")
+    permuted = results[(results["permutation"] > 0) & (results["status"] == "done")]
+    if permuted.empty:
+        return found
+    keys = ["data", "learner", "aligner", "metric"]
+    null = permuted.groupby(keys)["value"].agg(["mean", "std", "count"]).set_axis(NULL, axis=1)
+    return found.merge(null, on=keys, how="left")
 
 
 def _is_ours(path: Path) -> bool:
@@ -308,16 +341,16 @@ def tidy(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     text = {"data", "learner", "aligner", "metric", "better", "status", "error"}
+    whole = {"seed": "int64", "permutation": "int64"}
+    empty = {c: "" if c in text else 0 if c in whole else np.nan for c in (*COLUMNS, "permutation")}
     if not rows:
-        return pd.DataFrame({c: pd.Series(dtype=object if c in text else float) for c in COLUMNS}).astype(
-            {"seed": "int64"}
-        )
-    filled = [{**{c: "" if c in text else np.nan for c in COLUMNS}, **row} for row in rows]
-    frame = pd.DataFrame(filled)
-    return frame[[*COLUMNS, *sorted(set(frame.columns) - set(COLUMNS))]].astype({"seed": "int64"})
+        frame = pd.DataFrame({c: pd.Series(dtype=object if c in text else float) for c in empty})
+        return frame.astype(whole)
+    frame = pd.DataFrame([{**empty, **row} for row in rows])
+    return frame[[*COLUMNS, *sorted(set(frame.columns) - set(COLUMNS))]].astype(whole)
 
 
-def read(folder: str | Path, *, everything: bool = False) -> pd.DataFrame:
+def read(folder: str | Path, *, everything: bool = False, permuted: bool = False) -> pd.DataFrame:
     """Read the results of a benchmark, finished or not.
 
     Parameters
@@ -327,16 +360,20 @@ def read(folder: str | Path, *, everything: bool = False) -> pd.DataFrame:
     everything
         Also cells of earlier specs in the same folder that the last one does not have, such as those with other options. The same
         data set, learner, aligner and seed may then stand there twice, and statistics refuse that.
+    permuted
+        Return the runs on permuted labels, with the number of the ``permutation``, in place of the others.
 
     Returns
     -------
     DataFrame
         One row for each value of a metric: ``data``, ``learner``, ``aligner`` (empty for metrics of the representation alone),
         ``seed``, ``metric``, ``value``, ``chance`` and ``chance_sd``, ``n`` cells scored, ``better`` (``"lower"`` or
-        ``"higher"``), ``perfect``, ``status`` (``"done"``, ``"failed"``, ``"skipped"``) and ``error``, seconds and megabytes
+        ``"higher"``), ``perfect``, ``status`` (``"done"``, ``"failed"``, ``"skipped"``, or ``"by construction"`` for a
+        metric that a coupling meets because it was told the labels: without a value) and ``error``, seconds and megabytes
         of learner and aligner, what the aligner says of itself, ``knows_truth`` (whether learner or aligner was told it, so that
         it is a limit and no method), versions, options as ``learner.<option>`` and ``aligner.<option>``, and the parameters
-        of simulations. A cell that failed or was skipped is one row without a metric.
+        of simulations. A cell that failed or was skipped is one row without a metric. Where the spec has ``null``:
+        ``null``, ``null_sd`` and ``n_null``, mean and spread of the score over the permutations of the labels.
 
     Raises
     ------
@@ -349,9 +386,10 @@ def read(folder: str | Path, *, everything: bool = False) -> pd.DataFrame:
         If a file is damaged; its cell counts as not done.
     """
     store = Store(Path(folder))
-    frame = store.read(everything=everything)
+    frame = store.read(everything=everything, permuted=permuted)
     if frame.empty:
-        raise ResultsError(f"{folder} holds no finished cell yet.")
+        what = "on permuted labels (null in the spec)" if permuted else "yet"
+        raise ResultsError(f"{folder} holds no finished cell {what}.")
     return frame
 
 

@@ -6,6 +6,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,15 @@ from scgroove._stops import noticed
 from scgroove.aligners._jobs import check_jobs
 from scgroove.benchmark._data import Loaded, identity, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
+from scgroove.benchmark._held_out import (
+    N_FOLDS,
+    Spaces,
+    held_out_coupling,
+    held_out_representation,
+    represent,
+)
 from scgroove.benchmark._results import (
+    BY_CONSTRUCTION,
     EVIDENCE,
     Cell,
     Store,
@@ -100,11 +109,13 @@ class Job:
     cells: tuple[tuple[Cell, AlignerSpec | None], ...]
     metrics: tuple[str, ...]
     known: Known
+    permutation: int = 0
 
     @property
     def title(self) -> str:
         """For a progress bar."""
-        return f"{self.data.name}, seed {self.seed}: {self.learner.name}"
+        labels = f", permuted labels {self.permutation}" if self.permutation else ""
+        return f"{self.data.name}, seed {self.seed}{labels}: {self.learner.name}"
 
 
 def run(
@@ -209,18 +220,19 @@ def plan(spec: Spec) -> list[Job]:
     scored = tuple(metrics.SCORES.get(name) for name in spec.metrics or without_presets())
     for data in spec.data:
         what = identity(data)
-        for seed in spec.seeds:
+        for seed, permutation in spec.runs:
             for learner in spec.learners:
-                who = [*what, learner.learner, learner.options, seed]
+                who = [*what, learner.learner, learner.options, seed, *([permutation] if permutation else [])]
                 cells: list[tuple[Cell, AlignerSpec | None]] = []
                 for aligner in asked:
                     how = [aligner.method, aligner.labelled, aligner.options] if aligner else []
                     key = digest(who, how, spec.metrics)
                     name = aligner.name if aligner else ""
-                    cells.append((Cell(data.name, learner.name, name, seed, key), aligner))
+                    cells.append((Cell(data.name, learner.name, name, seed, key, permutation), aligner))
                 kept = representation_name(data.name, learner.name, seed, here, who)
                 known = Known(learners.get(learner.learner), methods, scored)
-                jobs.append(Job(data, learner, seed, kept, tuple(cells), spec.metrics, known))
+                one = Job(data, learner, seed, kept, tuple(cells), spec.metrics, known, permutation)
+                jobs.append(one)
     _check_files(_cells(jobs))
     return jobs
 
@@ -321,25 +333,42 @@ def _do(job: Job, store: Store, stops: Sequence[int]) -> tuple[str, list[str]]:
     if skipped is not None:
         return job.title, [_record(store, cell, base, "skipped", skipped) for cell, _ in job.cells]
     try:
-        loaded = load(job.data, job.seed)
+        loaded = load(job.data, job.seed).permuted(job.permutation)
         base |= loaded.parameters
-        found, cost = _representation(job, loaded, store, stops)
+        in_sample = _scores_all_cells(job)
+        found, cost = _representation(job, loaded, store, stops) if in_sample else ({}, {})
     except CannotWriteError:
         raise
     except (Exception, SystemExit) as error:
         _check_stopped(stops)
         return job.title, [_record(store, cell, base, "failed", _said(error)) for cell, _ in job.cells]
     base |= {key: cost[key] for key in (*COSTS, "fit_warnings") if key in cost}
-    statuses = []
-    for cell, aligner in job.cells:
-        statuses.append(_cell(job, cell, aligner, loaded, found, base, store, stops))
-    return job.title, statuses
+    embedded = _Embedded(job, loaded, store, found, stops)
+    return job.title, [_cell(embedded, cell, aligner, base) for cell, aligner in job.cells]
 
 
 def _check_stopped(stops: Sequence[int]) -> None:
     """Stop if a signal came: Lightning turns its exception into another, and numba swallows it."""
     if stops:
         raise KeyboardInterrupt
+
+
+def _scores_all_cells(job: Job) -> bool:
+    """Whether something is scored on the cells that a learner was fitted on: couplings are, for their cost at least."""
+    coupled = any(aligner is not None for _, aligner in job.cells)
+    return coupled or bool(_split(job, job.learner.build(), ["representation"])[0])
+
+
+def _split(job: Job, learner: Any, kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the metrics asked for of some kinds: scored on all cells, and on cells that were held out.
+
+    What a learner remembers of labels raises metrics across labels, what it remembers of pairs all of them.
+    """
+    known = [metrics.SCORES.get(name) for name in job.metrics or without_presets()]
+    asked = [one for one in known if one.kind in kinds]
+    pairs = bool(getattr(learner, "uses_pairs", False))
+    held_out = [one.name for one in asked if one.across_labels or pairs]
+    return [one.name for one in asked if one.name not in held_out], held_out
 
 
 def _register(job: Job) -> None:
@@ -389,49 +418,122 @@ def _told(learner: Any) -> bool:
     return bool(getattr(learner, "uses_pairs", False) or getattr(learner, "uses_truth", False))
 
 
-def _cell(
-    job: Job,
-    cell: Cell,
-    aligner: AlignerSpec | None,
-    loaded: Loaded,
-    found: Mapping[str, Any],
-    base: Mapping[str, Any],
-    store: Store,
-    stops: Sequence[int],
-) -> str:
+@dataclass(frozen=True)
+class _Embedded:
+    """Data and what a learner makes of them, fitted on all cells, and without those of a fold."""
+
+    job: Job
+    loaded: Loaded
+    store: Store
+    found: Spaces
+    stops: Sequence[int]
+
+    @cached_property
+    def learner(self) -> Any:
+        """The learner, not fitted: what it says of itself."""
+        return self.job.learner.build()
+
+    @cached_property
+    def held_out(self) -> list[Spaces]:
+        """Representations of all cells, each fitted without the cells of one fold; from the folder if they are there."""
+        job, name = self.job, f"{self.job.representation}__held_out"
+        earlier = self.store.representation(name)
+        if earlier is not None:
+            return [_of_fold(earlier[0], fold) for fold in range(N_FOLDS)]
+        spaces = represent(job.learner, self.loaded, job.data.label_key, job.seed, _told(self.learner))
+        _check_stopped(self.stops)
+        kept = {f"{fold} {m}": z for fold, one in enumerate(spaces) for m, z in one.items()}
+        self.store.save_representation(name, kept, {})
+        return spaces
+
+    def split(self, *kinds: str) -> tuple[list[str], list[str]]:
+        """Return the metrics asked for of some kinds: scored on all cells, and on cells that were held out."""
+        return _split(self.job, self.learner, kinds)
+
+    def unseen(self, names: Sequence[str], score: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return scores of held-out cells, or rows that say why there are none."""
+        if not names:
+            return []
+        if not getattr(self.learner, "embeds_new", True):
+            reason = (
+                f"{self.job.learner.name} cannot embed cells that it was not fitted on, without their labels"
+            )
+            return [_no_value(name, "skipped", reason) for name in names]
+        try:
+            return score()
+        except CannotWriteError:
+            raise
+        except (Exception, SystemExit) as error:
+            _check_stopped(self.stops)
+            return [_no_value(name, "failed", _said(error)) for name in names]
+
+
+def _of_fold(spaces: Spaces, fold: int) -> Spaces:
+    start = f"{fold} "
+    return {name.removeprefix(start): z for name, z in spaces.items() if name.startswith(start)}
+
+
+def _no_value(metric: str, status: str, reason: str) -> dict[str, Any]:
+    return {"metric": metric, "status": status, "error": reason, "better": metrics.SCORES.get(metric).better}
+
+
+def _cell(embedded: _Embedded, cell: Cell, aligner: AlignerSpec | None, base: Mapping[str, Any]) -> str:
     """Score one cell of the grid, write it, and return what became of it."""
-    aligned = job.learner.aligned
-    columns = dict(base)
+    job, store, columns = embedded.job, embedded.store, dict(base)
     try:
         if aligner is None:
-            if not aligned:
-                return _record(
-                    store,
-                    cell,
-                    columns,
-                    "skipped",
-                    "its modalities share no space: nothing to compare in one",
-                )
-            rows = evaluate_representation(loaded, found, job.metrics, job.seed)
+            if not job.learner.aligned:
+                reason = "its modalities share no space: nothing to compare in one"
+                return _record(store, cell, columns, "skipped", reason)
+            rows = _of_representation(embedded)
         else:
             built = aligner.build(job.seed)
             columns |= _option_columns("aligner", aligner.options)
             columns["knows_truth"] = columns["knows_truth"] or hasattr(built, "pairs_x")
-            if not aligned and getattr(built, "shared_space", True):
+            if not job.learner.aligned and getattr(built, "shared_space", True):
                 reason = f"{aligner.method} needs a shared space, which {job.learner.name} does not make"
                 return _record(store, cell, columns, "skipped", reason)
-            coupling = _couple(built, aligner, loaded, found, columns)
-            rows = evaluate_coupling(loaded, found, coupling, job.metrics, job.seed)
+            rows = _of_coupling(embedded, built, aligner, columns)
+    except CannotWriteError:
+        raise
     except (Exception, SystemExit) as error:
-        _check_stopped(stops)
+        _check_stopped(embedded.stops)
         return _record(store, cell, columns, "failed", _said(error))
-    _check_stopped(stops)
+    _check_stopped(embedded.stops)
     if not rows:
-        return _record(
-            store, cell, columns, "skipped", "these data have no truth that a metric asked for needs"
-        )
+        reason = "these data have no truth that a metric asked for needs"
+        return _record(store, cell, columns, "skipped", reason)
     store.save(cell, [{**cell.columns, **columns, "status": "done", **row} for row in rows])
-    return "done"
+    return "failed" if any(row.get("status") == "failed" for row in rows) else "done"
+
+
+def _of_representation(embedded: _Embedded) -> list[dict[str, Any]]:
+    loaded, seed = embedded.loaded, embedded.job.seed
+    names, held_out = embedded.split("representation")
+    rows = evaluate_representation(loaded, embedded.found, names, seed) if names else []
+    return rows + embedded.unseen(
+        held_out, lambda: held_out_representation(loaded, embedded.held_out, held_out, seed)
+    )
+
+
+def _of_coupling(
+    embedded: _Embedded, built: Any, aligner: AlignerSpec, columns: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return scores of a coupling; what is certain of one that was told the labels is marked so, and has none."""
+    loaded, seed = embedded.loaded, embedded.job.seed
+    names, held_out = embedded.split("coupling", "imputation")
+    certain = [name for name in held_out if aligner.labelled and metrics.SCORES.get(name).across_labels]
+    held_out = [name for name in held_out if name not in certain]
+    coupling = _couple(built, aligner, loaded, embedded.found, columns)
+    rows = evaluate_coupling(loaded, embedded.found, coupling, names, seed) if names else []
+    rows += embedded.unseen(
+        held_out,
+        lambda: held_out_coupling(
+            loaded, embedded.held_out, held_out, seed, lambda part, z: _couple(built, aligner, part, z, {})
+        ),
+    )
+    reason = f"{aligner.name} was told the labels: any coupling inside labels has this, whatever was learned"
+    return rows + [_no_value(name, BY_CONSTRUCTION, reason) for name in certain]
 
 
 def _couple(

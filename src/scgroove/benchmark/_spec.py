@@ -239,6 +239,9 @@ class Spec:
         Names of metrics; empty for all that the data allow.
     title
         Of the report.
+    null
+        How often the grid is repeated on permuted labels, whose numbers then stand beside every score. Repeat r has
+        the r-th seed, starting again where there are fewer seeds.
 
     Examples
     --------
@@ -255,9 +258,16 @@ class Spec:
     seeds: tuple[int, ...] = tuple(range(N_SEEDS))
     metrics: tuple[str, ...] = ()
     title: str = "Benchmark"
+    null: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse an empty grid, and names that stand twice."""
+        """Refuse an empty grid, names that stand twice, and a number of repeats that is none."""
+        null: Any = self.null  # what a file holds may be anything
+        if not isinstance(null, int) or isinstance(null, bool) or null < 0:
+            raise SpecError(
+                f"null, how often the grid is repeated on permuted labels, must be a whole number of at least 0; found "
+                f"{self.null!r}."
+            )
         for axis in ("data", "learners", "aligners", "seeds", "metrics"):
             object.__setattr__(self, axis, tuple(getattr(self, axis)))
         for axis in ("data", "learners", "seeds"):
@@ -271,12 +281,19 @@ class Spec:
     @property
     def n_cells(self) -> int:
         """Number of cells of the grid: each representation on its own, and with each aligner."""
-        return len(self.data) * len(self.seeds) * len(self.learners) * (1 + len(self.aligners))
+        return len(self.data) * len(self.runs) * len(self.learners) * (1 + len(self.aligners))
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """Seed and permutation of the labels of each run, 0 for labels as they are."""
+        permuted = [(self.seeds[i % len(self.seeds)], i + 1) for i in range(self.null)]
+        return [*((seed, 0) for seed in self.seeds), *permuted]
 
     def quick(self) -> Self:
         """Return the same with the first seed only, and simulations of at most 8 labels and 20 cells a label."""
         data = tuple(one if one.file else replace(one, parameters=_small(one)) for one in self.data)
-        return replace(self, data=data, seeds=self.seeds[:1], title=f"{self.title} (quick)")
+        title = f"{self.title} (quick)"
+        return replace(self, data=data, seeds=self.seeds[:1], null=min(self.null, 1), title=title)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any], folder: Path | None = None) -> Self:
@@ -286,7 +303,7 @@ class Spec:
         ----------
         given
             ``data``, ``learners``, ``aligners``: lists of names, or of tables. ``seeds``: a list, or how many.
-            ``metrics``: a list of names. ``title``.
+            ``metrics``: a list of names. ``title``. ``null``: a number of permutations.
         folder
             What relative names of files are relative to.
 
@@ -304,6 +321,7 @@ class Spec:
                 seeds=_seeds(given.get("seeds", N_SEEDS)),
                 metrics=tuple(_listed(given, "metrics")),
                 title=str(given.get("title", "Benchmark")),
+                null=given.get("null", 0),
             )
         except SpecError:
             raise

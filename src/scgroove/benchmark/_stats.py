@@ -13,6 +13,7 @@ from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array
 from scgroove.benchmark._compare import compare
 from scgroove.benchmark._intervals import Interval, IntervalOf, interval_maker, is_constant, ratio_of_means
+from scgroove.benchmark._results import BY_CONSTRUCTION, NULL
 from scgroove.benchmark._table import (
     KEYS,
     NEEDED,
@@ -75,7 +76,7 @@ def summarise(
         (NaN with one seed, and where all seeds have the same value: a method without chance repeats itself on a file, and what
         repeats itself is no repeated evidence), ``interval`` (its name, or why there is none), ``level``, ``chance`` (mean over the
         group), ``chance_sd`` (spread of a single value without knowledge, not of a mean over seeds), ``perfect`` and
-        ``better``.
+        ``better``. If the grid was repeated on permuted labels: ``null``, ``null_sd`` (of a single value) and ``n_null``.
 
     Raises
     ------
@@ -121,7 +122,11 @@ def summarise(
             f"{metric!r}: {lonely} of {counted(len(records), 'group')} {'has' if lonely == 1 else 'have'} a single seed, hence "
             "no interval. Run more seeds."
         )
-    return pd.DataFrame(records).assign(level=level, better=rows["better"].iloc[0])
+    found = pd.DataFrame(records).assign(level=level, better=rows["better"].iloc[0])
+    if rows["null"].isna().all():
+        return found
+    null = rows.assign(null_sd=rows["null_sd"] ** 2).groupby(columns, dropna=False)[list(NULL)].mean()
+    return found.merge(null.assign(null_sd=np.sqrt(null["null_sd"])), on=columns, how="left")
 
 
 def _groups(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
@@ -475,7 +480,8 @@ def failures(results: pd.DataFrame) -> pd.DataFrame:
     cells = table.drop_duplicates([*KEYS, "status"])[[*KEYS, "status", "error"]]
     everything = pd.concat([cells, _absent(cells)], ignore_index=True)
     asked = everything.drop_duplicates(list(KEYS)).groupby(["learner", "aligner"]).size()
-    undone = everything[everything["status"] != "done"].sort_values(list(KEYS), kind="stable")
+    undone = everything[~everything["status"].isin(["done", BY_CONSTRUCTION])]
+    undone = undone.sort_values(list(KEYS), kind="stable")
     records = [
         {
             "learner": learner,

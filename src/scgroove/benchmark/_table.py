@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._registry import UnknownNameError, did_you_mean
-from scgroove.benchmark._results import EVIDENCE, ResultsWarning
+from scgroove.benchmark._results import BY_CONSTRUCTION, EVIDENCE, NULL, ResultsWarning
 
 Over: TypeAlias = Literal["learner", "aligner", "method"]
 
@@ -20,6 +20,7 @@ KEYS: Final = ("data", "learner", "aligner", "seed")
 NEEDED: Final = (*KEYS, "metric", "value", "better", "status")
 NUMBERS: Final = (
     "value", "chance", "chance_sd", "perfect", "n", "fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb",
+    *NULL,
 )  # fmt: skip
 OF_RUNS: Final = (
     "transform_seconds",
@@ -98,6 +99,12 @@ def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -
     done = table[table["status"] == "done"]
     known = [name for name in done["metric"].unique() if name]
     if metric not in known:
+        certain = table.loc[table["status"] == BY_CONSTRUCTION, "metric"]
+        if metric in set(certain):
+            raise ValueError(
+                f"{metric!r} is what it is by construction in these results, because all aligners were told the labels. Add "
+                f"an aligner without them, such as 'eot unlabelled'."
+            )
         raise UnknownNameError(unknown("metric", metric, known))
     rows = done[done["metric"] == metric]
     _check_single(rows, metric, [*KEYS, *also])

@@ -49,6 +49,9 @@ class Learner(ABC):
         Whether it sees which cells are the same: a ceiling, not a method.
     uses_truth
         Whether it sees the true latent of a simulation: a ceiling, not a method.
+    embeds_new
+        Whether :meth:`transform` takes cells that were not fitted, and without their labels. Others get no score of
+        labels in the benchmark, because labels that are remembered would raise it.
     evidence
         After :meth:`fit` and :meth:`transform`: ``fit_seconds``, ``transform_seconds``, ``peak_memory_mb`` (resident memory
         of the process above what it was before, at most, while fitting) and what the learner adds.
@@ -59,6 +62,7 @@ class Learner(ABC):
     uses_labels: ClassVar[bool] = True
     uses_pairs: ClassVar[bool] = False
     uses_truth: ClassVar[bool] = False
+    embeds_new: ClassVar[bool] = True
 
     def fit(
         self,

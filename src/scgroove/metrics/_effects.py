@@ -365,4 +365,5 @@ for _name, _per_label, _pairs in (
         better="higher",
         perfect=1.0,
         needs=("predicted", "measured", "labels", "control"),
+        across_labels=True,
     )(partial(_score, per_label=_per_label, pairs=_pairs))

@@ -225,6 +225,7 @@ def _many_features(a: Float64Array, b: Float64Array) -> Float64Array:
     better="lower",
     perfect=0.0,
     needs=("predicted", "measured", "labels"),
+    across_labels=True,
 )
 def _score(material: Material) -> Found:
     """Return the mean over labels; by chance: the predicted cells of each label are taken for those of another.

@@ -137,4 +137,5 @@ for _scope in SCOPES:
         better="lower",
         perfect=0.0,
         needs=needs_of(_scope, "coupling", "partner"),
+        across_labels=_scope == "global",
     )(partial(_score, scope=_scope))

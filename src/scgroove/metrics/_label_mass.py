@@ -105,7 +105,14 @@ def _mass_of_labels(plan: PlanLike, pool: Candidates) -> _LabelMass:
     return _LabelMass(mass if known.all() else mass[known], pool.codes_y[known])
 
 
-@register("label_mass", kind="coupling", better="higher", perfect=1.0, needs=("coupling", "labels"))
+@register(
+    "label_mass",
+    kind="coupling",
+    better="higher",
+    perfect=1.0,
+    needs=("coupling", "labels"),
+    across_labels=True,
+)
 def _score(material: Material) -> Found:
     """Return the share of mass within labels; by chance: the labels of the target cells are permuted."""
     assert material.coupling is not None

@@ -17,7 +17,7 @@ from scgroove.metrics._candidates import (
     candidates,
     check_pair,
 )
-from scgroove.metrics._chance import class_chance
+from scgroove.metrics._chance import Chance, class_chance
 from scgroove.metrics._foscttm import Metric, coordinates, in_metric
 from scgroove.metrics._score import Found, Material, register
 
@@ -158,7 +158,13 @@ def _gain(truth: IntArray, *, balanced: bool) -> Float64Array:
 
 
 def _score(material: Material, *, balanced: bool) -> Found:
-    """Return the accuracy; by chance: the labels of the target cells are permuted."""
+    """Return the accuracy a, brought to a chance that the shares of the labels alone decide.
+
+    With the labels of the scored cells permuted, the same predictions have ``e = sum_l g_l n_l p_l`` in the mean: n_l
+    cells of label l, g_l what each of them adds, p_l the share that is told to be l. Predictions of abundant labels
+    would have more by chance. What cells told in the shares of the labels have is ``c = sum_l g_l n_l^2 / n``, and
+    ``c + (1 - c) (a - e) / (1 - e)`` is c by chance for all predictions, 1 if all are right, and a itself if e = c.
+    """
     pool = material.pool("within_label")
     cells, predicted = material.once(
         "transfer", lambda: _transfer(*coordinates(material), pool, material.n_neighbors)
@@ -167,18 +173,36 @@ def _score(material: Material, *, balanced: bool) -> Found:
     gain = _gain(truth, balanced=balanced)
     n_labels = int(max(truth.max(), predicted.max())) + 1
     gain = np.pad(gain, (0, n_labels - gain.size))
-    counts = [np.bincount(codes, minlength=n_labels) for codes in (predicted, truth)]
-    value = gain[truth][predicted == truth].sum()
-    return Found(float(value), class_chance(np.diag(gain), *counts), cells.size)
+    told, counts = (np.bincount(codes, minlength=n_labels) for codes in (predicted, truth))
+    if np.count_nonzero(counts) < 2:
+        raise MissingTruthError(
+            "all target cells that can be scored have one label, so that there is no other label to tell it from."
+        )
+    expected, sd = class_chance(np.diag(gain), told, counts)
+    common = float(gain @ counts**2) / cells.size
+    value, scale = float(gain[truth][predicted == truth].sum()), (1.0 - common) / (1.0 - expected)
+    return Found(common + scale * (value - expected), Chance(common, scale * sd), cells.size)
 
 
-@register("label_transfer", kind="representation", better="higher", perfect=1.0, needs=("x", "y", "labels"))
+@register(
+    "label_transfer",
+    kind="representation",
+    better="higher",
+    perfect=1.0,
+    needs=("x", "y", "labels"),
+    across_labels=True,
+)
 def _accuracy(material: Material) -> Found:
     return _score(material, balanced=False)
 
 
 @register(
-    "label_transfer_balanced", kind="representation", better="higher", perfect=1.0, needs=("x", "y", "labels")
+    "label_transfer_balanced",
+    kind="representation",
+    better="higher",
+    perfect=1.0,
+    needs=("x", "y", "labels"),
+    across_labels=True,
 )
 def _balanced_accuracy(material: Material) -> Found:
     return _score(material, balanced=True)

@@ -98,6 +98,7 @@ def _add(
         perfect=perfect,
         needs=("coupling", "partner", *needs),
         preset=True,
+        across_labels=scope == "global",
     )(partial(_score, definition=definition, scope=scope))
 
 

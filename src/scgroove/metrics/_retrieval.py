@@ -166,4 +166,5 @@ for _scope in SCOPES:
             better="higher",
             perfect=1.0,
             needs=needs_of(_scope, "x", "y", "partner"),
+            across_labels=_scope == "global",
         )(partial(_score, scope=_scope, rule=_rule))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
@@ -124,6 +125,8 @@ class ScoredMetric:
         Computes it.
     preset
         Whether it is a peer's definition, which is computed only where it is asked for by name.
+    across_labels
+        Whether it looks among cells of other labels, so that labels that a learner remembers raise it.
     """
 
     name: str
@@ -133,6 +136,7 @@ class ScoredMetric:
     needs: frozenset[str]
     compute: Callable[[Material], Found]
     preset: bool = False
+    across_labels: bool = False
 
 
 SCORES: Final[Registry[ScoredMetric]] = Registry("metric")
@@ -140,7 +144,14 @@ SCORES: Final[Registry[ScoredMetric]] = Registry("metric")
 
 
 def register(
-    name: str, *, kind: Kind, better: Better, perfect: float, needs: Iterable[str], preset: bool = False
+    name: str,
+    *,
+    kind: Kind,
+    better: Better,
+    perfect: float,
+    needs: Iterable[str],
+    preset: bool = False,
+    across_labels: bool = False,
 ) -> Callable[[Callable[[Material], Found]], Callable[[Material], Found]]:
     """Return a decorator that files a function of :class:`Material` as a metric, and hands it back unchanged.
 
@@ -162,6 +173,9 @@ def register(
         ``"x"``, ``"y"``, ``"partner"``, ``"labels"``.
     preset
         Compute it only where it is asked for by name.
+    across_labels
+        Set this if the metric asks which label a cell has, or looks among cells of other labels. The benchmark
+        then scores it on cells that the learner has not seen, and not for a coupling that was told the labels.
 
     Returns
     -------
@@ -183,7 +197,8 @@ def register(
         _check_choice("needs", need, NEEDS)
 
     def add(compute: Callable[[Material], Found]) -> Callable[[Material], Found]:
-        SCORES.register(name)(ScoredMetric(name, kind, better, perfect, frozenset(needs), compute, preset))
+        made = ScoredMetric(name, kind, better, perfect, frozenset(needs), compute, preset, across_labels)
+        SCORES.register(name)(made)
         return compute
 
     return add
@@ -413,6 +428,12 @@ def _one(metric: ScoredMetric, material: Material) -> Score:
             f"missing='skip'."
         )
     found = metric.compute(material)
+    certain = found.chance.sd == 0 and math.isclose(found.chance.mean, metric.perfect)
+    if certain and math.isclose(found.value, metric.perfect):
+        raise MissingTruthError(
+            f"metric {metric.name!r} is {metric.perfect:g} by construction here, whatever is scored: each cell has one "
+            f"candidate only, or as many candidates as are looked at."
+        )
     return Score(
         metric.name,
         float(found.value),

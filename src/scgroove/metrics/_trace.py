@@ -177,6 +177,7 @@ for _scope in SCOPES:
         better="higher",
         perfect=1.0,
         needs=needs_of(_scope, "coupling", "partner"),
+        across_labels=_scope == "global",
     )(partial(_score, scope=_scope))
 
 

@@ -37,7 +37,7 @@ _BASES: Final = {
     "trace_over_chance": ("trace over chance", "the probability given to the true partner, as a multiple of that of a random match"),
     "latent_error": ("latent error", "how far matched cells are apart in their true shared state, relative to a random match"),
     "label_mass": ("label mass", "the share of mass between cells of the same label"),
-    "label_transfer": ("label transfer", "the share of cells whose nearest cells of the other modality have their label"),
+    "label_transfer": ("label transfer", "the share of cells that were not trained on whose nearest such cells of the other modality have their label, with the chance of every method brought to that of the shares of the labels"),
     "label_transfer_balanced": ("label transfer, balanced", "label transfer, every label weighing the same"),
     "mean_reciprocal_rank": ("mean reciprocal rank", "the mean of 1 / rank of the true partner among the candidates"),
     "recall_at_1": ("recall at 1", "the share of cells whose nearest candidate is the true partner"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from scgroove.benchmark._results import BY_CONSTRUCTION
 from scgroove.pl._benchmark import interval_text, metric_title, number, p_value, without_ceilings
 from scgroove.pl._benchmark_intervals import difference_text
 
@@ -109,6 +110,22 @@ def undone(failures: pd.DataFrame, n_cells: int) -> list[Note]:
         Note(
             level,
             f"Not done, of {n_cells} cells of the grid: {'; '.join(parts)}. Reasons are below; nothing was put in their place.",
+        )
+    ]
+
+
+def by_construction(results: pd.DataFrame) -> list[Note]:
+    """Name the metrics that a coupling meets because it was told the labels."""
+    rows = results[results["status"] == BY_CONSTRUCTION]
+    if not len(rows):
+        return []
+    names = [metric_title(name) for name in sorted(rows["metric"].unique())]
+    aligners = sorted(rows["aligner"].unique())
+    return [
+        Note(
+            "finding",
+            f"By construction, and hence without a value: {_and(names)} of {_and(aligners)}. A coupling that was told the "
+            "labels has them from any representation, a random one too. An aligner without labels can be scored.",
         )
     ]
 

@@ -205,6 +205,7 @@ class _Section:
     direction: str
     figures: dict[str, list[Table]] = field(default_factory=dict)
     best_table: Table | None = None
+    null_table: Table | None = None
     compare_table: Table | None = None
     rank_tables: list[Table] = field(default_factory=list)
     family: list[str] = field(default_factory=list)
@@ -230,6 +231,7 @@ def _context(asked: _Asked, title: str, spec_text: str | None, about: Mapping[st
         *([] if too_few else design),
         *findings.measured(is_simulated(asked.table)),
         *findings.undone(asked.failures, n_cells),
+        *findings.by_construction(asked.table),
     ]
     return {
         "title": title,
@@ -309,6 +311,7 @@ def _add_best(asked: _Asked, section: _Section) -> None:
         return
     best = benchmark.best(asked.methods, metric, level=level)
     section.best_table = _best_table(summary, best)
+    section.null_table = _null_table(summary)
     section.best_notes += findings.best_methods(summary, best, metric, level)
     section.notes += findings.near_chance(_widened(asked, metric), metric)
     gaps, _ = _attempt(
@@ -348,6 +351,18 @@ def _best_table(summary: pd.DataFrame, best: pd.DataFrame) -> Table:
         )
     columns = ["data set", "best mean", "#mean", "#interval", "#chance", "not told apart from it"]
     return _table(columns, rows)
+
+
+def _null_table(summary: pd.DataFrame) -> Table | None:
+    """Every mean beside chance, and beside the same on permuted labels; None if the labels were not permuted."""
+    if "null" not in summary:
+        return None
+    rows = []
+    for row in summary.to_dict("records"):
+        null = f"{number(row['null'])} ± {number(row['null_sd'])}" if row["n_null"] > 0 else "–"
+        chance = f"{number(row['chance'])} ± {number(row['chance_sd'])}"
+        rows.append([row["data"], _whole(row["method"]), number(row["mean"]), chance, null])
+    return _table(["data set", "method", "#mean", "#chance ± sd", "#permuted labels ± sd"], rows)
 
 
 def _add_heatmaps(asked: _Asked, section: _Section) -> None:
