@@ -114,6 +114,9 @@ TRUE_LATENT: Final = "latent"
 SHARED: Final = "shared"
 """``mod[m].obsm``: what modalities have in common of a simulated cell, the state plus shared effects, float (n_m, n_latent)."""
 
+NOT_MEASURED: Final = "not_measured"
+"""``mod[m].uns``: the features that batches did not measure, and the column of the batch. Written by ``GROOVE.setup_mudata``."""
+
 LABEL: Final = "label"
 """``mod[m].obs``: default name of the label column in simulations."""
 

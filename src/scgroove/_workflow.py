@@ -256,16 +256,19 @@ def _impute(results: Results, progress: Progress) -> None:
 def _score(results: Results, progress: Progress) -> None:
     from scgroove import get, tl
     from scgroove.data import known_partners
+    from scgroove.data._measured import complete_partners, fill
 
     asked = results.settings
+    imputed = get.imputed(results.mdata, asked.source, asked.target)
+    measured = get.measured(results.mdata, asked.source, asked.target)
     partner, _ = known_partners(results.mdata, asked.source, asked.target)
+    partner = complete_partners(partner, measured)
     if partner is not None:
         rows = np.flatnonzero(partner >= 0)
         results.pairs = rows, partner[rows]
     results.agreement_test = _null.imputed_labels_test(results)
-    imputed = get.imputed(results.mdata, asked.source, asked.target)
-    measured = get.measured(results.mdata, asked.source, asked.target)
     labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
+    measured = fill(measured, labels[asked.target])
     if results.pairs is None:
         results.agreement = label_agreement(imputed, measured, labels[asked.source], labels[asked.target])
         return

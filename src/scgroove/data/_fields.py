@@ -23,10 +23,13 @@ from .._labels import UnlabeledCategory, label_name, names_of
 from .._registry import UnknownNameError
 from ._features import columns_of
 from ._labels import encode_labels, labels_of
+from ._measured import look_for_absent, record
 from ._units import sample_profile
 
 State = dict[str, Any]
 VOCABULARY = CategoricalObsField.CATEGORICAL_MAPPING_KEY
+NOT_MEASURED, ZERO_SHARES = "not_measured", "zero_shares"
+"""Of the state of a :class:`FeatureField`: batch -> features that it lacks; how often features are zero where they were measured."""
 
 
 def field_key(kind: str, modality: str) -> str:
@@ -69,20 +72,35 @@ class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
 
 
 class FeatureField(ModalityField):
-    """The data matrix of a modality. Features are known by name: new data may hold them in another order, and others too."""
+    """The data matrix of a modality. Features are known by name: new data may hold them in another order, and others too.
 
-    def __init__(self, mod_key: str, layer: str | None, profile: Mapping[str, Any] | None) -> None:
+    Features that a batch did not measure are looked for when data are registered, and in new batches.
+    """
+
+    def __init__(
+        self,
+        mod_key: str,
+        layer: str | None,
+        profile: Mapping[str, Any] | None,
+        batch_key: str | None = None,
+    ) -> None:
         super().__init__(
             LayerField(field_key(REGISTRY_KEYS.X_KEY, mod_key), layer, is_count_data=False), mod_key
         )
-        self.layer, self.profile = layer, profile
+        self.layer, self.profile, self.batch_key = layer, profile, batch_key
 
     def register_field(self, mdata: MuData) -> State:
         """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
-        seen = sample_profile(self.get_modality(mdata), self.layer).as_dict()
-        return {**super().register_field(mdata), "profile": dict(self.profile or {}), "registered": seen}
+        adata = self.get_modality(mdata)
+        state = {**super().register_field(mdata), "profile": dict(self.profile or {})}
+        absent, shares = look_for_absent(adata, self.mod_key, self.layer, self.batch_key)
+        record(adata, absent, self.batch_key)
+        seen = sample_profile(adata, self.layer).as_dict()
+        return {**state, "registered": seen, NOT_MEASURED: absent, ZERO_SHARES: shares}
 
-    def transfer_field(self, state_registry: State, mdata_target: MuData, **kwargs: Any) -> State:
+    def transfer_field(
+        self, state_registry: State, mdata_target: MuData, extend_categories: bool = False, **kwargs: Any
+    ) -> State:
         """Register new data; features, their order and the profile stay those of the training data."""
         if self.absent(mdata_target):
             return deepcopy(state_registry)
@@ -91,7 +109,13 @@ class FeatureField(ModalityField):
         n_obs = super().register_field(mdata_target)[LayerField.N_OBS_KEY]
         columns = columns_of(adata.var_names, names, modality=self.mod_key)
         seen = sample_profile(adata, self.layer, columns).as_dict()
-        return {**deepcopy(state_registry), LayerField.N_OBS_KEY: n_obs, "registered": seen}
+        state = {**deepcopy(state_registry), LayerField.N_OBS_KEY: n_obs, "registered": seen}
+        if extend_categories and ZERO_SHARES in state:
+            known = dict(zip(names, state[ZERO_SHARES], strict=True))
+            absent, _ = look_for_absent(adata, self.mod_key, self.layer, self.batch_key, known)
+            record(adata, absent, self.batch_key)
+            state[NOT_MEASURED] = {**state[NOT_MEASURED], **absent}
+        return state
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
         """Look for the layer, and in it for every feature of the model."""

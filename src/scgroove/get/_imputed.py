@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from scgroove.data._measured import Measured
+
 
 def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> pd.DataFrame:
     """Return the values of the target imputed for source cells.
@@ -195,7 +197,8 @@ def measured(
     -------
     matrix
         (n_target, d), CSR if the target is sparse, else dense. Values as measured unless they were
-        imputed at a library size, ``mod[source].uns[key]["library_size"]``.
+        imputed at a library size, ``mod[source].uns[key]["library_size"]``. NaN where a batch did not measure a
+        feature, as set-up found (``mod[target].uns["not_measured"]``).
 
     Raises
     ------
@@ -207,6 +210,8 @@ def measured(
     UserWarning
         If counts were imputed and what was measured is none.
     """
+    from scgroove.data._measured import Measured
+
     adata = check_modality(mdata, target, "target")
     name = _checked_key(mdata, source, target, key)
     features = _features(mdata, source, target, name)
@@ -219,7 +224,10 @@ def measured(
     )
     values = values_of(adata, target, layer)
     _check_counts(adata, target, layer, made)
-    return in_units_of(take_features(values, adata.var_names, features, modality=target, remedy=remedy), made)
+    values = take_features(values, adata.var_names, features, modality=target, remedy=remedy)
+    known = Measured.of(adata, features)
+    values = in_units_of(values, made, known)
+    return values if known is None else known.without(values)
 
 
 def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[str, Any]) -> None:
@@ -233,13 +241,17 @@ def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[
         )
 
 
-def in_units_of(values: Any, made: Mapping[str, Any]) -> Any:
-    """Return measured values of the imputed features in their units, of which ``made`` tells: counts at their library size."""
+def in_units_of(values: Any, made: Mapping[str, Any], known: Measured | None = None) -> Any:
+    """Return measured values of the imputed features in their units, of which ``made`` tells: counts at their library size.
+
+    Where a batch did not measure some features, it is that of the others over their share in the average cell.
+    """
     if "library_size" not in made:
         return values
-    factor = float(made["library_size"]) / np.maximum(
-        np.asarray(values.sum(axis=1), dtype=float).ravel(), 1e-12
-    )
+    library = np.maximum(np.asarray(values.sum(axis=1), dtype=float).ravel(), 1e-12)
+    if known is not None:
+        library = library / (known.rows(slice(None)) @ known.shares(values))
+    factor = float(made["library_size"]) / library
     return sp.csr_matrix(sp.diags(factor) @ values) if sp.issparse(values) else values * factor[:, None]
 
 

@@ -24,6 +24,7 @@ from scgroove.data import (
 from scgroove.data._checks import row_blocks
 from scgroove.data._features import columns_of
 from scgroove.data._labels import warn_of_labels
+from scgroove.data._measured import Measured
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -123,7 +124,8 @@ class Screen:
 class Features:
     """Counts are normalised to the median library size and logged; then every feature is standardised.
 
-    Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`).
+    Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`). Values that were not measured,
+    by the record that set-up left with the data, do not count and become 0, the mean.
 
     Attributes
     ----------
@@ -137,6 +139,8 @@ class Features:
         Median total count of a cell; None for other values and for panels, whose cells have no size factor.
     mean, scale
         Of the training cells, (d,); features without variance have scale 1.
+    shares
+        Of the features in the total of a cell, (d,), where batches did not measure some; else None.
     """
 
     modality: str
@@ -145,6 +149,7 @@ class Features:
     library: float | None
     mean: Float64Array
     scale: Float64Array
+    shares: Float64Array | None = None
 
     @classmethod
     def fit(cls, adata: AnnData, modality: str) -> Self:
@@ -159,11 +164,17 @@ class Features:
         counts, library = seen.counts, seen.median_library if seen.size_factors else None
         names = adata.var_names.to_numpy(dtype=object)
         d = adata.n_vars
-        unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d))
+        measured = Measured.of(adata)
+        shares = None if library is None or measured is None else measured.shares(adata.X)
+        unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d), shares)
         x = unscaled(adata).astype(np.float64)
-        mean, scale = x.mean(axis=0), x.std(axis=0)
+        if measured is None:
+            mean, scale = x.mean(axis=0), x.std(axis=0)
+        else:
+            x[~measured.rows(slice(None))] = np.nan
+            mean, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
         scale[is_constant(mean, scale)] = 1.0
-        return cls(modality, names, counts, library, mean, scale)
+        return cls(modality, names, counts, library, mean, scale, shares)
 
     def __call__(self, adata: AnnData) -> FloatMatrix:
         """Return the features of cells, float32 (n, d).
@@ -180,15 +191,20 @@ class Features:
             remedy="The learner needs all features that it was fitted on, in any order: pass the unfiltered data, or fit it anew.",
         )
         out = np.empty((adata.n_obs, self.names.size), dtype=np.float32)
+        measured = Measured.of(adata, self.names)
         for rows, block in row_blocks(adata.X):
             kept = block if columns is None else block[:, columns]
             x = np.asarray(kept.todense() if sp.issparse(kept) else kept, dtype=np.float64)
             if self.library is not None:
                 total = x.sum(axis=1, keepdims=True)
+                if measured is not None and self.shares is not None:
+                    total = total / (measured.rows(rows) @ self.shares)[:, None]
                 x = x / np.where(total > 0, total, 1.0) * self.library
             if self.counts:
                 x = np.log1p(x)
             out[rows] = (x - self.mean) / self.scale
+            if measured is not None:
+                out[rows] *= measured.rows(rows)
         return out
 
 

@@ -15,6 +15,7 @@ def back_translation(
     x: Tensor,
     generate: Callable[[], Tensor],
     reconstruct: Callable[[Tensor], Distribution],
+    measured: Tensor | None = None,
 ) -> Tensor:
     r"""Back-translation loss of each cell of one modality through another.
 
@@ -30,6 +31,8 @@ def back_translation(
         evaluation mode. Called without gradient.
     reconstruct
         Maps the pseudo-measurement to the distribution of ``x``. The gradient goes through it only.
+    measured
+        Which values of ``x`` were measured, shape (n, d_source); None: all.
 
     Returns
     -------
@@ -41,4 +44,4 @@ def back_translation(
     """
     with torch.no_grad():
         pseudo = generate()
-    return negative_log_likelihood(reconstruct(pseudo.detach()), x)
+    return negative_log_likelihood(reconstruct(pseudo.detach()), x, measured)

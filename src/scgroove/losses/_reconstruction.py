@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 
-def negative_log_likelihood(distribution: Distribution, x: Tensor) -> Tensor:
-    """Negative log-likelihood of each cell, as a mean over features.
+def negative_log_likelihood(distribution: Distribution, x: Tensor, measured: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of each cell, as a mean over the features that were measured.
 
     The mean, not the sum, so that a weight means the same for 4 proteins and 20,000 genes.
 
@@ -17,6 +18,8 @@ def negative_log_likelihood(distribution: Distribution, x: Tensor) -> Tensor:
         Independent distributions of the features, batch shape (n, d).
     x
         Measured values, shape (n, d).
+    measured
+        Which of them were, shape (n, d); None: all.
 
     Returns
     -------
@@ -26,4 +29,7 @@ def negative_log_likelihood(distribution: Distribution, x: Tensor) -> Tensor:
     ----------
     Gorla et al. 2026, arXiv 2602.04021, equation 5.
     """
-    return -distribution.log_prob(x).mean(dim=-1)
+    found = distribution.log_prob(x)
+    if measured is None:
+        return -found.mean(dim=-1)
+    return -torch.where(measured, found, 0.0).sum(dim=-1) / measured.sum(dim=-1).clamp_min(1)

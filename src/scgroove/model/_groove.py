@@ -17,6 +17,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
@@ -41,15 +42,23 @@ from ..data import (
     pair_ids,
 )
 from ..data._checks import DataProfile
-from ..data._fields import VOCABULARY, BatchField, FeatureField, SharedLabelField, field_key
+from ..data._fields import (
+    NOT_MEASURED,
+    VOCABULARY,
+    BatchField,
+    FeatureField,
+    SharedLabelField,
+    field_key,
+)
 from ..data._labels import counts_of_labels, labels_by_modality
 from ..data._manager import FIELDS
+from ..data._measured import Measured, mask_of
 from ..data._resident import bytes_on_device, fits
 from ..losses import negative_log_likelihood, similarity
 from ..losses._similarity import Positives, Similarity
 from ..module import LIKELIHOODS, EfficacyMode, GROOVEModule
 from ..module._encoders import EncoderKind
-from ..module._groove import CODES, EFFICACY
+from ..module._groove import CODES, EFFICACY, MEASURED
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
 from ..train._threads import check_threads
@@ -67,7 +76,14 @@ from ._options import (
     training_of,
     with_embeddings,
 )
-from ._query import check_batches, check_screen, check_trainable, copy_weights, with_present
+from ._query import (
+    check_batches,
+    check_screen,
+    check_trainable,
+    copy_weights,
+    measured_in_query,
+    with_present,
+)
 from ._save import replaced_when_done
 from ._setup import (
     check_efficacy,
@@ -224,6 +240,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 {m: len(self._state(X, m)["column_names"]) for m in self.modalities},
                 likelihood,
                 {m: self._batch_proportions(m) for m in self.modalities},
+                measured=self._measured(),
                 n_latent=n_latent,
                 encoder=encoder,
                 hidden=hidden,
@@ -279,7 +296,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """Register a MuData whose modalities were measured on different, partly the same, or the same cells.
 
         Labels are read in each modality and coded in one vocabulary. Cells with a missing label are unlabelled:
-        they take part in reconstruction and back-translation only, as do cells of exclusive labels.
+        they take part in reconstruction and back-translation only, as do cells of exclusive labels. A feature that
+        is zero in all cells of a batch, and in most cells of all other batches is not, is taken as not measured in
+        that batch: its zeros are neither learned, nor compared with what is imputed.
 
         Parameters
         ----------
@@ -319,11 +338,17 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             empty, has duplicated obs names, NaN or infinite values, or cells without any value.
             ``mdata`` is left as it was.
 
+        Warns
+        -----
+        UserWarning
+            A batch did not measure some features.
+
         Notes
         -----
         Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``,
-        ``mdata.uns["pairing"]`` (``paired`` and the label columns), and in each
-        modality ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``.
+        ``mdata.uns["pairing"]`` (``paired`` and the label columns), in each
+        modality ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``, and ``uns["not_measured"]`` where a batch
+        did not measure some features.
         """
         unlabeled_category = plain_category(unlabeled_category)
         # resolved before they are recorded: they are replayed on load, perhaps on fewer modalities. A dict, as
@@ -350,7 +375,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         for m in names:
             seen = profiles[m].as_dict() if m in profiles else None
             fields += [
-                FeatureField(m, layers.get(m), seen),
+                FeatureField(m, layers.get(m), seen, batch_key.get(m)),
                 BatchField(m, batch_key.get(m)),
                 SharedLabelField(m, keys, unlabeled_category),
             ]
@@ -853,7 +878,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             default.
         target_batch
             Predict as if measured in this batch of the target. By default the mean over its batches, weighted
-            by their cells.
+            by their cells. Features that a batch did not measure are those of the batches that did.
         return_dataframe
             Return a DataFrame with cell and feature names.
 
@@ -874,7 +899,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 f"library_size={library_size!r}: '{target}' has the likelihood '{self.likelihood[target]}', which knows no "
                 "library sizes. Leave library_size out."
             )
-        codes = self._batch_codes(target, target_batch)
+        weights = self._batch_weights(target, target_batch)
         library = (
             None if library_size == "median" else torch.full((1, 1), float(library_size), device=self.device)
         )
@@ -882,9 +907,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         def expected(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
             z: torch.Tensor = self.module.inference({source: tensors})["z"][source]
             means = (
-                share
+                share.to(z.device)
                 * self.module.expected(target, z, z.new_full((len(z),), code, dtype=torch.long), library)
-                for code, share in codes
+                for code, share in weights
             )
             return sum(means, start=z.new_zeros(()))
 
@@ -925,7 +950,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
             def error(tensors: dict[str, torch.Tensor], m: str = m) -> torch.Tensor:
                 _, px = self.module({m: tensors}, compute_loss=False)
-                return negative_log_likelihood(px["px"][m], tensors[X].to(self.device))
+                measured = self.module.measured(m, {k: t.to(self.device) for k, t in tensors.items()})
+                return negative_log_likelihood(px["px"][m], tensors[X].to(self.device), measured)
 
             errors[m] = float(self._map(error, mdata, m, indices, batch_size).mean())
         return errors
@@ -1099,14 +1125,30 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             return [1 / n_batch] * n_batch  # overwritten by the saved state
         return (counts / counts.sum()).tolist()  # type: ignore[no-any-return]
 
-    def _batch_codes(self, modality: str, batch: str | None) -> list[tuple[int, float]]:
-        shares = self.module.batch_proportions_of(modality).tolist()
-        if batch is None:
-            return [(code, share) for code, share in enumerate(shares) if share > 0]
-        known = [str(c) for c in self._state(BATCH, modality)[VOCABULARY]]
-        if batch not in known:
-            raise UnknownNameError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
-        return [(known.index(batch), 1.0)]
+    def _batch_weights(self, modality: str, batch: str | None) -> list[tuple[int, torch.Tensor]]:
+        """Batches to decode to, and how far each counts, (1,) or, where some lack features, (d,)."""
+        shares = self.module.batch_proportions_of(modality).cpu()[:, None]
+        mask = self.module.mask_of(modality)
+        weights = shares if mask is None else _measured_shares(shares, mask.cpu())
+        if batch is not None:
+            known = [str(c) for c in self._state(BATCH, modality)[VOCABULARY]]
+            if batch not in known:
+                raise UnknownNameError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
+            own = F.one_hot(torch.tensor(known.index(batch)), len(known)).float()[:, None]
+            weights = own if mask is None else torch.where(mask.cpu()[known.index(batch)], own, weights)
+        return [(code, one) for code, one in enumerate(weights) if one.any()]
+
+    def _measured(self) -> dict[str, torch.Tensor]:
+        """Which features each batch measured, of the modalities of which some batches lack some."""
+        masks = {}
+        for m in self.modalities:
+            state = self._state(X, m)
+            mask = mask_of(
+                state.get(NOT_MEASURED, {}), self._state(BATCH, m)[VOCABULARY], state["column_names"]
+            )
+            if mask is not None:
+                masks[m] = torch.from_numpy(mask)
+        return masks
 
     def _check_modality(self, modality: str) -> None:
         if modality not in self.modalities:
@@ -1189,11 +1231,15 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         self._check_has_weights()
         manager, rows = self._query(data, modality, indices)
         dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
+        own = self.adata is not None and manager.adata is self.adata.mod.get(modality)
+        measured = None if own else self._measured_in(manager.adata, modality)
         self.module.eval()
         found: NDArray[np.float32] | None = None
         done = 0
         for block in dataset.blocks(rows, batch_size or CELLS_AT_A_TIME):
             tensors = {key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in block.items()}
+            if measured is not None:
+                tensors[MEASURED] = torch.from_numpy(measured.rows(rows[done : done + len(tensors[X])]))
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
                 raise ValueError(
@@ -1208,6 +1254,13 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             done += len(values)
         assert found is not None  # there are rows: see _rows
         return found
+
+    def _measured_in(self, adata: AnnData, modality: str) -> Measured | None:
+        """Which values of new cells were measured; None if all were."""
+        args = self.registry["setup_args"]
+        batch_key = per_modality(args["batch_key"], self.modalities)[modality]
+        layer = (args["layers"] or {}).get(modality)
+        return measured_in_query(adata, modality, layer, batch_key, self._state(X, modality))
 
     def _of_each(
         self, get: Any, data: MuData | AnnData | None, indices: Sequence[int] | None, batch_size: int | None
@@ -1334,6 +1387,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     ) -> None:
         for m, manager in managers.items():
             fit_input_statistics(self.module, m, manager, rows[m])
+
+
+def _measured_shares(shares: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Shares (n_batch, 1) among the batches that measured a feature, (n_batch, d); all alike where none of these has cells."""
+    of_measured = shares * mask
+    some = of_measured.sum(dim=0) > 0
+    of_measured = torch.where(some, of_measured, mask.float())
+    return of_measured / of_measured.sum(dim=0).clamp_min(1e-12)
 
 
 def _pairing_record(

@@ -14,8 +14,9 @@ from torch import Tensor
 from .._warnings import warn
 from ..data import ModalityManager, profile
 from ..data._features import columns_of
-from ..data._fields import VOCABULARY, batches_of
+from ..data._fields import NOT_MEASURED, VOCABULARY, ZERO_SHARES, batches_of
 from ..data._manager import FIELDS
+from ..data._measured import Measured, look_for_absent
 from ..module import GROOVEModule
 
 if TYPE_CHECKING:
@@ -88,6 +89,22 @@ def check_batches(
         f"{what}: taken as unknown. Latent coordinates and translations do not depend on it.",
         UserWarning,
     )
+
+
+def measured_in_query(
+    adata: AnnData, modality: str, layer: str | None, batch_key: str | None, state: Mapping[str, Any]
+) -> Measured | None:
+    """Tell which values of new cells were measured; None if all were.
+
+    Not those that their batch lacked in training, nor those of features that are zero in all cells of a new batch.
+    """
+    if ZERO_SHARES not in state:  # of a model saved before batches were looked at
+        return None
+    known = dict(zip(map(str, state["column_names"]), state[ZERO_SHARES], strict=True))
+    absent, _ = look_for_absent(adata, modality, layer, batch_key, known)
+    for batch, features in state[NOT_MEASURED].items():
+        absent[batch] = [*absent.get(batch, []), *features]
+    return Measured.by_batch(adata, batch_key, absent, list(known))
 
 
 def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collection[str]) -> None:

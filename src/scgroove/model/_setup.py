@@ -226,13 +226,13 @@ def _one_column(value: Any, modality: str, name: str) -> str | None:
 def restored_on_error(data: MuData | AnnData | None) -> Iterator[None]:
     """Undo what a failed registration wrote."""
     parts = list(data.mod.values()) if isinstance(data, MuData) else [] if data is None else [data]
-    obs = [(adata, adata.obs.copy(deep=False)) for adata in parts if not adata.is_view]
+    obs = [(adata, adata.obs.copy(deep=False), dict(adata.uns)) for adata in parts if not adata.is_view]
     uns = dict(data.uns) if isinstance(data, MuData) else {}
     try:
         yield
     except BaseException:
-        for adata, before in obs:
-            adata.obs = before
+        for adata, before, unstructured in obs:
+            adata.obs, adata.uns = before, unstructured
         if isinstance(data, MuData):
             data.uns = uns
         raise

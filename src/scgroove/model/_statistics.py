@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,7 @@ from .._numbers import is_constant
 from ..data import ModalityManager
 from ..data._checks import BLOCK_BYTES
 from ..data._manager import ModalityDataset
+from ..data._measured import expected_shares
 from ..module import GROOVEModule
 
 
@@ -39,37 +40,50 @@ def fit_input_statistics(
     n_features = len(encoder.transform.center)
     step = max(1, BLOCK_BYTES // (4 * n_features))
     blocks = [rows[i : i + step] for i in range(0, len(rows), step)]
+    mask = module.mask_of(modality)
+    batch = np.zeros(manager.adata.n_obs, dtype=np.int64)
+    if mask is None:
+        mask = torch.ones(1, n_features, dtype=torch.bool)
+    else:
+        batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(np.int64)
+    measured = mask.cpu().numpy()
+    n_cells = torch.from_numpy(np.bincount(batch[rows], minlength=len(measured)) @ measured).clamp_min(1)
     if encoder.transform.counts:
-        counts = _CountSums(n_features)
-        median = 1.0
+        counts = _CountSums(measured)
+        library, median = np.ones(manager.adata.n_obs), 1.0
         if encoder.transform.library:
-            library = np.concatenate([_libraries(dataset.values(b)) for b in blocks])
-            median = float(torch.as_tensor(library).median())
+            library[rows] = _libraries(dataset, blocks, batch, measured)
+            median = float(torch.as_tensor(library[rows]).median())
             encoder.transform.median_library.fill_(median)
         for b in blocks:
-            x = sp.csr_matrix(dataset.values(b))
-            counts.add(x, _libraries(x) if encoder.transform.library else np.ones(len(b)), median)
-        total, squares, sums = counts.logged, counts.logged_square, counts.sum
+            counts.add(sp.csr_matrix(dataset.values(b)), library[b], median, batch[b])
+        total, squares, mean = counts.logged, counts.logged_square, counts.sum / counts.library
     else:
-        total, squares, sums, shift = _real_sums(dataset, blocks)
-    center = total / len(rows)
-    scale = (squares / len(rows) - center.square()).clamp_min(0).sqrt()
+        total, squares, shift = _real_sums(dataset, blocks, batch, measured)
+    center = total / n_cells  # of the cells that measured a feature
+    scale = (squares / n_cells - center.square()).clamp_min(0).sqrt()
     if encoder.transform.counts:
         scale[scale < 1e-6] = 1.0  # constant features stay at zero
     else:
         center += shift
         scale[is_constant(center, scale)] = 1.0
+        mean = center
     encoder.transform.center.copy_(center)
     encoder.transform.scale.copy_(scale)
-    decoder.location.copy_(decoder.likelihood.average_cell(center, sums / len(rows)))
+    decoder.location.copy_(decoder.likelihood.average_cell(center, mean))
     if not decoder.likelihood.counts:
         decoder.scale.copy_(scale)
     elif decoder.likelihood.dispersed:
         decoder.log_dispersion.data.copy_(counts.dispersion().log())
 
 
-def _real_sums(dataset: ModalityDataset, blocks: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, ...]:
-    """Sums and sums of squares around a shift, sums, and the shift: the mean of the first block, so that an offset costs no precision."""
+Blocks: TypeAlias = Sequence[NDArray[np.int64]]
+
+
+def _real_sums(
+    dataset: ModalityDataset, blocks: Blocks, batch: NDArray[np.int64], measured: NDArray[np.bool_]
+) -> tuple[torch.Tensor, ...]:
+    """Sums and sums of squares around a shift, and the shift: the mean of the first block, so that an offset costs no precision."""
 
     def read(block: NDArray[np.int64]) -> torch.Tensor:
         values = dataset.values(block)
@@ -81,13 +95,28 @@ def _real_sums(dataset: ModalityDataset, blocks: Sequence[NDArray[np.int64]]) ->
     total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
     for block in blocks:
         x = read(block).sub_(shift)
+        if not measured.all():
+            x *= torch.from_numpy(measured[batch[block]])
         total += x.sum(dim=0, dtype=torch.float64)
         squares += x.square_().sum(dim=0, dtype=torch.float64)
-    return total, squares, total + sum(map(len, blocks)) * shift, shift
+    return total, squares, shift
 
 
-def _libraries(x: Any) -> NDArray[np.float64]:
-    return np.asarray(x.sum(axis=1), dtype=np.float64).ravel()
+def _libraries(
+    dataset: ModalityDataset, blocks: Blocks, batch: NDArray[np.int64], measured: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Library sizes of the cells of blocks, as if their batch had measured all features."""
+    library, sums = [], np.zeros(measured.shape)
+    for block in blocks:
+        x = sp.csr_matrix(dataset.values(block), dtype=np.float64)
+        library.append(np.asarray(x.sum(axis=1)).ravel())
+        if not measured.all():
+            for code in np.unique(batch[block]):
+                sums[code] += np.asarray(x[batch[block] == code].sum(axis=0)).ravel()
+    if measured.all():
+        return np.concatenate(library)
+    share = measured @ expected_shares(sums, measured)
+    return np.concatenate(library) / share[batch[np.concatenate(blocks)]]
 
 
 class _CountSums:
@@ -98,15 +127,26 @@ class _CountSums:
     thousands of steps to reach that of abundant features.
     """
 
-    def __init__(self, n_features: int) -> None:
-        self.n_features = n_features
-        self.logged, self.logged_square, self.sum, self.square, self.cross = torch.zeros(
-            5, n_features, dtype=torch.float64
-        )
-        self.library, self.library_square = 0.0, 0.0
+    def __init__(self, measured: NDArray[np.bool_]) -> None:
+        self.measured, self.n_features = torch.from_numpy(measured).double(), measured.shape[1]
+        (
+            self.logged,
+            self.logged_square,
+            self.sum,
+            self.square,
+            self.cross,
+            self.library,
+            self.library_square,
+        ) = torch.zeros(7, self.n_features, dtype=torch.float64)
 
-    def add(self, x: sp.csr_matrix, library: NDArray[np.float64], median_library: float) -> None:
-        """Add the cells of a block."""
+    def add(
+        self,
+        x: sp.csr_matrix,
+        library: NDArray[np.float64],
+        median_library: float,
+        batch: NDArray[np.int64],
+    ) -> None:
+        """Add the cells of a block; library sizes count for the features that a batch measured."""
         of_value = np.repeat(library, np.diff(x.indptr))
         value = x.data.astype(np.float64)
         logged = np.log1p(value * (median_library / np.maximum(of_value, 1e-8)))
@@ -118,8 +158,9 @@ class _CountSums:
             (self.cross, value * of_value),
         ):
             found += torch.from_numpy(np.bincount(x.indices, weights, minlength=self.n_features))
-        self.library += float(library.sum())
-        self.library_square += float((library**2).sum())
+        for found, weights in ((self.library, library), (self.library_square, library**2)):
+            of_batch = np.bincount(batch, weights, minlength=len(self.measured))
+            found += torch.from_numpy(of_batch) @ self.measured
 
     def dispersion(self) -> torch.Tensor:
         """Theta of each feature, between 0.01 and 1000."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,15 @@ def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float, bias: bool
             layers.append(Dropout(dropout))
         n_in = width
     return nn.Sequential(*layers, nn.Linear(n_in, n_out, bias=bias))
+
+
+class Seen(NamedTuple):
+    """What is known of cells of batches that did not measure all features."""
+
+    measured: Tensor
+    """Whether a value was measured, (n, d)."""
+    library: Tensor
+    """Library size as if all features had been measured, (n, 1)."""
 
 
 class InputTransform(nn.Module):
@@ -55,18 +64,19 @@ class InputTransform(nn.Module):
         self.register_buffer("scale", torch.ones(n_features))
         self.register_buffer("median_library", torch.ones(()))
 
-    def unscaled(self, x: Tensor) -> Tensor:
+    def unscaled(self, x: Tensor, seen: Seen | None = None) -> Tensor:
         """The values before standardisation, shape (n, d)."""
         if not self.counts:
             return x
         if not self.library:
             return x.log1p()
-        library = x.sum(dim=1, keepdim=True).clamp_min(1e-8)
+        library = x.sum(dim=1, keepdim=True).clamp_min(1e-8) if seen is None else seen.library
         return torch.log1p(x * (self.median_library / library))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardised values, clipped at 10 standard deviations, shape (n, d)."""
-        return ((self.unscaled(x) - self.center) / self.scale).clamp(-CLIP_AT, CLIP_AT)
+    def forward(self, x: Tensor, seen: Seen | None = None) -> Tensor:
+        """Standardised values, clipped at 10 standard deviations, shape (n, d); 0 where not measured."""
+        h = ((self.unscaled(x, seen) - self.center) / self.scale).clamp(-CLIP_AT, CLIP_AT)
+        return h if seen is None else h * seen.measured
 
 
 class Encoder(nn.Module):
@@ -129,13 +139,13 @@ class Encoder(nn.Module):
         self.register_buffer("offset", torch.zeros(n_latent))
         self.origin = origin
 
-    def forward(self, x: Tensor, batch: Tensor) -> Tensor:
+    def forward(self, x: Tensor, batch: Tensor, seen: Seen | None = None) -> Tensor:
         """Latent coordinates, shape (n, k), of values (n, d) with batch weights (n, n_batch)."""
-        return self.place(self.raw(x, batch)[:, : self.n_latent])
+        return self.place(self.raw(x, batch, seen)[:, : self.n_latent])
 
-    def raw(self, x: Tensor, batch: Tensor) -> Tensor:
+    def raw(self, x: Tensor, batch: Tensor, seen: Seen | None = None) -> Tensor:
         """Latent coordinates before they are centred and scaled, shared then private, shape (n, k + n_private)."""
-        h = self.drop_input(self.transform(x))
+        h = self.drop_input(self.transform(x, seen))
         z: Tensor = self.net(torch.cat([h, batch], dim=1) if self.n_batch else h)
         return z
 

@@ -27,12 +27,13 @@ from ..losses import (
 )
 from ..losses._similarity import Positives, Similarity
 from ._decoders import LIKELIHOODS, Decoder
-from ._encoders import Encoder, EncoderKind
+from ._encoders import Encoder, EncoderKind, Seen
 from ._tower import LabelTower
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
-EFFICACY, CODES = "efficacy", "codes"
-"""Of a batch, where asked for: how likely a cell's perturbation worked, and its label also if no other modality has it."""
+EFFICACY, CODES, MEASURED = "efficacy", "codes", "measured"
+"""Of a batch, where asked for: how likely a cell's perturbation worked, its label also if no other modality has it, and which of its
+values were measured, if its batch does not tell."""
 
 EfficacyMode = Literal["weight", "drop", "reassign"]
 Independence = Literal["jem", "xcov"]
@@ -54,6 +55,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         Likelihood of each modality, keys of :data:`scgroove.module.LIKELIHOODS`.
     batch_proportions
         For each modality, the share of its cells in each batch category (length: number of categories).
+    measured
+        For modalities of which some batches did not measure all features: which they did, (n_batch, d).
     n_latent
         Dimension k of the latent space.
     encoder
@@ -87,6 +90,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         likelihood: Mapping[str, str],
         batch_proportions: Mapping[str, Sequence[float]],
         *,
+        measured: Mapping[str, Tensor] | None = None,
         n_latent: int,
         encoder: EncoderKind,
         hidden: Sequence[int],
@@ -118,6 +122,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                 f"batch_proportions_{len(self.encoders)}",
                 torch.tensor(batch_proportions[m], dtype=torch.float),
             )
+            # not in the saved state: the registry tells it
+            self.register_buffer(f"measured_{len(self.encoders)}", (measured or {}).get(m), persistent=False)
             self.encoders.append(
                 Encoder(
                     d,
@@ -182,7 +188,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         for m, t in tensors.items():
             if len(t[X]):
                 encoder = self.encoder_of(m)
-                raw = encoder.raw(t[X], self._batch_weights(m, t))
+                raw = encoder.raw(t[X], self._batch_weights(m, t), self._seen(m, t))
                 if self.n_private:
                     raw, private[m] = encoder.split(raw)
                 if self.training and encoder.follows and LABELS in t:
@@ -206,7 +212,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         """Decode every modality from its own latent: ``{"px": {modality: distribution}}``."""
         px = {}
         for m, zm in z.items():
-            cells = (zm, self._batch_weights(m, tensors[m]), _library(tensors[m][X]))
+            seen = self._seen(m, tensors[m])
+            cells = (zm, self._batch_weights(m, tensors[m]), _library(tensors[m][X], seen))
             px[m] = self.decoder_of(m)(*cells, self._sometimes(private[m]) if private else None)
         return {"px": px}
 
@@ -242,7 +249,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         """
         z, px = inference_outputs["z"], generative_outputs["px"]
         private = inference_outputs.get("private") or {}
-        rec = {m: negative_log_likelihood(px[m], tensors[m][X]) for m in z}
+        rec = {m: negative_log_likelihood(px[m], tensors[m][X], self.measured(m, tensors[m])) for m in z}
         labels = {m: tensors[m][LABELS].long().flatten() for m in z}
         weights = self._cell_weights(tensors, z)
         groupclip = self._contrast(z, labels, weights, tensors)
@@ -359,9 +366,34 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     # -- pieces ---------------------------------------------------------------------------------------------
 
-    def encode(self, modality: str, x: Tensor, batch: Tensor) -> Tensor:
+    def encode(self, modality: str, x: Tensor, batch: Tensor, seen: Seen | None = None) -> Tensor:
         """Latent coordinates (n, k) of values (n, d) with batch weights (n, n_batch)."""
-        return self.encoder_of(modality)(x, batch)  # type: ignore[no-any-return]
+        return self.encoder_of(modality)(x, batch, seen)  # type: ignore[no-any-return]
+
+    def mask_of(self, modality: str) -> Tensor | None:
+        """Which features each batch of a modality measured, (n_batch, d); None: all."""
+        return getattr(self, f"measured_{self.modalities.index(modality)}")  # type: ignore[no-any-return]
+
+    def measured(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Which values of a batch of cells were measured, (n, d); None: all."""
+        if MEASURED in tensors:
+            return tensors[MEASURED]
+        mask = self.mask_of(modality)
+        if mask is None:
+            return None
+        codes = tensors[BATCH].long().flatten()
+        return mask[codes.clamp_min(0)] | (codes < 0)[:, None]
+
+    def _seen(self, modality: str, tensors: Mapping[str, Tensor]) -> Seen | None:
+        """What encoders and decoders must know of cells if their batches did not measure all features."""
+        measured = self.measured(modality, tensors)
+        if measured is None:
+            return None
+        decoder = self.decoder_of(modality)
+        library = (tensors[X] * measured).sum(dim=1, keepdim=True)
+        if decoder.likelihood.library:  # that of the measured features, over their share in the average cell
+            library = library / (measured.float() @ decoder.location.softmax(dim=0)[:, None])
+        return Seen(measured, library.clamp_min(1e-8))
 
     def expected(self, modality: str, z: Tensor, batch: Tensor, library: Tensor | None = None) -> Tensor:
         """Expected measurements E[p_m(x | z)], shape (n, d).
@@ -418,13 +450,16 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                 return self.expected(target, clean, codes)
 
         def reconstruct(pseudo: Tensor) -> Distribution:
-            z = self.encode(target, pseudo, F.one_hot(codes, len(share)).to(x.dtype))
-            return self.decoder_of(source)(z, weights, _library(x))  # type: ignore[no-any-return]
+            one_hot = F.one_hot(codes, len(share)).to(x.dtype)
+            z = self.encode(target, pseudo, one_hot, self._seen(target, {X: pseudo, BATCH: codes}))
+            library = _library(x, self._seen(source, tensors))
+            return self.decoder_of(source)(z, weights, library)  # type: ignore[no-any-return]
 
-        return back_translation(x, generate, reconstruct).mean()
+        return back_translation(x, generate, reconstruct, self.measured(source, tensors)).mean()
 
     def _encode_batch(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
-        return self.encode(modality, tensors[X], self._batch_weights(modality, tensors))
+        weights = self._batch_weights(modality, tensors)
+        return self.encode(modality, tensors[X], weights, self._seen(modality, tensors))
 
     def _others(self, modality: str) -> list[str]:
         return [m for m in self.modalities if m != modality]
@@ -464,8 +499,8 @@ def _worked(tensors: Tensors, modalities: Iterable[str]) -> dict[str, Tensor] | 
     return {m: tensors[m][EFFICACY].flatten().float() for m in names}
 
 
-def _library(x: Tensor) -> Tensor:
-    return x.sum(dim=1, keepdim=True).clamp_min(1e-8)
+def _library(x: Tensor, seen: Seen | None) -> Tensor:
+    return x.sum(dim=1, keepdim=True).clamp_min(1e-8) if seen is None else seen.library
 
 
 def _is_random(module: nn.Module) -> bool:

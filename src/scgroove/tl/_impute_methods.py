@@ -17,6 +17,7 @@ from scgroove.aligners import Coupling, TooLargeError
 from scgroove.data import feature_positions, take_features
 from scgroove.data._checks import check_finite
 from scgroove.data._features import as_names
+from scgroove.data._measured import Measured, fill
 from scgroove.get._inputs import (
     PerModality,
     check_pair,
@@ -83,12 +84,22 @@ class Request:
             )
 
     def target_values(self) -> Any:
-        """Return the finite measured values of the target, dense or sparse."""
+        """Return the finite measured values of the target, dense or sparse.
+
+        A feature that the batch of a cell did not measure has the mean of the measured cells of the label.
+        """
         adata = self.mdata.mod[self.target]
         values = values_of(adata, self.target, self.layer)
         where = "X" if self.layer is None else f"layer {self.layer!r}"
         check_finite(values, slice(0, adata.n_obs), adata, f"{where} of {self.target!r}")
-        return values
+        return self.completed(values, self.mdata)
+
+    def completed(self, values: Any, data: MuData, features: Any = None) -> Any:
+        """Return values of the target, of some features, with means of labels where a batch did not measure a feature."""
+        known = Measured.of(data.mod[self.target], features)
+        if known is None:
+            return values
+        return fill(known.without(values), self.labels(data, self.target))
 
     def codes(self, reference: MuData | None = None) -> tuple[IntArray, IntArray, list[str]]:
         """Return labels of the source cells and of the target cells (of a reference, if given), -1 for none, and their names."""

@@ -13,6 +13,7 @@ from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove._warnings import warn
 from scgroove.data import feature_positions, take_features
 from scgroove.data._features import as_names
+from scgroove.data._measured import Measured
 from scgroove.get._imputed import in_units_of
 from scgroove.get._inputs import values_of
 from scgroove.imputers import (
@@ -49,7 +50,8 @@ def describe(
     measured = reference.mod[request.target]
     y = values_of(measured, request.target, None if layer in (None, "X") else layer)
     y = take_features(y, measured.var_names, features, modality=request.target)
-    y = in_units_of(y, made)
+    y = in_units_of(y, made, Measured.of(measured, features))
+    y = request.completed(y, reference, features)
     codes_x, codes_y, names = request.codes(reference)
     spread = LabelSpread.of(y, codes_y, len(names), seed=request.seed)
     shape: dict[str, Any] = {}

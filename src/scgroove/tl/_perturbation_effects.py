@@ -195,13 +195,22 @@ class _Side:
         """Return the mean of a label's cells, then those of bootstrap samples of them if there are enough, (1 + n_boot, f)."""
         cells = self.cells[code]
         values = dense(self.values[cells][:, columns])
-        mean = values.mean(axis=0, keepdims=True)
+        known = ~np.isnan(values)
+        values[~known] = 0
+        mean = _ratio(values.sum(axis=0, keepdims=True), known.sum(axis=0, keepdims=True))
         if cells.size < min_cells:
             return np.asarray(mean)
         # the same samples for every block of features
         rng = np.random.default_rng(state)
         weights = rng.multinomial(cells.size, np.full(cells.size, 1.0 / cells.size), size=n_boot) / cells.size
-        return np.vstack([mean, weights @ values])
+        return np.vstack([mean, _ratio(weights @ values, weights @ known.astype(float))])
+
+
+def _ratio(sums: Float64Array, numbers: Any) -> Float64Array:
+    """Return means, NaN of no value."""
+    out: Float64Array = np.full(sums.shape, np.nan)
+    np.divide(sums, numbers, out=out, where=numbers > 0)
+    return out
 
 
 def _check_numbers(level: float, n_boot: int, min_cells: int) -> None:

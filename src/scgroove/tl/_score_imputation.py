@@ -126,6 +126,8 @@ def score_imputation(
     --------
     >>> scgroove.tl.score_imputation(mdata, "rna", "prot", control="control")  # doctest: +SKIP
     """
+    from scgroove.data._measured import complete_partners, fill
+
     check_call(mdata, key_added)
     check_pair(mdata, source, target)
     imputed = get.imputed(mdata, source, target, key)
@@ -137,6 +139,7 @@ def score_imputation(
         raise ValueError(
             f"no pair of {source!r} and {target!r} cells is known: {why}. Leave pair_key out to score by labels."
         )
+    partner, measured = complete_partners(partner, measured), fill(measured, labels[1])
     known = {
         "labels_x": labels[0],
         "labels_y": labels[1],

@@ -1,0 +1,285 @@
+"""Features that a batch did not measure: zero in all of its cells, where other batches have them in most cells."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from .. import _keys
+from .._labels import label_name
+from .._types import IntArray, Labels
+from ._checks import matrix, row_blocks
+from ._labels import encode_labels, labels_of
+
+ALPHA: Final = 1e-3
+"""Probability, over all features and batches, that a feature that was measured is called absent."""
+MOST_ZEROS: Final = 0.5
+"""Features that are zero in more cells than this of a batch that measured them are never called absent."""
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Zeros:
+    """Cells, and cells other than zero, of each batch."""
+
+    n_cells: NDArray[np.float64]
+    """(n_batch,)"""
+    nonzero: NDArray[np.float64]
+    """(n_batch, d)"""
+
+    @classmethod
+    def count(cls, x: Any, codes: NDArray[np.int64], n_batch: int) -> Self:
+        """Count in a matrix (n, d), dense, sparse or on disk; cells of code -1 are in no batch."""
+        nonzero = np.zeros((n_batch, x.shape[1]))
+        for rows, block in row_blocks(x):
+            own = np.flatnonzero(codes[rows] >= 0)
+            of_batch = sp.csr_matrix(
+                (np.ones(own.size), (codes[rows][own], own)), shape=(n_batch, block.shape[0])
+            )
+            found = of_batch @ (block != 0).astype(np.float64)
+            nonzero += found.toarray() if sp.issparse(found) else found
+        n_cells = np.bincount(codes[codes >= 0], minlength=n_batch).astype(np.float64)
+        return cls(n_cells, nonzero)
+
+    def largest_shares(self) -> NDArray[np.float64]:
+        """Share of zeros, (d,), in the batch that has most of them and yet measured the feature; 1 where none did."""
+        shares = (self.n_cells[:, None] - self.nonzero + 1) / (self.n_cells[:, None] + 2)
+        measured = self.nonzero > 0
+        largest = np.where(measured, shares, 0.0).max(axis=0)
+        return np.where(measured.any(axis=0), largest, 1.0)
+
+    def absent(self, shares: NDArray[np.float64]) -> BoolArray:
+        r"""Which features a batch did not measure, (n_batch, d).
+
+        A batch of n cells without a single count has them by chance with probability :math:`q^n`, where q is the share of
+        zeros of the feature elsewhere, ``shares`` (d,): less than ``ALPHA``, by Bonferroni's correction.
+        """
+        bound = np.log(ALPHA / max(1, self.nonzero.size))
+        by_chance = self.n_cells[:, None] * np.log(shares)
+        none: BoolArray = (self.nonzero == 0) & (self.n_cells[:, None] > 0)
+        found: BoolArray = none & (by_chance < bound) & (shares <= MOST_ZEROS)
+        return found
+
+
+def look_for_absent(
+    adata: AnnData,
+    modality: str,
+    layer: str | None,
+    batch_key: str | None,
+    known: Mapping[str, float] | None = None,
+) -> tuple[dict[str, list[str]], NDArray[np.float64]]:
+    """Find, and warn of, the features that batches did not measure.
+
+    Parameters
+    ----------
+    adata, modality, layer
+        The data.
+    batch_key
+        Column of ``obs`` with the batch; None: all cells are one.
+    known
+        Feature -> share of zeros where a model was trained; None: those of the data themselves.
+
+    Returns
+    -------
+    absent
+        Batch -> features, for batches that lack some.
+    shares
+        As :meth:`Zeros.largest_shares`, (d,).
+    """
+    names = _batches(adata, batch_key)
+    batches = sorted({name for name in names if name is not None})
+    zeros = Zeros.count(matrix(adata, layer), encode_labels(names, batches), len(batches))
+    features = adata.var_names.to_numpy(dtype=str)
+    if known is None:
+        shares = zeros.largest_shares()
+    else:
+        shares = np.array(list(known.values()))
+        place = {name: j for j, name in enumerate(features)}
+        features = np.array(list(known), dtype=str)
+        zeros = replace(zeros, nonzero=zeros.nonzero[:, [place[name] for name in features]])
+    absent = zeros.absent(shares)
+    found = {
+        batch: features[lacks].tolist() for batch, lacks in zip(batches, absent, strict=True) if lacks.any()
+    }
+    if found:
+        _warn(found, modality, batch_key)
+    return found, shares
+
+
+def _batches(adata: AnnData, batch_key: str | None) -> NDArray[Any]:
+    """Return the batch of each cell; one without a name where there is no such column."""
+    known = batch_key is not None and batch_key in adata.obs
+    return labels_of(adata.obs, str(batch_key)) if known else np.full(adata.n_obs, "", dtype=object)
+
+
+def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None) -> None:
+    shown = [
+        f"{', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} "
+        f"({len(names)}) in {f'batch {batch!r}' if batch else 'the new data'}"
+        for batch, names in list(found.items())[:5]
+    ]
+    more = f", and in {len(found) - 5} batches more" if len(found) > 5 else ""
+    remedy = "" if batch_key is None else " If they are true zeros, set up without batch_key."
+    warnings.warn(
+        f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all cells there, and in most "
+        "cells elsewhere they are not: taken as not measured, so that these zeros are neither learned, nor compared with "
+        f"what is imputed.{remedy}",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def mask_of(absent: Mapping[str, list[str]], batches: Any, features: Any) -> BoolArray | None:
+    """Return which features each batch measured, (n_batch, d); None if all measured all."""
+    mask = np.ones((len(batches), len(features)), dtype=bool)
+    for code, batch in enumerate(batches):
+        lacks = [] if batch is None else absent.get(label_name(batch) or "", [])
+        mask[code] = ~np.isin(np.asarray(features, dtype=str), lacks)
+    return None if mask.all() else mask
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Which values of a modality were measured, by the record that set-up left with it."""
+
+    codes: NDArray[np.int64]
+    """Batch of each cell, (n,)"""
+    mask: BoolArray
+    """Features that a batch measured, (n_batch, d); the last row, for cells of other batches, is True"""
+
+    @classmethod
+    def of(cls, adata: AnnData, features: Any = None) -> Self | None:
+        """Read the record, for some features by name, else for all; None if all was measured."""
+        record = adata.uns.get(_keys.NOT_MEASURED)
+        key = None if record is None else str(record["batch_key"])
+        if record is None or key not in adata.obs:
+            return None
+        pairs = pd.DataFrame({"batch": record["batch"], "feature": record["feature"]}).astype(str)
+        absent = pairs.groupby("batch")["feature"].agg(list).to_dict()
+        return cls.by_batch(adata, key, absent, adata.var_names if features is None else features)
+
+    @classmethod
+    def by_batch(
+        cls, adata: AnnData, batch_key: str | None, absent: Mapping[str, list[str]], features: Any
+    ) -> Self | None:
+        """Look up what batches lack, of these features; None if all was measured."""
+        known = list(absent)
+        mask = mask_of(absent, [*known, None], features)
+        return None if mask is None else cls(encode_labels(_batches(adata, batch_key), known), mask)
+
+    def rows(self, rows: Any) -> BoolArray:
+        """Which values of some cells were measured, (n_rows, d)."""
+        found: BoolArray = self.mask[self.codes[rows]]
+        return found
+
+    def shares(self, x: Any) -> NDArray[np.float64]:
+        """Return the share of each feature in the sum of all, (d,): see :func:`expected_shares`."""
+        sums = np.zeros(self.mask.shape)
+        for rows, block in row_blocks(x):
+            for code in np.unique(self.codes[rows]):
+                sums[code] += np.asarray(block[self.codes[rows] == code].sum(axis=0)).ravel()
+        return expected_shares(sums, self.mask)
+
+    def without(self, values: Any) -> Any:
+        """Return values (n, d) with NaN where nothing was measured."""
+        dtype = np.result_type(values.dtype, np.float32)
+        missing = ~self.rows(slice(None))
+        if not sp.issparse(values):
+            return np.where(missing, np.array(np.nan, dtype), values)
+        return sp.csr_matrix(values, dtype=dtype) + sp.csr_matrix(np.where(missing, np.nan, 0).astype(dtype))
+
+
+def fill(values: Any, labels: Labels) -> Any:
+    """Replace values that were not measured (NaN) by the mean of the measured cells of the same label.
+
+    Means of labels stay those of the measured cells. Where a label has none, it is the mean of all measured cells.
+
+    Parameters
+    ----------
+    values
+        (n, d), dense or sparse.
+    labels
+        Of the cells, (n,), None where missing.
+    """
+    rows, columns = _missing(values)
+    if not len(rows):
+        return values
+    some, place = np.unique(columns, return_inverse=True)
+    part = values[:, some]
+    table = pd.DataFrame(part.toarray() if sp.issparse(part) else part)
+    known = pd.Series(np.asarray(labels, dtype=object))
+    means = table.groupby(known.fillna("").to_numpy()).transform("mean").fillna(table.mean())
+    means = means.mask(known.isna().to_numpy(), table.mean(), axis=1).fillna(0.0)
+    filled = means.to_numpy()[rows, place].astype(values.dtype)
+    values = values.copy()
+    if sp.issparse(values):
+        values.data[np.isnan(values.data)] = filled
+    else:
+        values[rows, columns] = filled
+    return values
+
+
+def complete_partners(partner: IntArray | None, values: Any) -> IntArray | None:
+    """Return partners, -1 where a partner's values (n, d) were not all measured; None if none is left."""
+    if partner is None:
+        return None
+    found = np.where(incomplete(values)[partner], -1, partner)
+    return found if (found >= 0).any() else None
+
+
+def incomplete(values: Any) -> BoolArray:
+    """Return which cells have values that were not measured, (n,)."""
+    out = np.zeros(values.shape[0], dtype=bool)
+    out[_missing(values)[0]] = True
+    return out
+
+
+def _missing(values: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return rows and columns of NaN, row after row."""
+    if values.dtype.kind != "f":
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    if not sp.issparse(values):
+        rows, columns = np.nonzero(np.isnan(values))
+        return rows, columns
+    at = np.flatnonzero(np.isnan(values.data))
+    return np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))[at], values.indices[at]
+
+
+def record(adata: AnnData, absent: Mapping[str, list[str]], batch_key: str | None) -> None:
+    """Leave with a modality what its batches did not measure, for verbs that know no model; or take an old record away."""
+    if not absent:
+        adata.uns.pop(_keys.NOT_MEASURED, None)
+        return
+    pairs = [(batch, feature) for batch, features in absent.items() for feature in features]
+    adata.uns[_keys.NOT_MEASURED] = {
+        "batch_key": str(batch_key),
+        "batch": np.array([batch for batch, _ in pairs], dtype=object),
+        "feature": np.array([feature for _, feature in pairs], dtype=object),
+    }
+
+
+def expected_shares(sums: NDArray[np.float64], mask: BoolArray) -> NDArray[np.float64]:
+    """Return the share of each feature in the sum of all, (d,), where batches did not measure some.
+
+    Parameters
+    ----------
+    sums
+        Sums over the cells of each batch, (n_batch, d); 0 where not measured.
+    mask
+        What batches measured, (n_batch, d).
+    """
+    shares = np.full(sums.shape[1], 1 / sums.shape[1])
+    for _ in range(100):  # a sum of rank one: depth of the batch times share of the feature
+        depth = sums.sum(axis=1) / (mask @ shares)
+        shares = sums.sum(axis=0) / np.maximum(depth @ mask, 1e-12)
+        shares /= shares.sum()
+    return shares
