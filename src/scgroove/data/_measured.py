@@ -210,6 +210,7 @@ def fill(values: Any, labels: Labels) -> Any:
     labels
         Of the cells, (n,), None where missing.
     """
+    values = values.tocsr() if sp.issparse(values) else values
     rows, columns = _missing(values)
     if not len(rows):
         return values
@@ -239,12 +240,12 @@ def complete_partners(partner: IntArray | None, values: Any) -> IntArray | None:
 def incomplete(values: Any) -> BoolArray:
     """Return which cells have values that were not measured, (n,)."""
     out = np.zeros(values.shape[0], dtype=bool)
-    out[_missing(values)[0]] = True
+    out[_missing(values.tocsr() if sp.issparse(values) else values)[0]] = True
     return out
 
 
 def _missing(values: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return rows and columns of NaN, row after row."""
+    """Return rows and columns of NaN, row after row, of a dense or CSR matrix."""
     if values.dtype.kind != "f":
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
     if not sp.issparse(values):
