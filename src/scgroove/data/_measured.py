@@ -219,8 +219,8 @@ def fill(values: Any, labels: Labels) -> Any:
     table = pd.DataFrame(part.toarray() if sp.issparse(part) else part)
     known = pd.Series(np.asarray(labels, dtype=object))
     means = table.groupby(known.fillna("").to_numpy()).transform("mean").fillna(table.mean())
-    means = means.mask(known.isna().to_numpy(), table.mean(), axis=1).fillna(0.0)
-    filled = means.to_numpy()[rows, place].astype(values.dtype)
+    stand_in = np.where(known.isna().to_numpy()[:, None], table.mean(), means)
+    filled = np.nan_to_num(stand_in)[rows, place].astype(values.dtype)
     values = values.copy()
     if sp.issparse(values):
         values.data[np.isnan(values.data)] = filled
