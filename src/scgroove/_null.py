@@ -90,7 +90,7 @@ def imputed_labels_test(results: Results) -> CorrelationTest | None:
         return None
     labels = shared_labels(results)
     imputed = get.imputed(results.mdata, asked.source, asked.target)
-    measured = get.measured(results.mdata, asked.source, asked.target)
+    measured = _measured(results)
     rows = {m: _some(one, asked.seed) for m, one in kept.items()}
     y = _dense(measured[rows[asked.target]])
     columns = _most_variable(y)
@@ -108,13 +108,11 @@ def label_mean_baseline(results: Results) -> float | None:
     That is what the label alone tells, without any source cell. The mean of the control cells is one value
     for all labels, and correlates with nothing.
     """
-    from scgroove import get
-
     kept = _kept_out(results)
     if kept is None:
         return None
     asked = results.settings
-    measured = get.measured(results.mdata, asked.source, asked.target)
+    measured = _measured(results)
     labels = shared_labels(results)[asked.target]
     held_out = _some(kept[asked.target], asked.seed)
     seen = _some(np.setdiff1d(np.arange(len(labels)), kept[asked.target]), asked.seed)
@@ -128,6 +126,15 @@ def label_mean_baseline(results: Results) -> float | None:
     return test.r
 
 
+def _measured(results: Results) -> Any:
+    """Return measured values, with means of labels where a batch did not measure a feature."""
+    from scgroove import get
+    from scgroove.data._measured import fill
+
+    asked = results.settings
+    return fill(get.measured(results.mdata, asked.source, asked.target), results.labels_of(asked.target))
+
+
 def imputed_cells_test(results: Results) -> CorrelationTest | None:
     """Test whether cells of one label are told apart; None where no true values are known."""
     from scgroove import get
@@ -136,7 +143,7 @@ def imputed_cells_test(results: Results) -> CorrelationTest | None:
         return None
     asked, (rows, columns) = results.settings, results.pairs
     imputed = get.imputed(results.mdata, asked.source, asked.target)
-    measured = get.measured(results.mdata, asked.source, asked.target)
+    measured = _measured(results)
     some = _some(np.arange(len(rows)), asked.seed)
     y = _dense(measured[columns[some]])
     kept = _most_variable(y)
@@ -280,7 +287,7 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
     from anndata import AnnData
     from mudata import MuData
 
-    from scgroove import get, learners
+    from scgroove import learners
 
     asked = results.settings
     sides = (asked.source, asked.target)
@@ -299,7 +306,7 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
     z = learner.fit_transform(MuData(parts), seed=asked.seed)
     values = None
     if measured:
-        values = _dense(get.measured(results.mdata, *sides)[rows[asked.target]])
+        values = _dense(_measured(results)[rows[asked.target]])
         values = values[:, _most_variable(values)]
     return ClosedForm(sides, z, {m: labels[m][rows[m]] for m in sides}, values)
 
@@ -418,6 +425,6 @@ def _score_against_truth(results: Results, again: Results) -> None:
         ids = np.full(again.mdata.mod[m].n_obs, None, dtype=object)
         ids[rows] = [f"pair {i}" for i in range(len(rows))]
         again.mdata.mod[m].obs[_keys.PAIR] = ids
-    imputed, measured = get.imputed(again.mdata, *sides), get.measured(again.mdata, *sides)
+    imputed, measured = get.imputed(again.mdata, *sides), _measured(again)
     again.agreement = cell_agreement(imputed, measured, *results.pairs, results.labels_of(sides[1]))
     again.scores = tl.score_matching(again.mdata, *sides, label_key=_UNPERMUTED, pair_key=_keys.PAIR)

@@ -14,10 +14,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from .. import _keys
-from .._labels import label_name
+from .._labels import label_name, names_of
 from .._types import IntArray, Labels
 from ._checks import matrix, row_blocks
-from ._labels import encode_labels, labels_of
+from ._labels import encode_labels
 
 ALPHA: Final = 1e-3
 """Probability, over all features and batches, that a feature that was measured is called absent."""
@@ -118,7 +118,7 @@ def look_for_absent(
 def _batches(adata: AnnData, batch_key: str | None) -> NDArray[Any]:
     """Return the batch of each cell; one without a name where there is no such column."""
     known = batch_key is not None and batch_key in adata.obs
-    return labels_of(adata.obs, str(batch_key)) if known else np.full(adata.n_obs, "", dtype=object)
+    return names_of(adata.obs[batch_key]) if known else np.full(adata.n_obs, "", dtype=object)
 
 
 def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None) -> None:
