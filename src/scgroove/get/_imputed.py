@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
-from scgroove._types import FloatArray
+from scgroove._types import FloatArray, IntArray, Labels
 from scgroove.data import take_features
 from scgroove.data._features import as_names
 from scgroove.data._units import sample_profile, warn_caller
@@ -239,6 +239,17 @@ def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[
             f"imputed, with which they are compared. Were they normalized, logged or scaled in place? Put the raw counts back, or "
             f"name the layer that has them: layer='counts'."
         )
+
+
+def for_scores(values: Any, labels: Labels, partner: IntArray | None = None) -> tuple[Any, IntArray | None]:
+    """Return measured values without gaps, and the partners all of whose values were measured.
+
+    A feature that the batch of a cell did not measure has the mean of the measured cells of the label, so that means of
+    labels are those of the measured cells. Such cells are nobody's truth: their partners become -1.
+    """
+    from scgroove.data._measured import complete_partners, fill
+
+    return fill(values, labels), complete_partners(partner, values)
 
 
 def in_units_of(values: Any, made: Mapping[str, Any], known: Measured | None = None) -> Any:

@@ -128,7 +128,7 @@ def imputed_vs_measured(
     check_modalities(mdata, [source, target])
     _check_by(by)
     from scgroove import get
-    from scgroove.data._measured import complete_partners, fill
+    from scgroove.get._imputed import for_scores
     from scgroove.get._inputs import partners_of_pair
 
     imputed = get.imputed(mdata, source, target, imputed_key)
@@ -140,8 +140,7 @@ def imputed_vs_measured(
         both = (labels[source], labels[target])
         partner, why = partners_of_pair(mdata, source, target, pair_key, both)
         _check_pairs(partner, why, source, target, by)
-    partner = complete_partners(partner, measured)
-    measured = fill(measured, labels[target])  # means of labels stay those of the measured cells
+    measured, partner = for_scores(measured, labels[target], partner)
     names = _choose_features(features, imputed, measured, labels[target])
     columns = {name: i for i, name in enumerate(map(str, imputed.columns))}
     y = imputed.to_numpy()[:, [columns[name] for name in names]].astype(float)
