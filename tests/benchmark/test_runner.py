@@ -598,4 +598,4 @@ def test_damaged_cells_and_representations_count_as_not_done(tmp_path):
             store.representation("z")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                store.read([cell])
+                store.read()
