@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from screens import examples, fingerprint, specs
 
 import scgroove as sg
 from scgroove.model import GROOVE
-
-from screens import examples, fingerprint, specs
 
 # ------------------------------------------------------------------------------------- what is wrong with a screen
 

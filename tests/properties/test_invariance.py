@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import issparse
+from screens import FORMS, REWRITTEN, examples, specs, stored
 
 import scgroove as sg
-
-from screens import FORMS, REWRITTEN, examples, specs, stored
 
 SEEDS = st.integers(0, 2**32 - 1)
 METHODS = ("barycentric", "knn", "label_ridge")
