@@ -7,7 +7,7 @@ DEMO_OUT ?= demo-output
 PYTEST_ARGS ?= -n logical --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint docs notebooks wheel clean
+.PHONY: help demo test properties coverage lint docs notebooks wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests, demo and tutorials train networks so small that a second thread costs more than it gives.
@@ -94,6 +94,9 @@ demo: $(STAMP) ## simulate a screen, train, align, impute, and write a report
 
 test: $(STAMP) ## run the test suite
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+properties: $(STAMP) ## run 20,000 new examples of the properties that hold for every screen
+	SCGROOVE_EXAMPLES=1200 $(VENV)/bin/python -m pytest tests/properties $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## run the test suite and list the lines that no test reached
 	$(VENV)/bin/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)

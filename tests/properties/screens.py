@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 LATENT = "X_groove"
 
 EXAMPLES = int(os.environ.get("SCGROOVE_EXAMPLES", "0"))
-"""Examples of each property, new ones in each run; 0: a few, the same in each run."""
+"""Examples of each property, new ones in each run. 0: some 2,000 in all, the same ones in each run."""
 
 
 def examples(n: int) -> Any:
@@ -81,7 +81,8 @@ def specs(draw: Any, n_modalities: int = 2) -> Spec:
         if n_labels > 4 and draw(st.booleans()):
             cells[draw(st.integers(3, n_labels - 1))] = 0  # a label of the others alone
         options = [draw(st.booleans()) for _ in range(3)]
-        modalities.append(Modality(tuple(cells), draw(st.integers(2, 9)), *options))
+        n_features = draw(st.sampled_from([2, 3, 9, 24]))  # those of a panel, and more
+        modalities.append(Modality(tuple(cells), n_features, *options))
     return Spec(tuple(modalities), draw(st.sampled_from(list(NAMES))), draw(st.integers(0, 2**32 - 1)))
 
 

@@ -139,6 +139,6 @@ def test_wrong_data_are_left_as_they_were(spec, case, how):
 
 
 @given(spec=specs(), call=st.sampled_from(WRONG_ARGUMENTS), how=st.sampled_from(HOW))
-@examples(500)
+@examples(600)
 def test_wrong_arguments_change_nothing(spec, call, how):
     fails(as_given(spec.build(), how), call)

@@ -71,7 +71,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("rewrite", REWRITTEN, ids=lambda rewrite: rewrite.__name__)
 @given(spec=specs(), seed=SEEDS)
-@examples(60)
+@examples(70)
 def test_the_verbs_do_not_see_how_a_screen_is_written(rewrite, spec, seed):
     assert_same(results(rewrite(spec.build(), seed)), results(spec.build()))
 

@@ -31,7 +31,7 @@ def registered(mdata):
 
 
 @given(spec=specs(), rewrite=st.sampled_from(REWRITTEN), seed=SEEDS)
-@examples(100)
+@examples(120)
 def test_set_up_does_not_see_how_a_screen_is_written(spec, rewrite, seed):
     assert registered(rewrite(spec.build(), seed)) == registered(spec.build())
 
@@ -61,7 +61,7 @@ def rewritten(adata: ad.AnnData, seed: int, form: str) -> ad.AnnData:
 
 
 @given(modality=st.sampled_from(["a", "b"]), seed=SEEDS, form=st.sampled_from(sorted(FORMS)))
-@examples(150)
+@examples(200)
 def test_new_cells_have_the_coordinates_of_the_same_cells(model, modality, seed, form):
     known = model.adata[modality]
     other = "b" if modality == "a" else "a"
@@ -76,7 +76,7 @@ def test_new_cells_have_the_coordinates_of_the_same_cells(model, modality, seed,
 
 
 @given(modality=st.sampled_from(["a", "b"]), seed=SEEDS, data=st.data())
-@examples(100)
+@examples(160)
 def test_new_cells_without_a_feature_of_the_model_are_refused_by_its_name(model, modality, seed, data):
     query = rewritten(model.adata[modality], seed, "CSR")
     lacking = data.draw(st.sampled_from(list(model.get_var_names()[modality])))
