@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -18,6 +17,7 @@ from .._labels import label_name, names_of
 from .._types import IntArray, Labels
 from ._checks import matrix, row_blocks
 from ._labels import encode_labels
+from ._units import warn_caller
 
 ALPHA: Final = 1e-3
 """Probability, over all features and batches, that a feature that was measured is called absent."""
@@ -129,12 +129,10 @@ def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None) 
     ]
     more = f", and in {len(found) - 5} batches more" if len(found) > 5 else ""
     remedy = "" if batch_key is None else " If they are true zeros, set up without batch_key."
-    warnings.warn(
+    warn_caller(
         f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all cells there, and in most "
         "cells elsewhere they are not: taken as not measured, so that these zeros are neither learned, nor compared with "
-        f"what is imputed.{remedy}",
-        UserWarning,
-        stacklevel=2,
+        f"what is imputed.{remedy}"
     )
 
 
