@@ -192,7 +192,7 @@ def test_labels_of_other_screens_are_other_labels() -> None:
     [
         ({"source": "rna", "target": "rna"}, "source and target are both 'rna'"),
         ({"target": "protien"}, "no such modality.*Did you mean 'protein'"),
-        ({"control": "g0"}, "control='g0': no such label in both modalities"),
+        ({"control": "g0"}, "control='g0': no cell has this label. Did you mean 'g07'"),
         ({"min_cells_per_label": 31}, "fewer than four labels can be hidden"),
         ({"n_folds": 9}, "n_folds must be between 2 and the 8 labels"),
         ({"methods": ["groove/nearest"]}, "way of imputing"),

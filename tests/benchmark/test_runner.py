@@ -552,13 +552,13 @@ def test_a_learner_that_is_stopped_is_not_recorded_as_failed(small, tmp_path, mo
                 raise SystemExit(1) from None
         return {m: np.asarray(a.X)[:, :3] for m, a in mdata.mod.items()}
 
-    before = signal.getsignal(signal.SIGINT)
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored where tests run
     monkeypatch.setattr(LEARNERS.get("test_noisy_truth"), "_transform", stopped)
     with pytest.raises(KeyboardInterrupt):
         quiet(small, tmp_path / "out")
     assert not list((tmp_path / "out" / "cells").iterdir())
     assert not list((tmp_path / "out" / "representations").iterdir())
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.signal(signal.SIGINT, inherited) is signal.default_int_handler
 
 
 def test_names_whose_files_would_be_the_same_are_refused(small, tmp_path):

@@ -256,7 +256,8 @@ def test_a_name_that_is_not_utf8(tmp_path):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_process_that_swallows_exceptions(number):
     code = (
-        "import signal, time; from scgroove._stops import ending\n"
+        "import signal, time; from scgroove._stops import ending, SIGNALS\n"
+        "for one in SIGNALS: signal.signal(one, signal.SIG_DFL)\n"  # tests may run where they are ignored
         "with ending(lambda: 'Stopped. Nothing was written.'):\n"
         "    print('ready', flush=True)\n"
         "    while True:\n"

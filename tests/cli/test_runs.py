@@ -356,7 +356,7 @@ def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, m
     assert "It differs in seed (0, now 5)" in other.output
     done = again("--resume")
     assert done.exit_code == 0, done.output
-    assert "Training" not in done.output
+    assert "Training ..." not in done.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == WITHOUT_TRUTH
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert "trained for 1 epochs" in text_of(tmp_path / "out").replace("1 epoch ", "1 epochs ")

@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 import scgroove
+from scgroove.data import FeatureNamesError
 from scgroove.learners import construct
 
 LEARNERS = (
@@ -191,8 +192,9 @@ def test_a_single_shared_label_is_not_enough(name: str) -> None:
 def test_new_cells_must_have_the_features(name: str, screen: md.MuData) -> None:
     learner = make(name).fit(screen)
     fewer = md.MuData({"rna": screen["rna"][:, :10].copy(), "protein": screen["protein"].copy()})
-    with pytest.raises(ValueError, match="'rna' must have the 24 features that the learner was fitted on"):
+    with pytest.raises(FeatureNamesError) as error:
         learner.transform(fewer)
+    assert list(error.value.missing) == [f"rna_{i}" for i in range(10, 24)]
 
 
 @pytest.mark.parametrize("name", LEARNERS)

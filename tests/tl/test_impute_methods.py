@@ -413,7 +413,7 @@ def test_round_trip(screen: Screen, tmp_path: Path) -> None:
         ),
         ({"method": "barycentric", "n_neighbors": 3}, r"n_neighbors only goes with method='knn'"),
         ({"method": "knn", "use_rep": "X_grove"}, r"Did you mean use_rep='X_groove'"),
-        ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be a whole number, 1 or more"),
+        ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be None or a whole number, 1 or more"),
         ({"method": "regression", "regression": {"hiden": ()}}, r"no option 'hiden'.*Did you mean 'hidden'"),
         ({"method": "regression"}, r"scgroove.tl.align"),
         (

@@ -315,7 +315,7 @@ def same_names(mdata: md.MuData) -> None:
         (one_label, {}, r"have 1 label\(s\)"),
         (other_space, {}, "do not lie in one space: 3 dimensions of the cells to label, 2 of"),
         (no_space, {}, r"no 'X_groove' in mdata.mod\['protein'\].obsm.*scgroove.tl.embed"),
-        (same_names, {}, "obs_names of 'protein' are not unique"),
+        (same_names, {}, r"'protein'.*obs_names are not unique"),
         (None, {"label_key": "labels"}, "Label column 'labels' not found.*Did you mean 'label'"),
         (None, {"source": "atac"}, "source='atac': mdata has no such modality"),
         (None, {"target": "proteins"}, "target='proteins'.*Did you mean 'protein'"),

@@ -150,7 +150,9 @@ def _progress() -> Any:
 
 
 def _summary(results: Any, out: Path) -> None:
-    cells = results.drop_duplicates(["data", "learner", "aligner", "seed"])["status"].value_counts()
+    known = results.assign(status=results["status"].replace("by construction", "done"))
+    failed_first = known.sort_values("status", key=lambda status: status != "failed", kind="stable")
+    cells = failed_first.drop_duplicates(["data", "learner", "aligner", "seed"])["status"].value_counts()
     counts = ", ".join(f"{cells.get(name, 0)} {name}" for name in ("done", "failed", "skipped"))
     typer.echo(f"{counts}. Now: scgroove benchmark report {out}")
 

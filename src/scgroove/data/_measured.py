@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from .. import _keys
 from .._labels import label_name, names_of
 from .._types import IntArray, Labels
+from .._warnings import warn
 from ._checks import matrix, row_blocks
 from ._labels import encode_labels
-from ._units import warn_caller
 
 ALPHA: Final = 1e-3
 """Probability, over all features and batches, that a feature that was measured is called absent."""
@@ -129,7 +129,7 @@ def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None) 
     ]
     more = f", and in {len(found) - 5} batches more" if len(found) > 5 else ""
     remedy = "" if batch_key is None else " If they are true zeros, set up without batch_key."
-    warn_caller(
+    warn(
         f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all cells there, and in most "
         "cells elsewhere they are not: taken as not measured, so that these zeros are neither learned, nor compared with "
         f"what is imputed.{remedy}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from .._types import IntArray
+from .._warnings import warn
 from ._checks import DataProfile, matrix, summarize
 from ._disk import on_disk, read_rows
 
@@ -29,12 +28,6 @@ MOVED: Final = 1.5
 
 ENOUGH: Final = 100
 """Values below which nothing follows from the absence of some."""
-
-CALLED_THROUGH: Final = (
-    *("scgroove.model", "scgroove.data", "scgroove.tl", "scgroove.get", "scgroove.pl"),
-    *("torch", "scvi"),
-)
-"""What stands between the line of a user and a check."""
 
 
 class UnitsError(ValueError):
@@ -152,16 +145,14 @@ def check_units(
         message = f"The data of {where} have {problem}: {_described(found)}. {units}"
         if strict or changed or found.integer or found.minimum < 0 or found.transformed:
             raise UnitsError(f"{message} {remedy}", modality, found)
-        warn_caller(
-            f"{message} Estimated counts need not be whole. Anything else gives wrong results. {remedy}"
-        )
+        warn(f"{message} Estimated counts need not be whole. Anything else gives wrong results. {remedy}")
     elif notes := _differences(found, known, likelihood):
-        warn_caller(
+        warn(
             f"The data of {where} do not look as if they were in the units of the training data: "
             f"{', '.join(notes)}. {units} {remedy}"
         )
     elif changed:
-        warn_caller(
+        warn(
             f"The data of {where} have changed since they were registered: {_described(then)} then, "
             f"{_described(found)} now. {remedy}"
         )
@@ -216,11 +207,3 @@ def _remedy(known: DataProfile, likelihood: str, changed: bool) -> str:
     if known.integer:
         return "Pass the raw counts: adata.X = adata.layers['counts'].copy(), or adata.raw.to_adata()."
     return "Normalize, log and scale new data as the training data were."
-
-
-def warn_caller(message: str) -> None:
-    """Warn at the line that called the package."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(CALLED_THROUGH):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)

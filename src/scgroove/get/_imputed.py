@@ -12,9 +12,10 @@ import scipy.sparse as sp
 from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
 from scgroove._types import FloatArray, IntArray, Labels
+from scgroove._warnings import warn
 from scgroove.data import take_features
 from scgroove.data._features import as_names
-from scgroove.data._units import sample_profile, warn_caller
+from scgroove.data._units import sample_profile
 from scgroove.get._inputs import RAW, check_modality, to_memory, values_of
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[
     """Say that values which are to be scaled as counts are none."""
     found = sample_profile(adata, layer) if "library_size" in made else None
     if found is not None and (problem := found.problem_with("nb")):
-        warn_caller(
+        warn(
             f"The data of modality {target!r} ({'X' if layer is None else f'layer {layer!r}'}) have {problem}, and counts were "
             f"imputed, with which they are compared. Were they normalized, logged or scaled in place? Put the raw counts back, or "
             f"name the layer that has them: layer='counts'."
