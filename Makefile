@@ -7,7 +7,7 @@ DEMO_OUT ?= demo-output
 PYTEST_ARGS ?= -n logical --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test properties coverage lint docs notebooks wheel clean
+.PHONY: help demo test test-lowest properties coverage lint docs notebooks wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests, demo and tutorials train networks so small that a second thread costs more than it gives.
@@ -73,12 +73,19 @@ fi
 @touch $@
 endef
 
+LOWEST := .venv-lowest
+STAMP_LOWEST := $(LOWEST)/.installed-$(PY_FULL)
+
 .PHONY: rebuild
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(if $(call runs_here,$(VENV)),,rebuild)
 	$(call install,$(VENV),test)
 
 $(STAMP_DEV): pyproject.toml $(CONSTRAINTS) $(if $(call runs_here,$(VENV_DEV)),,rebuild)
 	$(call install,$(VENV_DEV),test$(comma)dev$(comma)docs)
+
+$(STAMP_LOWEST): CONSTRAINTS := constraints/lowest.txt
+$(STAMP_LOWEST): pyproject.toml constraints/lowest.txt $(if $(call runs_here,$(LOWEST)),,rebuild)
+	$(call install,$(LOWEST),test)
 
 comma := ,
 
@@ -94,6 +101,9 @@ demo: $(STAMP) ## simulate a screen, train, align, impute, and write a report
 
 test: $(STAMP) ## run the test suite
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-lowest: $(STAMP_LOWEST) ## test on the lowest versions that pyproject.toml admits (Python 3.11; TESTS=... for some)
+	$(LOWEST)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
 properties: $(STAMP) ## run 20,000 new examples of the properties that hold for every screen
 	SCGROOVE_EXAMPLES=1200 $(VENV)/bin/python -m pytest tests/properties $(PYTEST_ARGS)
