@@ -165,7 +165,11 @@ def _probe_in_process(path: Path) -> None:
     """Run :func:`probe` in a process of its own: the HDF5 library crashes on some damaged bytes, or takes all memory."""
     code = "import sys; from scgroove._files import probe; probe(sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        # -P: no script of the working folder in place of a module
+        [sys.executable, "-P", "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"stopped with code {done.returncode}"]
@@ -203,7 +207,8 @@ def probe(path: str) -> None:
 
 def _check_size(item: h5py.Dataset, file_size: int) -> None:
     declared, stored = item.size * item.dtype.itemsize, item.id.get_storage_size()
-    ratio = RATIOS.get(item.compression, OTHER_RATIO)
+    plain = not item.id.get_create_plist().get_nfilters()
+    ratio = RATIOS.get(item.compression, OTHER_RATIO) if plain or item.compression else OTHER_RATIO
     if item.external or item.is_virtual:
         raise ValueError(f"{item.name} points to another file")
     if stored > file_size or declared > max(SMALL, ratio * stored):
@@ -218,10 +223,12 @@ def _look_at(item: h5py.Dataset, file_size: int) -> None:
         for start in range(0, item.shape[0] if item.shape else 0, ROWS):
             item[start : start + ROWS]
     elif item.chunks and item.size:
-        for number in range(item.id.get_num_chunks()):
-            chunk = item.id.get_chunk_info(number)
+
+        def check(chunk: Any) -> None:
             if chunk.byte_offset is not None and chunk.byte_offset + chunk.size > file_size:
                 raise ValueError(f"{item.name} lies behind the end of the file")
+
+        item.id.chunk_iter(check)
 
 
 def digest_of(path: str | Path) -> str:

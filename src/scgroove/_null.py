@@ -36,9 +36,10 @@ _UNPERMUTED = "label before permutation"
 
 
 def held_out_tests(results: Results) -> Tests:
-    """Test the cells that training kept out: each is told a label by all cells of the other modality.
+    """Test the cells that training kept out: each is told a label by the training cells of the other modality.
 
-    The labels of the voters were seen in training, that of the tested cell was not: permuting the labels of the
+    The labels of the voters were seen in training, that of the tested cell was not, nor does the same cell
+    measured in the other modality vote: it was kept out too. Permuting the labels of the
     tested cells changes nothing of what they are told, so that the test is exact. Both directions are needed, see
     :func:`scgroove.metrics.label_verdict`.
     """
@@ -61,7 +62,8 @@ def _tests(
     found = {}
     for source, target in (sides, sides[::-1]):
         rows = tested[source]
-        told = metrics.told_labels(z[source][rows], z[target], labels[target], **options)
+        voters = np.setdiff1d(np.arange(len(labels[target])), tested[target])
+        told = metrics.told_labels(z[source][rows], z[target][voters], labels[target][voters], **options)
         try:
             found[source, target] = metrics.label_test(told, labels[source][rows])
         except metrics.MissingTruthError:  # no tested cell has a shared label
@@ -196,12 +198,15 @@ class ClosedForm:
         (n_m,), None where a cell has no shared label.
     values
         Measured values of the target cells, (n_target, d), or None.
+    pairs
+        Rows of source and of target cells that are the same cell, (n_pairs,) each. They fall into the same half.
     """
 
     sides: tuple[str, str]
     z: Mapping[str, Array]
     labels: Mapping[str, Array]
     values: Array | None = None
+    pairs: tuple[Array, Array] | None = None
 
     def permuted(self, rng: np.random.Generator, sides: Sequence[str] | None = None) -> ClosedForm:
         """Return the same with the labels of each modality, or of some, permuted on their own."""
@@ -224,6 +229,8 @@ class ClosedForm:
         half = {
             m: _half(own, np.random.default_rng([seed, i])) for i, (m, own) in enumerate(self.labels.items())
         }
+        if self.pairs is not None:
+            half[self.sides[1]][self.pairs[1]] = half[self.sides[0]][self.pairs[0]]
         tested = {m: np.flatnonzero(~rows) for m, rows in half.items()}
         learner = learners.get(CLOSED_FORM)()
         space = learner.fit(self._mudata(half)).transform(self._mudata())
@@ -308,7 +315,16 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
     if measured:
         values = _dense(_measured(results)[rows[asked.target]])
         values = values[:, _most_variable(values)]
-    return ClosedForm(sides, z, {m: labels[m][rows[m]] for m in sides}, values)
+    pairs = _pairs_among(results.pairs, [rows[m] for m in sides])
+    return ClosedForm(sides, z, {m: labels[m][rows[m]] for m in sides}, values, pairs)
+
+
+def _pairs_among(pairs: tuple[Array, Array] | None, rows: Sequence[Array]) -> tuple[Array, Array] | None:
+    """Return the known pairs among some cells of source and target, as positions in these (ascending) rows."""
+    if pairs is None:
+        return None
+    known = np.isin(pairs[0], rows[0]) & np.isin(pairs[1], rows[1])
+    return np.searchsorted(rows[0], pairs[0][known]), np.searchsorted(rows[1], pairs[1][known])
 
 
 def against_closed_form(results: Results, n_draws: int = DRAWS) -> None:

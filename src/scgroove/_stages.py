@@ -12,6 +12,8 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import numpy as np
+
 from scgroove._files import writing
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ class Stages:
         for (modality, field, key), value in contents.items():
             part = results.mdata.mod[modality] if modality else results.mdata
             getattr(part, field)[key] = value
+        if fields.get("pairs") is not None:
+            fields["pairs"] = tuple(np.asarray(rows, dtype=np.intp) for rows in fields["pairs"])
         for field, value in fields.items():
             setattr(results, field, value)
         return True

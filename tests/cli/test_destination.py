@@ -250,6 +250,25 @@ def test_a_name_that_is_not_utf8(tmp_path):
         destination(tmp_path / os.fsdecode(b"\xff")).locked().__enter__()
 
 
+def test_a_refused_run_leaves_the_folder_of_the_other(tmp_path):
+    """Nothing of the first is done yet: its empty folder is not for the second to remove."""
+    first = destination(tmp_path)
+    with first.locked():
+        first.unfinished.mkdir()
+        code = (
+            "import sys; from pathlib import Path; from scgroove.cli._destination import Destination\n"
+            "from scgroove.cli._errors import UserError\n"
+            f"two = Destination(Path({str(tmp_path / 'out')!r}), Path('out'), False, 'run')\n"
+            "try: two.locked().__enter__()\n"
+            "except UserError: print(two.last_words())\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.stdout == "Nothing was written.\n", done.stderr
+        assert first.unfinished.is_dir()
+        assert (tmp_path / ".out.lock").exists()
+    assert not (tmp_path / ".out.lock").exists()
+
+
 # -- signals -----------------------------------------------------------------------------------------------------
 
 

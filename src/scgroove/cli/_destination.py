@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 MANIFEST = "run.json"
 STARTED = "started.json"
 NOTHING = "Nothing was written."
+
+_OWNED: set[Path] = set()
+"""Folders that this process has locked."""
+
+_KEPT: dict[Path, str] = {}
+"""What is kept of each, said when it was unlocked."""
 PROBE = 2**20
 """Bytes that are written before any work, to see whether the disk takes them."""
 
@@ -91,8 +97,7 @@ class Destination:
                 self._probe()
             yield
         finally:
-            self._beside("lock").unlink(missing_ok=True)
-            os.close(lock)
+            self._unlock(lock)
 
     def _lock(self) -> int:
         """Open and lock a file. The lock ends with the process, so that one that was killed leaves none."""
@@ -102,6 +107,9 @@ class Destination:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not file.exists() or not os.path.samestat(os.fstat(lock), file.stat()):
+                os.close(lock)  # its run ended, and removed it, between the two lines above
+                return self._lock()
         except BlockingIOError:
             who = os.read(lock, 200).decode(errors="replace") or "that has just begun"
             os.close(lock)
@@ -113,7 +121,16 @@ class Destination:
         os.ftruncate(lock, 0)
         started = datetime.now().astimezone().strftime("%d %B %Y, %H:%M:%S")
         os.write(lock, f"process {os.getpid()}, started on {started}".encode())
+        _OWNED.add(self.path)
         return lock
+
+    def _unlock(self, lock: int | None = None) -> None:
+        _KEPT[self.path] = self.tidy()
+        _OWNED.discard(self.path)
+        with suppress(OSError):  # Windows keeps a file that is open
+            self._beside("lock").unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
 
     def _probe(self) -> None:
         self.unfinished.mkdir(exist_ok=True)
@@ -212,9 +229,9 @@ class Destination:
 
     def last_words(self) -> str:
         """Tidy up after an early end, and say what is kept."""
-        kept = self.tidy()
-        self._beside("lock").unlink(missing_ok=True)
-        return kept
+        if self.path in _OWNED:
+            self._unlock()
+        return _KEPT.get(self.path, NOTHING)  # of a folder never locked: what is there belongs to another run
 
     def tidy(self) -> str:
         """Remove the unfinished folder if nothing in it is done, and say what is kept."""

@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 def execute(destination: Destination, debug: bool, prepare: Callable[[Display], Prepared]) -> None:
     """Make the results in a folder beside the one asked for, and put them in place when all are there."""
     with errors(debug, destination.last_words), ExitStack() as stack:
-        stack.enter_context(destination.locked())
+        stack.enter_context(destination.locked())  # until then, an unfinished run there is another's
         destination.check()
         start = time.perf_counter()
         with Display() as display:

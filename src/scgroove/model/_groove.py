@@ -1377,7 +1377,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         labels = self._read_labels(self.modalities)
         paired = args["paired"]
         if isinstance(paired, str) and paired != "auto":  # a query may lack the column of the reference
-            paired = any(paired in self.adata.mod[m].obs for m in self.modalities) and paired
+            having = [m for m in self.modalities if paired in self.adata.mod[m].obs]
+            paired = paired if len(having) > 1 else False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
             return pair_ids(self.adata, self.modalities, paired, labels)
