@@ -235,3 +235,23 @@ def test_every_way_of_imputing_and_scoring_leaves_out_what_was_not_measured(meth
         pd.Series(prot[has]).groupby(label[has]).mean(),
     ]
     assert features["pearson_of_labels"]["prot_3"] == pytest.approx(np.corrcoef(*means)[0, 1], abs=1e-4)
+
+
+def test_going_on_without_batches_with_data_that_lack_a_protein():
+    def whole(seed):
+        rate = np.random.default_rng(7).uniform(20, 60, size=(4, 6))
+        label = np.repeat([f"g{i}" for i in range(4)], 30)
+        return screen(np.random.default_rng(seed).poisson(rate.repeat(30, axis=0)), label)
+
+    mdata, query = whole(0), whole(1)
+    GROOVE.setup_mudata(mdata, "label")
+    model = GROOVE(mdata, n_latent=2)
+    model.train(**{**QUICK, "max_epochs": 20})
+    query["prot"].X[:, 3] = 0
+    with pytest.warns(UserWarning, match="Missing features"):
+        goes_on = GROOVE.load_query_data(query, model)
+    goes_on.train(**QUICK)
+    truth = np.asarray(mdata["prot"].X)[:, 3].mean()
+    assert goes_on.translate("rna", "prot")[:, 3].mean() == pytest.approx(truth, rel=0.3)
+    sg.tl.impute(query, "rna", "prot", model=goes_on)
+    assert np.isnan(sg.get.measured(query, "rna", "prot")[:, 3]).all()

@@ -50,6 +50,8 @@ class DataProfile:
     transformed
         ``"normalized values"`` if the values of each cell have the same sum, ``"logged normalized values"`` if those of
         ``exp(x) - 1`` have; ``""`` if neither, or if that cannot be told.
+    negative
+        Share of negative values; 0 if it is not known.
     """
 
     n_obs: int
@@ -62,6 +64,7 @@ class DataProfile:
     largest_share: float = 0.0
     size: float = math.nan
     transformed: str = ""
+    negative: float = 0.0
 
     @property
     def counts(self) -> bool:
@@ -223,8 +226,10 @@ def summarize(blocks: Iterable[Any], n_vars: int) -> DataProfile:
     low, high, integer, stored = math.inf, -math.inf, True, 0
     sums: list[NDArray[np.float64]] = [np.empty((0, 3))]
     of_features = np.zeros(n_vars)
+    negative = 0
     for block in blocks:
         values = block.data if sp.issparse(block) else block
+        negative += int((values < 0).sum())
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
         integer = integer and bool((values == np.round(values)).all())
@@ -247,6 +252,7 @@ def summarize(blocks: Iterable[Any], n_vars: int) -> DataProfile:
         largest_share=float(of_features.max() / total) if low >= 0 and total > 0 else 0.0,
         size=float(np.median(size)) / max(1, n_vars),
         transformed="" if integer or low < 0 else _transformed(library, raw),
+        negative=negative / max(1, len(library) * n_vars),
     )
 
 

@@ -159,11 +159,12 @@ class Measured:
         """Read the record, for some features by name, else for all; None if all was measured."""
         record = adata.uns.get(_keys.NOT_MEASURED)
         key = None if record is None else str(record["batch_key"])
-        if record is None or key not in adata.obs:
+        if record is None or (key and key not in adata.obs):
             return None
         pairs = pd.DataFrame({"batch": record["batch"], "feature": record["feature"]}).astype(str)
         absent = pairs.groupby("batch")["feature"].agg(list).to_dict()
-        return cls.by_batch(adata, key, absent, adata.var_names if features is None else features)
+        names = adata.var_names if features is None else features
+        return cls.by_batch(adata, key or None, absent, names)
 
     @classmethod
     def by_batch(
@@ -260,7 +261,7 @@ def record(adata: AnnData, absent: Mapping[str, list[str]], batch_key: str | Non
         return
     pairs = [(batch, feature) for batch, features in absent.items() for feature in features]
     adata.uns[_keys.NOT_MEASURED] = {
-        "batch_key": str(batch_key),
+        "batch_key": batch_key or "",
         "batch": np.array([batch for batch, _ in pairs], dtype=object),
         "feature": np.array([feature for _, feature in pairs], dtype=object),
     }

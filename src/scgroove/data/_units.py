@@ -183,7 +183,7 @@ def _differences(found: DataProfile, known: DataProfile, likelihood: str) -> lis
         "values that are not whole numbers": known.integer and not found.integer,
         "whole numbers, as raw counts are": counts_now and enough,
         f"negative values, down to {found.minimum:.4g}": found.minimum < 0 <= known.minimum,
-        "no negative values": known.minimum < 0 <= found.minimum and enough,
+        "no negative values": found.minimum >= 0 and known.negative * found.n_obs * found.n_vars > ENOUGH,
         f"a typical size {ratio:.3g} times as large": not 1 / FACTOR <= ratio <= FACTOR,
     }
     return [sign for sign, shown in signs.items() if shown]

@@ -1141,11 +1141,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     def _measured(self) -> dict[str, torch.Tensor]:
         """Which features each batch measured, of the modalities of which some batches lack some."""
         masks = {}
+        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
         for m in self.modalities:
             state = self._state(X, m)
-            mask = mask_of(
-                state.get(NOT_MEASURED, {}), self._state(BATCH, m)[VOCABULARY], state["column_names"]
-            )
+            batches = [""] if keys[m] is None else self._state(BATCH, m)[VOCABULARY]
+            mask = mask_of(state.get(NOT_MEASURED, {}), batches, state["column_names"])
             if mask is not None:
                 masks[m] = torch.from_numpy(mask)
         return masks
@@ -1391,10 +1391,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
 
 def _measured_shares(shares: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Shares (n_batch, 1) among the batches that measured a feature, (n_batch, d); all alike where none of these has cells."""
+    """Shares (n_batch, 1) among the batches that measured a feature, (n_batch, d).
+
+    All alike if none of these has cells, and the shares of all if no batch measured it: a query of a single batch.
+    """
     of_measured = shares * mask
     some = of_measured.sum(dim=0) > 0
     of_measured = torch.where(some, of_measured, mask.float())
+    of_measured = torch.where(mask.any(dim=0), of_measured, shares.expand_as(of_measured))
     return of_measured / of_measured.sum(dim=0).clamp_min(1e-12)
 
 
