@@ -52,6 +52,7 @@ def test_set_up_refuses_them_too():
         GROOVE.setup_mudata(screen(prot="pro/tein"), "label")
     for names in ("obs_names", "var_names"):
         mdata = screen()
-        setattr(mdata["rna"], names, ["\ud800", *getattr(mdata["rna"], names)[1:]])
+        named = pd.Index(["\ud800", *getattr(mdata["rna"], names)[1:]], dtype=object)
+        setattr(mdata["rna"], names, named)
         with pytest.raises(ValueError, match=r"No file can hold the name '\\ud800'"):
             GROOVE.setup_mudata(mdata, "label")
