@@ -148,6 +148,72 @@ def test_a_query_that_lacks_a_protein_is_told_and_mapped_by_the_others():
     np.testing.assert_allclose(found, model.get_latent_representation(mean, "prot"), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def lacked_by_a_label():
+    """A model of proteins of which label x has none of one; and x alone."""
+    rng = np.random.default_rng(0)
+    prot = rng.poisson(40, size=(160, 6))
+    label = np.repeat(["control", "x", "y", "z"], 40)
+    prot[label == "x", 2] = 0
+    mdata = screen(prot, label)
+    GROOVE.setup_mudata(mdata, "label")
+    model = GROOVE(mdata, n_latent=4)
+    model.train(**QUICK)
+    return model, mdata["prot"], np.flatnonzero(label == "x")
+
+
+def test_zeros_of_a_label_that_lacks_a_protein_are_true_whichever_cells_come_along(lacked_by_a_label):
+    model, prot, of_x = lacked_by_a_label
+    together = model.get_latent_representation(prot.copy(), "prot")[of_x]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        alone = model.get_latent_representation(prot[of_x].copy(), "prot")
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_zeros_that_no_label_explains_are_masked_unless_the_user_says_that_all_was_measured(
+    lacked_by_a_label,
+):
+    model, prot, _ = lacked_by_a_label
+    query, other = prot.copy(), prot.copy()
+    query.X[:, 3] = 0
+    other.X[:, 3] = 0
+    other.X[0, 3] = 1  # one cell has it: nothing is masked
+    with pytest.warns(UserWarning, match=r"'prot_3' .*mdata.mod\['prot'\].uns\['not_measured'\] = \{\}"):
+        masked = model.get_latent_representation(query, "prot")
+    query.uns["not_measured"] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = model.get_latent_representation(query, "prot")
+    np.testing.assert_allclose(found[1:], model.get_latent_representation(other, "prot")[1:], atol=1e-5)
+    assert np.abs(found - masked).max() > 0.01
+
+
+def test_a_batch_of_labels_of_few_cells_that_lacks_a_protein_is_found():
+    """Labels of three cells each have none of it by chance now and then, as a tenth of all cells."""
+    rng = np.random.default_rng(0)
+    label, batch = np.repeat([f"g{i}" for i in range(80)], 6), np.tile(["a", "b"], 240)
+    prot = rng.poisson(40, size=(480, 6)) * (rng.random((480, 6)) > 0.1)
+    prot[batch == "b", 3] = 0
+    mdata = screen(prot, label, batch=batch)
+    with pytest.warns(UserWarning, match="'prot_3' .* in batch 'b'"):
+        GROOVE.setup_mudata(mdata, "label", batch_key="batch")
+    assert mdata["prot"].uns["not_measured"]["feature"].tolist() == ["prot_3"]
+
+
+def test_a_batch_of_the_label_that_lacks_a_protein_measured_it():
+    """Batch b has x alone, whose cells of batch a have none of the protein either."""
+    rng = np.random.default_rng(0)
+    label, batch = np.repeat(["x", "y", "x"], 40), np.repeat(["a", "a", "b"], 40)
+    prot = rng.poisson(40, size=(120, 6))
+    prot[label == "x", 3] = 0
+    mdata = screen(prot, label, batch=batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        GROOVE.setup_mudata(mdata, "label", batch_key="batch", paired=False)
+    assert "not_measured" not in mdata["prot"].uns
+
+
 def test_going_on_with_a_batch_that_lacks_a_protein():
     mdata = two_batches()
     first, second = (

@@ -83,17 +83,22 @@ class FeatureField(ModalityField):
         layer: str | None,
         profile: Mapping[str, Any] | None,
         batch_key: str | None = None,
+        label_key: str | None = None,
+        unlabeled_category: UnlabeledCategory = None,
     ) -> None:
         super().__init__(
             LayerField(field_key(REGISTRY_KEYS.X_KEY, mod_key), layer, is_count_data=False), mod_key
         )
         self.layer, self.profile, self.batch_key = layer, profile, batch_key
+        self.label_key, self.unlabeled_category = label_key, unlabeled_category
 
     def register_field(self, mdata: MuData) -> State:
         """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
         adata = self.get_modality(mdata)
         state = {**super().register_field(mdata), "profile": dict(self.profile or {})}
-        absent, shares = look_for_absent(adata, self.mod_key, self.layer, self.batch_key)
+        known = self.label_key is not None
+        labels = labels_of(adata.obs, self.label_key, self.unlabeled_category) if known else None
+        absent, shares = look_for_absent(adata, self.mod_key, self.layer, self.batch_key, labels=labels)
         record(adata, absent, self.batch_key)
         seen = sample_profile(adata, self.layer).as_dict()
         return {**state, "registered": seen, NOT_MEASURED: absent, ZERO_SHARES: shares}

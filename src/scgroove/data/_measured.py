@@ -22,7 +22,9 @@ from ._labels import encode_labels
 ALPHA: Final = 1e-3
 """Probability, over all features and batches, that a feature that was measured is called absent."""
 MOST_ZEROS: Final = 0.5
-"""Features that are zero in more cells than this of a batch that measured them are never called absent."""
+"""Features that are zero in more cells than this where they were measured are never called absent."""
+FEWEST_CELLS: Final = 10
+"""Labels of fewer cells are counted together: their own shares of zeros are chance."""
 
 BoolArray = NDArray[np.bool_]
 
@@ -37,15 +39,16 @@ class Zeros:
     """(n_batch, d)"""
 
     @classmethod
-    def count(cls, x: Any, codes: NDArray[np.int64], n_batch: int) -> Self:
-        """Count in a matrix (n, d), dense, sparse or on disk; cells of code -1 are in no batch."""
-        nonzero = np.zeros((n_batch, x.shape[1]))
+    def count(cls, x: Any, codes: NDArray[np.int64], n_batch: int, columns: IntArray | None = None) -> Self:
+        """Count in a matrix (n, d), or columns of it, dense, sparse or on disk; cells of code -1 are in no batch."""
+        nonzero = np.zeros((n_batch, x.shape[1] if columns is None else len(columns)))
         for rows, block in row_blocks(x):
             own = np.flatnonzero(codes[rows] >= 0)
             of_batch = sp.csr_matrix(
                 (np.ones(own.size), (codes[rows][own], own)), shape=(n_batch, block.shape[0])
             )
-            found = of_batch @ (block != 0).astype(np.float64)
+            values = block if columns is None else block[:, columns]
+            found = of_batch @ (values != 0).astype(np.float64)
             nonzero += found.toarray() if sp.issparse(found) else found
         n_cells = np.bincount(codes[codes >= 0], minlength=n_batch).astype(np.float64)
         return cls(n_cells, nonzero)
@@ -57,11 +60,42 @@ class Zeros:
         largest = np.where(measured, shares, 0.0).max(axis=0)
         return np.where(measured.any(axis=0), largest, 1.0)
 
+    def shares_by_label(
+        self, x: Any, batches: NDArray[np.int64], labels: Labels
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Share of zeros to expect of each batch by its labels, (n_batch, d), and the largest of any label, (d,).
+
+        Shares of a label are those of the batches that measured the feature, or the largest of any label if none did. A
+        share is at least that of :meth:`largest_shares`: labels have few cells.
+
+        Parameters
+        ----------
+        x, batches
+            As for :meth:`count`.
+        labels
+            Of the cells, (n,), None where missing.
+        """
+        floor = self.largest_shares()
+        common = np.flatnonzero(floor <= MOST_ZEROS)  # no other feature is ever called absent
+        groups, n_groups = _groups_of(labels)
+        cells = np.zeros((len(self.n_cells), n_groups))
+        known = batches >= 0
+        np.add.at(cells, (batches[known], groups[known]), 1)
+        nonzero = Zeros.count(x, groups, n_groups, common).nonzero
+        n = cells.T @ (self.nonzero[:, common] > 0)
+        shares = np.maximum((n - nonzero + 1) / (n + 2), floor[common])
+        largest = np.where(n > 0, shares, 0).max(axis=0)
+        logs = np.log(np.where(n > 0, shares, largest))
+        expected, of_any = np.tile(floor, (len(cells), 1)), floor.copy()
+        expected[:, common] = np.exp(cells @ logs / np.maximum(1, self.n_cells)[:, None])
+        of_any[common] = largest
+        return expected, of_any
+
     def absent(self, shares: NDArray[np.float64]) -> BoolArray:
         r"""Which features a batch did not measure, (n_batch, d).
 
         A batch of n cells without a single count has them by chance with probability :math:`q^n`, where q is the share of
-        zeros of the feature elsewhere, ``shares`` (d,): less than ``ALPHA``, by Bonferroni's correction.
+        zeros of the feature elsewhere, ``shares`` (d,) or (n_batch, d): less than ``ALPHA``, by Bonferroni's correction.
         """
         bound = np.log(ALPHA / max(1, self.nonzero.size))
         by_chance = self.n_cells[:, None] * np.log(shares)
@@ -76,6 +110,7 @@ def look_for_absent(
     layer: str | None,
     batch_key: str | None,
     known: Mapping[str, float] | None = None,
+    labels: Labels | None = None,
 ) -> tuple[dict[str, list[str]], NDArray[np.float64]]:
     """Find, and warn of, the features that batches did not measure.
 
@@ -87,31 +122,37 @@ def look_for_absent(
         Column of ``obs`` with the batch; None: all cells are one.
     known
         Feature -> share of zeros where a model was trained; None: those of the data themselves.
+    labels
+        Of the cells, (n,), None where missing, where the data themselves are looked at.
 
     Returns
     -------
     absent
         Batch -> features, for batches that lack some.
     shares
-        As :meth:`Zeros.largest_shares`, (d,).
+        The largest share of zeros in any label, (d,): see :meth:`Zeros.shares_by_label`.
     """
     names = _batches(adata, batch_key)
     batches = sorted({name for name in names if name is not None})
-    zeros = Zeros.count(matrix(adata, layer), encode_labels(names, batches), len(batches))
+    x, codes = matrix(adata, layer), encode_labels(names, batches)
+    zeros = Zeros.count(x, codes, len(batches))
     features = adata.var_names.to_numpy(dtype=str)
+    if known is not None and adata.uns.get(_keys.NOT_MEASURED) == {}:
+        return {}, np.array(list(known.values()))
     if known is None:
-        shares = zeros.largest_shares()
+        of_none = np.full(adata.n_obs, None, dtype=object)
+        expected, shares = zeros.shares_by_label(x, codes, of_none if labels is None else labels)
     else:
-        shares = np.array(list(known.values()))
+        expected = shares = np.array(list(known.values()))
         place = {name: j for j, name in enumerate(features)}
         features = np.array(list(known), dtype=str)
         zeros = replace(zeros, nonzero=zeros.nonzero[:, [place[name] for name in features]])
-    absent = zeros.absent(shares)
+    absent = zeros.absent(expected)
     found = {
         batch: features[lacks].tolist() for batch, lacks in zip(batches, absent, strict=True) if lacks.any()
     }
     if found:
-        _warn(found, modality, batch_key)
+        _warn(found, modality, batch_key, of_model=known is not None)
     return found, shares
 
 
@@ -121,18 +162,28 @@ def _batches(adata: AnnData, batch_key: str | None) -> NDArray[Any]:
     return names_of(adata.obs[batch_key]) if known else np.full(adata.n_obs, "", dtype=object)
 
 
-def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None) -> None:
+def _groups_of(labels: Labels) -> tuple[NDArray[np.int64], int]:
+    """Return a code for the label of each cell, (n,), and their number; labels of few cells, and none, share one."""
+    names = pd.Series(np.asarray(labels, dtype=object))
+    names = names.where(names.map(names.value_counts()) >= FEWEST_CELLS)
+    codes, known = pd.factorize(names)
+    return np.where(codes < 0, len(known), codes), len(known) + 1
+
+
+def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None, of_model: bool) -> None:
     shown = [
         f"{', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} "
         f"({len(names)}) in {f'batch {batch!r}' if batch else 'the new data'}"
         for batch, names in list(found.items())[:5]
     ]
     more = f", and in {len(found) - 5} batches more" if len(found) > 5 else ""
-    remedy = "" if batch_key is None else " If they are true zeros, set up without batch_key."
+    remedy = "set up without batch_key"
+    if of_model:
+        remedy = f"say that all was measured: mdata.mod[{modality!r}].uns[{_keys.NOT_MEASURED!r}] = {{}}"
     warn(
         f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all cells there, and in most "
         "cells elsewhere they are not: taken as not measured, so that these zeros are neither learned, nor compared with "
-        f"what is imputed.{remedy}"
+        f"what is imputed. If they are true zeros, {remedy}."
     )
 
 
@@ -158,8 +209,8 @@ class Measured:
     def of(cls, adata: AnnData, features: Any = None) -> Self | None:
         """Read the record, for some features by name, else for all; None if all was measured."""
         record = adata.uns.get(_keys.NOT_MEASURED)
-        key = None if record is None else str(record["batch_key"])
-        if record is None or (key and key not in adata.obs):
+        key = str(record["batch_key"]) if record else None
+        if not record or (key and key not in adata.obs):
             return None
         pairs = pd.DataFrame({"batch": record["batch"], "feature": record["feature"]}).astype(str)
         absent = pairs.groupby("batch")["feature"].agg(list).to_dict()
@@ -257,7 +308,8 @@ def _missing(values: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 def record(adata: AnnData, absent: Mapping[str, list[str]], batch_key: str | None) -> None:
     """Leave with a modality what its batches did not measure, for verbs that know no model; or take an old record away."""
     if not absent:
-        adata.uns.pop(_keys.NOT_MEASURED, None)
+        if adata.uns.get(_keys.NOT_MEASURED) != {}:  # the word of the user: all was measured
+            adata.uns.pop(_keys.NOT_MEASURED, None)
         return
     pairs = [(batch, feature) for batch, features in absent.items() for feature in features]
     adata.uns[_keys.NOT_MEASURED] = {

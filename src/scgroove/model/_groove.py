@@ -375,7 +375,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         for m in names:
             seen = profiles[m].as_dict() if m in profiles else None
             fields += [
-                FeatureField(m, layers.get(m), seen, batch_key.get(m)),
+                FeatureField(m, layers.get(m), seen, batch_key.get(m), keys[m], unlabeled_category),
                 BatchField(m, batch_key.get(m)),
                 SharedLabelField(m, keys, unlabeled_category),
             ]
