@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from scgroove import metrics
+from scgroove.aligners import ExactOT
 from scgroove.benchmark import ResultsError, SpecError, read, run, summarise
 from scgroove.benchmark._data import load
-from scgroove.benchmark._held_out import N_FOLDS, folds_of
+from scgroove.benchmark._held_out import N_FOLDS, folds_of, held_out_coupling, held_out_representation
 from scgroove.benchmark._spec import Spec
 from scgroove.learners import LEARNERS, Learner
 from scgroove.pl._benchmark_findings import by_construction
@@ -181,3 +182,36 @@ def test_results_of_scores_on_training_cells_are_not_read(grid, tmp_path):
     (tmp_path / "run.json").write_text('{"format": 1, "versions": {"scgroove": "0.1.0"}, "spec": {}}')
     with pytest.raises(ResultsError, match="holds results in format 1"):
         read(tmp_path)
+
+
+def test_a_cell_does_not_tell_the_label_of_its_own_other_modality():
+    """The same cells lie at the same place, and labels say nothing of it: over seeds every score is at chance."""
+    names, found = ["label_transfer", "label_transfer_balanced", "label_mass"], []
+    for seed in range(4):
+        loaded = load(Spec.from_dict({"data": [DATA], "learners": ["random"]}).data[0], seed)
+        place = np.random.default_rng(seed).normal(size=(loaded.partner.size, 3)).astype(np.float32)
+        of_target = np.empty_like(place)
+        of_target[loaded.partner] = place
+        spaces = [{loaded.source: place, loaded.target: of_target}] * N_FOLDS
+        rows = held_out_representation(loaded, spaces, names, seed)
+        rows += held_out_coupling(loaded, spaces, names, seed, by_place)
+        found.append([(row["value"] - row["chance"]) / row["chance_sd"] for row in rows])
+    assert len(rows) == 3
+    mean = np.mean(found, axis=0)
+    assert (np.abs(mean) < 2 / np.sqrt(4)).all()
+
+
+def by_place(part, z):
+    return ExactOT().align(z[part.source], z[part.target])
+
+
+def test_pairs_are_still_the_truth_of_what_is_told_by_pairs():
+    loaded = load(Spec.from_dict({"data": [DATA], "learners": ["random"]}).data[0], 0)
+    place = np.random.default_rng(0).normal(size=(loaded.partner.size, 3)).astype(np.float32)
+    of_target = np.empty_like(place)
+    of_target[loaded.partner] = place
+    spaces = [{loaded.source: place, loaded.target: of_target}] * N_FOLDS
+    rows = held_out_representation(loaded, spaces, ["foscttm_global", "label_transfer"], 0)
+    assert rows[0]["metric"] == "foscttm_global"
+    assert rows[0]["value"] == 0
+    assert rows[0]["n"] == loaded.partner.size

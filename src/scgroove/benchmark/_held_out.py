@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from scgroove import learners
+from scgroove import learners, metrics
 from scgroove._labels import encode
 from scgroove._types import FloatArray, IntArray
 from scgroove.aligners import Coupling
@@ -66,8 +67,8 @@ def held_out_representation(
     heart, also those of a modality that has no trace of them.
     """
     rows: list[dict[str, Any]] = []
-    for part, z in _parts(loaded, spaces, seed):
-        rows += evaluate_representation(part, z, names, seed)
+    for asked, part, z in _parts(loaded, spaces, names, seed):
+        rows += evaluate_representation(part, z, asked, seed)
     return _pooled(rows, names)
 
 
@@ -80,19 +81,56 @@ def held_out_coupling(
 ) -> list[dict[str, Any]]:
     """Return scores of couplings between the cells of each fold, one row a metric, each the mean over folds."""
     rows: list[dict[str, Any]] = []
-    for part, z in _parts(loaded, spaces, seed):
-        rows += evaluate_coupling(part, z, couple(part, z), names, seed)
+    for asked, part, z in _parts(loaded, spaces, names, seed):
+        rows += evaluate_coupling(part, z, couple(part, z), asked, seed)
     return _pooled(rows, names)
 
 
-def _parts(loaded: Loaded, spaces: Sequence[Spaces], seed: int) -> Iterator[tuple[Loaded, Spaces]]:
-    """Yield the truth and the representations of the cells of each fold, made without them."""
+def _parts(
+    loaded: Loaded, spaces: Sequence[Spaces], names: Sequence[str], seed: int
+) -> Iterator[tuple[list[str], Loaded, Spaces]]:
+    """Yield metrics, and the truth and the representations of the cells of a fold, made without them.
+
+    No cell tells the label of its own other modality, which is near it and of the same label also where labels mean
+    nothing: metrics of labels compare one half of the pairs in the source with the other half in the target.
+    """
+    by_label = [name for name in names if _compares_labels(name) and loaded.partner is not None]
+    others = [name for name in names if name not in by_label]
     folds = folds_of(loaded, seed)
     for fold, z in enumerate(spaces):
-        cells = {m: np.flatnonzero(own == fold) for m, own in folds.items()}
-        if all(rows.size for rows in cells.values()):
-            part = loaded.part(cells[loaded.source], cells[loaded.target])
-            yield part, {m: z[m][rows] for m, rows in cells.items()}
+        rows, columns = (np.flatnonzero(folds[m] == fold) for m in (loaded.source, loaded.target))
+        if not rows.size or not columns.size:
+            continue
+        if others:
+            yield others, *_part(loaded, z, rows, columns)
+        if by_label:
+            own, other = _halves(loaded, rows, columns, seed)
+            for half in (True, False):
+                yield by_label, *_part(loaded, z, rows[own == half], columns[other != half])
+
+
+def _compares_labels(name: str) -> bool:
+    needs = metrics.SCORES.get(name).needs
+    return "labels" in needs and "partner" not in needs
+
+
+def _part(loaded: Loaded, z: Spaces, rows: IntArray, columns: IntArray) -> tuple[Loaded, Spaces]:
+    spaces = {loaded.source: z[loaded.source][rows], loaded.target: z[loaded.target][columns]}
+    return loaded.part(rows, columns), spaces
+
+
+def _halves(
+    loaded: Loaded, rows: IntArray, columns: IntArray, seed: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return a half for each of some source and target cells, dealt out label by label; the same cell is in one."""
+    rng = np.random.default_rng([seed, N_FOLDS, 2])
+    part = loaded.part(rows, columns)
+    _, codes = encode(*part.observed)
+    source, target = (stratified_folds(one, 2, rng).astype(bool) for one in codes)
+    if part.partner is not None:
+        known = np.flatnonzero(part.partner >= 0)
+        target[part.partner[known]] = source[known]
+    return source, target
 
 
 def _pooled(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -96,8 +96,9 @@ class FeatureField(ModalityField):
         """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
         adata = self.get_modality(mdata)
         state = {**super().register_field(mdata), "profile": dict(self.profile or {})}
-        known = self.label_key is not None
-        labels = labels_of(adata.obs, self.label_key, self.unlabeled_category) if known else None
+        labels = None
+        if self.label_key is not None:
+            labels = labels_of(adata.obs, self.label_key, self.unlabeled_category)
         absent, shares = look_for_absent(adata, self.mod_key, self.layer, self.batch_key, labels=labels)
         record(adata, absent, self.batch_key)
         seen = sample_profile(adata, self.layer).as_dict()
