@@ -373,24 +373,32 @@ def _compared(learner: str, found: Mapping[str, float], drawn: Sequence[Mapping[
 # -- the whole analysis on permuted labels -------------------------------------------------------------------------
 
 
-def repeat(results: Results, steps: Steps, progress: Any) -> None:
-    """Do the analysis again on labels permuted in each modality, as often as was asked for."""
-    asked = results.settings
-    drawn, features = [], pd.DataFrame(index=results.agreement.index)
-    for i in range(asked.null):
-        progress.step("null", f"Repeating on permuted labels, {i + 1} of {asked.null}")
-        again = permuted(results, np.random.default_rng([asked.seed, i]))
-        for step in steps:
-            step(again, progress)
-        _score_against_truth(results, again)
-        drawn.append(numbers(again))
-        features[i] = again.agreement["r"]
-    table = _compared("groove", numbers(results), drawn)
+def draw(results: Results, steps: Steps, progress: Any) -> dict[str, dict[str, float]]:
+    """Do the analysis once more, on labels permuted in each modality.
+
+    Returns
+    -------
+    dict
+        ``"numbers"``, every score under its name, and ``"features"``, the agreement of each feature.
+    """
+    asked, i = results.settings, len(results.permuted)
+    progress.step("null", f"Repeating on permuted labels, {i + 1} of {asked.null}")
+    again = permuted(results, np.random.default_rng([asked.seed, i]))
+    for step in steps:
+        step(again, progress)
+    _score_against_truth(results, again)
+    return {"numbers": numbers(again), "features": again.agreement["r"].to_dict()}
+
+
+def compare(results: Results) -> None:
+    """Put the scores on permuted labels beside those of the run."""
+    table = _compared("groove", numbers(results), [one["numbers"] for one in results.permuted])
     results.null = table if results.null is None else pd.concat([table, results.null], ignore_index=True)
     if results.scores is not None:
         beside = table.set_index("score")[["null_mean", "null_sd"]]
         results.scores = results.scores.join(beside, on="metric")
-    results.agreement = results.agreement.assign(null_r=features.mean(axis=1))
+    features = pd.DataFrame([one["features"] for one in results.permuted])
+    results.agreement = results.agreement.assign(null_r=features.mean())
 
 
 def numbers(results: Results) -> dict[str, float]:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
 
+KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
+
 SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -47,7 +49,8 @@ def ending(last_words: Callable[[], str]) -> Iterator[None]:
             cursor = SHOW_CURSOR if os.isatty(2) else ""
             os.write(2, f"{cursor}\n{text}\n".encode())
         for child in multiprocessing.active_children():
-            child.kill()
+            with suppress(OSError):  # it may have ended
+                os.kill(child.ident, KILL)  # type: ignore[arg-type]  # those of joblib have no kill()
         os._exit(128 + number)
 
     with _handling(end):

@@ -106,11 +106,22 @@ def analyse(
         if name != "set up":
             stages.keep(name, results, before)
     if settings.null:
-        start = time.perf_counter()
-        with _collected(Results(mdata, settings, data_name)):  # those of permuted labels say nothing
-            _null.repeat(results, UNDRAWN, progress)
-        results.seconds["permuted labels"] = time.perf_counter() - start
+        _repeat(results, stages, progress)
     return results
+
+
+def _repeat(results: Results, stages: Stages, progress: Progress) -> None:
+    """Do the analysis on permuted labels, and keep each repetition when it is done."""
+    before, name = stages.before(results), "permuted labels"
+    stages.restore(name, results)
+    while len(results.permuted) < results.settings.null:
+        start = time.perf_counter()
+        with _collected(Results(results.mdata, results.settings, "")):  # what is warned of says nothing
+            results.permuted.append(_null.draw(results, UNDRAWN, progress))
+        spent = time.perf_counter() - start
+        results.seconds[name] = results.seconds.get(name, 0.0) + spent
+        stages.keep(name, results, before)
+    _null.compare(results)
 
 
 def write(results: Results, folder: Path, *, command: str, progress: Progress) -> None:

@@ -322,11 +322,18 @@ def test_overwriting_and_the_default_folder(screen, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, monkeypatch):
-    from scgroove import _workflow, tl
+    from scgroove import _null, _workflow, tl
     from scgroove.model import GROOVE
 
     options = ["--source", "rna", "--target", "protein", "--label", "rna=gene", "--label", "protein=target"]
-    command = ["run", str(screen), *options, "--epochs", "1", "--out", str(tmp_path / "out")]
+    command = ["run", str(screen), *options, "--epochs", "1", "--null", "3", "--out", str(tmp_path / "out")]
+    repetitions = []
+
+    def third_is_broken(results, *_):
+        repetitions.append(len(results.permuted))
+        if repetitions == [0, 1, 2]:
+            raise RuntimeError("no")
+        return {"numbers": _null.numbers(results), "features": results.agreement["r"].to_dict()}
 
     def broken(*_, **__):
         raise RuntimeError("no")
@@ -347,7 +354,10 @@ def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, m
         for name in ("embed", "umap", "align"):
             patch.setattr(tl, name, broken)
         patch.setattr(GROOVE, "train", broken)
+        patch.setattr(_null, "draw", third_is_broken)
         assert "Going on with the run that was stopped after 'align'" in again("--resume").output
+        assert "stopped after 'permuted labels'" in again("--resume").output
+        assert repetitions == [0, 1, 2, 2]
     mdata = mudata.read_h5mu(kept / "aligned.h5mu")
     latent = GROOVE.load(str(kept / "model"), mdata).get_latent_representation(modality="rna")
     np.testing.assert_allclose(latent, mdata["rna"].obsm["X_groove"], atol=1e-6)
@@ -357,6 +367,9 @@ def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, m
     done = again("--resume")
     assert done.exit_code == 0, done.output
     assert "Training ..." not in done.output
+    assert len(repetitions) == 4
+    table = pd.read_csv(tmp_path / "out" / "null.csv").set_index("learner")
+    assert (table.loc["groove", "n_null"] == 3).all()
     assert {path.name for path in (tmp_path / "out").iterdir()} == WITHOUT_TRUTH
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert "trained for 1 epochs" in text_of(tmp_path / "out").replace("1 epoch ", "1 epochs ")

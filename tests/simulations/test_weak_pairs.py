@@ -193,6 +193,7 @@ def test_reference_is_the_specification() -> None:
         ({"n_cells_per_label": "6543"}, r"must be a positive number, or 4 positive numbers"),
         ({"n_cells_per_label": None}, r"must be a positive number, or 4 positive numbers"),
         ({"exclusive_labels": 1.9}, r"exclusive_labels must be a whole number, or one per modality; found 1\.9"),
+        ({"n_features": 3}, r"n_features must hold one positive number .* expected 2 .* found \(3,\)"),
         ({"n_features": (10.5, 5)}, r"n_features must hold one positive number per modality"),
         ({"n_cells_per_label": 0}, r"n_cells_per_label must be a positive number"),
     ],

@@ -113,6 +113,8 @@ class Results:
         Of imputed values within labels, where true values are known.
     null
         Scores beside the same on permuted labels, one row for each learner and score.
+    permuted
+        Scores and agreement of features of each repetition on permuted labels.
     pairs
         Rows of source and target that are the same cell; None where nothing is known.
     mixing
@@ -148,6 +150,7 @@ class Results:
     label_mean_r: float | None = None
     partner_test: CorrelationTest | None = None
     null: pd.DataFrame | None = None
+    permuted: list[dict[str, dict[str, float]]] = field(default_factory=list)
     pairs: tuple[Any, Any] | None = None
     mixing: float | None = None
     sample: str = ""

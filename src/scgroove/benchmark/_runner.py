@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -293,6 +294,7 @@ def _work(jobs: Sequence[Job], store: Store, n_jobs: int | None) -> Iterator[tup
         return
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    _start_tracker()
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
     try:
         yield from parallel(joblib.delayed(do)(job, store) for job in jobs)
@@ -301,6 +303,18 @@ def _work(jobs: Sequence[Job], store: Store, n_jobs: int | None) -> Iterator[tup
             "A process that did a part of the grid was killed, most likely for taking too much memory. What was finished is kept: "
             "the same command goes on from there, and n_jobs=1 (--jobs 1) takes less memory."
         ) from error
+
+
+def _start_tracker() -> None:
+    """Start the process of joblib that cleans up after a run that was stopped, such that it does so without a word."""
+    from joblib.externals.loky.backend import resource_tracker
+
+    before = sys.warnoptions[:]
+    sys.warnoptions.append("ignore:resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions[:] = before
 
 
 def do(job: Job, store: Store) -> tuple[str, list[str]]:
