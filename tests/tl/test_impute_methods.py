@@ -289,6 +289,45 @@ def test_labels_that_are_not_there_are_said(screen: Screen, state: State) -> Non
         sg.tl.impute(mdata, "rna", "protein", method="knn", label_key=None)
 
 
+def test_verbs_read_the_label_column_of_the_set_up(screen: Screen) -> None:
+    plain, named = screen(), labels_renamed(screen())
+    sg.model.GROOVE.setup_mudata(named, "gene", unlabeled_category="unknown")
+    tables = []
+    for mdata in (plain, named):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sg.tl.impute(mdata, "rna", "protein", method="knn")
+            scores = sg.tl.score_imputation(mdata, "rna", "protein", control="g00")
+            effects = sg.tl.perturbation_effects(mdata, "rna", "protein", "g00")
+        tables.append([sg.get.imputed(mdata, "rna", "protein"), scores, effects])
+    for one, other in zip(*tables, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_effects_and_scores_say_that_no_label_is_known(screen: Screen) -> None:
+    mdata = labels_renamed(screen())
+    sg.tl.impute(mdata, "rna", "protein", method="knn", label_key="gene")
+    for verb in (sg.tl.perturbation_effects, sg.tl.score_imputation):
+        with (
+            pytest.warns(UserWarning, match="no label is known of the cells of 'rna'"),
+            pytest.raises(KeyError, match="no cell has this label"),
+        ):
+            verb(mdata, "rna", "protein", control="g00")
+
+
+def test_a_query_need_not_have_the_unlabeled_category_of_the_model(screen: Screen) -> None:
+    mdata = labels_renamed(screen(unlabeled_fraction=0.2))
+    columns = {"label_key": "gene", "unlabeled_category": "unknown"}
+    query = mudata.MuData({m: a[a.obs["gene"] != "unknown"].copy() for m, a in mdata.mod.items()})
+    values = np.zeros((query["rna"].n_obs, query["protein"].n_vars))
+    model = Fixed(values, get_label_columns=lambda: columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sg.tl.impute(query, "rna", "protein", model=model)
+    with pytest.warns(UserWarning, match="unlabeled_category='typo' is no label"):
+        sg.tl.impute(query, "rna", "protein", model=model, unlabeled_category="typo")
+
+
 def test_one_cell_a_label_is_said_and_has_no_interval_of_zero_width(screen: Screen) -> None:
     mdata = screen(n_labels=6, n_cells_per_label=8)
     first = ~mdata["protein"].obs["label"].duplicated().to_numpy()

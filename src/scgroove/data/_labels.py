@@ -115,6 +115,8 @@ def labels_by_modality(
     label_key: str | Mapping[str, str],
     modalities: Iterable[str],
     unlabeled_category: UnlabeledCategory = None,
+    *,
+    declared: bool = True,
 ) -> dict[str, NDArray[Any]]:
     """Labels of several modalities by name, None where there is none; (n_m,) each.
 
@@ -122,6 +124,8 @@ def labels_by_modality(
     ----------
     mdata, label_key, modalities, unlabeled_category
         As for :func:`label_table`.
+    declared
+        Whether the user gave ``unlabeled_category`` with these data. That of a model need not occur in others.
 
     Raises
     ------
@@ -142,7 +146,8 @@ def labels_by_modality(
             f"each: label_key={ {**named, **dict.fromkeys(missing, '...')} }."
         )
     keys = label_keys(mdata, {m: named[m] for m in modalities}, modalities)
-    _warn_of_unknown(mdata, label_key, unlabeled_names(unlabeled_category))
+    if declared:
+        _warn_of_unknown(mdata, label_key, unlabeled_names(unlabeled_category))
     return {m: labels_of(mdata.mod[m].obs, key, unlabeled_category, m) for m, key in keys.items()}
 
 

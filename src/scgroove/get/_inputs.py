@@ -14,6 +14,7 @@ from scgroove._labels import UnlabeledCategory
 from scgroove._numbers import canonical, check_size
 from scgroove._registry import UnknownNameError, did_you_mean, near_miss
 from scgroove._types import Float64Array, FloatArray, IntArray, Labels
+from scgroove._warnings import warn
 from scgroove.aligners import TooLargeError
 
 if TYPE_CHECKING:
@@ -128,25 +129,67 @@ def labels_of_modality(
     unlabeled_category: UnlabeledCategory,
     *,
     optional: bool | None = None,
+    declared: bool = True,
 ) -> Labels:
     """Return the labels of one modality, None where missing: of all cells, where there is no column and it is ``optional``.
 
-    By default a column is optional that has the default name.
+    By default a column is optional that has the default name. Where it is missing, the column of the set-up is read.
+
+    Parameters
+    ----------
+    mdata, modality, label_key, unlabeled_category
+        As the verbs have them.
+    optional
+        Whether the column may be missing without a word; None: with a warning, if it has the default name.
+    declared
+        Whether the user gave ``unlabeled_category``, so that values of it that no cell has are warned of.
 
     Raises
     ------
     KeyError
         If a column was named that the modality has not.
+
+    Warns
+    -----
+    UserWarning
+        If no label is known, because there is neither a column of the default name nor that of a set-up.
     """
-    from scgroove.data import labels_by_modality
+    from scgroove.data import labels_by_modality, labels_of
 
     adata = mdata.mod[modality]
+    none = np.full(adata.n_obs, None, dtype=object)
     name = None if label_key is None else name_of(label_key, modality, "label_key")
-    optional = name == _keys.LABEL if optional is None else optional
-    if name is None or (optional and name not in adata.obs):
-        return np.full(adata.n_obs, None, dtype=object)
-    found: Labels = labels_by_modality(mdata, label_key or "", [modality], unlabeled_category)[modality]
+    if name is None:
+        return none
+    if name not in adata.obs and name == _keys.LABEL and optional is not False:
+        key, of_setup = labels_of_setup(mdata, modality)
+        if key is not None:
+            given = unlabeled_category is not None
+            return labels_of(adata.obs, key, unlabeled_category if given else of_setup, modality)
+        if optional is None:
+            warn_of_no_labels([modality])
+        return none
+    if optional and name not in adata.obs:
+        return none
+    found: Labels = labels_by_modality(
+        mdata, label_key or "", [modality], unlabeled_category, declared=declared
+    )[modality]
     return found
+
+
+def labels_of_setup(mdata: MuData, modality: str) -> tuple[str | None, UnlabeledCategory]:
+    """Return the label column that a modality was set up with, None if the data have it not, and the labels that mean none."""
+    record = mdata.uns.get(_keys.PAIRING, {})
+    key = record.get("label_key", {}).get(modality)
+    return key if key in mdata.mod[modality].obs else None, record.get("unlabeled_category")
+
+
+def warn_of_no_labels(modalities: Sequence[str]) -> None:
+    """Say that there is no label column of the default name."""
+    warn(
+        f"no label is known of the cells of {' and '.join(map(repr, modalities))}: there is no column {_keys.LABEL!r}. Name the "
+        f"column, label_key='...', or say that there is none, label_key=None."
+    )
 
 
 def partners_of_pair(

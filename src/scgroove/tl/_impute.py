@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove._warnings import warn
-from scgroove.get._inputs import PerModality, check_call, check_modality
+from scgroove.get._inputs import (
+    PerModality,
+    check_call,
+    check_modality,
+    labels_of_setup,
+    warn_of_no_labels,
+)
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -103,7 +108,7 @@ def impute(
         Whether to say how far each value can be off: takes as much memory again.
     label_key
         Column of ``mod[m].obs`` with the label, for uncertainty, ``"knn"`` and ``"label_ridge"``; None: labels are not known.
-        ``"auto"``: that of the model, as far as the data have it, and ``"label"`` without a model.
+        ``"auto"``: that of the model, as far as the data have it; without a model ``"label"``, or else the column of the set-up.
     unlabeled_category
         A label that stands for "no label"; default that of the model, for its own labels.
     seed
@@ -179,6 +184,7 @@ def impute(
         label_key=columns,
         unlabeled_category=unlabeled,
         labels_optional=label_key == AUTO,
+        labels_declared=unlabeled_category is not None,
         seed=seed,
         copies=2 if uncertainty else 1,
         max_memory_gb=max_memory_gb,
@@ -208,13 +214,10 @@ def _labels_to_use(
         return label_key, unlabeled_category
     if known:
         return known["label_key"], unlabeled_category
-    lacking = [m for m in pair if m in mdata.mod and _keys.LABEL not in mdata.mod[m].obs]
+    in_data = [m for m in pair if m in mdata.mod and _keys.LABEL not in mdata.mod[m].obs]
+    lacking = [m for m in in_data if labels_of_setup(mdata, m)[0] is None]
     if lacking:
-        warn(
-            f"no label is known of the cells of {' and '.join(map(repr, lacking))}: there is no column {_keys.LABEL!r}. Name the "
-            f"column, scgroove.tl.impute(..., label_key='...'), or say that there is none, label_key=None.",
-            UserWarning,
-        )
+        warn_of_no_labels(lacking)
     return _keys.LABEL, unlabeled_category
 
 

@@ -56,6 +56,7 @@ class Request:
     label_key: PerModality | None
     unlabeled_category: UnlabeledCategory
     labels_optional: bool
+    labels_declared: bool
     seed: int
     copies: int
     max_memory_gb: float
@@ -110,7 +111,12 @@ class Request:
     def labels(self, data: MuData, modality: str) -> Labels:
         """Return the labels of one modality, None where missing."""
         return labels_of_modality(
-            data, modality, self.label_key, self.unlabeled_category, optional=self.labels_optional
+            data,
+            modality,
+            self.label_key,
+            self.unlabeled_category,
+            optional=self.labels_optional,
+            declared=self.labels_declared,
         )
 
     def coupling(self) -> Coupling:
