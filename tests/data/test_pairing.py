@@ -166,6 +166,31 @@ def test_blank_identifiers_are_none(make_mdata, blank):
     assert partner.tolist() == [*range(10), *[-1] * (mdata["rna"].n_obs - 10)]
 
 
+def test_a_default_column_of_donors_identifies_no_cells(make_mdata):
+    mdata = make_mdata("permuted")
+    for m in MODS:
+        mdata[m].obs["pair_id"] = [f"donor{i % 3}" for i in range(mdata[m].n_obs)]
+    with pytest.warns(UserWarning, match=r"holds 'donor0' more than once.*pair_key=.*paired=False"):
+        GROOVE.setup_mudata(mdata, "label")
+    partner, pairing = known_partners(mdata, *MODS)
+    assert partner is None
+    assert "more than once" in pairing.reason
+    with pytest.raises(ValueError, match="'donor0' is used more than once"):
+        known_partners(mdata, *MODS, "pair_id")
+    with pytest.raises(ValueError, match="'donor0' is used more than once"):
+        GROOVE.setup_mudata(mdata, "label", paired="pair_id")
+
+
+def test_where_the_default_column_is_empty_names_tell(make_mdata):
+    mdata = make_mdata("permuted")
+    by_name = known_partners(mdata, *MODS)[0]
+    mdata["rna"].obs["pair_id"] = [f"c{i}" for i in range(mdata["rna"].n_obs)]
+    mdata["img"].obs["pair_id"] = np.nan
+    with pytest.warns(UserWarning, match=r"no identifier in \['img'\].*equal names are the same"):
+        GROOVE.setup_mudata(mdata, "label")
+    np.testing.assert_array_equal(known_partners(mdata, *MODS)[0], by_name)
+
+
 def test_a_column_is_checked(make_mdata):
     mdata = make_mdata()
     with pytest.raises(KeyError, match="no such column"):

@@ -40,11 +40,31 @@ def test_every_verb_refuses_what_no_file_can_hold(name):
         with pytest.raises(ValueError, match="cannot be a key of a file"):
             call(name, screen(), key_added=key)
     with pytest.raises(ValueError, match="modality='pro/tein' cannot be a key"):
-        call(name, screen(prot="pro/tein"))
+        call(name, screen(rna="pro/tein"))
     doubled = screen()
     doubled["rna"].obs_names = ["one", "one", *"abcd"]
     with pytest.raises(ValueError, match="obs_names are not unique: 'one' stands for more than one cell"):
         call(name, doubled)
+
+
+def test_a_modality_that_is_not_used_may_be_as_it_is():
+    mdata, alone = screen(other="ot/her"), screen()
+    other = mdata.mod["ot/her"]
+    other.obs_names = ["one", "one", *"abcd"]
+    del other.obsm["X_groove"], other.obs["label"]
+    results = []
+    for data in (mdata, alone):
+        tl.align(data, "rna", "prot")
+        tl.impute(data, "rna", "prot", method="barycentric")
+        tl.perturbation_effects(data, "rna", "prot", "a", min_cells=2)
+        tl.score_imputation(data, "rna", "prot")
+        tl.transfer_labels(data, "rna", target="prot")
+        tl.collapse(data, min_cells=2)
+        tl.center_labels(data)
+        tl.infer_labels(data)
+        tl.epsilon_scan(data, "rna", "prot")
+        results.append(data["rna"].obsm["imputed_prot"])
+    np.testing.assert_allclose(*results)
 
 
 def test_set_up_refuses_them_too():

@@ -393,7 +393,7 @@ def _partner(mdata: MuData, source: str, target: str, pair_key: str | None) -> I
     in_both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
     if pair_key is None and not in_both:
         return None
-    return known_partners(mdata, source, target, pair_key or _keys.PAIR)[0]
+    return known_partners(mdata, source, target, pair_key)[0]
 
 
 def _latents(mdata: MuData, source: str, target: str) -> tuple[Float64Array, Float64Array] | None:

@@ -67,7 +67,7 @@ def pair_ids(
         ``False``: all cells are different. ``True``: equal obs names mean the same cell. Any other string
         but ``"auto"``: the ``obs`` column that holds the identifier. ``"auto"``: for every two modalities
         the column ``"pair_id"`` where both have it, else equal obs names unless chance, a numbering or a
-        plate explains them. A warning says so.
+        plate explains them. A warning says so. A ``"pair_id"`` that repeats identifies no cells.
     labels
         Labels of each modality, None where missing. Equal names are believed only where labels agree.
 
@@ -80,12 +80,14 @@ def pair_ids(
     KeyError
         ``paired`` names a column that fewer than two modalities have.
     ValueError
-        ``paired=True`` and no obs name is shared, or an identifier is used twice in a modality.
+        ``paired=True`` and no obs name is shared, or an identifier of a named column is used twice in a
+        modality.
 
     Warns
     -----
     UserWarning
-        Obs names are equal and not believed, or the named column has no value in common.
+        Obs names are equal and not believed, the column ``"pair_id"`` repeats or is empty, or the named
+        column has no value in common.
     """
     modalities = list(modalities)
     if not isinstance(paired, str):
@@ -183,14 +185,54 @@ def pairing_of(
     if isinstance(paired, str):
         column = _keys.PAIR if paired == "auto" else paired
         lacking = [m for m in pair if column not in mdata.mod[m].obs]
+        if paired == "auto" and not lacking:
+            return _of_default_column(mdata, pair, labels)
         if not lacking:
             ids = _column_ids(mdata, source, column), _column_ids(mdata, target, column)
             return _of_ids(ids, where=f"obs[{column!r}]")
         if paired != "auto":
             return Pairing(None, f"{lacking} have no column {column!r} in obs")
+    return _of_names(mdata, pair, paired, labels)
+
+
+def _of_default_column(
+    mdata: MuData, pair: tuple[str, str], labels: tuple[NDArray[Any], NDArray[Any]] | None
+) -> Pairing:
+    """Believe the default column if its values are those of cells; where it is empty, names tell."""
+    ids = [_as_ids(mdata.mod[m].obs[_keys.PAIR]) for m in pair]
+    known = [pd.Series(one, dtype=object).dropna() for one in ids]
+    for m, own in zip(pair, known, strict=True):
+        if own.duplicated().any():
+            twice = own[own.duplicated()].iloc[0]
+            text = (
+                f"mdata.mod[{m!r}].obs[{_keys.PAIR!r}] holds '{twice}' more than once, as the identifier of a donor or "
+                "sample would be, so that it tells no cells: the cells are taken as different ones. Name the "
+                'column that identifies cells, paired="column" in setup_mudata or pair_key="column" elsewhere; '
+                "to silence this, paired=False."
+            )
+            return Pairing(None, text, doubtful=True)
+    empty = [m for m, own in zip(pair, known, strict=True) if own.empty]
+    if not empty:
+        return _of_ids((ids[0], ids[1]), where=f"obs[{_keys.PAIR!r}]")
+    by_name = _of_names(mdata, pair, "auto", labels)
+    found = "cells of equal names are the same" if by_name.ids is not None else by_name.reason
+    text = (
+        f"obs[{_keys.PAIR!r}] holds no identifier in {empty}, so that cell names are looked at instead: {found}. "
+        "To silence this, drop the column, or paired=False."
+    )
+    return Pairing(by_name.ids, text, doubtful=True)
+
+
+def _of_names(
+    mdata: MuData,
+    pair: tuple[str, str],
+    paired: Paired,
+    labels: tuple[NDArray[Any], NDArray[Any]] | None,
+) -> Pairing:
+    """Which cells are the same by their names."""
     if not paired:
         return Pairing(None, "the data were set up with paired=False")
-    names = _name_ids(mdata, source), _name_ids(mdata, target)
+    names = _name_ids(mdata, pair[0]), _name_ids(mdata, pair[1])
     pairing = _of_ids(names, where="cell names")
     if pairing.ids is None or not isinstance(paired, str):
         return pairing

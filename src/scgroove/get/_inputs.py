@@ -28,7 +28,12 @@ RAW: str = "X"
 """Name of the measured values themselves as a representation."""
 
 
-def check_call(mdata: MuData, key_added: str | None) -> None:
+def check_call(
+    mdata: MuData,
+    key_added: str | None,
+    modalities: str | Sequence[str | None] | None = None,
+    use_rep: PerModality | None = None,
+) -> None:
     """Refuse names that no file can hold, and cells that share a name: the start of every verb.
 
     Parameters
@@ -37,6 +42,10 @@ def check_call(mdata: MuData, key_added: str | None) -> None:
         The data.
     key_added
         Name of the result; None for the default.
+    modalities
+        Those in use: others may be as they are. None: those that have ``use_rep``, or all.
+    use_rep
+        Representation in use.
 
     Raises
     ------
@@ -46,9 +55,15 @@ def check_call(mdata: MuData, key_added: str | None) -> None:
     from scgroove.data import check_cell_names
 
     _keys.check_name(key_added, "key_added")
-    for name, adata in getattr(mdata, "mod", {}).items():
-        _keys.check_name(name, "modality")
-        check_cell_names(adata, name)
+    known = getattr(mdata, "mod", {})
+    if modalities is None:
+        names = use_rep if isinstance(use_rep, Mapping) else dict.fromkeys(known, use_rep)
+        modalities = [m for m in known if m in names and names[m] in known[m].obsm] or list(known)
+    used = [modalities] if isinstance(modalities, str) else modalities
+    for name, adata in known.items():
+        if name in used:
+            _keys.check_name(name, "modality")
+            check_cell_names(adata, name)
 
 
 def check_pair(mdata: MuData, source: str, target: str) -> None:

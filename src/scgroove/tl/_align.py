@@ -153,7 +153,7 @@ def align(
     ...     mdata, "rna", "prot", method="egw", use_rep={"rna": "X_pca", "prot": "X"}
     ... )  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)
     check_kept(top_k, threshold)
     aligner = construct(method, options)

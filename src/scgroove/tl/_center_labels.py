@@ -74,7 +74,7 @@ def center_labels(
     >>> scgroove.tl.center_labels(mdata)  # doctest: +SKIP
     >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centred")  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities, use_rep)
     from scgroove.learners._centred import in_others, label_shifts, radius, shifted
     from scgroove.learners._common import label_means
     from scgroove.learners._screen import Screen

@@ -116,7 +116,7 @@ def collapse(
     >>> scgroove.tl.collapse(mdata)  # doctest: +SKIP
     >>> mdata.uns["collapse"]["labels"]["rna"].sort_values("effective_rank")  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities, use_rep)
     _check_numbers(min_cells, threshold_rank, threshold_variance)
     chosen = _modalities(mdata, use_rep, modalities)
     tables = {}

@@ -145,7 +145,7 @@ def estimate_efficacy(
     >>> mdata["rna"].obs["efficacy"].groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
     >>> scgroove.pl.efficacy(mdata)  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities, use_rep)
     _check_options(n_components, prior, alpha, key_added, seed)
     names = _modalities(mdata, modalities)
     keys, labels = _labels(mdata, names, label_key, unlabeled_category)

@@ -53,7 +53,7 @@ def embed(
     Sets the following fields: ``mdata.mod[m].obsm["X_groove"]``, float32 of shape (n_m, n_latent), for each
     modality m. Rows have length one if the similarity of the model is the cosine.
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities or getattr(model, "modalities", None))
     if modalities is None:
         latent = model.get_latent_representation(mdata, batch_size=batch_size)
         assert isinstance(latent, dict)

@@ -74,7 +74,7 @@ def epsilon_scan(
     >>> scgroove.tl.epsilon_scan(mdata, "rna", "prot", epsilons=(0.1, 0.03, 0.01))  # doctest: +SKIP
     >>> scgroove.pl.epsilon_scan(mdata, "rna", "prot")  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)
     aligner = construct(method, options)
     labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)

@@ -162,7 +162,7 @@ def impute(
     >>> scgroove.tl.impute(mdata, "rna", "prot", model=model)  # doctest: +SKIP
     >>> scgroove.get.imputed(mdata, "rna", "prot")  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     from scgroove.tl._impute_methods import IMPUTERS, Request
     from scgroove.tl._impute_spread import describe
 

@@ -94,7 +94,7 @@ def infer_labels(
     ...     mdata, "inferred_label", efficacy_key="inferred_label_certainty"
     ... )  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities, use_rep)
     from scgroove.data import labels_by_modality
     from scgroove.learners._common import check_number
 

@@ -102,7 +102,7 @@ def check_label_embeddings(
     >>> scgroove.tl.check_label_embeddings(mdata, table)  # doctest: +SKIP
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities, use_rep)
     from scgroove.learners._common import check_whole
     from scgroove.model._options import embeddings_of_labels, rows_by_label
 

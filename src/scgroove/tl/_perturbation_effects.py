@@ -116,7 +116,7 @@ def perturbation_effects(
     >>> table = scgroove.tl.perturbation_effects(mdata, "rna", "prot", "control")  # doctest: +SKIP
     >>> table.pivot(index="label", columns="feature", values="imputed")  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     _check_numbers(level, n_boot, min_cells)
     if controls not in get_args(Controls):
         raise ValueError(f"controls must be one of {get_args(Controls)}; found {controls!r}.")

@@ -100,7 +100,7 @@ def score_matching(
     --------
     >>> scgroove.tl.score_matching(mdata, "rna", "protein")  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)
     labels = None
     if label_key is not None:

@@ -128,7 +128,7 @@ def score_imputation(
     """
     from scgroove.data._measured import complete_partners, fill
 
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)
     imputed = get.imputed(mdata, source, target, key)
     predicted = imputed.to_numpy()

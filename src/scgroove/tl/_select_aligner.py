@@ -108,7 +108,7 @@ def select_aligner(
     >>> choice.best, choice.confidence  # doctest: +SKIP
     ('eot', 0.93)
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, (source, target))
     from scgroove.benchmark import select
 
     check_pair(mdata, source, target)

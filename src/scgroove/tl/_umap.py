@@ -83,7 +83,7 @@ def umap(
     >>> scgroove.tl.umap(mdata)  # doctest: +SKIP
     >>> scgroove.pl.latent(mdata)  # doctest: +SKIP
     """
-    check_call(mdata, key_added)
+    check_call(mdata, key_added, modalities, use_rep)
     parts = _representations(mdata, use_rep, modalities)
     if metric not in {"cosine", "euclidean"}:
         raise ValueError(f"metric is {metric!r}; expected 'cosine' or 'euclidean'.")
