@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, permutations, product
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -180,6 +181,21 @@ def test_chance_of_the_trace_is_that_of_the_uniform_coupling() -> None:
     assert [one.value for one in found] == pytest.approx([one.chance for one in found])
     assert found[0].chance == pytest.approx(0.2)  # (4 * 1/4 + 6 * 1/6) / 10
     assert [one.chance_sd for one in found] == pytest.approx([0, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_chance_of_the_trace_of_a_coupling_across_labels_is_that_of_random_partners(form: Any) -> None:
+    problem = _problem(2)
+    plan = problem["coupling"] + 0.01
+    given_ = {"coupling": form(plan), "partner": np.arange(6), **LX}
+    found = metrics.score("trace_within_label", **given_)
+    every = [metrics.trace(plan, order) for order in _within(LABELS)]
+    assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
+    over = metrics.score("trace_over_chance", **given_)
+    assert (over.chance, over.value) == pytest.approx((1, found.value / np.mean(every)))
+    assert metrics.trace_over_chance(form(plan), **LX) == pytest.approx(over.value)
+    uniform = metrics.score("trace_within_label", **{**given_, "coupling": np.ones((6, 6))})
+    assert uniform.value == pytest.approx(uniform.chance) == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize("plan", ["dense", "sparse"])

@@ -72,7 +72,8 @@ def test_trace_by_hand() -> None:
 def test_trace_over_chance_by_hand() -> None:
     assert trace_over_chance(T) == pytest.approx(3 * trace(T))
     labels = ["a", "a", "b"]
-    chance = (1 / 2 + 1 / 2 + 1) / 3
+    share = T[[0, 1], :2].sum(axis=1) / T[:2].sum(axis=1)  # of the mass within label a
+    chance = (share.sum() / 2 + T[2, 2] / T[2].sum()) / 3
     assert trace_over_chance(T, labels_x=labels, labels_y=labels) == pytest.approx(trace(T) / chance)
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels
 from scgroove.metrics._candidates import (
@@ -16,9 +17,10 @@ from scgroove.metrics._candidates import (
     candidates,
     check_partner,
     shape,
+    slices,
 )
 from scgroove.metrics._chance import Chance, matching_variance
-from scgroove.metrics._foscttm_coupling import mass_places, masses
+from scgroove.metrics._foscttm_coupling import coupling, mass_places, masses
 from scgroove.metrics._ranks import OwnMass, own_mass
 from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
 
@@ -69,10 +71,10 @@ def trace_over_chance(
     labels_y: Labels | None = None,
     within_label: bool | None = None,
 ) -> float:
-    """Return :func:`trace` over what the uniform coupling of the candidates has; 1 is chance.
+    """Return :func:`trace` over what it is for random matches among the candidates; 1 is chance.
 
-    Chance is ``mean_i 1 / n_i`` over the same cells, n_i the number of candidates of cell i: the target
-    cells of its label, or all.
+    Chance is ``mean_i w_i / n_i`` over the same cells, n_i the number of candidates of cell i (the target
+    cells of its label, or all), w_i their share of its mass: 1 if the coupling keeps within labels.
 
     Parameters
     ----------
@@ -126,21 +128,37 @@ def trace_per_cell(
     Returns
     -------
     tuple of ndarray
-        ``T_i,p(i) / sum_j T_ij`` and ``1 / n_i``, float64 (n_source,); NaN where a cell has no mass, no known match, or
-        a match that is no candidate.
+        ``T_i,p(i) / sum_j T_ij`` and ``w_i / n_i``, float64 (n_source,); NaN where a cell has no mass, no known
+        match, or a match that is no candidate.
     """
     partner = check_partner(partner, *shape(plan))
     pool = candidates(*shape(plan), labels_x, labels_y, within_label)
-    return _of_masses(own_mass(plan, partner), pool, pool.with_candidate_partner(partner))
+    return _of_masses(plan, own_mass(plan, partner), pool, pool.with_candidate_partner(partner))
 
 
-def _of_masses(found: OwnMass, pool: Candidates, rows: IntArray) -> tuple[Float64Array, Float64Array]:
-    """Return the probability of the true match of each source cell, and 1 / n_i; NaN but for ``rows`` with mass."""
+def _of_masses(
+    plan: PlanLike, found: OwnMass, pool: Candidates, rows: IntArray
+) -> tuple[Float64Array, Float64Array]:
+    """Return the probability of the true match of each source cell, and of a random one; NaN but for ``rows`` with mass."""
     rows = rows[found.rows[rows] > 0]
     probability, chance = np.full(found.own.size, np.nan), np.full(found.own.size, np.nan)
     probability[rows] = found.own[rows] / found.rows[rows]
-    chance[rows] = 1.0 / pool.counts_of_x()[rows]
+    share = _mass_of_candidates(plan, pool)[rows] / found.rows[rows]
+    chance[rows] = share / pool.counts_of_x()[rows]
     return probability, chance
+
+
+def _mass_of_candidates(plan: PlanLike, pool: Candidates) -> Float64Array:
+    """Return the mass between each source cell and its candidates, (n_source,)."""
+    mass = np.zeros(plan.shape[0])
+    for rows, columns, part in slices(plan):
+        labels, place = np.unique(pool.codes_y[columns], return_inverse=True)
+        one_hot = sp.csr_matrix((np.ones(columns.size), (np.arange(columns.size), place)))
+        by_label = part @ one_hot
+        at = np.searchsorted(labels, pool.codes_x[rows]).clip(max=labels.size - 1)
+        here = np.flatnonzero((labels[at] == pool.codes_x[rows]) & (pool.codes_x[rows] >= 0))
+        mass[rows[here]] += np.asarray(by_label[here, at[here]]).ravel()
+    return mass
 
 
 def _scored(probability: Float64Array) -> BoolArray:
@@ -157,7 +175,7 @@ def _score(material: Material, scope: Scope) -> Found:
     """Return the trace; the spread is that over random partners of the cells that have mass."""
     pool, partner = material.pool(scope), material.partners()
     rows = pool.with_candidate_partner(partner)
-    probability, by_chance = _of_masses(masses(material), pool, rows)
+    probability, by_chance = _of_masses(coupling(material), masses(material), pool, rows)
     scored = _scored(probability)
     variance, mass = 0.0, masses(material).rows
     for table in mass_places(material, scope):
