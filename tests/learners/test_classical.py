@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import anndata as ad
 import mudata as md
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.linalg import eigh, sqrtm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import scgroove
-from scgroove.learners import LabelCCA, LinearDiscriminants, PrincipalComponents, RandomRepresentation
+from scgroove.learners import (
+    LEARNERS,
+    LabelCCA,
+    LinearDiscriminants,
+    PrincipalComponents,
+    RandomRepresentation,
+)
 from scgroove.learners._classical import discriminants, maxvar
 from scgroove.learners._common import apply
 from scgroove.learners._screen import Screen
@@ -276,3 +284,14 @@ def test_chance_is_gaussian_and_independent_between_modalities_and_seeds() -> No
 def test_options_that_cannot_be_used_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["lda", "lda_procrustes"])
+def test_one_cell_a_label_is_refused_where_the_spread_inside_labels_is_needed(name):
+    rng = np.random.default_rng(0)
+    mods = {}
+    for m, d in (("a", 5), ("b", 4)):
+        obs = pd.DataFrame({"label": [f"g{i}" for i in range(9)]}, index=[f"{m}{i}" for i in range(9)])
+        mods[m] = ad.AnnData(rng.normal(size=(9, d)).astype(np.float32), obs=obs)
+    with pytest.raises(ValueError, match=r"each shared label has one cell in 'a'.*'cca_labels'"):
+        LEARNERS.get(name)().fit(md.MuData(mods), "label")

@@ -43,19 +43,19 @@ def test_label_means_are_compared(form):
 
 def test_known_cells_are_compared_and_the_label_mean_stands_beside():
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=(60, 3))
-    labels = np.repeat(["a", "b", None], 20).astype(object)
+    truth = rng.normal(size=(80, 3))
+    labels = np.repeat(["a", "b", "c", None], 20).astype(object)
     truth[:20] += 5
-    order = rng.permutation(60)
-    imputed = pd.DataFrame(truth + rng.normal(size=(60, 3)), columns=["f", "g", "h"])
-    table = cell_agreement(imputed, truth[order], np.arange(60), np.argsort(order), labels[order])
-    sums = np.repeat([truth[:20].sum(0), truth[20:40].sum(0)], 20, axis=0)
-    predicted = (sums - truth[:40]) / 19
+    order = rng.permutation(80)
+    imputed = pd.DataFrame(truth + rng.normal(size=(80, 3)), columns=["f", "g", "h"])
+    table = cell_agreement(imputed, truth[order], np.arange(80), np.argsort(order), labels[order])
+    sums = np.repeat([truth[i : i + 20].sum(0) for i in (0, 20, 40)], 20, axis=0)
+    predicted = (sums - truth[:60]) / 19
     for k, name in enumerate("fgh"):
         assert table.loc[name, "r"] == pytest.approx(np.corrcoef(truth[:, k], imputed[name])[0, 1])
-        expected = np.corrcoef(truth[:40, k], predicted[:, k])[0, 1]
+        expected = np.corrcoef(truth[:60, k], predicted[:, k])[0, 1]
         assert table.loc[name, "label_mean_r"] == pytest.approx(expected)
-    assert (table["n"] == 60).all()
+    assert (table["n"] == 80).all()
     shift = (imputed.mean() - truth.mean(0)) / truth.std(0)
     np.testing.assert_allclose(table["shift"], shift)
 
@@ -65,6 +65,16 @@ def test_a_label_of_one_cell_has_no_label_mean():
     table = cell_agreement(
         pd.DataFrame(x), x, np.arange(6), np.arange(6), np.array(list("abcdef"), dtype=object)
     )
+    assert table["r"].tolist() == pytest.approx([1.0, 1.0])
+    assert table["label_mean_r"].isna().all()
+
+
+@pytest.mark.parametrize("n_labels", [1, 2])
+def test_the_mean_of_one_or_two_labels_has_no_correlation(n_labels):
+    """The mean of the other cells of a single label falls as the cell itself rises: r is -1 for any values."""
+    x = np.random.default_rng(0).normal(size=(12, 2))
+    labels = np.array([f"g{i % n_labels}" for i in range(12)], dtype=object)
+    table = cell_agreement(pd.DataFrame(x), x, np.arange(12), np.arange(12), labels)
     assert table["r"].tolist() == pytest.approx([1.0, 1.0])
     assert table["label_mean_r"].isna().all()
 

@@ -109,6 +109,20 @@ def test_scores_of_features_over_cells_and_over_labels(screen: Screen) -> None:
     np.testing.assert_allclose(table["pearson_of_labels"], means[0].corrwith(means[1]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_labels", [1, 2])
+def test_the_mean_of_one_or_two_labels_has_no_correlation(screen: Screen, n_labels: int) -> None:
+    mdata = screen(n_labels=n_labels)
+    n = mdata["rna"].n_obs
+    scores = sg.tl.score_imputation(
+        imputed(mdata, np.random.default_rng(0).normal(size=(n, 7))), "rna", "protein"
+    ).set_index("metric")
+    table = mdata.uns["imputation_rna_protein"]["features"]
+    assert table["pearson"].notna().all()
+    assert table["label_mean"].isna().all()
+    assert np.isnan(scores.loc["pearson_per_feature", "label_mean"])
+    assert np.isfinite(scores.loc["mse", "label_mean"])
+
+
 def test_scores_of_features_without_pairs_or_with_few_labels(screen: Screen) -> None:
     mdata = imputed(screen(), np.random.default_rng(0).normal(size=(48, 7)))
     del mdata["rna"].obs["pair_id"]

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scgroove._labels import encode
+from scgroove.metrics._baselines import FEWEST_LABELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,13 +74,14 @@ def cell_agreement(
     -------
     DataFrame
         Indexed by feature: the same over cells, and ``label_mean_r``: the correlation of the measured mean of
-        the other cells of the same label, which needs no matching of cells.
+        the other cells of the same label, which needs no matching of cells. NaN with fewer than three labels.
     """
     names, (target,) = encode(target_labels)
     counts = np.bincount(target[target >= 0], minlength=len(names))
     sums = sp.diags(counts.astype(float)) @ _means(target, np.arange(len(names)), len(names))
     code = target[columns]
     known = (code >= 0) & (counts[code] > 1)
+    known &= np.unique(code[known]).size >= FEWEST_LABELS
     parts, baseline = [], []
     for block in _blocks(imputed.shape[1]):
         x = _dense(measured[:, block])

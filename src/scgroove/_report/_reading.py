@@ -235,6 +235,8 @@ def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest
             f" The mean of the other cells of the same label, which needs no matching of cells, reaches "
             f"{max(baseline, 0.0):.2f}; the mean of the control cells, the same for all, correlates with nothing."
         )
+    else:
+        text += " No correlation of the label mean can be given: it needs three labels of two cells or more."
     if test is None or test.n_cells < FEWEST_CELLS:
         return Note("caution", f"{text} Cannot tell whether more than the label is imputed: too few cells.")
     text += (

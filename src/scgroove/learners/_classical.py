@@ -129,8 +129,15 @@ class LinearDiscriminants(Learner):
             x = self.features_[m](screen.mdata.mod[m])
             self.reduce_[m] = reduction(x, self.max_features, seed)
             known = screen.codes[m] >= 0
+            codes = screen.codes[m][known]
+            if codes.size == np.unique(codes).size:
+                raise ValueError(
+                    f"learner {self.name!r} compares the means of labels with the spread inside labels, and each shared label "
+                    f"has one cell in {m!r}, so that there is none. Expected two cells or more of some label. Learners that "
+                    "need label means alone: 'cca_labels' and 'pca_procrustes'."
+                )
             mean, weights, between = discriminants(
-                self.reduce_[m](x[known]), screen.codes[m][known], screen.n_labels, self.shrinkage
+                self.reduce_[m](x[known]), codes, screen.n_labels, self.shrinkage
             )
             if self.weighted:
                 weights = weights * (between / (1.0 + between))
@@ -154,6 +161,8 @@ def discriminants(
             "no feature varies among the cells with a shared label, so that nothing tells labels apart."
         )
     inside, between = _scatter((x - centre)[:, kept], codes, n_labels)
+    if not inside.any():
+        raise ValueError("all cells of a label are equal, so that there is no spread to compare labels with.")
     if shrinkage == "auto":
         covariance, _ = ledoit_wolf(inside, assume_centered=True)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,8 @@ import pandas as pd
 from scgroove import metrics
 from scgroove._labels import encode
 from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.metrics._baselines import FEWEST_LABELS
 from scgroove.metrics._values import label_sums
-
-FEWEST_LABELS: Final = 3
-"""Means of fewer labels are always correlated, or nearly so."""
 
 
 def feature_scores(
@@ -66,12 +64,12 @@ def _of_cells(
     if partner is None:
         return unknown, unknown, 0
     rows = np.flatnonzero(partner >= 0)
-    truth = measured[partner[rows]]
-    means = metrics.label_mean(
-        measured, labels[1], np.asarray(labels[0], dtype=object)[rows], exclude=partner[rows]
-    )
-    scored = [metrics.pearson_per_feature(one, truth, nan="omit") for one in (predicted[rows], means)]
-    return scored[0], scored[1], int(rows.size)
+    truth, own = measured[partner[rows]], np.asarray(labels[0], dtype=object)[rows]
+    found = metrics.pearson_per_feature(predicted[rows], truth, nan="omit")
+    if len(encode(own)[0]) < FEWEST_LABELS:
+        return found, unknown, int(rows.size)
+    means = metrics.label_mean(measured, labels[1], own, exclude=partner[rows])
+    return found, metrics.pearson_per_feature(means, truth, nan="omit"), int(rows.size)
 
 
 def _of_labels(predicted: Any, measured: Any, labels: Sequence[Labels]) -> tuple[Float64Array, int]:

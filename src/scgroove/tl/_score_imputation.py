@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys, get, metrics
-from scgroove._labels import Label, UnlabeledCategory
+from scgroove._labels import Label, UnlabeledCategory, encode
 from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
 from scgroove.get._inputs import PerModality, check_call, check_pair, labels_of_modality, partners_of_pair
+from scgroove.metrics._baselines import FEWEST_LABELS
 from scgroove.metrics._values import dense, steps
 from scgroove.tl._feature_scores import feature_scores
 
@@ -98,7 +99,8 @@ def score_imputation(
     -------
     DataFrame
         One row a score: ``metric``, ``value``, ``chance``; what baselines have: ``label_mean`` (the mean of the other measured cells
-        of the label), ``control_mean``, ``shuffled`` (another cell of the label), NaN where there is none; ``perfect``, ``better``
+        of the label; it has no correlation over cells with fewer than three labels), ``control_mean``, ``shuffled`` (another cell
+        of the label), NaN where there is none; ``perfect``, ``better``
         (``"lower"``, ``"higher"``, or ``"near"`` for coverage, which should be the level), ``n`` (cells or labels). Sets the
         following fields:
 
@@ -175,6 +177,8 @@ def score_imputation(
 def _baselines(known: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, float]]:
     """Return the scores of predictions that know the label of a cell and nothing else, by baseline."""
     measured, labels_y, labels_x = known["measured"], known["labels_y"], known["labels_x"]
+    scored = np.asarray(labels_x, dtype=object)[known["partner"] >= 0]
+    few = len(encode(scored)[0]) < FEWEST_LABELS
     given = (measured, labels_y, labels_x)
     makers: dict[str, Callable[[], Any]] = {
         "label_mean": lambda: metrics.label_mean(*given, exclude=known["partner"]),
@@ -186,8 +190,9 @@ def _baselines(known: Mapping[str, Any], names: list[str]) -> dict[str, dict[str
         )
     out = {}
     for name, make in makers.items():
-        scored = metrics.scores(names, missing="skip", **{**known, "predicted": np.array(make())})
-        out[name] = {one.name: one.value for one in scored}
+        asked = [one for one in names if not (few and name == "label_mean" and one.endswith("_per_feature"))]
+        found = metrics.scores(asked, missing="skip", **{**known, "predicted": np.array(make())})
+        out[name] = {one.name: one.value for one in found}
     return out
 
 
