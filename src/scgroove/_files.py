@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scgroove._registry import did_you_mean
-from scgroove.errors import CannotWriteError, FileError, ScgrooveError
+from scgroove.errors import CannotWriteError, FileError, MissingFileError, ScgrooveError
 
 if TYPE_CHECKING:
     import h5py
@@ -33,6 +34,8 @@ MEMORY: Final = 4 * 2**30
 
 ROWS: Final = 100_000
 """Texts that are looked at together."""
+
+MUDATA: Final = "a MuData file (.h5mu)"
 
 HOW_TO_MAKE: Final = (
     "Make one in Python: mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
@@ -67,26 +70,87 @@ def check_is_hdf5(path: Path) -> None:
     FileError
         It does not exist, is a folder, is empty, or is no HDF5 file.
     """
-    check_path(path)
-    if path.is_dir():
-        raise FileError(f"{path} is a folder; expected a MuData file (.h5mu).", path, "folder")
-    if not path.exists():
-        near = did_you_mean(path.name, _neighbors(path))
-        raise FileError(f"There is no file {str(path)!r}.{near}", path, "missing")
+    check_file(path, MUDATA)
     import h5py
 
+    if not h5py.is_hdf5(path):
+        raise FileError(f"{path} is not an HDF5 file; expected {MUDATA}. {HOW_TO_MAKE}", path, "format")
+
+
+def check_file(path: Path, kind: str) -> None:
+    """Refuse a file that cannot be read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What is expected, such as "a MuData file (.h5mu)".
+
+    Raises
+    ------
+    FileError
+        It does not exist, is a folder, is empty, or belongs to somebody else.
+    """
+    check_path(path)
+    if path.is_dir():
+        raise FileError(f"{path} is a folder; expected {kind}.", path, "folder")
+    if not path.exists():
+        near = did_you_mean(path.name, _neighbors(path))
+        raise MissingFileError(f"There is no file {str(path)!r}.{near}", path, "missing")
     try:
-        size, is_hdf5 = path.stat().st_size, h5py.is_hdf5(path)
-        with path.open("rb"):  # h5py.is_hdf5 is False for a file that may not be read
+        size = path.stat().st_size
+        with path.open("rb"):
             pass
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}.", path, "damaged") from error
     if size == 0:
         raise FileError(f"{path} is empty (0 bytes). Was it copied to its end?", path, "empty")
-    if not is_hdf5:
-        raise FileError(
-            f"{path} is not an HDF5 file; expected a MuData file (.h5mu). {HOW_TO_MAKE}", path, "format"
-        )
+
+
+def check_archive(path: Path, kind: str, member: str, how: str) -> None:
+    """Refuse a file that is no zip archive, or whose bytes have changed since it was written: by its checksums.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What is expected.
+    member
+        End of the name of a member that tells the kind of file.
+    how
+        A sentence on how to make one.
+
+    Raises
+    ------
+    FileError
+        It is none, or is damaged.
+    """
+    check_file(path, kind)
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    names: list[str] = []
+    try:
+        if is_archive:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+                if bad := archive.testzip():
+                    raise zipfile.BadZipFile(f"checksum of {bad}")
+    except Exception as error:  # damaged bytes raise errors of any class
+        raise damaged(path) from error
+    if not any(name.endswith(member) for name in names):
+        raise FileError(f"{path} is not {kind}. {how}", path, "format")
+
+
+def damaged(path: Path, said: str = "") -> FileError:
+    """Return the error for a file whose bytes are not those that were written."""
+    return FileError(
+        f"{path} is damaged or incomplete ({path.stat().st_size:,} bytes), and cannot be read. Copy or download it again, "
+        f"or write it anew.{said}",
+        path,
+        "damaged",
+    )
 
 
 def check_path(path: Path) -> None:
@@ -136,12 +200,8 @@ def reading(path: Path, must_have: str = "mod") -> Iterator[None]:
     except (ScgrooveError, MemoryError):
         raise
     except Exception as error:  # readers of damaged bytes raise errors of any class
-        raise FileError(
-            f"{path} is damaged or incomplete ({path.stat().st_size:,} bytes), and cannot be read. Copy or download it again, "
-            f"or write it anew. The reader says: {_first_line(error)}",
-            path,
-            "damaged",
-        ) from error
+        said = "" if isinstance(error, _DamageError) else f" The reader says: {_first_line(error)}"
+        raise damaged(path, said) from error
     if not is_expected:
         raise FileError(
             f"{path} holds no MuData: it has no group {must_have!r}. A file of one modality (.h5ad) has nothing to "
@@ -158,7 +218,7 @@ class _DamageError(Exception):
 def _first_line(error: BaseException) -> str:
     text = str(error.args[0]).strip() if error.args else ""
     line = text.splitlines()[0] if text else ""
-    return line if isinstance(error, _DamageError) else f"{type(error).__name__}: {line}"
+    return f"{type(error).__name__}: {line}"
 
 
 def _probe_in_process(path: Path) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from scgroove._files import writing
+from scgroove._files import reading, writing
+from scgroove._warnings import warn
+from scgroove.errors import FileError
 
 if TYPE_CHECKING:
     import h5py
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 KEPT: Final = "The stages that were done before are kept."
 MODEL: Final = "model"
+TRAINING: Final = "train"
+"""Stage that the model belongs to."""
+
 SPLIT: Final = ("train_indices", "validation_indices", "test_indices")
 _APART: Final = {"mdata", "model", "settings", "data_name"}
 _ALWAYS: Final = {"seconds", "warnings", "other_warnings"}
@@ -95,11 +100,28 @@ class Stages:
             os.replace(part, file)
 
     def restore(self, name: str, results: Results) -> bool:
-        """Put back what a stage wrote, and return whether it was kept."""
+        """Put back what a stage wrote, and return whether it was kept.
+
+        A stage whose file is damaged, or whose model is, is to be done again, as those after it.
+        """
         file = self.file_of(name)
         if not file.exists():
             return False
-        contents, fields = _read(file)
+        try:
+            with reading(file, must_have=""):
+                contents, fields = _read(file)
+            self._put_back(contents, fields, results)
+            if name == TRAINING:
+                self._restore_model(results)
+        except FileError as error:
+            for later in sorted(self.folder.glob("*.h5")):
+                if later.name >= file.name:
+                    later.unlink()
+            warn(f"The stage {name!r} is done again: {error}")
+            return False
+        return True
+
+    def _put_back(self, contents: dict[Place, Any], fields: dict[str, Any], results: Results) -> None:
         for (modality, field, key), value in contents.items():
             part = results.mdata.mod[modality] if modality else results.mdata
             getattr(part, field)[key] = value
@@ -107,7 +129,6 @@ class Stages:
             fields["pairs"] = tuple(np.asarray(rows, dtype=np.intp) for rows in fields["pairs"])
         for field, value in fields.items():
             setattr(results, field, value)
-        return True
 
     def keep_model(self, results: Results) -> None:
         """Save the trained model as a whole or not at all, and note which cells trained it."""
@@ -120,7 +141,7 @@ class Stages:
             indices = getattr(results.model, name, None) or {}
             results.split[name] = {m: [int(i) for i in rows] for m, rows in indices.items()}
 
-    def restore_model(self, results: Results) -> None:
+    def _restore_model(self, results: Results) -> None:
         """Load the model that was saved, as it was after training."""
         import numpy as np
 

@@ -21,7 +21,7 @@ import pandas as pd
 from scgroove import _keys, _null
 from scgroove._files import writing
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
-from scgroove._stages import KEPT, Stages
+from scgroove._stages import KEPT, TRAINING, Stages
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -91,17 +91,16 @@ def analyse(
         "test": ("Testing against permuted labels", _test),
     }
     for name, (title, function) in steps.items():
-        if stages.restore(name, results):
-            if name == "train":
-                with _collected(results):
-                    stages.restore_model(results)
+        with _collected(results):
+            is_kept = stages.restore(name, results)
+        if is_kept:
             continue
         progress.step(name, title)
         before, start = stages.before(results), time.perf_counter()
         with _collected(results):
             function(results, progress)
         results.seconds[name] = time.perf_counter() - start
-        if name == "train":
+        if name == TRAINING:
             stages.keep_model(results)
         if name != "set up":
             stages.keep(name, results, before)

@@ -7,7 +7,7 @@ class ScgrooveError(Exception):
     """Base of the errors that scgroove defines: bad input or circumstances, never a fault of the package."""
 
 
-class FileError(ScgrooveError, OSError):
+class FileError(ScgrooveError, OSError, ValueError):
     """A file that is not there, is damaged, or holds something else than expected.
 
     Attributes
@@ -22,6 +22,10 @@ class FileError(ScgrooveError, OSError):
         super().__init__(message)
         self.path = str(path)
         self.reason = reason
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """A file that is not there."""
 
 
 class CannotWriteError(ScgrooveError, OSError):

@@ -4,6 +4,7 @@ import anndata as ad
 import mudata
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 
 from scgroove._report import Results, Settings
@@ -57,3 +58,15 @@ def test_a_result_that_no_file_can_hold_leaves_the_stage_to_be_done_again(tmp_pa
     stages.keep("align", results, before)
     assert stages.done == []
     assert not list((tmp_path / "stages").iterdir())
+
+
+def test_a_damaged_stage_and_those_after_it_are_done_again(tmp_path):
+    stages, results = Stages(tmp_path / "stages", tmp_path), fresh()
+    for name in ("embed", "align", "impute"):
+        stages.keep(name, results, stages.before(results))
+    file = stages.file_of("align")
+    file.write_bytes(file.read_bytes()[:-50])
+    assert stages.restore("embed", fresh())
+    with pytest.warns(UserWarning, match=r"'align' is done again: .*01-align\.h5 is damaged or incomplete"):
+        assert not stages.restore("align", fresh())
+    assert stages.done == ["embed"]

@@ -14,7 +14,9 @@ import scvi
 import torch
 
 from scgroove.data import FeatureNamesError
+from scgroove.errors import FileError
 from scgroove.model import GROOVE
+from scgroove.model._save import replaced_when_done
 
 FAST = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "n_cells_per_label": 8}
 
@@ -391,11 +393,63 @@ def test_a_kill_while_saving_leaves_the_old_model(trained, factory, tmp_path, mo
         trained.save(tmp_path / "m", overwrite=True)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    (left_over,) = tmp_path.glob(".m.unfinished-*")
     assert repr(GROOVE.load(tmp_path / "m", factory(), accelerator="cpu")) == repr(trained)
     with pytest.raises(ValueError, match=r"exists already.*overwrite=True"):
         trained.save(tmp_path / "m")
-    trained.save(tmp_path / "m", overwrite=True)
+    trained.save(tmp_path / "other")
+    assert left_over.exists()
+    with pytest.warns(UserWarning, match=f"Removed {left_over}: a process was killed"):
+        trained.save(tmp_path / "m", overwrite=True)
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["model.pt", "notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "other"]
+
+
+def test_a_save_of_a_process_at_work_is_left_alone(tmp_path):
+    with replaced_when_done(tmp_path / "m", "x") as first:
+        (first / "x").write_text("first")
+        with replaced_when_done(tmp_path / "m", "x") as second:
+            assert first.exists()
+            (second / "x").write_text("second")
+    assert (tmp_path / "m" / "x").read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def damaged_files(whole, n_cut, n_changed):
+    """Contents cut at some places, and with a bit changed at others."""
+    yield from (whole[: len(whole) * i // n_cut] for i in range(n_cut))
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(whole), size=n_changed):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << rng.integers(8)
+        yield bytes(changed)
+
+
+def test_a_damaged_model_is_told_and_never_loaded(trained, factory, tmp_path):
+    trained.save(tmp_path / "m", save_anndata=True)
+    file, data = tmp_path / "m" / "model.pt", tmp_path / "m" / "mdata.h5mu"
+    whole, noticed = file.read_bytes(), 0
+    for content in damaged_files(whole, 10, 20):
+        file.write_bytes(content)
+        try:
+            loaded = GROOVE.load(tmp_path / "m", adata=False, accelerator="cpu")
+        except FileError as error:
+            assert error.reason in ("empty", "damaged", "format")  # noqa: PT017
+            noticed += 1
+        else:  # padding, or a time stamp
+            state = loaded.module.state_dict()
+            assert all(torch.equal(value, state[k]) for k, value in trained.module.state_dict().items())
+    assert noticed > 25
+    file.write_bytes(whole[:-100])
+    for load in (GROOVE.load_registry, lambda folder: GROOVE.load_query_data(factory(), folder)):
+        with pytest.raises(FileError, match=r"model\.pt is damaged or incomplete .* or write it anew\.$"):
+            load(str(tmp_path / "m"))
+    file.write_bytes(whole)
+    data.write_bytes(data.read_bytes()[:-100])
+    with pytest.raises(FileError, match=r"mdata\.h5mu is damaged or incomplete .* or write it anew\.$"):
+        GROOVE.load(tmp_path / "m")
+    with pytest.raises(FileError, match=r"There is no file '.*model\.pt'"):
+        GROOVE.load(tmp_path / "no")
 
 
 @pytest.mark.parametrize("save_anndata", [True, False])

@@ -668,10 +668,10 @@ class Coupling:
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
+        FileError
+            There is no such file; it holds no coupling, or is damaged.
         ValueError
-            If it holds no coupling, or one of a later version of scgroove.
+            It is of a later version of scgroove.
         """
         from scgroove.aligners._storage import load
 

@@ -27,16 +27,21 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from scgroove._files import check_archive, damaged
 from scgroove.aligners._base import versions
 from scgroove.aligners._costs import BilinearCost, FixedCost, PairCost, SumCost
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
+from scgroove.errors import FileError
 
 FORMAT: Final = "scgroove coupling"
 VERSION: Final = 1
 """Version of the format. Raise it when files change so that an older scgroove would misread them."""
 
 DESCRIPTION: Final = "description"
+
+KIND: Final = "a coupling that Coupling.save wrote"
+HOW_TO_MAKE: Final = "A matrix of another origin becomes a coupling by Coupling.from_sparse."
 
 OBJECTS: Final[Mapping[str, type]] = {
     "coupling": Coupling,
@@ -126,25 +131,19 @@ def load(path: Path) -> Coupling:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    FileError
+        There is no such file; it holds no coupling, or is damaged.
     ValueError
-        If it holds no coupling, is damaged, or is of a later version of the format.
+        It is of a later version of the format.
     """
-    if not path.exists():
-        raise FileNotFoundError(
-            f"there is no coupling {str(path)!r}. Is the path right? Coupling.save(path) adds no ending."
-        )
+    check_archive(path, KIND, f"{DESCRIPTION}.npy", HOW_TO_MAKE)
     with path.open("rb") as file:
         description = _describe(file, path)
         file.seek(0)
         try:
             return _read(file, description["coupling"])
         except UNREADABLE as error:
-            raise ValueError(
-                f"{str(path)!r} holds a coupling but is damaged ({type(error).__name__}: {error}). Was it copied in full? "
-                f"Save it again."
-            ) from error
+            raise damaged(path) from error
 
 
 # ------------------------------------------------------------------------------------------------------- reading
@@ -153,19 +152,14 @@ def load(path: Path) -> Coupling:
 def _describe(file: IO[bytes], path: Path) -> dict[str, Any]:
     """Return the description of a file of a version that can be read."""
     try:
-        if not zipfile.is_zipfile(file):
-            raise ValueError("not a .npz file, or cut short")
-        file.seek(0)
         with np.load(file, allow_pickle=False) as stored:
             description = json.loads(stored[DESCRIPTION].item())
-        if description["format"] != FORMAT:
-            raise ValueError(f"its format is {description['format']!r}, not {FORMAT!r}")
+        is_ours = description["format"] == FORMAT
         version = int(description["format_version"])
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{str(path)!r} holds no coupling ({type(error).__name__}: {error}). Coupling.load reads what Coupling.save "
-            f"wrote; a matrix of another origin becomes a coupling by Coupling.from_sparse."
-        ) from error
+    except UNREADABLE:
+        is_ours, version = False, 0
+    if not is_ours:
+        raise FileError(f"{path} is not {KIND}. {HOW_TO_MAKE}", path, "format")
     if version > VERSION:
         raise ValueError(
             f"{str(path)!r} was written by scgroove {description.get('scgroove_version', 'unknown')} in version {version} of "

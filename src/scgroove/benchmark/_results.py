@@ -26,11 +26,15 @@ from scgroove.errors import ScgrooveError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 FORMAT: Final = 2
 """Of the folder; another one is not read."""
 
 PACKAGES: Final = ("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax")
+
+CHECKSUM: Final = b"scgroove checksum"
+"""Name of the digest among the metadata of a cell."""
 
 STATUSES: Final = ("done", "failed", "skipped", "by construction")
 """What can have become of a cell."""
@@ -222,12 +226,8 @@ class Store:
 
     def status(self, cell: Cell) -> str | None:
         """Return the status of a cell, ``"failed"`` if a part of it is; None if it is not there or cannot be read."""
-        import pyarrow.parquet as pq
-
         try:
-            table = pq.read_table(
-                self.cells / cell.file_name, columns=["status"], page_checksum_verification=True
-            )
+            table = _read_table(self.cells / cell.file_name)
         except Exception:  # damaged bytes raise errors of any class
             return None
         found = [str(one) for one in table["status"].to_pylist()]
@@ -242,10 +242,14 @@ class Store:
         CannotWriteError
             If it could not be written; nothing is left of it then.
         """
-        frame = tidy(rows)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(tidy(rows), preserve_index=False)
+        table = table.replace_schema_metadata({**table.schema.metadata, CHECKSUM: _checksum(table)})
         self.write(
             self.cells / cell.file_name,
-            lambda file: frame.to_parquet(file, index=False, write_page_checksum=True),
+            lambda file: pq.write_table(table, file, write_page_checksum=True),
         )
 
     def representation(self, name: str) -> tuple[dict[str, FloatArray], dict[str, Any]] | None:
@@ -319,16 +323,35 @@ def _is_ours(path: Path) -> bool:
     return path.name in ("cells", "representations", "run.json") or path.name.startswith(UNFINISHED)
 
 
+def _checksum(table: pa.Table) -> bytes:
+    """Return a digest of names and values; the checksums of the format leave out the names of columns."""
+    return digest(table.column_names, [column.to_pylist() for column in table.columns]).encode()
+
+
+def _read_table(file: Path) -> pa.Table:
+    """Return what a file of a cell holds.
+
+    Raises
+    ------
+    ValueError
+        It is not what was written. Damaged bytes raise errors of any class.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file, page_checksum_verification=True)
+    written = (table.schema.metadata or {}).get(CHECKSUM)
+    if written is not None and written != _checksum(table):
+        raise ValueError("the checksum is another")
+    return table
+
+
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Return the rows of a cell; none, with a warning, if it cannot be read."""
-    import pandas as pd
-
     try:
-        table = pd.read_parquet(file, page_checksum_verification=True)
-        rows: list[dict[str, Any]] = table.to_dict("records")
-    except Exception as error:  # damaged bytes raise errors of any class
+        rows: list[dict[str, Any]] = _read_table(file).to_pandas(ignore_metadata=True).to_dict("records")
+    except Exception:  # damaged bytes raise errors of any class
         warnings.warn(
-            f"{file} cannot be read ({error}) and counts as not done: the run that made it does it again when it is started again.",
+            f"{file} is damaged or incomplete and counts as not done: the same run does it again when it is started again.",
             ResultsWarning,
             stacklevel=4,
         )

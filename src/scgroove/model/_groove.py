@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 import weakref
@@ -84,7 +85,7 @@ from ._query import (
     measured_in_query,
     with_present,
 )
-from ._save import replaced_when_done
+from ._save import check_model, read_saved, replaced_when_done
 from ._setup import (
     check_efficacy,
     check_names,
@@ -599,6 +600,18 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         with replaced_when_done(dir_path, last="model.pt") as folder:
             super().save(str(folder), prefix, overwrite=True, **kwargs)
 
+    @staticmethod
+    def load_registry(dir_path: str | PathLike[str], prefix: str | None = None) -> dict[str, Any]:
+        """Return what a saved model knows of its data; arguments are those of scvi-tools.
+
+        Raises
+        ------
+        FileError
+            There is no saved model, or its file is damaged.
+        """
+        check_model(dir_path, prefix)
+        return BaseModelClass.load_registry(str(dir_path), prefix)  # type: ignore[no-any-return]
+
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
         """Load a saved model; arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
@@ -611,15 +624,18 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
         Raises
         ------
+        FileError
+            There is no saved model, or its files are damaged.
         ValueError
             A feature of the model is missing; or the data have labels that the model cannot have, as it knows prototypes, embeddings or
             the agreement of labels. ``adata`` is left as it was.
         """
-        adata = kwargs.get("adata", args[1] if len(args) > 1 else None)
+        asked = inspect.signature(super().load).bind(*args, **kwargs)
+        adata = read_saved(asked.arguments)
         with warnings.catch_warnings(), restored_on_error(adata if isinstance(adata, MuData) else None):
             warnings.filterwarnings("ignore", message="`var_names` for the loaded")  # compares positions
             try:
-                model = super().load(*args, **kwargs)
+                model = super().load(*asked.args, **asked.kwargs)
             except RuntimeError as error:
                 if not re.search("size mismatch for (bank|agreement)", str(error)):
                     raise

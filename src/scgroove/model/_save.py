@@ -6,16 +6,63 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+from typing import Any, Final
+
+from scgroove._files import check_archive, read_mudata
+from scgroove._warnings import warn
+
+MODEL: Final = "model.pt"
+MUDATA: Final = "mdata.h5mu"
+"""Files of a saved model, as scvi-tools names them."""
+
+KIND: Final = "a model that GROOVE.save wrote"
+HOW_TO_MAKE: Final = (
+    "Name the folder of a saved model: model.save('model'), then GROOVE.load('model', mdata)."
+)
+
+
+def check_model(folder: str | os.PathLike[str], prefix: str | None = None) -> None:
+    """Refuse a folder without a whole model: PyTorch reads damaged weights without a word.
+
+    Raises
+    ------
+    FileError
+        There is no model in it, or it is damaged.
+    """
+    check_archive(Path(folder) / f"{prefix or ''}{MODEL}", KIND, "/data.pkl", HOW_TO_MAKE)
+
+
+def read_saved(asked: dict[str, Any]) -> Any:
+    """Check that a saved model is whole, and return the data to load it on.
+
+    Parameters
+    ----------
+    asked
+        Arguments of ``load`` of scvi-tools. Data that were saved with the model are put into them.
+
+    Raises
+    ------
+    FileError
+        There is no model, or its files are damaged.
+    """
+    folder, prefix = asked["dir_path"], asked.get("prefix")
+    if not asked.get("backup_url"):
+        check_model(folder, prefix)
+    data = Path(folder) / f"{prefix or ''}{MUDATA}"
+    if asked.get("adata") is None and data.exists():
+        asked["adata"] = read_mudata(data)
+    return asked.get("adata")
 
 
 @contextmanager
 def replaced_when_done(folder: str | os.PathLike[str], last: str) -> Iterator[Path]:
     """Give an empty folder beside another; its files take the place of those of the same name at the end.
 
-    Other files of the folder stay. After an error nothing has changed. After a kill, a hidden folder
-    ``.<name>.unfinished-*`` may be left beside it.
+    Other files of the folder stay. After an error nothing has changed. A kill leaves a hidden folder
+    ``.<name>.unfinished-*`` beside it: the next call for the same folder removes it, and says so.
 
     Parameters
     ----------
@@ -26,7 +73,9 @@ def replaced_when_done(folder: str | os.PathLike[str], last: str) -> Iterator[Pa
     """
     target = Path(folder).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.unfinished-", dir=target.parent))
+    start = f".{target.name}.unfinished-"
+    _remove_left_over(target.parent, start)
+    beside, lock = _locked_folder(target.parent, start)
     try:
         yield beside
         target.mkdir(exist_ok=True)
@@ -34,3 +83,51 @@ def replaced_when_done(folder: str | os.PathLike[str], last: str) -> Iterator[Pa
             os.replace(file, target / file.name)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(parent: Path, start: str) -> tuple[Path, int | None]:
+    """Make a folder, and lock it as long as this process lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=start, dir=parent))
+        with suppress(BlockingIOError, FileNotFoundError):
+            lock = _lock(folder)
+            if folder.exists():
+                return folder, lock
+        # another process took it for left over before it was locked
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder; None where that is not possible.
+
+    Raises
+    ------
+    BlockingIOError, FileNotFoundError
+        It is locked, or has gone.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # network disks may have no locks
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return lock
+
+
+def _remove_left_over(parent: Path, start: str) -> None:
+    """Remove the folders of processes that are gone."""
+    for folder in parent.glob(f"{escape(start)}*"):
+        with suppress(BlockingIOError, FileNotFoundError):
+            lock = _lock(folder)
+            if lock is None:
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+            warn(f"Removed {folder}: a process was killed while it saved a model there.")
