@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._files import check_archive, damaged
+from scgroove._whole import check_archive, damaged
 from scgroove.aligners._base import versions
 from scgroove.aligners._costs import BilinearCost, FixedCost, PairCost, SumCost
 from scgroove.aligners._coupling import Coupling, CouplingBlock

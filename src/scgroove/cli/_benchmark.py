@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scgroove._files import check_path
+from scgroove._whole import check_path
 from scgroove.cli._errors import UserError, errors
 from scgroove.cli._own import Imports, import_all
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scgroove import __version__
-from scgroove._files import check_path, writing
+from scgroove._files import writing
 from scgroove._stages import Stages
 from scgroove._stops import held
+from scgroove._whole import check_path
 from scgroove.cli._errors import UserError, listed
 
 if TYPE_CHECKING:

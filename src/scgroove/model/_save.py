@@ -11,8 +11,9 @@ from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
-from scgroove._files import check_archive, read_mudata
+from scgroove._files import read_mudata
 from scgroove._warnings import warn
+from scgroove._whole import check_archive
 
 MODEL: Final = "model.pt"
 MUDATA: Final = "mdata.h5mu"
