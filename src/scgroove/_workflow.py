@@ -206,7 +206,7 @@ def _embed(results: Results, progress: Progress) -> None:
     from scgroove import tl
 
     tl.embed(results.mdata, results.model)
-    results.accuracy = results.model.get_cross_modal_label_accuracy()
+    results.accuracy = results.model.get_cross_modal_label_accuracy(held_out=False)
     results.tests["groove"] = _null.held_out_tests(results)
     results.mixing = _mixing(results)
 

@@ -297,6 +297,25 @@ def test_a_file_keeps_what_the_spec_says(tmp_path):
     assert not (loaded.partner == np.arange(24)).all(), "nobody pairs by position"
 
 
+def test_cells_of_an_unlabeled_category_stay_and_nobody_is_told_a_label_for_them(tmp_path):
+    from scgroove.benchmark._data import load
+
+    scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
+    mdata = sg.simulations.from_scenario(scenario, seed=0)
+    mdata.write(tmp_path / "screen.h5mu")
+    data = {"file": str(tmp_path / "screen.h5mu"), "unlabeled_category": ["g00", "g01"]}
+    spec = Spec.from_dict({"data": [data], "learners": ["random"]})
+    loaded = load(spec.data[0], 0)
+    for m, labels, observed in zip(loaded.hidden.mod, loaded.labels, loaded.observed, strict=True):
+        assert len(labels) == mdata[m].n_obs
+        assert set(labels) == set(observed) == {None, "g02", "g03"}
+        assert set(loaded.handed(told=False)[m].obs["label"].dropna()) == {"g02", "g03"}
+        assert set(loaded.handed(told=True)[m].obs["label"].dropna()) == {"g02", "g03"}
+    plain = {key: value for key, value in data.items() if key == "file"}
+    without = Spec.from_dict({"data": [plain], "learners": ["random"]}).data[0]
+    assert "unlabeled_category" not in without.as_plain(), "earlier results stay valid"
+
+
 def test_effects_are_scored_where_a_control_is_named(tmp_path):
     spec = {
         "data": [{**SMALL, "control": "g01"}],
@@ -468,6 +487,7 @@ def test_files_that_do_not_fit(tmp_path, small):
         quiet(wrong, tmp_path / "out")
     for data, message in (
         ({"drop_labels": ["g0O"]}, "drop_labels names 'g0O', which no cell has"),
+        ({"unlabeled_category": "g0O"}, "unlabeled_category names 'g0O', which no cell has"),
         ({"control": "g1"}, "control='g1' is no label of both modalities"),
         ({"dose_key": "labl"}, r"dose_key='labl' is no column of obs of 'rna'\. Did you mean 'label'"),
         ({"label_key": "lable"}, "lable"),

@@ -170,6 +170,7 @@ def test_one_label_to_drop_may_be_text():
         ),
         ({"scenario": "reference", "n_top_features": 5}, "n_top_features goes with a file"),
         ({"scenario": "reference", "dose_key": "dose"}, "dose_key goes with a file"),
+        ({"scenario": "reference", "unlabeled_category": "x"}, "unlabeled_category goes with a file"),
         (
             {"file": "a.h5mu", "n_top_features": "2000"},
             "n_top_features must be a whole number of at least 1; found '2000'",

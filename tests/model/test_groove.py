@@ -84,6 +84,28 @@ def test_training_lowers_every_term(factory):
     assert accuracy["chance"].tolist() == [0.25, 0.25]
 
 
+def test_label_accuracy_is_that_of_cells_kept_out_of_training(factory):
+    """Labels are shuffled: cells trained on lie where their label was learned, others do not."""
+    mdata = factory()
+    rng = np.random.default_rng(0)
+    for m in mdata.mod:
+        mdata[m].obs["label"] = rng.permutation(mdata[m].obs["label"].to_numpy())
+    model = fit(mdata, {"max_epochs": 1, "train_size": 0.6})
+    found = model.get_cross_modal_label_accuracy()
+    every = model.get_cross_modal_label_accuracy(held_out=False)
+    shared = set(mdata["rna"].obs["label"]) & set(mdata["img"].obs["label"])
+    for table, cells in (
+        (found, model.validation_indices),
+        (every, {"rna": slice(None), "img": slice(None)}),
+    ):
+        expected = [mdata[m].obs["label"].iloc[cells[m]].isin(shared).sum() for m in table["source"]]
+        assert table["n_cells"].tolist() == expected
+    pd.testing.assert_frame_equal(model.get_cross_modal_label_accuracy(mdata.copy()), every)
+    model = fit(factory(), {"max_epochs": 1, "train_size": 1.0})
+    with pytest.warns(UserWarning, match="No cells were kept out of training"):
+        model.get_cross_modal_label_accuracy()
+
+
 def test_without_groupclip_labels_are_not_found_across_modalities(factory):
     model = fit(factory(), {"max_epochs": 30, "plan_kwargs": {"groupclip_weight": 0.0}})
     assert (model.get_cross_modal_label_accuracy()["balanced_accuracy"] < 0.6).all()

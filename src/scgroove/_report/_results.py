@@ -101,7 +101,7 @@ class Results:
     labels
         Cells of each label in each modality, and whether it is shared.
     accuracy
-        Labels found across modalities, over all cells.
+        Labels found across modalities, over all cells, which the model has seen in training.
     tests
         Tests of labels found across modalities, for each learner and direction: of ``"groove"`` over the cells
         kept out of training, and of a learner in closed form.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scgroove import _keys
 from scgroove._files import digest_of, read_mudata
+from scgroove._labels import names_of, unlabeled_names
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove.benchmark._spec import DataSpec, SpecError
@@ -286,7 +287,7 @@ def _read(spec: DataSpec) -> MuData:
         ) from error
     names = list(_modalities(spec, mdata))
     label_keys(mdata, spec.label_key, names)
-    _check_labels_dropped(spec, mdata, names[:2])
+    _check_labels_named(spec, mdata, names[:2])
     rng = np.random.default_rng(0)
     mods = {m: _prepared(mdata.mod[m], spec, rng) for m in names[:2]}
     empty = [m for m, adata in mods.items() if adata.n_obs == 0]
@@ -298,23 +299,23 @@ def _read(spec: DataSpec) -> MuData:
     return _mudata(mods)
 
 
-def _check_labels_dropped(spec: DataSpec, mdata: MuData, names: Sequence[str]) -> None:
+def _check_labels_named(spec: DataSpec, mdata: MuData, names: Sequence[str]) -> None:
+    """Refuse labels to drop, and such that mean none, that no cell has."""
     there = {
-        str(label)
-        for m in names
-        for label in labels_of(mdata.mod[m].obs, spec.label_key)
-        if label is not None
+        str(label) for m in names for label in names_of(mdata.mod[m].obs[spec.label_key]) if label is not None
     }
-    for label in spec.drop_labels:
-        if label not in there:
-            raise SpecError(
-                f"data {spec.name!r}: drop_labels names {label!r}, which no cell has.{did_you_mean(label, there)}"
-            )
+    named = {"drop_labels": spec.drop_labels, "unlabeled_category": unlabeled_names(spec.unlabeled_category)}
+    for option, labels in named.items():
+        for label in sorted(labels):
+            if label not in there:
+                raise SpecError(
+                    f"data {spec.name!r}: {option} names {label!r}, which no cell has.{did_you_mean(label, there)}"
+                )
 
 
 def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnData:
     """Return the cells and features that the spec keeps, in random order: nobody pairs by position."""
-    labels = labels_of(adata.obs, spec.label_key)
+    labels = labels_of(adata.obs, spec.label_key, spec.unlabeled_category)
     counts = {name: int((labels == name).sum()) for name in set(labels) if name is not None}
     kept = np.array(
         [
@@ -322,7 +323,10 @@ def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnDa
             for label in labels
         ]
     )
-    adata = adata[rng.permutation(np.flatnonzero(kept))].copy()
+    rows = rng.permutation(np.flatnonzero(kept))
+    adata = adata[rows].copy()
+    if spec.unlabeled_category is not None:  # for all that read labels after this
+        adata.obs[spec.label_key] = labels[rows]
     if spec.n_top_features is not None and adata.n_vars > spec.n_top_features:
         adata = _most_variable(adata, spec.n_top_features)
     return adata

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from scgroove import aligners, learners
-from scgroove._labels import label_name
+from scgroove._labels import UnlabeledCategory, label_name, plain_category
 from scgroove._registry import did_you_mean
 from scgroove.errors import ScgrooveError
 from scgroove.simulations import SCENARIOS, Scenario
@@ -141,6 +141,8 @@ class DataSpec:
     dose_key
         Column of ``mod[m].obs`` with the dose of a cell, hidden from learners: what ``perturbot_dose_fraction`` needs.
         None: there is none.
+    unlabeled_category
+        Labels that stand for "no label", one or several. Their cells stay, and nobody is told a label for them.
     """
 
     name: str = ""
@@ -156,6 +158,7 @@ class DataSpec:
     n_top_features: int | None = None
     control: str | None = None
     dose_key: str | None = None
+    unlabeled_category: UnlabeledCategory = None
 
     def __post_init__(self) -> None:
         """Refuse what is neither a scenario nor a file."""
@@ -170,6 +173,7 @@ class DataSpec:
         given: Any = self.drop_labels  # one label in TOML is text or a number
         labels = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
         object.__setattr__(self, "drop_labels", tuple(map(label_name, labels)))
+        object.__setattr__(self, "unlabeled_category", plain_category(self.unlabeled_category))
         if self.control is not None:
             object.__setattr__(self, "control", label_name(self.control))
         object.__setattr__(self, "name", self.name or self._default_name())
@@ -189,7 +193,8 @@ class DataSpec:
 
     def _check_no_file_options(self) -> None:
         """Refuse what has no effect on a simulation."""
-        for option in ("drop_labels", "min_cells_per_label", "n_top_features", "pair_key", "dose_key"):
+        of_files = ("drop_labels", "min_cells_per_label", "n_top_features", "pair_key", "dose_key")
+        for option in (*of_files, "unlabeled_category"):
             if getattr(self, option) != type(self).__dataclass_fields__[option].default:
                 raise SpecError(
                     f"data {self.name!r}: {option} goes with a file, not with a scenario, whose parameters say what is drawn."
@@ -205,7 +210,7 @@ class DataSpec:
         """Return all that the data depend on but the contents of a file, as plain values."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["name"]
-        for option in ("control", "dose_key"):
+        for option in ("control", "dose_key", "unlabeled_category"):
             if plain[option] is None:  # results from before there was this option stay valid
                 del plain[option]
         return plain
