@@ -1,5 +1,6 @@
 """Names with markup are text in the pages, as a browser shows them."""
 
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -68,9 +69,8 @@ def test_labels_features_and_modalities_in_the_report_of_a_run(tmp_path):
     assert not page.is_owned
     assert f"a{EVIL}" in page.text
     for file in (tmp_path / "out").glob("*.csv"):
-        cells = pd.read_csv(file, dtype=str, header=None).stack().str.strip()
-        risky = cells[cells.str.match(r"[=+@]|-\D")]
-        assert risky.empty, (file.name, risky)
+        cells = pd.read_csv(file, dtype=str, header=None).to_numpy(dtype=str).ravel().tolist()
+        assert not [cell for cell in cells if re.match(r"[=+@]|-\D", cell)], file.name
     assert "'=cmd" in (tmp_path / "out" / "labels.csv").read_text()
 
 
