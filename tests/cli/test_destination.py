@@ -288,7 +288,7 @@ def test_a_signal_ends_a_process_that_swallows_exceptions(number):
     )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 128 + number
     assert said.strip() == "Stopped. Nothing was written."
 

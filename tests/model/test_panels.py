@@ -1,5 +1,6 @@
 """Panels of a few antibodies, and proteins that one batch did not measure."""
 
+import re
 import warnings
 
 import anndata as ad
@@ -7,6 +8,7 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import scgroove as sg
 from scgroove.model import GROOVE
@@ -242,6 +244,21 @@ def test_what_was_not_measured_is_kept_when_a_model_is_saved(tmp_path):
     np.testing.assert_allclose(loaded.translate("rna", "prot"), model.translate("rna", "prot"), rtol=1e-5)
     sg.tl.impute(again, "rna", "prot", model=loaded)
     assert np.isnan(sg.get.measured(again, "rna", "prot")).sum() == 80
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_missing_proteins_written_as_nan_are_masked_if_the_advice_is_followed(form):
+    mdata = two_batches()
+    prot = mdata["prot"]
+    prot.X[(prot.obs["batch"] == "b").to_numpy(), 3] = np.nan
+    prot.X = form(prot.X)
+    with pytest.raises(ValueError, match="holds 80 NaN") as caught:
+        GROOVE.setup_mudata(mdata, "label", batch_key="batch")
+    line = re.search(r"write 0, (.* = .*), and set up", str(caught.value)).group(1)
+    exec(line, {"mdata": mdata, "np": np})
+    with pytest.warns(UserWarning, match="Missing features"):
+        GROOVE.setup_mudata(mdata, "label", batch_key="batch")
+    assert prot.uns["not_measured"]["feature"].tolist() == ["prot_3"]
 
 
 def test_a_rare_gene_that_a_small_batch_has_none_of_is_no_absent_feature():

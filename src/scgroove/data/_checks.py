@@ -327,9 +327,16 @@ def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
         np.flatnonzero(~np.isfinite(coo.data))[0] if coo is not None else np.argwhere(~np.isfinite(block))[0]
     )
     row, column = (coo.row[bad], coo.col[bad]) if coo is not None else bad
+    stored = where if coo is None else f"{where}.data"
+    advice = (
+        f"If NaN stands for a feature that a batch did not measure, write 0, {stored} = np.nan_to_num({stored}), and set up "
+        "with batch_key='...': features that are zero in all cells of a batch, and not elsewhere, are found and masked. "
+        if n_nan
+        else ""
+    )
     raise ValueError(
         f"{where} holds {n_nan} NaN and {n_inf} infinite value(s) among the first {rows.stop} cells, the first in "
         f"cell '{adata.obs_names[rows.start + row]}', feature '{adata.var_names[column]}'. Expected finite numbers. "
-        "Likely a division by zero or the logarithm of zero in preprocessing, or missing measurements: impute "
-        "them, or drop those cells or features."
+        f"{advice}Otherwise a division by zero or the logarithm of zero in preprocessing is likely: mend it there, or drop "
+        "those cells or features."
     )
