@@ -26,6 +26,8 @@ class Registry(Generic[T]):
     ----------
     kind
         What is registered, in the singular: used in messages (``"aligner"``).
+    prepare
+        What is done with everything that is registered.
 
     Examples
     --------
@@ -40,8 +42,9 @@ class Registry(Generic[T]):
     scgroove._registry.UnknownNameError: unknown shape 'circel'. Did you mean 'circle'? Available: 'circle'.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, prepare: Callable[[T], T] | None = None) -> None:
         self.kind = kind
+        self.prepare = prepare
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -59,7 +62,7 @@ class Registry(Generic[T]):
                     f"the {self.kind} name {name!r} is already taken by {self._items[name]!r}; "
                     f"register {item!r} under another name."
                 )
-            self._items[name] = item
+            self._items[name] = item if self.prepare is None else self.prepare(item)
             return item
 
         return add

@@ -1,42 +1,99 @@
-"""Arguments of public functions, checked against their type hints before any work."""
+"""Arguments of public functions and classes, checked against their type hints before any work."""
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import math
+import reprlib
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from functools import cache, wraps
 from numbers import Integral, Real
-from typing import Any, Final, TypeVar, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+from scgroove._registry import did_you_mean
+from scgroove.errors import ScgrooveError
 
-LEAST: Final[Mapping[str, int]] = {
-    "batch_size": 1,
-    "max_epochs": 1,
-    "n_cells_per_label": 1,
-    "n_labels_per_batch": 1,
-    "n_latent": 1,
-    "n_neighbors": 1,
-    "seed": 0,
+T = TypeVar("T")
+
+
+class Range(NamedTuple):
+    """Numbers that an argument may have; ``closed`` says which bounds belong to them."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    closed: Literal["both", "left", "right", "neither"] = "both"
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within."""
+        if value in (self.least, self.most):
+            bound = "left" if value == self.least else "right"
+            return self.closed in (bound, "both")
+        return self.least < value < self.most
+
+    def __str__(self) -> str:
+        """Return the bounds in words, to follow the kind of number."""
+        above = " of at least" if self.closed in ("both", "left") else " above"
+        below = "at most" if self.closed in ("both", "right") else "below"
+        words = [f"{above} {self.least:.10g}"] if self.least > -math.inf else []
+        words += [f" {below} {self.most:.10g}"] if self.most < math.inf else []
+        return " and".join(words)
+
+
+ANY: Final = Range()
+RANGES: Final[dict[str, Range]] = {
+    **dict.fromkeys(
+        ("dropout", "dropout_encoder", "dropout_decoder", "private_dropout"), Range(0, 1, "left")
+    ),
+    "level": Range(0, 1, "neither"),
+    "max_memory_gb": Range(0, math.inf, "right"),
+    "min_cells": Range(2),
+    "n_boot": Range(100),
+    "n_folds": Range(2),
+    "n_permutations": Range(2),
+    "seed": Range(0, 2**32 - 1),
+    "validation_fraction": Range(0, 1, "neither"),
 }
-"""Least whole numbers of arguments, which mean the same in every function."""
+_COUNTS: Final = """
+    adversary_hidden adversary_steps batch_size block_size hidden max_cells max_epochs max_features 
+    n_bins n_cells_per_label n_components n_hidden n_labels_per_batch n_latent n_layers n_links n_matches n_models
+    n_neighbors ncols patience top_k
+"""
+_POSITIVE: Final = (
+    "adversary_lr bandwidths grid lr penalties point_size prior regularisation temperature vmax"
+)
+_NOT_NEGATIVE: Final = """
+    adversary_weight backtranslation_weight groupclip_weight independence_weight kl_weight label_weight mmd_weight
+    reconstruction_weight refinement_weight weight_decay
+"""
+RANGES.update(dict.fromkeys(_COUNTS.split(), Range(1)))
+RANGES.update(dict.fromkeys(_POSITIVE.split(), Range(0, math.inf, "neither")))
+RANGES.update(dict.fromkeys(_NOT_NEGATIVE.split(), Range(0, math.inf, "left")))
+"""Ranges of arguments, which mean the same in every function. They hold for the members of a list too."""
 
-KINDS: Final[Mapping[object, str]] = {
+WORDS: Final[Mapping[object, str]] = {
     str: "text",
     bool: "True or False",
     int: "a whole number",
     float: "a number",
     type(None): "None",
+    bytes: "bytes",
+    Decimal: "a decimal number",
+    Path: "a path",
 }
-SCALARS: Final = (str, bytes, bool, Real, np.bool_, type(None))
+"""Types that are checked, in words."""
+UNFIT: Final = object()
+"""Instead of a value that its hint does not admit."""
 
 
-class ArgumentError(TypeError, ValueError):
+class ArgumentError(ScgrooveError, TypeError, ValueError):
     """An argument of the wrong type or out of range.
 
     Attributes
@@ -50,12 +107,38 @@ class ArgumentError(TypeError, ValueError):
         self.argument = argument
 
 
-def checked(function: F) -> F:
-    """Check numbers, text and truth values against the type hints of a function at every call.
+def checked(item: T) -> T:
+    """Check the arguments of a function, or of construction and all public methods of a class, at every call.
 
-    NumPy scalars become the Python values that they stand for. Arguments that may be anything else are left to
-    the function.
+    NumPy scalars become the Python values that they stand for, whole numbers such as ``1e4`` become ``int``, and one text
+    becomes a list of one, where that is wanted. Arguments that may be arrays or data are left to the function.
     """
+    if not inspect.isclass(item):
+        return _checked(item, None)  # type: ignore[arg-type, return-value]
+    for name, member in list(vars(item).items()):
+        if name.startswith("_") and name != "__init__":
+            continue
+        if inspect.isfunction(member):
+            setattr(item, name, _checked(member, item))
+        elif isinstance(member, classmethod | staticmethod):
+            setattr(item, name, type(member)(_checked(member.__func__, item)))
+    return item
+
+
+def check_room(room: str) -> None:
+    """Check the arguments of all functions that a package exports, where they are defined too."""
+    package = sys.modules[room]
+    for name in package.__all__:
+        item = getattr(package, name)
+        if inspect.isfunction(item):
+            call = checked(item)
+            setattr(package, name, call)
+            setattr(sys.modules[item.__module__], name, call)
+
+
+def _checked(function: Callable[..., Any], owner: type | None) -> Callable[..., Any]:
+    if hasattr(function, "checks_arguments"):
+        return function
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -64,75 +147,141 @@ def checked(function: F) -> F:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             return function(*args, **kwargs)  # Python's own message
-        for name, value in bound.arguments.items():
-            kinds = _kinds(function).get(name)
-            if kinds is not None:
-                bound.arguments[name] = _check(name, value, kinds)
+        for name, hint in _hints(function, owner).items():
+            if name in bound.arguments:
+                bound.arguments[name] = _check(name, bound.arguments[name], hint)
         return function(*bound.args, **bound.kwargs)
 
-    return call  # type: ignore[return-value]
+    call.checks_arguments = True  # type: ignore[attr-defined]
+    return call
 
 
-def check_room(room: str) -> None:
-    """Check the arguments of all functions that a package exports, where they are defined too."""
-    package = sys.modules[room]
-    for name in package.__all__:
-        function = getattr(package, name)
-        if inspect.isfunction(function):
-            call = checked(function)
-            setattr(package, name, call)
-            setattr(sys.modules[function.__module__], name, call)
+class _Names(ChainMap[str, Any]):
+    """Names that hints are made of; one for type checkers only admits anything."""
+
+    def __missing__(self, name: str) -> Any:
+        return Any
 
 
 @cache
-def _kinds(function: Callable[..., Any]) -> dict[str, frozenset[object]]:
-    """Return the scalar types that each argument may have; arguments whose hints say nothing of them are left out."""
+def _hints(function: Callable[..., Any], owner: type | None) -> dict[str, Any]:
+    """Return the hints of the arguments, without those that admit anything.
+
+    The fields of a dataclass are read with the names of the modules of all classes that it stems from.
+    """
+    modules = [vars(sys.modules[one.__module__]) for one in (owner.__mro__ if owner else ())]
+    names = _Names(function.__globals__, *modules, vars(builtins))
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         hint = parameter.annotation
         try:
-            hint = eval(hint, function.__globals__) if isinstance(hint, str) else hint
-        except (NameError, TypeError):  # a name for type checkers only
+            hint = eval(hint, {}, names) if isinstance(hint, str) else hint
+        except (AttributeError, TypeError):  # a part of a name for type checkers only
             continue
-        members = set(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else {hint}
-        plain = frozenset(one for one in members if one in KINDS)
-        others = [one for one in members - plain if get_origin(one) is None or not _is_container(one)]
-        if plain and not others and parameter.kind is not parameter.VAR_KEYWORD:
-            found[name] = plain if plain == members else plain | {Mapping}
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and not _is_open(hint):
+            found[name] = hint
     return found
 
 
-def _is_container(hint: object) -> bool:
+def _is_open(hint: Any) -> bool:
+    """Whether a hint admits what cannot be judged here: arrays, protocols, names for type checkers only."""
     origin = get_origin(hint)
-    return isinstance(origin, type) and hasattr(origin, "__iter__")
+    if origin in (Union, types.UnionType):
+        return any(_is_open(member) for member in get_args(hint))
+    if origin is Literal or origin is Callable:
+        return False
+    if inspect.isclass(origin):
+        return not issubclass(origin, Iterable) or origin is np.ndarray
+    return hint not in WORDS
 
 
-def _check(name: str, value: Any, kinds: frozenset[object]) -> Any:
-    if value is None:  # the function says what it means, or refuses it
+def _check(name: str, value: Any, hint: Any) -> Any:
+    read = _read(value, hint, RANGES.get(name, ANY))
+    if read is not UNFIT:
+        return read
+    raise ArgumentError(_message(name, value, hint), name)
+
+
+def _read(value: Any, hint: Any, span: Range) -> Any:
+    """Return a value as its hint wants it, or UNFIT."""
+    if _is_open(hint):
         return value
-    if Mapping in kinds and (isinstance(value, str) or not isinstance(value, SCALARS)):
-        return value  # a container, which the function reads
-    if not isinstance(value, SCALARS):
-        raise _error(name, value, kinds)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if not any(_is(value, kind) for kind in kinds):
-        raise _error(name, value, kinds)
-    least = LEAST.get(name, -math.inf)
-    if _is(value, float) and (math.isnan(value) or value < least):
-        raise _error(name, value, kinds)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        found = (_read(value, member, span) for member in sorted(inner, key=lambda member: member is int))
+        return next((one for one in found if one is not UNFIT), UNFIT)
+    if origin is Callable:
+        return value if callable(value) else UNFIT
+    if origin is Literal:
+        return value if isinstance(value, str | int) and value in inner else UNFIT
+    if origin is not None:
+        return _read_many(value, origin, inner, span)
+    return _read_one(value, hint, span)
+
+
+def _read_one(value: Any, kind: type, span: Range) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if kind not in (int, float):
+        return value if isinstance(value, kind) else UNFIT
+    if isinstance(value, bool) or not isinstance(value, Real) or not span.holds(float(value)):
+        return UNFIT
+    if kind is int and not isinstance(value, Integral):
+        return int(float(value)) if float(value).is_integer() else UNFIT
     return value
 
 
-def _is(value: Any, kind: object) -> bool:
-    if kind is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
-    if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool)
-    return isinstance(kind, type) and isinstance(value, kind)
+def _read_many(value: Any, kind: type, inner: tuple[Any, ...], span: Range) -> Any:
+    """Return the members of a container as they are wanted: a dictionary, a tuple or a list."""
+    if issubclass(kind, Mapping):
+        if not isinstance(value, Mapping):
+            return UNFIT
+        keys = [_read(one, inner[0], ANY) for one in value]
+        values = [_read(one, inner[1], span) for one in value.values()]
+        return UNFIT if _has_unfit([*keys, *values]) else dict(zip(keys, values, strict=True))
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
+        return UNFIT
+    given = [value] if isinstance(value, str) else list(value)
+    is_tuple = issubclass(kind, tuple)
+    hints = inner if is_tuple and inner[-1] is not ... else inner[:1] * len(given)
+    if len(hints) != len(given):
+        return UNFIT
+    members = [_read(one, hint, span) for one, hint in zip(given, hints, strict=True)]
+    if _has_unfit(members):
+        return UNFIT
+    return tuple(members) if is_tuple or isinstance(value, tuple) else members
 
 
-def _error(name: str, value: Any, kinds: frozenset[object]) -> ArgumentError:
-    expected = " or ".join(sorted(words for kind, words in KINDS.items() if kind in kinds))
-    least = f", {LEAST[name]} or more" if name in LEAST and int in kinds else ""
-    return ArgumentError(f"{name} must be {expected}{least}; found {value!r} ({type(value).__name__}).", name)
+def _has_unfit(members: list[Any]) -> bool:
+    return any(member is UNFIT for member in members)
+
+
+def _message(name: str, value: Any, hint: Any) -> str:
+    """Say what was expected and found, and the choice that was meant."""
+    span = RANGES.get(name, ANY)
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    words = [_words(kind, span) for kind in kinds if get_origin(kind) is not Literal]
+    expected = _listed([*map(repr, choices), *dict.fromkeys(words)])
+    advice = did_you_mean(value, choices) if isinstance(value, str) else ""
+    return f"{name} must be {expected}; found {reprlib.repr(value)} ({type(value).__name__}).{advice}"
+
+
+def _listed(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def _words(hint: Any, span: Range) -> str:
+    """Say what values a hint stands for."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is None:
+        return WORDS.get(hint, "anything") + (str(span) if hint in (int, float) else "")
+    if origin is Callable:
+        return "a function"
+    words = [_words(one, span) for one in inner if one is not ...]
+    if origin in (Union, types.UnionType):
+        return _listed(words)
+    if issubclass(origin, Mapping):
+        return f"a dictionary with, for each key, {words[1]}"
+    if origin is tuple and inner[-1] is not ...:
+        return f"a pair of {words[0]} and {words[1]}"
+    return f"a list with, for each member, {words[0]}"

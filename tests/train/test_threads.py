@@ -32,7 +32,7 @@ def cores(monkeypatch):
 def test_more_threads_or_workers_than_cores_are_said_once(cores, found, num_workers, line):
     cores(*found)
     with pytest.warns(UserWarning, match=line):
-        _threads.check_threads(num_workers, stacklevel=1)
+        _threads.check_threads(num_workers)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _threads.check_threads(num_workers)

@@ -1,5 +1,6 @@
 """Aligners: what makes a coupling between two modalities. Arrays and labels in, :class:`Coupling` out."""
 
+from scgroove._validate import check_room
 from scgroove.aligners._base import ALIGNERS, Aligner, BaseAligner, get
 from scgroove.aligners._coot import CoOptimalTransport
 from scgroove.aligners._coupling import THRESHOLD, Coupling, CouplingBlock
@@ -45,3 +46,5 @@ __all__ = [
     "epsilon_scan",
     "get",
 ]
+
+check_room(__name__)

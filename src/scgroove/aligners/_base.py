@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from scgroove._numbers import check_size
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, Labels, Scalar
+from scgroove._validate import checked
+from scgroove._warnings import warn
 from scgroove.aligners._blocks import LabelWeights, Partition, check_label_weights, partition
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
@@ -44,7 +45,7 @@ class Aligner(Protocol):
         """Couple source cells with target cells; with labels, within labels only."""
 
 
-ALIGNERS: Final[Registry[Any]] = Registry("aligner")
+ALIGNERS: Final[Registry[Any]] = Registry("aligner", checked)
 """Aligner classes by name. To add one: a class with ``align`` and ``@ALIGNERS.register(name)``."""
 
 
@@ -119,6 +120,7 @@ class Solution:
     evidence: Evidence = field(default_factory=dict)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BaseAligner(ABC):
     """Check, split, solve, judge: what the aligners of this package share; see the subclasses.
@@ -315,7 +317,7 @@ class BaseAligner(ABC):
         )
         if self.strict:
             raise ConvergenceError(message)
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warn(message, ConvergenceWarning)
 
 
 def plain_number(option: Field[Any], value: Any) -> Any:

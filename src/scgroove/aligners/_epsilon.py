@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from scgroove._types import Float64Array
+from scgroove._warnings import warn
 from scgroove.aligners._costs import PairCost, in_slices, mean_pairwise_cost
 from scgroove.aligners._plans import BLOCK_VALUES
 
@@ -93,24 +93,10 @@ def check_epsilon(epsilon: Any, scale: str) -> None:
             f"known to about {SMALLEST:g} of it. For an exact coupling without entropy use method='emd'."
         )
     if epsilon > LARGE:
-        warnings.warn(
+        warn(
             f"epsilon={epsilon:g} is relative to the {scale} cost, so each cell will match nearly all others alike. Was "
             f"an absolute value meant? Divide it by the {scale} cost.",
-            UserWarning,
-            stacklevel=6,  # the call of the aligner, through the __post_init__ of its classes
         )
-
-
-def check_scope(scope: str) -> None:
-    """Refuse an unknown scope.
-
-    Raises
-    ------
-    ValueError
-        If it is neither ``"block"`` nor ``"global"``.
-    """
-    if scope not in SCOPES:
-        raise ValueError(f"epsilon_scope must be one of {', '.join(map(repr, SCOPES))}; found {scope!r}.")
 
 
 def check_grid(epsilons: Sequence[float]) -> list[float]:

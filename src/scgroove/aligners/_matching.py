@@ -211,15 +211,6 @@ class MutualNearestNeighbours(NeighbourAligner):
 
     unmatched: Unmatched = "nearest"
 
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        if self.unmatched not in UNMATCHED:
-            raise ValueError(
-                f"unmatched must be one of {', '.join(map(repr, UNMATCHED))}; found {self.unmatched!r}. It says whether a "
-                f"cell without a mutual neighbour is matched with the nearest cell, or left out."
-            )
-
     def _solve_blocks(self, tasks: Sequence[Task]) -> list[Solved]:
         return [self._solve(task) for task in tasks]
 
@@ -505,12 +496,6 @@ class RandomMatching(YardstickAligner):
     bytes_per_cell: ClassVar[int] = 100
 
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        if not _is_integer(self.seed, 0):
-            raise ValueError(f"seed must be an integer of at least 0; found {self.seed!r}.")
 
     def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
         rng = np.random.default_rng(self.seed).spawn(len(parts.blocks))

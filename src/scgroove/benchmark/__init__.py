@@ -4,6 +4,7 @@
 be said about it; :func:`select` chooses an aligner where there is no truth.
 """
 
+from scgroove._validate import check_room
 from scgroove.benchmark._builtin import SPECS, builtin
 from scgroove.benchmark._compare import SignedRank, compare, holm, signed_rank
 from scgroove.benchmark._evaluate import metric_names
@@ -75,3 +76,5 @@ __all__ = [
     "summarise",
     "summarise_labels",
 ]
+
+check_room(__name__)

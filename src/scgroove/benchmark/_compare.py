@@ -14,17 +14,17 @@ from scipy import stats
 
 from scgroove._registry import UnknownNameError
 from scgroove._types import Float64Array
+from scgroove._warnings import warn
 from scgroove.benchmark._intervals import ROUNDING, is_constant, t_interval
+from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._table import (
     Over,
     as_wide,
     check_columns,
-    check_level,
     counted,
     of_metric,
     orientation,
     unknown,
-    warn,
     with_method,
 )
 
@@ -148,7 +148,6 @@ def compare(
     >>> row["candidate"], float(row["mean"]), int(row["wins"]), float(row["p"]), row["verdict"]
     ('l', 2.5, 2, 0.5, 'no difference shown')
     """
-    level = check_level(level)
     blocks = check_columns("block", block, ("data", "seed"))
     rows = with_method(of_metric(results, metric), over)
     wide = _paired(rows, reference, over)
@@ -466,6 +465,7 @@ def _warn_missing(table: pd.DataFrame, reference: str) -> None:
             more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
             warn(
                 f"{what} without a pair with {reference!r}: {shown}{more}. Only what both were scored on is compared; see "
-                "scgroove.benchmark.failures(results)."
+                "scgroove.benchmark.failures(results).",
+                ResultsWarning,
             )
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ import pandas as pd
 from scgroove._labels import Label, UnlabeledCategory, find_label, members
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove._warnings import warn
 from scgroove.benchmark._labels_out_methods import (
     DEFAULT_METHODS,
     Fold,
@@ -309,8 +309,7 @@ def _warn_failed(table: pd.DataFrame) -> None:
     if len(failed):
         first = failed.drop_duplicates("method")
         said = "; ".join(f"{row.method}: {row.error}" for row in first.itertuples())
-        warnings.warn(
+        warn(
             f"{len(first)} method(s) failed for {len(failed)} of {len(table)} rows: {said}",
             ResultsWarning,
-            stacklevel=3,
         )

@@ -11,7 +11,6 @@ from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._compare import holm, signed_rank
 from scgroove.benchmark._intervals import Interval, interval_maker
 from scgroove.benchmark._labels_out import LABELS_OUT_METRICS
-from scgroove.benchmark._table import check_level
 
 BASELINES: Final = ("control_mean", "other_labels", "shuffled")
 """Methods that know nothing of the source cells."""
@@ -60,7 +59,6 @@ def summarise_labels(
         If the table, metric or reference is not as described, or no label has all methods.
     """
     _check(table, metric)
-    check_level(level)
     wide = _wide(table, metric)
     means = wide.mean()
     higher = LABELS_OUT_METRICS[metric] == "higher"

@@ -11,15 +11,15 @@ import pandas as pd
 from scipy import stats
 
 from scgroove._types import Float64Array
+from scgroove._warnings import warn
+from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._table import (
     Over,
     as_wide,
     check_columns,
-    check_level,
     counted,
     of_metric,
     orientation,
-    warn,
     with_method,
 )
 
@@ -174,7 +174,7 @@ def ranks(
     >>> ranks(results, "m").table["mean_rank"].tolist()
     [1.0, 2.0]
     """
-    level, blocks = check_level(level), check_columns("block", block, ("data", "seed"))
+    blocks = check_columns("block", block, ("data", "seed"))
     rows = with_method(of_metric(results, metric), over)
     wide = as_wide(rows)
     every = wide.groupby(blocks).size()
@@ -252,7 +252,10 @@ def _warn_left_out(
             f"{n_dropped} of {counted(n_blocks, 'block')} dropped, in which not everything was scored"
         )
     if parts:
-        warn(f"ranks by {metric!r}: {'; '.join(parts)}. See scgroove.benchmark.failures(results).")
+        warn(
+            f"ranks by {metric!r}: {'; '.join(parts)}. See scgroove.benchmark.failures(results).",
+            ResultsWarning,
+        )
 
 
 def friedman_test(ranked: Float64Array) -> tuple[float, float]:

@@ -8,7 +8,6 @@ import platform
 import re
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from scgroove._files import writing
 from scgroove._types import FloatArray
+from scgroove._warnings import warn
 from scgroove.benchmark._spec import digest
 from scgroove.errors import ScgrooveError
 
@@ -350,10 +350,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = _read_table(file).to_pandas(ignore_metadata=True).to_dict("records")
     except Exception:  # damaged bytes raise errors of any class
-        warnings.warn(
+        warn(
             f"{file} is damaged or incomplete and counts as not done: the same run does it again when it is started again.",
             ResultsWarning,
-            stacklevel=4,
         )
         return []
     return rows

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array, Labels
+from scgroove._warnings import warn
 from scgroove.aligners import Coupling
 from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, digest
@@ -137,8 +138,6 @@ def select(
     if score is not None:
         TRUTH_FREE.get(score)
     candidates = [candidates] if isinstance(candidates, str | AlignerSpec) else candidates
-    if n_boot < 100:
-        raise ValueError(f"n_boot must be at least 100 for the confidence; found {n_boot!r}.")
     specs = [AlignerSpec.named(one) if isinstance(one, str) else one for one in candidates]
     if len({spec.name for spec in specs}) < 2:
         raise ValueError(
@@ -212,7 +211,7 @@ def _warn_failed(failed: Mapping[str, Exception], n_left: int) -> None:
     said = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
     if n_left < 2:
         raise ValueError(f"fewer than two candidates could be run. {said}") from next(iter(failed.values()))
-    warnings.warn(f"left out of the choice, because they failed: {said}", ResultsWarning, stacklevel=4)
+    warn(f"left out of the choice, because they failed: {said}", ResultsWarning)
 
 
 def _usable(values: Float64Array, score: str) -> BoolArray:

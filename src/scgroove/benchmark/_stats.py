@@ -11,16 +11,16 @@ import pandas as pd
 
 from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array
+from scgroove._warnings import warn
 from scgroove.benchmark._compare import compare
 from scgroove.benchmark._intervals import Interval, IntervalOf, interval_maker, is_constant, ratio_of_means
-from scgroove.benchmark._results import BY_CONSTRUCTION, NULL
+from scgroove.benchmark._results import BY_CONSTRUCTION, NULL, ResultsWarning
 from scgroove.benchmark._table import (
     KEYS,
     NEEDED,
     NUMBERS,
     Over,
     check_columns,
-    check_level,
     check_results,
     comparable,
     counted,
@@ -28,7 +28,6 @@ from scgroove.benchmark._table import (
     orientation,
     plain,
     unknown,
-    warn,
     with_method,
 )
 
@@ -107,7 +106,7 @@ def summarise(
     >>> [round(float(row[name]), 3) for name in ("mean", "sd", "n_seeds", "low", "high")]
     [2.0, 1.0, 3.0, -0.484, 4.484]
     """
-    make = interval_maker(interval, check_level(level), n_boot, seed)
+    make = interval_maker(interval, level, n_boot, seed)
     columns = _groups(results, by)
     rows = of_metric(results, metric, also=[c for c in columns if c not in CELL])
     seeds = _per_seed(rows, columns)
@@ -120,7 +119,8 @@ def summarise(
     if lonely:
         warn(
             f"{metric!r}: {lonely} of {counted(len(records), 'group')} {'has' if lonely == 1 else 'have'} a single seed, hence "
-            "no interval. Run more seeds."
+            "no interval. Run more seeds.",
+            ResultsWarning,
         )
     found = pd.DataFrame(records).assign(level=level, better=rows["better"].iloc[0])
     if rows["null"].isna().all():
@@ -182,7 +182,8 @@ def _warn_uneven(seeds: pd.DataFrame, metric: str, columns: Sequence[str]) -> No
         warn(
             f"{metric!r}: {counted(len(uneven), 'group')} of {len(spread)} average different numbers of cells from seed to "
             f"seed, so that their means also tell what is missing; {plain(uneven.index[0])!r}: between {first['min']} "
-            f"and {first['max']}. See scgroove.benchmark.failures(results)."
+            f"and {first['max']}. See scgroove.benchmark.failures(results).",
+            ResultsWarning,
         )
 
 
@@ -271,7 +272,8 @@ def _warn_no_gap(rows: pd.DataFrame, usable: BoolArray, metric: str, floor: str,
         lost = rows[~usable]
         warn(
             f"{metric!r}: {len(lost)} of {len(rows)} cells have no gap between {floor!r} and {ceiling!r} (one of them was not "
-            f"run there, or the limit is no better than the floor); they are left out. First: {plain(tuple(lost.iloc[0][list(KEYS)]))}."
+            f"run there, or the limit is no better than the floor); they are left out. First: {plain(tuple(lost.iloc[0][list(KEYS)]))}.",
+            ResultsWarning,
         )
 
 
@@ -318,7 +320,7 @@ def gap_closed(
     ----------
     Fieller 1954, "Some problems in interval estimation".
     """
-    interval_maker(interval, check_level(level), n_boot, seed)
+    interval_maker(interval, level, n_boot, seed)
     columns = _groups(results, by)
     rows = of_metric(results, metric, also=[c for c in columns if c not in CELL])
     low = _reference_value(rows, metric, floor, "chance")

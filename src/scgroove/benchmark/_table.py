@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove._warnings import warn
 from scgroove.benchmark._results import BY_CONSTRUCTION, EVIDENCE, NULL, ResultsWarning
 
 Over: TypeAlias = Literal["learner", "aligner", "method"]
@@ -38,11 +38,6 @@ REGULAR: Final = 0.4
 
 JOINED: Final = " + "
 """Between learner and aligner in the name of a method."""
-
-
-def warn(message: str) -> None:
-    """Say what is missing, on behalf of the public function that was called."""
-    warnings.warn(message, ResultsWarning, stacklevel=3)
 
 
 def check_results(results: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +113,8 @@ def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -
         undefined = rows[~finite]
         warn(
             f"{metric!r} is not defined (NaN or infinite) in {len(undefined)} of {len(rows)} cells, among them "
-            f"{_where(undefined.iloc[0])}; they are left out."
+            f"{_where(undefined.iloc[0])}; they are left out.",
+            ResultsWarning,
         )
     if not finite.any():
         raise ValueError(f"{metric!r} has no finite value in these results.")
@@ -308,13 +304,6 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     names = sorted(set(known))
     hint = did_you_mean(name, names)
     return f"no {kind} {name!r} in these results.{hint} They hold: {', '.join(map(repr, names)) or 'none'}."
-
-
-def check_level(level: float) -> float:
-    """Raise a ValueError unless a level lies between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, such as 0.95; found {level!r}.")
-    return float(level)
 
 
 def check_columns(what: str, given: Sequence[str] | str, known: Sequence[str]) -> list[str]:

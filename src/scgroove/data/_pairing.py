@@ -15,6 +15,8 @@ from mudata import MuData
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from scgroove._warnings import warn
+
 from .. import _keys
 from .._labels import NO_LABEL, label_name
 from .._registry import UnknownNameError, did_you_mean
@@ -100,7 +102,7 @@ def pair_ids(
         found[a, b] = pairing_of(mdata, a, b, "auto", of_both)
     for pairing in found.values():
         if pairing.doubtful:
-            warnings.warn(pairing.reason, UserWarning, stacklevel=3)
+            warn(pairing.reason)
     known = {pair: pairing.ids for pair, pairing in found.items() if pairing.ids is not None}
     if not known:
         return None
@@ -282,11 +284,9 @@ def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
     ids |= {m: _column_ids(mdata, m, column) for m in having}
     if len(modalities) > 1 and not _any_shared(ids):
         few = {m: [one for one in ids[m] if one is not None][:3] for m in having}
-        warnings.warn(
+        warn(
             f"paired='{column}': no identifier is in two modalities, so that no cell is known to be the same. "
             f"The first ones: {few}. If all cells are different, paired=False says so.",
-            UserWarning,
-            stacklevel=4,
         )
     return ids
 

@@ -1,5 +1,6 @@
 """Public screens as MuData, downloaded from their sources and kept in a cache."""
 
+from scgroove._validate import check_room
 from scgroove.datasets._download import CACHE_VARIABLE, DownloadError, RemoteFile
 from scgroove.datasets._published import (
     DATASETS,
@@ -23,3 +24,5 @@ __all__ = [
     "papalexi_2021",
     "table",
 ]
+
+check_room(__name__)

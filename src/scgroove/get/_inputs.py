@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -213,8 +212,6 @@ def partners_of_pair(
     target: str,
     pair_key: str | None = None,
     labels: Any = None,
-    *,
-    stacklevel: int = 3,
 ) -> tuple[IntArray | None, str]:
     """Return the target row of the same cell for each source row, -1 where unknown; or None, and the reason.
 
@@ -227,7 +224,7 @@ def partners_of_pair(
 
     partner, pairing = known_partners(mdata, source, target, pair_key, labels)
     if pairing.doubtful:
-        warnings.warn(pairing.reason, UserWarning, stacklevel=stacklevel)
+        warn(pairing.reason)
     return partner, pairing.reason
 
 

@@ -1,5 +1,6 @@
 """What fills in a modality that was not measured: arrays in, :class:`Imputation` out; and how far its values can be trusted."""
 
+from scgroove._validate import check_room
 from scgroove.imputers._averages import N_NEIGHBORS, barycentric, effective_partners, extrapolate, knn
 from scgroove.imputers._imputation import Imputation, ensemble
 from scgroove.imputers._label_ridge import LabelRidge
@@ -23,3 +24,5 @@ __all__ = [
     "predictive_sd",
     "shrink_to_label",
 ]
+
+check_room(__name__)

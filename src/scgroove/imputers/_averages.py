@@ -17,7 +17,6 @@ from scgroove.aligners._costs import Cost
 from scgroove.aligners._entropic_map import entropic_partners
 from scgroove.aligners._values import check_values, is_finite, rows_not_finite
 from scgroove.imputers._imputation import Imputation
-from scgroove.learners._common import check_whole
 
 N_NEIGHBORS: Final = 30
 """Cells averaged by default: their mean adds a thirtieth to the variance, and they still lie close together."""
@@ -196,7 +195,6 @@ def _checked(x: FloatArray, y: FloatArray, values: Any, n_neighbors: int) -> Any
         raise ValueError(
             f"neighbours need cells of both modalities in one space: found representations of shapes {x.shape} and {y.shape}."
         )
-    check_whole("n_neighbors", n_neighbors)
     held = check_values("y", values, len(y), "target")
     if not is_finite(held):
         bad = rows_not_finite(held)

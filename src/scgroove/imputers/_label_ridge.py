@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._types import FloatArray, IntArray
+from scgroove._validate import checked
 from scgroove.imputers._imputation import Imputation
 from scgroove.metrics._values import check_values, label_sums
 
@@ -23,6 +24,7 @@ BLOCK: Final = 8192
 """Cells predicted at a time."""
 
 
+@checked
 @dataclass
 class LabelRidge:
     """Ridge regression of the label means of the target on those of the source; cells are predicted by the same linear map.

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from scgroove._numbers import is_constant
 from scgroove._types import BoolArray, FloatArray, IntArray
+from scgroove._validate import checked
 from scgroove.aligners import Coupling
 from scgroove.imputers._averages import barycentric
 from scgroove.imputers._imputation import Imputation, ensemble
-from scgroove.learners._common import check_number, check_whole, check_widths
 from scgroove.learners._propensity_mlp import hold_out
-from scgroove.learners._torch import Optimiser, resolve_device, seeded
+from scgroove.learners._torch import Device, Optimiser, resolve_device, seeded
 from scgroove.module._encoders import CLIP_AT, mlp
 
 BLOCK: Final = 8192
@@ -31,6 +31,7 @@ MAX_STEPS: Final = 5000
 """Optimisation steps at most, by default."""
 
 
+@checked
 @dataclass
 class CouplingRegression:
     """Networks from source features to target features, fitted to coupled cells.
@@ -80,20 +81,8 @@ class CouplingRegression:
     max_epochs: int | None = None
     patience: int = 20
     validation_fraction: float = 0.1
-    device: str = "cpu"
+    device: Device = "cpu"
     evidence: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
-        check_widths("hidden", self.hidden)
-        check_number("dropout", self.dropout, 0.0, below=1.0)
-        check_number("lr", self.lr, 0.0, above=True)
-        check_number("weight_decay", self.weight_decay, 0.0)
-        check_number("validation_fraction", self.validation_fraction, 0.0, above=True, below=1.0)
-        for option in ("n_models", "batch_size", "patience"):
-            check_whole(option, getattr(self, option))
-        if self.max_epochs is not None:
-            check_whole("max_epochs", self.max_epochs)
 
     def fit(
         self,

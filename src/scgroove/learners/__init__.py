@@ -1,5 +1,6 @@
 """Learners: what makes a representation. MuData in, one array a modality out."""
 
+from scgroove._validate import check_room
 from scgroove.learners._base import LEARNERS, Learner, LearnerOutputError, check_output, construct, get
 from scgroove.learners._ceiling import OracleLatent
 from scgroove.learners._centred import GrooveCentred, LabelCCACentred, LabelCentred, LogisticCentred
@@ -69,3 +70,5 @@ __all__ = [
     "get",
     "unavailable_reason",
 ]
+
+check_room(__name__)

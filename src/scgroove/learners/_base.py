@@ -14,6 +14,7 @@ from scgroove._labels import UnlabeledCategory
 from scgroove._measure import measured
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import FloatArray
+from scgroove._validate import checked
 from scgroove.data import check_modalities
 from scgroove.errors import ScgrooveError
 from scgroove.learners._screen import Screen, check_cells
@@ -29,6 +30,7 @@ class LearnerOutputError(ScgrooveError, ValueError):
     """A learner returned what cannot be a representation."""
 
 
+@checked
 @dataclass
 class Learner(ABC):
     """What makes a representation: ``fit(mdata)``, then ``transform(mdata) -> {modality: array}``.
@@ -98,7 +100,6 @@ class Learner(ABC):
         TypeError, KeyError, ValueError
             If the data are not as described, or the learner needs what they lack.
         """
-        check_seed(seed)
         screen = Screen.read(mdata, label_key, modalities, unlabeled_category)
         self.__dict__.pop("modalities_", None)  # if this fit fails, nothing is fitted
         self.evidence: dict[str, Any] = {}
@@ -153,13 +154,7 @@ class Learner(ABC):
         """Return the representations of cells."""
 
 
-def check_seed(seed: object) -> None:
-    """Refuse what is not a whole number that every random generator here takes."""
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1; found {seed!r}.")
-
-
-LEARNERS: Final[Registry[Any]] = Registry("learner")
+LEARNERS: Final[Registry[Any]] = Registry("learner", checked)
 """Learner classes by name."""
 
 

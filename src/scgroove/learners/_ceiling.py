@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.data import labels_of
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import Remembered, check_whole, label_means, reduction, stratified_folds
+from scgroove.learners._common import Remembered, label_means, reduction, stratified_folds
 from scgroove.learners._screen import Screen
 from scgroove.metrics import foscttm
 
@@ -71,14 +71,7 @@ class OracleLatent(Learner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
-        if self.target not in get_args(Target):
-            raise ValueError(
-                f"target must be one of {', '.join(map(repr, get_args(Target)))}; found {self.target!r}."
-            )
-        check_whole("n_folds", self.n_folds, 2)
-        check_whole("max_features", self.max_features)
-        penalties = np.atleast_1d(np.asarray(self.penalties, dtype=np.float64))
-        if not penalties.size or not np.isfinite(penalties).all() or penalties.min() <= 0:
+        if not self.penalties:
             raise ValueError(f"penalties must hold positive values of lambda; found {self.penalties!r}.")
 
     def _fit(self, screen: Screen, seed: int) -> None:

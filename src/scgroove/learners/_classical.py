@@ -16,7 +16,6 @@ from scgroove.learners._common import (
     AffineMap,
     apply,
     check_label_counts,
-    check_whole,
     label_means,
     principal_components,
     project,
@@ -53,10 +52,6 @@ class PrincipalComponents(Learner):
     uses_labels: ClassVar[bool] = False
 
     n_components: int = 50
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        check_whole("n_components", self.n_components)
 
     def _fit(self, screen: Screen, seed: int) -> None:
         self.features_ = screen.features()
@@ -112,11 +107,7 @@ class LinearDiscriminants(Learner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
-        if self.n_components is not None:
-            check_whole("n_components", self.n_components)
-        check_whole("max_features", self.max_features)
-        is_number = isinstance(self.shrinkage, int | float)
-        if self.shrinkage != "auto" and not (is_number and 0 <= self.shrinkage <= 1):
+        if self.shrinkage != "auto" and not 0 <= self.shrinkage <= 1:
             raise ValueError(
                 f"shrinkage must be between 0 (none) and 1 (a multiple of the identity), or 'auto'; found {self.shrinkage!r}."
             )
@@ -232,16 +223,6 @@ class LabelCCA(Learner):
     regularisation: float = 0.3
     n_components: int | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        if self.n_components is not None:
-            check_whole("n_components", self.n_components)
-        if not self.regularisation > 0:
-            raise ValueError(
-                f"regularisation must be positive: fewer labels than features are fitted exactly without it; found "
-                f"{self.regularisation!r}."
-            )
-
     def _fit(self, screen: Screen, seed: int) -> None:
         present = check_label_counts(screen, self.name)
         self.features_ = screen.features()
@@ -339,10 +320,6 @@ class RandomRepresentation(Learner):
     uses_labels: ClassVar[bool] = False
 
     n_components: int = 10
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        check_whole("n_components", self.n_components)
 
     def _fit(self, screen: Screen, seed: int) -> None:
         self.seed_ = seed

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from scgroove._types import IntArray
 from scgroove.learners._base import LEARNERS
-from scgroove.learners._common import check_number
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
 from scgroove.losses import clip_loss, supcon_loss
@@ -32,11 +31,6 @@ class _Contrastive(TorchLearner):
 
     temperature: float = 0.2
     similarity: Similarity = "cosine"
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        check_number("temperature", self.temperature, 0.0, above=True)
 
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> Encoders:
         return Encoders(

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from scgroove._types import BoolArray
 from scgroove.learners._base import LEARNERS
-from scgroove.learners._common import check_number, check_whole, check_widths
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import (
     Cells,
@@ -70,14 +69,6 @@ class DAVAE(TorchLearner):
     adversary_hidden: Sequence[int] = (64, 64)
     adversary_lr: float = 3e-3
     adversary_steps: int = 3
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        for option in ("kl_weight", "adversary_weight"):
-            check_number(option, getattr(self, option), 0.0)
-        check_whole("adversary_steps", self.adversary_steps)
-        check_widths("adversary_hidden", self.adversary_hidden)
 
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> VAE:
         return VAE(

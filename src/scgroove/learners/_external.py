@@ -32,14 +32,13 @@ from scgroove.learners._base import LEARNERS, Learner, Representations, get
 from scgroove.learners._common import (
     CELLS_AT_A_TIME,
     Remembered,
-    check_whole,
     label_means,
     principal_components,
     project,
     stratified_folds,
 )
 from scgroove.learners._screen import Features, Screen
-from scgroove.learners._torch import resolve_device, seeded
+from scgroove.learners._torch import Device, resolve_device, seeded
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -280,14 +279,6 @@ class GlueLearner(ExternalLearner):
     max_epochs: int | None = None
     batch_size: int = 128
 
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        for option in ("n_latent", "n_links", "n_components", "batch_size"):
-            check_whole(option, getattr(self, option))
-        if self.max_epochs is not None:
-            check_whole("max_epochs", self.max_epochs)
-
     def _fit(self, screen: Screen, seed: int) -> None:
         with contained(seed):
             glue = import_extra("scglue", self.extra)
@@ -431,8 +422,6 @@ class MoscotLearner(ExternalLearner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         super().__post_init__()
-        for option in ("n_components", "n_neighbors"):
-            check_whole(option, getattr(self, option))
         if not 0 < self.alpha <= 1:
             raise ValueError(
                 f"alpha must be above 0 (labels alone) and at most 1 (distances alone); found {self.alpha!r}."
@@ -562,15 +551,7 @@ class DiagviLearner(ExternalLearner):
     gmm_prior: bool = False
     max_epochs: int | None = None
     batch_size: int = 256
-    device: Literal["cpu", "auto", "cuda", "mps"] = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        for option in ("n_latent", "n_hidden", "n_layers", "n_links", "batch_size"):
-            check_whole(option, getattr(self, option))
-        if self.max_epochs is not None:
-            check_whole("max_epochs", self.max_epochs)
+    device: Device = "cpu"
 
     def _fit(self, screen: Screen, seed: int) -> None:
         if len(screen.modalities) != 2:

@@ -21,7 +21,7 @@ from scgroove.data import check_modalities
 from scgroove.learners._base import LEARNERS, Learner
 from scgroove.learners._common import components_of
 from scgroove.learners._screen import Screen
-from scgroove.learners._torch import resolve_device
+from scgroove.learners._torch import Device, resolve_device
 from scgroove.losses import Refinement
 from scgroove.losses._similarity import Positives, Similarity
 from scgroove.metrics._efficacy import label_efficacy
@@ -97,7 +97,7 @@ class GrooveLearner(Learner):
     lr: float | None = None
     lr_schedule: Schedule = "one_cycle"
     weight_decay: float = 1e-2
-    device: str = "cpu"
+    device: Device = "cpu"
 
     def _fit(self, screen: Screen, seed: int) -> None:
         resolve_device(self.device)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from scgroove.learners._base import LEARNERS
-from scgroove.learners._common import check_number
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import (
     Cells,
@@ -66,10 +64,7 @@ class MMD(TorchLearner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
-        super().__post_init__()
-        check_number("mmd_weight", self.mmd_weight, 0.0)
-        factors = np.asarray(self.bandwidths, dtype=np.float64)
-        if factors.ndim != 1 or not factors.size or not (np.isfinite(factors) & (factors > 0)).all():
+        if not self.bandwidths:
             raise ValueError(f"bandwidths must hold positive numbers; found {self.bandwidths!r}.")
 
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> _Autoencoders:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -84,15 +84,6 @@ class GroupProcrustes(AroundLearner):
     width: Width = "pad"
     scale: bool = False
     unseen: Unseen = "drop"
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        for option, allowed in (("reference", Reference), ("width", Width), ("unseen", Unseen)):
-            if getattr(self, option) not in get_args(allowed):
-                raise ValueError(
-                    f"{option} must be one of {', '.join(map(repr, get_args(allowed)))}; found {getattr(self, option)!r}."
-                )
-        super().__post_init__()
 
     def _fit(self, screen: Screen, seed: int) -> None:
         z = self._fit_inner(screen, seed)

@@ -16,7 +16,6 @@ from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners._common import (
     check_label_counts,
-    check_whole,
     label_means,
     reduction,
     stratified_folds,
@@ -82,11 +81,9 @@ class LogisticPropensity(Learner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
-        self.grid = sorted(np.atleast_1d(np.asarray(self.grid, dtype=np.float64)).tolist())
-        if not self.grid or not np.isfinite(self.grid).all() or self.grid[0] <= 0:
+        if not self.grid:
             raise ValueError(f"grid must hold positive values of C; found {self.grid!r}.")
-        check_whole("max_features", self.max_features)
-        check_whole("n_folds", self.n_folds, 2)
+        self.grid = sorted(self.grid)
 
     def _fit(self, screen: Screen, seed: int) -> None:
         check_label_counts(screen, self.name)

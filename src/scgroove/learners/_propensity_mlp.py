@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import check_label_counts, check_whole
+from scgroove.learners._common import check_label_counts
 from scgroove.learners._propensity import balanced_scale
 from scgroove.learners._screen import Screen
-from scgroove.learners._torch import Optimiser, embed, resolve_device, seeded
+from scgroove.learners._torch import Device, Optimiser, embed, resolve_device, seeded
 from scgroove.module._encoders import CLIP_AT, mlp
 
 if TYPE_CHECKING:
@@ -86,23 +86,7 @@ class MLPPropensity(Learner):
     patience: int = 20
     validation_fraction: float = 0.2
     logits: Logits = "raw"
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        for option in ("batch_size", "patience"):
-            check_whole(option, getattr(self, option))
-        if self.max_epochs is not None:
-            check_whole("max_epochs", self.max_epochs)
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"validation_fraction must lie between 0 and 1; found {self.validation_fraction!r}. Held-out cells say when "
-                f"to stop."
-            )
-        if self.logits not in get_args(Logits):
-            raise ValueError(
-                f"logits must be one of {', '.join(map(repr, get_args(Logits)))}; found {self.logits!r}."
-            )
+    device: Device = "cpu"
 
     def _fit(self, screen: Screen, seed: int) -> None:
         device = resolve_device(self.device)

@@ -4,6 +4,7 @@ Every metric that is one number also stands in the registry :data:`METRICS` unde
 metrics by name, each beside what it has by chance.
 """
 
+from scgroove._validate import check_room
 from scgroove.metrics import _preset_scores  # noqa: F401  registers them
 from scgroove.metrics._barycentric import (
     barycentric_foscttm,
@@ -157,3 +158,5 @@ __all__ = [
     "within_label_variance",
     "within_label_variance_per_label",
 ]
+
+check_room(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -249,8 +249,6 @@ def _effects(
     controls: Controls,
     nan: NaNPolicy,
 ) -> _Effects:
-    if controls not in get_args(Controls):
-        raise ValueError(f"controls must be one of {get_args(Controls)}; found {controls!r}.")
     names_p, means_p = _label_means(predicted, labels_predicted, nan)
     names_m, means_m = _label_means(measured, labels_measured, nan)
     if means_p.shape[1] != means_m.shape[1]:

@@ -81,7 +81,6 @@ def leakage(
     """
     z = check_representation(z)
     codes = codes_of(labels, len(z))[1]
-    check_numbers(n_neighbors, n_permutations)
     kept = with_company(codes)
     if np.unique(codes[kept]).size < 2:
         raise MissingTruthError(
@@ -90,14 +89,6 @@ def leakage(
         )
     rng = np.random.default_rng(seed)
     return Neighbors.of(z[kept], n_neighbors, rng).found(codes[kept], n_permutations, rng)
-
-
-def check_numbers(n_neighbors: int, n_permutations: int) -> None:
-    """Refuse numbers of neighbours and permutations that are too small."""
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; found {n_neighbors}.")
-    if n_permutations < 2:
-        raise ValueError(f"n_permutations must be at least 2 for a spread; found {n_permutations}.")
 
 
 def with_company(codes: IntArray) -> IntArray:

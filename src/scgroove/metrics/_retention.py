@@ -13,7 +13,7 @@ from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._candidates import MissingTruthError
 from scgroove.metrics._cells import check_representation, codes_of
 from scgroove.metrics._chance import Chance
-from scgroove.metrics._leakage import N_PERMUTATIONS, NEIGHBORS, Neighbors, check_numbers, with_company
+from scgroove.metrics._leakage import N_PERMUTATIONS, NEIGHBORS, Neighbors, with_company
 from scgroove.metrics._score import Found, Material, register
 from scgroove.metrics._values import label_sums
 
@@ -101,7 +101,6 @@ def retention(
     """
     z = check_representation(z)
     columns = _columns(covariates, len(z))
-    check_numbers(n_neighbors, n_permutations)
     if n_splits < 2:
         raise ValueError(f"n_splits must be at least 2; found {n_splits}.")
     codes = np.zeros(len(z), dtype=np.intp) if labels is None else codes_of(labels, len(z))[1]

@@ -13,6 +13,7 @@ import pandas as pd
 from scgroove._labels import Label
 from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray, Labels
+from scgroove._validate import checked
 from scgroove.metrics._candidates import (
     Candidates,
     CandidateSet,
@@ -221,6 +222,7 @@ def needs_of(scope: Scope, *others: str) -> tuple[str, ...]:
     return (*others, "labels") if scope == "within_label" else others
 
 
+@checked
 @dataclass(eq=False)
 class Material:
     """What is at hand to score: the arguments of :func:`scores`; and what was computed of it, once for all metrics."""

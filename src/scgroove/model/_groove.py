@@ -104,6 +104,7 @@ CELLS_AT_A_TIME = 1024
 """For results, which do not depend on it."""
 
 
+@checked
 class GROOVE(BaseModelClass):  # type: ignore[misc]
     r"""One latent space for modalities measured on different cells, linked only by a label.
 
@@ -192,7 +193,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     _training_plan_cls = GROOVETrainingPlan
     _train_runner_cls = TrainRunner
 
-    @checked
     def __init__(
         self,
         adata: MuData | None = None,
@@ -279,7 +279,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     @classmethod
     @setup_anndata_dsp.dedent
-    @checked
     def setup_mudata(
         cls,
         mdata: MuData,
@@ -451,7 +450,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     # -- training ----------------------------------------------------------------------------------------------
 
-    @checked
     def train(
         self,
         max_epochs: int | None = None,

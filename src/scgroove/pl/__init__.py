@@ -4,6 +4,7 @@ They read and draw; they compute nothing anew. All take ``ax``, ``show``, ``save
 Matplotlib is imported when the first figure is drawn.
 """
 
+from scgroove._validate import check_room
 from scgroove.pl._benchmark_cost import benchmark_cost
 from scgroove.pl._benchmark_curves import benchmark_curves
 from scgroove.pl._benchmark_heatmap import benchmark_heatmap
@@ -47,3 +48,5 @@ __all__ = [
     "simulation_knobs",
     "training_history",
 ]
+
+check_room(__name__)

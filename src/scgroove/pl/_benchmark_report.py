@@ -154,7 +154,7 @@ class _Asked:
         ceilings: Sequence[str] | None,
     ) -> _Asked:
         """Check what was given."""
-        from scgroove.benchmark._table import check_level, check_results
+        from scgroove.benchmark._table import check_results
 
         table = check_results(results)
         done = table[(table["status"] == "done") & table["value"].notna()]
@@ -167,7 +167,7 @@ class _Asked:
             )
         ceilings = ceilings_in(table, ceilings)
         shown = chosen("metric", metrics, known) if metrics is not None else _main(known)
-        return cls(table, reference, tuple(shown), check_level(level), ceilings)
+        return cls(table, reference, tuple(shown), level, ceilings)
 
     @cached_property
     def methods(self) -> pd.DataFrame:

@@ -84,8 +84,6 @@ def coupling_label_mass(
     ValueError
         If there is no such coupling, modality or label column, or no mass between labelled cells.
     """
-    if normalize not in {"row", "none"}:
-        raise ValueError(f"normalize is {normalize!r}; expected 'row' or 'none'.")
     check_modalities(mdata, [source, target])
     mass = _label_mass(mdata, source, target, label_key, coupling_key, unlabeled_category)
     kept, left_out = _with_mass(mass, source, target)

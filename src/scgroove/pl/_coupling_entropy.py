@@ -12,7 +12,7 @@ import numpy as np
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
-from scgroove.pl._coupling_matches import Side, check_side
+from scgroove.pl._coupling_matches import Side
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._palette import UNLABELLED, label_styles
 from scgroove.pl._read import (
@@ -121,9 +121,6 @@ def coupling_entropy(
     --------
     >>> scgroove.pl.coupling_entropy(mdata, "rna", "protein", measure="confidence")  # doctest: +SKIP
     """
-    if measure not in _TITLES:
-        raise ValueError(f"measure is {measure!r}; expected 'entropy' or 'confidence'.")
-    check_side(side)
     check_modalities(mdata, [source, target])
     from scgroove import get
 

@@ -100,7 +100,6 @@ def coupling_top_matches(
     --------
     >>> scgroove.pl.coupling_top_matches(mdata, "rna", "protein", cells=24, n_matches=3)  # doctest: +SKIP
     """
-    check_side(side)
     check_modalities(mdata, [source, target])
     from scgroove import get
 
@@ -123,12 +122,6 @@ def coupling_top_matches(
         axes[0].set(xlabel=f"{other} cells, by label", ylabel=f"{own} cells, by label")
         axes[0].set_title(_title(table, own, other, n_matches, labelled), loc="left")
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
-
-
-def check_side(side: str) -> None:
-    """Raise a ValueError unless it is a side of a coupling."""
-    if side not in {"source", "target"}:
-        raise ValueError(f"side is {side!r}; expected 'source' or 'target'.")
 
 
 def _chosen(

@@ -126,7 +126,6 @@ def imputed_vs_measured(
         If nothing was imputed, a name is unknown, or there is neither a pairing nor a shared label.
     """
     check_modalities(mdata, [source, target])
-    _check_by(by)
     from scgroove import get
     from scgroove.get._imputed import for_scores
     from scgroove.get._inputs import partners_of_pair
@@ -172,11 +171,6 @@ def _check_layer(mdata: MuData, target: str, layer: str | None) -> None:
             f"mod[{target!r}].layers has no {layer!r}; it has {listed(names)}."
             f"{did_you_mean(layer, names)} Leave layer out for X."
         )
-
-
-def _check_by(by: By) -> None:
-    if by not in {"auto", "cells", "labels"}:
-        raise ValueError(f"by is {by!r}; expected 'auto', 'cells' or 'labels'.")
 
 
 def _check_pairs(partner: Array | None, why: str, source: str, target: str, by: By) -> None:

@@ -113,8 +113,6 @@ def _table(mdata: MuData, source: str, target: str, key: str | None) -> pd.DataF
 
 def _by(table: pd.DataFrame, by: str, pair: tuple[str, str]) -> Literal["cells", "labels"]:
     """Say over what correlations are; they must be there."""
-    if by not in {"auto", *_COLUMNS}:
-        raise ValueError(f"by is {by!r}; expected 'auto', 'cells' or 'labels'.")
     for kind in ("cells", "labels") if by == "auto" else (by,):
         if table[_COLUMNS[kind][0]].notna().any():
             return "cells" if kind == "cells" else "labels"

@@ -4,6 +4,7 @@
 :data:`SCENARIOS` holds the others by name, as :func:`scenario_table` lists them.
 """
 
+from scgroove._validate import check_room
 from scgroove.simulations._mudata import from_scenario, weakly_paired
 from scgroove.simulations._named import (
     REFERENCE,
@@ -27,3 +28,5 @@ __all__ = [
     "scenario_table",
     "weakly_paired",
 ]
+
+check_room(__name__)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from scgroove._validate import checked
 from scgroove.simulations._knobs import zipf_sizes
 
 View: TypeAlias = Literal["tanh", "linear"]
@@ -19,6 +20,7 @@ PER_MODALITY: Final = ("escape", "label_noise", "confusion", "n_batches")
 """Parameters that may be one number, or one for each modality."""
 
 
+@checked
 @dataclass(frozen=True)
 class Scenario:
     """Parameters of :func:`scgroove.simulations.weakly_paired` except the seed.

@@ -49,7 +49,7 @@ def align(
     structure_rep: PerModality | None = None,
     pair_key: str | None = None,
     key_added: str | None = None,
-    threshold: float = aligners.THRESHOLD,
+    threshold: float | None = aligners.THRESHOLD,
     top_k: int | None = None,
     **options: Any,
 ) -> None:
@@ -155,7 +155,7 @@ def align(
     """
     check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)
-    check_kept(top_k, threshold)
+    threshold = check_kept(top_k, threshold)
     aligner = construct(method, options)
     labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
     x, y = inputs_of(mdata, source, target, aligner, use_rep)

@@ -117,7 +117,7 @@ def collapse(
     >>> mdata.uns["collapse"]["labels"]["rna"].sort_values("effective_rank")  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    _check_numbers(min_cells, threshold_rank, threshold_variance)
+    _check_numbers(threshold_rank, threshold_variance)
     chosen = _modalities(mdata, use_rep, modalities)
     tables = {}
     for m in chosen:
@@ -137,9 +137,7 @@ def collapse(
     mdata.uns[key_added] = {"params": params, "labels": tables}
 
 
-def _check_numbers(min_cells: int, threshold_rank: float, threshold_variance: float) -> None:
-    if min_cells < 2:
-        raise ValueError(f"min_cells must be at least 2: one cell has no spread; found {min_cells!r}.")
+def _check_numbers(threshold_rank: float, threshold_variance: float) -> None:
     if not threshold_rank >= 1:
         raise ValueError(
             f"threshold_rank must be at least 1, the effective rank of a line; found {threshold_rank!r}."

@@ -146,7 +146,7 @@ def estimate_efficacy(
     >>> scgroove.pl.efficacy(mdata)  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    _check_options(n_components, prior, alpha, key_added, seed)
+    _check_options(alpha, key_added)
     names = _modalities(mdata, modalities)
     keys, labels = _labels(mdata, names, label_key, unlabeled_category)
     if key_added in keys.values():
@@ -191,16 +191,10 @@ def _without_control(mdata: MuData, labels: Mapping[str, Any], key_added: str, k
     mdata.uns[key_added] = {"control": "", "params": {"label_key": keys}, "labels": {}}
 
 
-def _check_options(n_components: int, prior: object, alpha: float, key_added: object, seed: int) -> None:
-    from scgroove.learners._common import check_number, check_whole
+def _check_options(alpha: float, key_added: object) -> None:
+    from scgroove.learners._common import check_number
 
-    check_whole("n_components", n_components)
     check_number("alpha", alpha, 0, above=True, below=1)
-    check_whole("seed", seed, 0)
-    if isinstance(prior, str | Mapping) or not np.iterable(prior) or len(list(prior)) != 2:
-        raise ValueError(f"prior must be two numbers above 0, such as (8, 2); found {prior!r}.")
-    for value in prior:
-        check_number("each number of prior", value, 0, above=True)
     if not isinstance(key_added, str) or not key_added:
         raise ValueError(
             f"key_added must be the name of a column, such as {_keys.EFFICACY!r}; found {key_added!r}."

@@ -96,9 +96,7 @@ def infer_labels(
     """
     check_call(mdata, key_added, modalities, use_rep)
     from scgroove.data import labels_by_modality
-    from scgroove.learners._common import check_number
 
-    check_number("temperature", temperature, 0, above=True)
     names = modalities_with(mdata, use_rep, modalities)
     labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
     if key_added in [name_of(label_key, m, "label_key") for m in names]:

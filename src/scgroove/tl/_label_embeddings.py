@@ -107,7 +107,6 @@ def check_label_embeddings(
     from scgroove.model._options import embeddings_of_labels, rows_by_label
 
     check_whole("n_permutations", n_permutations, 19)
-    check_whole("seed", seed, 0)
     if not isinstance(label_embeddings, pd.DataFrame | Mapping):
         raise TypeError(
             f"label_embeddings must be a DataFrame with labels as index, or a mapping from labels to numbers; found "

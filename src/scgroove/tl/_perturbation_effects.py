@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -117,9 +117,6 @@ def perturbation_effects(
     >>> table.pivot(index="label", columns="feature", values="imputed")  # doctest: +SKIP
     """
     check_call(mdata, key_added, (source, target))
-    _check_numbers(level, n_boot, min_cells)
-    if controls not in get_args(Controls):
-        raise ValueError(f"controls must be one of {get_args(Controls)}; found {controls!r}.")
     check_modality(mdata, source, "source")
     check_modality(mdata, target, "target")
     imputed = get.imputed(mdata, source, target, key)
@@ -211,15 +208,6 @@ def _ratio(sums: Float64Array, numbers: Any) -> Float64Array:
     out: Float64Array = np.full(sums.shape, np.nan)
     np.divide(sums, numbers, out=out, where=numbers > 0)
     return out
-
-
-def _check_numbers(level: float, n_boot: int, min_cells: int) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1; found {level!r}.")
-    if n_boot < 100:
-        raise ValueError(f"n_boot must be at least 100 for the ends of an interval; found {n_boot!r}.")
-    if min_cells < 2:
-        raise ValueError(f"min_cells must be at least 2: one cell has no spread; found {min_cells!r}.")
 
 
 def _columns(features: Sequence[str] | None, known: list[str], target: str) -> list[int]:

@@ -142,7 +142,7 @@ def true_partners(
     ValueError
         If no pair is known.
     """
-    partner, reason = partners_of_pair(mdata, source, target, pair_key, labels, stacklevel=4)
+    partner, reason = partners_of_pair(mdata, source, target, pair_key, labels)
     if partner is None:
         raise ValueError(
             f"no pair of {source!r} and {target!r} cells is known: {reason}. Scores against the truth need "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -149,7 +149,7 @@ def transfer_labels(
     >>> query.obs[["transferred_label", "transferred_label_confidence"]]  # doctest: +SKIP
     """
     target = source if target is None else target
-    _check_options(metric, n_neighbors, calibrate_on, model, min_confidence)
+    _check_options(calibrate_on, model, min_confidence)
     new = _as_mudata(query, source)
     known = new if reference is None else _as_mudata(reference, target)
     check_call(new, key_added, source)
@@ -345,20 +345,10 @@ def _as_mudata(data: MuData | AnnData, modality: str) -> MuData:
 
 
 def _check_options(
-    metric: str,
-    n_neighbors: int,
     calibrate_on: str,
     model: GROOVE | None,
     min_confidence: float | None,
 ) -> None:
-    for option, value, known in (
-        ("metric", metric, get_args(Metric)),
-        ("calibrate_on", calibrate_on, get_args(CalibrateOn)),
-    ):
-        if value not in known:
-            raise ValueError(f"{option} must be one of {list(known)}; found {value!r}.")
-    if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; found {n_neighbors!r}.")
     if min_confidence is not None and not 0 < min_confidence <= 1:
         raise ValueError(f"min_confidence is a probability, above 0 and at most 1; found {min_confidence!r}.")
     if model is not None and calibrate_on == "query":

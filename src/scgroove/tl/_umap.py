@@ -85,8 +85,6 @@ def umap(
     """
     check_call(mdata, key_added, modalities, use_rep)
     parts = _representations(mdata, use_rep, modalities)
-    if metric not in {"cosine", "euclidean"}:
-        raise ValueError(f"metric is {metric!r}; expected 'cosine' or 'euclidean'.")
     coordinates = _layout(
         list(parts.values()),
         metric=metric,

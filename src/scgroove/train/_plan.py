@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from inspect import signature
 from typing import Any, Final, Literal, get_args
 
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from scvi.train import TrainingPlan
 from torch import Tensor
+
+from scgroove._warnings import warn
 
 from ..losses import Refinement
 from ..module import GROOVEModule, Independence
@@ -118,10 +119,9 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         }
         for name, how in absent.items():
             if how and further[name] not in (0, signature(GROOVETrainingPlan).parameters[name].default):
-                warnings.warn(
+                warn(
                     f"{name}={further[name]} has no effect: that term is there with {how} only.",
                     UserWarning,
-                    stacklevel=2,
                 )
         if refine is not None and refine not in get_args(Refinement):
             raise ValueError(f"Unknown refine={refine!r}. Expected None or one of {get_args(Refinement)}.")

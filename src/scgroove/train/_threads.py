@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Final
 
 import torch
 
+from scgroove._warnings import warn
+
 _SAID: Final[set[str]] = set()
 
 
-def check_threads(num_workers: int = 0, stacklevel: int = 3) -> None:
+def check_threads(num_workers: int = 0) -> None:
     """Warn, once, if more threads or workers compute than this process has cores.
 
     Parameters
     ----------
     num_workers
         Processes that load batches.
-    stacklevel
-        As of :func:`warnings.warn`.
 
     Warns
     -----
@@ -37,13 +36,11 @@ def check_threads(num_workers: int = 0, stacklevel: int = 3) -> None:
         _say_once(
             f"PyTorch computes with {threads} threads, but {found}: threads then wait for one another, and training is slower. "
             f"Write before training: torch.set_num_threads({share}).",
-            stacklevel,
         )
     if num_workers > share:
         _say_once(
             f"num_workers={num_workers}, but {found}: workers then wait for one another. "
             f"Pass datasplitter_kwargs={{'num_workers': {share}}}.",
-            stacklevel,
         )
 
 
@@ -54,7 +51,7 @@ def available_cores() -> int:
     return int(cpu_count())
 
 
-def _say_once(message: str, stacklevel: int) -> None:
+def _say_once(message: str) -> None:
     if message not in _SAID:
         _SAID.add(message)
-        warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
+        warn(message)
