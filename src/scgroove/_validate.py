@@ -62,7 +62,7 @@ RANGES: Final[dict[str, Range]] = {
     "validation_fraction": Range(0, 1, "neither"),
 }
 _COUNTS: Final = """
-    adversary_hidden adversary_steps batch_size block_size hidden max_cells max_epochs max_features 
+    adversary_hidden adversary_steps batch_size block_size hidden max_cells max_epochs max_features
     n_bins n_cells_per_label n_components n_hidden n_labels_per_batch n_latent n_layers n_links n_matches n_models
     n_neighbors ncols patience top_k
 """

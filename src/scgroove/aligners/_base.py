@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
@@ -147,16 +146,8 @@ class BaseAligner(ABC):
     strict: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be used; numbers of NumPy become Python's."""
-        self._plain_numbers()
+        """Refuse options that do not go together. Their types are checked before."""
         check_label_weights(self.label_weights)
-        if not self.max_memory_gb > 0:
-            raise ValueError(f"max_memory_gb must be positive; found {self.max_memory_gb!r}.")
-
-    def _plain_numbers(self) -> None:
-        """Replace the numbers among the options by Python's, or refuse what is no number."""
-        for option in fields(self):
-            object.__setattr__(self, option.name, plain_number(option, getattr(self, option.name)))
 
     def align(
         self,
@@ -318,32 +309,6 @@ class BaseAligner(ABC):
         if self.strict:
             raise ConvergenceError(message)
         warn(message, ConvergenceWarning)
-
-
-def plain_number(option: Field[Any], value: Any) -> Any:
-    """Return the value of an option, a number as its annotation wants it: ``1e4`` iterations are 10000.
-
-    Raises
-    ------
-    ValueError
-        If the option is a number and the value is none.
-    """
-    kinds = {part.strip() for part in str(option.type).split("|")}
-    if isinstance(value, bool | np.bool_) or not kinds & {"int", "float"}:
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        number = float(value)
-        if "float" in kinds:
-            return number
-        if number.is_integer():
-            return int(number)
-    if (value is None and "None" in kinds) or (isinstance(value, str) and "Literal" in str(option.type)):
-        return value
-    kind = "number" if "float" in kinds else "whole number"
-    allowed = " or None" if "None" in kinds else ""
-    raise ValueError(f"{option.name} must be a {kind}{allowed}; found {value!r}.")
 
 
 def versions(*packages: str) -> dict[str, str]:

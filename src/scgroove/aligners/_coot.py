@@ -648,7 +648,6 @@ class CoOptimalTransport(EntropicAligner):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
-        self._plain_numbers()
         if self.epsilon != AUTO:
             check_share("epsilon", self.epsilon, "'auto'")
         if self.epsilon_features is not None:

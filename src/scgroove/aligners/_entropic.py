@@ -191,10 +191,6 @@ class EntropicAligner(BaseAligner):
             raise ValueError(
                 f"tol must be positive and max_iter at least 1; found {self.tol!r} and {self.max_iter!r}."
             )
-        if self.backend not in BACKENDS:
-            raise ValueError(
-                f"backend must be one of {', '.join(map(repr, BACKENDS))}; found {self.backend!r}."
-            )
 
     def _solve_tasks(self, tasks: Iterable[Task], **options: Any) -> Iterator[tuple[Problem, Scaled]]:
         settings = {"tol": self.tol, "max_iter": self.max_iter, "backend": self.backend, **options}

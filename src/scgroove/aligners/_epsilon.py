@@ -78,8 +78,6 @@ def check_epsilon(epsilon: Any, scale: str) -> None:
     UserWarning
         If eps is so large that the coupling says nothing.
     """
-    if scale not in SCALES:
-        raise ValueError(f"epsilon_scale must be one of {', '.join(map(repr, SCALES))}; found {scale!r}.")
     if epsilon == AUTO:
         return
     if isinstance(epsilon, str | bool) or not 0 < epsilon < float("inf"):

@@ -11,7 +11,7 @@ import numpy as np
 from scgroove._types import IntArray
 from scgroove.aligners._base import ALIGNERS, Evidence, Solution, Solved, check_representations
 from scgroove.aligners._blocks import Partition
-from scgroove.aligners._costs import COSTS, Cost, PairCost
+from scgroove.aligners._costs import Cost, PairCost
 from scgroove.aligners._descent import Descent, Group, Part, annealing_path, chosen_epsilon, descend, value
 from scgroove.aligners._entropic import EntropicAligner
 from scgroove.aligners._epsilon import AUTO, pair_scale
@@ -19,7 +19,6 @@ from scgroove.aligners._jobs import check_jobs, run
 from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
 from scgroove.aligners._plans import LowRankPlan, scaled
 from scgroove.aligners._structure import (
-    INTRA_COSTS,
     LOW_RANK,
     Factors,
     IntraCost,
@@ -49,10 +48,6 @@ class _Quadratic(EntropicAligner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         super().__post_init__()
-        if self.intra_cost not in INTRA_COSTS:
-            raise ValueError(
-                f"intra_cost must be one of {', '.join(map(repr, INTRA_COSTS))}; found {self.intra_cost!r}."
-            )
         if not self.tol_outer > 0 or not self.max_outer >= 1:
             raise ValueError(
                 f"tol_outer must be positive and max_outer at least 1; found {self.tol_outer!r} and "
@@ -420,8 +415,6 @@ class FusedGromovWasserstein(_Quadratic):
             raise ValueError(
                 f"alpha, the weight of the quadratic part, must lie in [0, 1]; found {self.alpha!r}."
             )
-        if self.cost not in COSTS:
-            raise ValueError(f"cost must be one of {', '.join(map(repr, COSTS))}; found {self.cost!r}.")
 
     def _check(self, x: Any, y: Any) -> tuple[Any, Any]:
         return check_representations(x, y)

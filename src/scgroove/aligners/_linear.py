@@ -15,9 +15,9 @@ import scipy.sparse as sp
 from scgroove._types import Float64Array
 from scgroove.aligners._base import ALIGNERS, BaseAligner, Evidence, Solution, Solved, marginal_errors
 from scgroove.aligners._blocks import Block, Partition
-from scgroove.aligners._costs import COSTS, BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
+from scgroove.aligners._costs import BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
 from scgroove.aligners._entropic import EntropicAligner, Task, judged
-from scgroove.aligners._epsilon import AUTO, EpsilonScope, check_scope, pair_scale
+from scgroove.aligners._epsilon import AUTO, EpsilonScope, pair_scale
 from scgroove.aligners._jobs import check_jobs, run, work_at_a_time
 from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
 from scgroove.aligners._noise import noise_epsilon
@@ -50,8 +50,6 @@ class LinearAligner(BaseAligner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         super().__post_init__()
-        if self.cost not in COSTS:
-            raise ValueError(f"cost must be one of {', '.join(map(repr, COSTS))}; found {self.cost!r}.")
         check_jobs(self.n_jobs)
 
     def _solve_all(self, parts: Partition, x: Float64Array, y: Float64Array) -> Solution:
@@ -101,11 +99,6 @@ class _EntropicLinear(EntropicAligner, LinearAligner):
     bytes_per_pair: ClassVar[int] = 17  # costs, plan, and a mask
 
     epsilon_scope: EpsilonScope = "block"
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        super().__post_init__()
-        check_scope(self.epsilon_scope)
 
     def _setting(self, tasks: Sequence[Task]) -> dict[str, Any]:
         common = None

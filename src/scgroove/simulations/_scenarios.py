@@ -196,9 +196,7 @@ def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str])
 def _check_modalities(modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]) -> None:
     if len(modalities) < 2 or len(set(modalities)) != len(modalities):
         raise ValueError(f"modalities must be two or more different names; found {tuple(modalities)!r}.")
-    n_features = tuple(n_features) if isinstance(n_features, Sequence) else (n_features,)
-    whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in n_features)
-    if len(n_features) != len(modalities) or not whole or min(n_features) < 1:
+    if len(n_features) != len(modalities) or min(n_features) < 1:
         raise ValueError(
             f"n_features must hold one positive number per modality: expected {len(modalities)} for "
             f"modalities={tuple(modalities)!r}, found {n_features!r}."
