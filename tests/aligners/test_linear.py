@@ -387,20 +387,20 @@ Z = np.arange(6.0).reshape(3, 2)
             lambda: EntropicOT(epsilon=0),
             r"epsilon must be positive, relative to the mean cost, or 'auto'; found 0\. .*method='emd'",
         ),
-        (lambda: EntropicOT(epsilon=float("nan")), r"epsilon must be positive"),
+        (lambda: EntropicOT(epsilon=float("nan")), r"epsilon must be "),
         (
             lambda: EntropicOT(epsilon_scale="median"),
-            r"epsilon_scale must be one of 'mean', 'max'; found 'median'",
+            r"epsilon_scale must be ",
         ),
         (
             lambda: EntropicOT(epsilon_scope="label"),
-            r"epsilon_scope must be one of 'block', 'global'; found 'label'",
+            r"epsilon_scope must be ",
         ),
         (lambda: EntropicOT(tol=0), r"tol must be positive and max_iter at least 1; found 0 and 10000"),
-        (lambda: ExactOT(cost="l1"), r"cost must be one of 'sqeuclidean', 'cosine'; found 'l1'"),
+        (lambda: ExactOT(cost="l1"), r"cost must be "),
         (lambda: EntropicOT(max_iter=0), r"max_iter at least 1; found 1e-05 and 0"),
-        (lambda: EntropicOT(epsilon="small"), r"epsilon must be positive, .*, or 'auto'; found 'small'"),
-        (lambda: EntropicOT(epsilon=True), r"epsilon must be positive, .*; found True"),
+        (lambda: EntropicOT(epsilon="small"), r"epsilon must be "),
+        (lambda: EntropicOT(epsilon=True), r"epsilon must be "),
         (
             lambda: EntropicOT(epsilon=float("inf"), epsilon_scale="max"),
             r"relative to the max cost, .*; found inf",
@@ -409,8 +409,8 @@ Z = np.arange(6.0).reshape(3, 2)
             lambda: EntropicOT(epsilon=1e-9),
             r"epsilon=1e-09 is too small to compute with: it is relative to the mean cost, .*method='emd'",
         ),
-        (lambda: EntropicOT(backend="cuda"), r"backend must be one of 'pot', 'jax', 'auto'; found 'cuda'"),
-        (lambda: ExactOT(max_memory_gb=0), r"max_memory_gb must be positive; found 0"),
+        (lambda: EntropicOT(backend="cuda"), r"backend must be "),
+        (lambda: ExactOT(max_memory_gb=0), r"max_memory_gb must be "),
         (
             lambda: ExactOT(n_jobs=0),
             r"n_jobs must be a number of workers, -1 for all cores, or None .*; found 0",
@@ -422,7 +422,7 @@ Z = np.arange(6.0).reshape(3, 2)
         ),
         (
             lambda: UnbalancedOT(rho_target=float("nan"), epsilon_scale="max"),
-            r"rho_target .* max cost, .*; found nan",
+            r"rho_target must be ",
         ),
         (
             lambda: ExactOT().align(Z, Z, weights_x=[1, 2]),

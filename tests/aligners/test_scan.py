@@ -76,9 +76,7 @@ def test_no_entropy_is_refused_where_it_does_not(method: str) -> None:
 @pytest.mark.parametrize("epsilons", ["auto", ("auto",), 0.1, (0.1, None)])
 def test_what_is_no_list_of_numbers_is_refused(epsilons: Any) -> None:
     x, y, _ = _data(4)
-    with pytest.raises(
-        ValueError, match=r"epsilons must be numbers, .* such as \(1, 0\.3, 0\.1, 0\.03, 0\.01\)"
-    ):
+    with pytest.raises(ValueError, match=r"epsilons must be "):
         epsilon_scan("eot", x, y, epsilons=epsilons)
 
 

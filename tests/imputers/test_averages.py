@@ -82,7 +82,7 @@ def test_knn_is_what_brute_force_finds(k, seed):
         ([[0.0, 1.0]], [[0.0]], [[1.0]], 1, "one space"),
         (np.empty((0, 1)), [[0.0]], [[1.0]], 1, "need cells of both"),
         ([[0.0]], [[0.0]], [[np.nan]], 1, "NaN or infinite values in 1 of 1"),
-        ([[0.0]], [[0.0]], [[1.0]], 0, "n_neighbors must be a whole number, 1 or more; found 0"),
+        ([[0.0]], [[0.0]], [[1.0]], 0, "n_neighbors must be "),
         ([[0.0]], [[0.0]], [[1.0], [2.0]], 1, "one row a target cell"),
     ],
 )

@@ -95,9 +95,9 @@ def test_stops_early_on_noise_and_keeps_the_best(linear):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 3}, "widths of the hidden layers"),
+        ({"hidden": 3}, "hidden must be "),
         ({"dropout": 1.0}, "dropout must be a number of at least 0 and below 1"),
-        ({"n_models": 0}, "n_models must be a whole number, 1 or more"),
+        ({"n_models": 0}, "n_models must be "),
         ({"lr": 0.0}, "lr must be a number above 0"),
         ({"max_epochs": 0}, "max_epochs must be a whole number"),
         ({"validation_fraction": 0}, "validation_fraction must be a number above 0"),

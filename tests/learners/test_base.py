@@ -55,7 +55,7 @@ def test_transform_before_fit_says_what_to_call(screen: Any) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "a", None, 2**32, True])
 def test_seeds_are_whole_numbers(screen: Any, seed: Any) -> None:
-    with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to 2\*\*32 - 1; found"):
+    with pytest.raises(ValueError, match=r"seed must be "):
         Shapes().fit(screen, seed=seed)
     Shapes().fit(screen, seed=np.int64(2**32 - 1))
 

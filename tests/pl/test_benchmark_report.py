@@ -371,7 +371,7 @@ def test_the_page_is_written_as_a_whole_or_not_at_all(undone, tmp_path, monkeypa
             r"no learner 'ps_logistic'.*Did you mean 'ps_logistic_scaled'\?.*reference=",
         ),
         ({"metrics": ["foscttm"]}, KeyError, r"no metric 'foscttm' in these results"),
-        ({"level": 95}, ValueError, r"level must lie between 0 and 1"),
+        ({"level": 95}, ValueError, r"level must be "),
     ],
 )
 def test_messages(options, error, message, few_results):

@@ -94,7 +94,7 @@ def test_errors_teach(space):
         coupling_entropy(mdata, "rna", "protein")
     tl.align(mdata, "rna", "protein")
     for options, message in (
-        ({"measure": "perplexity"}, "measure is 'perplexity'; expected 'entropy' or 'confidence'"),
+        ({"measure": "perplexity"}, "measure must be "),
         ({"side": "rna"}, "side is 'rna'; expected 'source' or 'target'"),
         (
             {"labels": ["A"]},

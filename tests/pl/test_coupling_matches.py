@@ -129,7 +129,7 @@ def test_errors_teach(space):
         coupling_top_matches(mdata, "rna", "protein")
     tl.align(mdata, "rna", "protein")
     for options, message in (
-        ({"side": "rna"}, "side is 'rna'; expected 'source' or 'target'"),
+        ({"side": "rna"}, "side must be "),
         ({"cells": 0}, "cells is 0. Expected a number of at least 1"),
         ({"cells": []}, "cells is empty; expected names of cells"),
         ({"cells": ["rna_1"]}, r"no cell 'rna_1' in 'rna'\. Did you mean 'rna1'"),

@@ -169,7 +169,7 @@ def test_saved_file_and_axes_of_the_caller(tmp_path):
 
 def test_errors_teach():
     mdata = screen()
-    with pytest.raises(ValueError, match="by is 'cell'; expected 'auto', 'cells' or 'labels'"):
+    with pytest.raises(ValueError, match="by must be "):
         imputed_vs_measured(mdata, "rna", "protein", by="cell")
     with pytest.raises(ValueError, match=r"No cell of 'rna' is known to be a cell of 'protein'.*pair_key="):
         imputed_vs_measured(mdata, "rna", "protein", by="cells")

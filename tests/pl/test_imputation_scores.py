@@ -127,7 +127,7 @@ def test_saved_file_and_axes_of_the_caller(scored, draw, tmp_path):
 
 def test_errors_teach(scored):
     for draw, options, message in (
-        (imputation_scores, {"by": "cell"}, "by is 'cell'; expected 'auto', 'cells' or 'labels'"),
+        (imputation_scores, {"by": "cell"}, "by must be "),
         (imputation_scores, {"features": 0}, "features is 0; expected at least 1"),
         (
             imputation_scores,

@@ -57,7 +57,7 @@ def test_coot_may_be_scanned_down_to_no_entropy(screen: Screen) -> None:
         ({"method": "emd"}, TypeError, r"'emd' has no epsilon to scan\. Those that have: 'eot'"),
         ({"epsilons": ()}, ValueError, r"epsilons is empty"),
         ({"epsilons": (0.1, 0)}, ValueError, r"epsilon must be positive.* use method='emd'"),
-        ({"epsilons": "auto"}, ValueError, r"epsilons must be numbers"),
+        ({"epsilons": "auto"}, ValueError, r"epsilons must be "),
         ({"epsilons": (0.1, -1)}, ValueError, r"epsilon must be positive"),
         ({"tolerance": 1}, TypeError, r"method 'eot' has no option 'tolerance'"),
         ({"label_key": "no"}, KeyError, r"Label column 'no' not found"),

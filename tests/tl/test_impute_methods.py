@@ -422,7 +422,7 @@ def test_level_out_of_range(screen: Screen) -> None:
     assert (narrow[0] >= wide[0]).all(axis=None)
     assert (narrow[1] <= wide[1]).all(axis=None)
     for level in (0.0, 1.0):
-        with pytest.raises(ValueError, match=r"level must be above 0 and at most 0.99"):
+        with pytest.raises(ValueError, match=r"level must be "):
             sg.get.imputed_interval(mdata, "rna", "protein", level=level)
 
 
@@ -452,7 +452,7 @@ def test_round_trip(screen: Screen, tmp_path: Path) -> None:
         ),
         ({"method": "barycentric", "n_neighbors": 3}, r"n_neighbors only goes with method='knn'"),
         ({"method": "knn", "use_rep": "X_grove"}, r"Did you mean use_rep='X_groove'"),
-        ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be None or a whole number, 1 or more"),
+        ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be "),
         ({"method": "regression", "regression": {"hiden": ()}}, r"no option 'hiden'.*Did you mean 'hidden'"),
         ({"method": "regression"}, r"scgroove.tl.align"),
         (

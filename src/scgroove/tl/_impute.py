@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 
-Method: TypeAlias = Literal["decoder", "barycentric", "knn", "regression", "label_ridge"]
-
 
 class Translator(Protocol):
     """What ``method="decoder"`` needs of a model: :class:`scgroove.model.GROOVE` has it."""
@@ -35,7 +33,7 @@ def impute(
     source: str,
     target: str,
     *,
-    method: Method = "decoder",
+    method: str = "decoder",
     model: Translator | Sequence[Translator] | None = None,
     coupling_key: str | None = None,
     layer: str | None = None,
