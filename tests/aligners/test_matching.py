@@ -600,7 +600,7 @@ def test_no_warning_is_given(name: str) -> None:
         (SharedNearestNeighbours, {"tol": 0}, "tol, the share of the mass below which balancing stops, must be positive; found 0."),
         (SharedNearestNeighbours, {"max_iter": 0}, "max_iter, the turns of balancing, must be at least 1; found 0. For none, balance=False."),
         (SharedNearestNeighbours, {"n_jobs": 0}, "n_jobs must be a number of workers"),
-        (MutualNearestNeighbours, {"unmatched must be "),
+        (MutualNearestNeighbours, {"unmatched": "keep"}, "unmatched must be "),
         (RandomMatching, {"seed": -1}, "seed must be "),
         (UniformCoupling, {"max_memory_gb": 0}, "max_memory_gb must be "),
     ],

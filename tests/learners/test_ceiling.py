@@ -157,7 +157,7 @@ def test_data_without_truth_are_refused_with_what_they_have(screen: md.MuData) -
 def test_options_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(ValueError, match="target must be "):
         OracleLatent("truth")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="n_folds must be a whole number, 2 or more; found 1"):
+    with pytest.raises(ValueError, match="n_folds must be "):
         OracleLatent(n_folds=1)
     with pytest.raises(ValueError, match="penalties must hold positive values"):
         OracleLatent(penalties=[-1.0])

@@ -373,11 +373,11 @@ def _other_control(mdata: mudata.MuData) -> None:
         (None, {"unlabeled_category": "ctrl"}, ValueError, r"control='ctrl' is among unlabeled_category='ctrl'"),
         (None, {"key_added": "label"}, ValueError, r"key_added='label' is the column of the labels, which would be lost"),
         (None, {"key_added": ""}, ValueError, r"key_added=''"),
-        (None, {"n_components": 0}, ValueError, r"n_components must be a whole number, 1 or more; found 0"),
+        (None, {"n_components": 0}, ValueError, r"n_components must be "),
         (None, {"alpha": 0}, ValueError, r"alpha must be a number above 0 and below 1; found 0"),
         (_wide, {"use_rep": "z"}, ValueError, r"'protein' has 120 cells of the control 'ctrl' and 150 dimensions.* n_components=30"),
         (None, {"seed": -1}, ValueError, r"seed must be "),
-        (None, {"prior": (8, 0)}, ValueError, r"each number of prior must be a number above 0; found 0"),
+        (None, {"prior": (8, 0)}, ValueError, r"prior must be "),
         (None, {"prior": 8}, ValueError, r"prior must be "),
     ],
 )  # fmt: skip

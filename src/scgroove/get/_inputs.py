@@ -260,36 +260,34 @@ def representations(
     return x, y
 
 
-def modalities_with(mdata: MuData, use_rep: str, modalities: Sequence[str] | None) -> list[str]:
+def modalities_with(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None) -> list[str]:
     """Return the modalities that have a representation: all that are named, or two or more.
 
     Raises
     ------
     TypeError
-        If ``mdata`` is no MuData, or ``use_rep`` no name.
+        If ``mdata`` is no MuData.
     UnknownNameError
         If a modality does not exist or has no such representation, or fewer than two have it.
     """
     from scgroove.data import check_modalities
 
+    if modalities is None and isinstance(use_rep, Mapping):
+        modalities = list(use_rep)
     names = check_modalities(mdata, modalities)
-    if not isinstance(use_rep, str):
-        raise TypeError(
-            f"use_rep must be one name, under which every modality has its cells in the shared space; found {use_rep!r}. If they lie "
-            f"under different names, give them one: mdata.mod[m].obsm['X_shared'] = mdata.mod[m].obsm[name]."
-        )
-    having = [m for m in names if use_rep in mdata.mod[m].obsm]
+    keys = {m: name_of(use_rep, m, "use_rep") for m in names}
+    having = [m for m in names if keys[m] in mdata.mod[m].obsm]
     if len(having) < (2 if modalities is None else len(names)):
         known = sorted({key for m in names for key in mdata.mod[m].obsm})
         raise UnknownNameError(
             f"use_rep={use_rep!r}: of the modalities {names} only {having} have it in obsm, and "
             f"{'two or more' if modalities is None else 'all of them'} are needed. They have {known}."
-            f"{did_you_mean(use_rep, known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
+            f"{did_you_mean(next(keys[m] for m in names if m not in having), known)} scgroove.tl.embed(mdata, model) writes {_keys.LATENT!r}."
         )
     return having
 
 
-def shared_space(mdata: MuData, use_rep: str, modalities: Sequence[str]) -> dict[str, FloatArray]:
+def shared_space(mdata: MuData, use_rep: PerModality, modalities: Sequence[str]) -> dict[str, FloatArray]:
     """Return the representation of each modality, all finite and of one width.
 
     Raises
@@ -297,7 +295,7 @@ def shared_space(mdata: MuData, use_rep: str, modalities: Sequence[str]) -> dict
     ValueError
         If widths differ, or values are not finite.
     """
-    z = {m: representation(mdata, m, use_rep) for m in modalities}
+    z = {m: representation(mdata, m, name_of(use_rep, m, "use_rep")) for m in modalities}
     widths = {m: one.shape[1] for m, one in z.items()}
     if len(set(widths.values())) > 1:
         raise ValueError(

@@ -208,7 +208,7 @@ def effect_sign_agreement(
     0.5
     """
     effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
-    return _mean(_same_sign(effects.predicted, effects.measured, _checked_top(top_k)))
+    return _mean(_same_sign(effects.predicted, effects.measured, top_k))
 
 
 def effect_sign_agreement_per_label(
@@ -227,7 +227,7 @@ def effect_sign_agreement_per_label(
     Parameters and errors are those of :func:`effect_sign_agreement`.
     """
     effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
-    found = _same_sign(effects.predicted, effects.measured, _checked_top(top_k))
+    found = _same_sign(effects.predicted, effects.measured, top_k)
     return dict(zip(effects.names, found.tolist(), strict=True))
 
 
@@ -290,12 +290,6 @@ def _same_sign(predicted: Float64Array, measured: Float64Array, top_k: int) -> F
     n = weight.sum(axis=1)
     out: Float64Array = np.divide(agreement.sum(axis=1), n, out=np.full(len(measured), np.nan), where=n > 0)
     return out
-
-
-def _checked_top(top_k: int) -> int:
-    if top_k < 1:
-        raise ValueError(f"top_k, the number of features looked at, must be at least 1; found {top_k}.")
-    return top_k
 
 
 def _mean(per_label: Float64Array) -> float:

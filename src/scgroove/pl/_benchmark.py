@@ -107,6 +107,7 @@ def ceilings_in(results: pd.DataFrame, ceilings: Iterable[str] | None) -> list[s
 
     An aligner knows it where its rows say so with a learner that does not.
     """
+    _check_table(results)
     if ceilings is not None or "knows_truth" not in results:
         return list(ceilings) if ceilings is not None else None
     told = results.dropna(subset=["knows_truth"])
@@ -118,6 +119,13 @@ def ceilings_in(results: pd.DataFrame, ceilings: Iterable[str] | None) -> list[s
     return [*learners, *(str(name) for name in by_aligner.index[by_aligner])]
 
 
+def _check_table(results: object) -> None:
+    if not isinstance(results, pd.DataFrame):
+        raise TypeError(
+            f"results must be a DataFrame, such as scgroove.benchmark.read(folder) returns; found {type(results).__name__}."
+        )
+
+
 def is_ceiling(name: str, ceilings: Iterable[str] | None) -> bool:
     """Whether a learner or aligner knows the truth, so that it is a limit and no method."""
     return name in set(ceilings) if ceilings is not None else CEILING in name.lower()
@@ -125,6 +133,7 @@ def is_ceiling(name: str, ceilings: Iterable[str] | None) -> bool:
 
 def without_ceilings(results: pd.DataFrame, ceilings: Iterable[str] | None) -> pd.DataFrame:
     """Leave out what knows the truth."""
+    _check_table(results)
     names = {*results["learner"].unique(), *results["aligner"].fillna("").unique()}
     known = {name for name in names if is_ceiling(str(name), ceilings)}
     return results[~results["learner"].isin(known) & ~results["aligner"].isin(known)]

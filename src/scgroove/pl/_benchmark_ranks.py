@@ -90,15 +90,15 @@ def _ranks(
     level: float,
     ceilings: Sequence[str] | None,
 ) -> Any:
-    if not isinstance(results, pd.DataFrame):
+    from scgroove import benchmark
+
+    if isinstance(results, benchmark.Ranks):
         return results
+    ceilings = ceilings_in(results, ceilings)
     if metric is None:
         raise ValueError(
             "Name the metric to rank by: scgroove.pl.benchmark_critical_difference(results, 'foscttm_within_label')."
         )
-    from scgroove import benchmark
-
-    ceilings = ceilings_in(results, ceilings)
     shown = without_ceilings(results, ceilings)
     return benchmark.ranks(shown if len(shown) else results, metric, over, block=block, level=level)  # type: ignore[arg-type]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from scgroove._validate import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,6 +104,12 @@ def _as_list(ax: AxesLike) -> list[Axes]:
 
     if isinstance(ax, Axes):
         return [ax]
+    if isinstance(ax, str | bytes | Mapping) or not isinstance(ax, Iterable):
+        raise ArgumentError(
+            f"ax must be axes of matplotlib, or a list of such, as plt.subplots() returns; found {ax!r} "
+            f"({type(ax).__name__}).",
+            "ax",
+        )
     flat: list[Axes] = []
     for item in ax:
         flat.extend(_as_list(item))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def center_labels(
     mdata: MuData,
-    use_rep: str = _keys.LATENT,
+    use_rep: PerModality = _keys.LATENT,
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
@@ -41,7 +41,7 @@ def center_labels(
     mdata
         Modalities with a representation in one space.
     use_rep
-        Representation in ``mod[m].obsm``.
+        Representation in ``mod[m].obsm``, one name or one for each modality.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one for each modality.
     modalities
@@ -93,4 +93,4 @@ def center_labels(
         for m, one in z.items()
     }
     for m, one in moved.items():  # all computed before any is written
-        mdata.mod[m].obsm[key_added or f"{use_rep}_centred"] = one
+        mdata.mod[m].obsm[key_added or f"{name_of(use_rep, m, 'use_rep')}_centred"] = one

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def infer_labels(
     mdata: MuData,
-    use_rep: str = _keys.LATENT,
+    use_rep: PerModality = _keys.LATENT,
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,

@@ -29,7 +29,7 @@ _SHOWN: Final = 5
 def check_label_embeddings(
     mdata: MuData,
     label_embeddings: pd.DataFrame | Mapping[str, Sequence[float]],
-    use_rep: str = _keys.LATENT,
+    use_rep: PerModality = _keys.LATENT,
     label_key: PerModality = _keys.LABEL,
     *,
     modalities: Sequence[str] | None = None,
@@ -151,7 +151,7 @@ def check_label_embeddings(
 
 def _places(
     mdata: MuData,
-    use_rep: str,
+    use_rep: PerModality,
     label_key: PerModality,
     modalities: Sequence[str] | None,
     unlabeled_category: UnlabeledCategory,
