@@ -99,5 +99,14 @@ def test_refusals(mdata):
     assert "X_groove_centred" not in mdata["protein"].obsm
     with pytest.raises(KeyError, match="lable"):
         sg.tl.center_labels(mdata, label_key="lable")
-    with pytest.raises(TypeError, match="use_rep must be text"):
-        sg.tl.center_labels(mdata, {"rna": "X_groove", "protein": "X_pca"})
+    with pytest.raises(KeyError, match=r"only \['rna'\] have it in obsm.*Did you mean 'X_groove'"):
+        sg.tl.center_labels(mdata, {"rna": "X_groove", "protein": "X_grove"})
+
+
+def test_representations_may_have_a_name_in_each_modality(mdata):
+    sg.tl.center_labels(mdata)
+    mdata["protein"].obsm["other"] = mdata["protein"].obsm["X_groove"]
+    sg.tl.center_labels(mdata, {"rna": "X_groove", "protein": "other"})
+    np.testing.assert_array_equal(
+        mdata["protein"].obsm["other_centred"], mdata["protein"].obsm["X_groove_centred"]
+    )
