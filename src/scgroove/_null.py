@@ -122,7 +122,7 @@ def label_mean_baseline(results: Results) -> float | None:
     columns = _most_variable(y)
     x = _dense(measured[seen])[:, columns]
     try:
-        test = metrics.label_mean_test(x, y[:, columns], labels[seen], labels[held_out], n_permutations=1)
+        test = metrics.label_mean_test(x, y[:, columns], labels[seen], labels[held_out], n_permutations=2)
     except metrics.MissingTruthError:
         return None
     return test.r
@@ -264,7 +264,7 @@ class ClosedForm:
         measured = self.values[tested[target]]
         of = [self.labels[m][tested[m]] for m in self.sides]
         try:
-            return metrics.label_mean_test(imputed, measured, *of, n_permutations=1).r
+            return metrics.label_mean_test(imputed, measured, *of, n_permutations=2).r
         except metrics.MissingTruthError:
             return float("nan")
 
