@@ -13,16 +13,7 @@ from scgroove.learners._classical import (
 from scgroove.learners._contrastive import CLIPOracle, CLIPPseudo, SupCon
 from scgroove.learners._davae import DAVAE, AdversarialVAE
 from scgroove.learners._external import DiagviLearner, GlueLearner, MoscotLearner, unavailable_reason
-from scgroove.learners._groove import (
-    GrooveAutoencoder,
-    GrooveContrastOnly,
-    GrooveLearner,
-    GrooveMLP,
-    GrooveOutside,
-    GroovePaper,
-    GrooveWithoutBackTranslation,
-    GrooveWithoutGroupCLIP,
-)
+from scgroove.learners._groove import GrooveLearner, GroovePaper
 from scgroove.learners._mmd import MMD
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
 from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
@@ -38,15 +29,9 @@ __all__ = [
     "CLIPPseudo",
     "DiagviLearner",
     "GlueLearner",
-    "GrooveAutoencoder",
     "GrooveCentred",
-    "GrooveContrastOnly",
     "GrooveLearner",
-    "GrooveMLP",
-    "GrooveOutside",
     "GroovePaper",
-    "GrooveWithoutBackTranslation",
-    "GrooveWithoutGroupCLIP",
     "GroupProcrustes",
     "LDAProcrustes",
     "LabelCCA",

@@ -15,8 +15,7 @@ from scgroove._types import IntArray
 from scgroove.learners._base import LEARNERS
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
-from scgroove.losses import clip_loss, supcon_loss
-from scgroove.losses._similarity import Similarity
+from scgroove.losses import Similarity, clip_loss, supcon_loss
 
 
 @dataclass

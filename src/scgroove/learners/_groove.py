@@ -1,4 +1,4 @@
-"""GROOVE and its ablations."""
+"""GROOVE as a learner of the benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import mudata
 import numpy as np
 import pandas as pd
 
-from scgroove._keys import EFFICACY
 from scgroove._labels import Label
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
@@ -22,19 +21,17 @@ from scgroove.learners._base import LEARNERS, Learner
 from scgroove.learners._common import components_of
 from scgroove.learners._screen import Screen
 from scgroove.learners._torch import Device, resolve_device
-from scgroove.losses import Refinement
-from scgroove.losses._similarity import Positives, Similarity
+from scgroove.losses import BackTranslation, GroupCLIP, Positives, Reconstruction, Similarity, Term
 from scgroove.metrics._efficacy import label_efficacy
 from scgroove.model import GROOVE
-from scgroove.module import EfficacyMode
-from scgroove.module._encoders import EncoderKind
+from scgroove.module import EncoderKind
 from scgroove.train._plan import Schedule
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-LABEL = "label"
+LABEL, WEIGHT = "label", "weight"
 N_COMPONENTS: Final = 15
 """Principal components in which the efficacy of cells is estimated."""
 
@@ -48,15 +45,18 @@ class GrooveLearner(Learner):
 
     Parameters
     ----------
-    n_latent, encoder, hidden, likelihood, temperature, similarity, positives, n_private, prototypes, efficacy_mode
+    n_latent, encoder, hidden, dropout, likelihood, similarity
         As for :class:`scgroove.model.GROOVE`.
+    temperature, positives
+        As for :class:`scgroove.losses.GroupCLIP`.
+    reconstruction_weight, groupclip_weight, backtranslation_weight, backtranslation_warmup
+        Weights of the three terms, and the warm-up of back-translation. A term of weight zero is left out.
+    terms
+        Further terms, such as :class:`scgroove.losses.Prototypes`.
     control
-        The control label: the efficacy of cells is then estimated, as :func:`scgroove.tl.estimate_efficacy` does, and used. None: all
-        cells count the same.
-    dropout
-        Of the encoders.
-    reconstruction_weight, groupclip_weight, backtranslation_weight, backtranslation_warmup, refine, refinement_weight, \
-    independence_weight, lr, lr_schedule, weight_decay
+        The control label. The efficacy of cells is then estimated as :func:`scgroove.tl.estimate_efficacy` does, and
+        weighs them. All cells count the same if None.
+    lr, lr_schedule, weight_decay
         As for :class:`scgroove.train.GROOVETrainingPlan`.
     batch_size, n_labels_per_batch, n_cells_per_label, balance, max_epochs
         As for :meth:`scgroove.model.GROOVE.train`.
@@ -75,20 +75,15 @@ class GrooveLearner(Learner):
     hidden: Sequence[int] = (128, 128)
     dropout: float = 0.4
     likelihood: str | Mapping[str, str] = "auto"
-    temperature: float = 0.2
     similarity: Similarity = "cosine"
+    temperature: float = 0.2
     positives: Positives = "inside"
-    n_private: int = 0
-    prototypes: bool = False
-    control: Label | None = None
-    efficacy_mode: EfficacyMode = "weight"
     reconstruction_weight: float = 1.0
     groupclip_weight: float = 1.0
     backtranslation_weight: float = 1.0
     backtranslation_warmup: float = 0.2
-    refine: Refinement | None = None
-    refinement_weight: float = 0.3
-    independence_weight: float = 0.1
+    terms: Sequence[Term] = ()
+    control: Label | None = None
     batch_size: int = 256
     n_labels_per_batch: int | None = None
     n_cells_per_label: int | None = None
@@ -104,21 +99,16 @@ class GrooveLearner(Learner):
         with quiet():
             data = shared_values(screen)
             key = self._estimate_efficacy(screen, data, seed)
-            GROOVE.setup_mudata(data, LABEL, paired=False, min_cells_per_label=1, efficacy_key=key)
+            GROOVE.setup_mudata(data, LABEL, paired=False, min_cells_per_label=1, weight_key=key)
             model = GROOVE(
                 data,
                 self.n_latent,
+                terms=self._all_terms(),
                 encoder=self.encoder,
                 hidden=self.hidden,
-                dropout_encoder=self.dropout,
+                dropout=self.dropout,
                 likelihood=self.likelihood,
-                temperature=self.temperature,
                 similarity=self.similarity,
-                positives=self.positives,
-                n_private=self.n_private,
-                prototypes=self.prototypes,
-                efficacy_mode=self.efficacy_mode,
-                control=self.control,
                 seed=seed,
             )
             self._train(model, seed)
@@ -127,6 +117,12 @@ class GrooveLearner(Learner):
             steps=int(model.trainer.global_step), loss=float(model.history["train_loss"].iloc[-1, 0])
         )
 
+    def _all_terms(self) -> list[Term]:
+        contrast = GroupCLIP(self.groupclip_weight, temperature=self.temperature, positives=self.positives)
+        back = BackTranslation(self.backtranslation_weight, warmup=self.backtranslation_warmup)
+        terms = [Reconstruction(self.reconstruction_weight), contrast, back, *self.terms]
+        return [term for term in terms if term.weight]
+
     def _estimate_efficacy(self, screen: Screen, data: MuData, seed: int) -> str | None:
         """Write how likely each cell shows the effect of its label into the copy that is learned from; return the column."""
         if self.control is None:
@@ -134,8 +130,8 @@ class GrooveLearner(Learner):
         for m in screen.modalities:
             places = components_of(screen.mdata.mod[m], m, N_COMPONENTS, seed)
             found = label_efficacy(places, screen.labels[m], self.control)
-            data.mod[m].obs[EFFICACY] = found.probability
-        return EFFICACY
+            data.mod[m].obs[WEIGHT] = found.probability
+        return WEIGHT
 
     def _train(self, model: GROOVE, seed: int) -> None:
         model.train(
@@ -148,13 +144,6 @@ class GrooveLearner(Learner):
             seed=seed,
             datasplitter_kwargs={"balance": self.balance},
             plan_kwargs={
-                "reconstruction_weight": self.reconstruction_weight,
-                "groupclip_weight": self.groupclip_weight,
-                "backtranslation_weight": self.backtranslation_weight,
-                "backtranslation_warmup": self.backtranslation_warmup,
-                "refine": self.refine,
-                "refinement_weight": self.refinement_weight,
-                "independence_weight": self.independence_weight,
                 **({} if self.lr is None else {"lr": self.lr}),
                 "lr_schedule": self.lr_schedule,
                 "weight_decay": self.weight_decay,
@@ -177,21 +166,13 @@ class GrooveLearner(Learner):
             return np.asarray(self.model_.translate(source, target, _values(mdata.mod[source])))
 
 
-@LEARNERS.register("groove_mlp")
-@dataclass
-class GrooveMLP(GrooveLearner):
-    """GROOVE with encoders of two hidden layers; parameters as in :class:`GrooveLearner`."""
-
-    name: ClassVar[str] = "groove_mlp"
-
-    encoder: EncoderKind = "mlp"
-    dropout: float = 0.3
-
-
 @LEARNERS.register("groove_paper")
 @dataclass
 class GroovePaper(GrooveLearner):
-    """GROOVE with the ``preset="paper"`` of :class:`scgroove.model.GROOVE`; parameters as in :class:`GrooveLearner`."""
+    """GROOVE as close to the text of the paper as can be; parameters as in :class:`GrooveLearner`.
+
+    MLP encoders without dropout, temperature 0.1, no warm-up, a constant learning rate of 0.001.
+    """
 
     name: ClassVar[str] = "groove_paper"
 
@@ -201,61 +182,6 @@ class GroovePaper(GrooveLearner):
     backtranslation_warmup: float = 0.0
     lr: float = 1e-3
     lr_schedule: Schedule = "constant"
-
-
-@LEARNERS.register("groove_no_groupclip")
-@dataclass
-class GrooveWithoutGroupCLIP(GrooveLearner):
-    """Ablation: GROOVE without its contrastive loss, so that nothing but back-translation links the modalities.
-
-    Parameters as in :class:`GrooveLearner`.
-    """
-
-    name: ClassVar[str] = "groove_no_groupclip"
-
-    groupclip_weight: float = 0.0
-
-
-@LEARNERS.register("groove_no_backtranslation")
-@dataclass
-class GrooveWithoutBackTranslation(GrooveLearner):
-    """Ablation: GROOVE without back-translation; parameters as in :class:`GrooveLearner`."""
-
-    name: ClassVar[str] = "groove_no_backtranslation"
-
-    backtranslation_weight: float = 0.0
-
-
-@LEARNERS.register("groove_autoencoder")
-@dataclass
-class GrooveAutoencoder(GrooveLearner):
-    """Ablation: one autoencoder for each modality, which nothing links; parameters as in :class:`GrooveLearner`."""
-
-    name: ClassVar[str] = "groove_autoencoder"
-
-    groupclip_weight: float = 0.0
-    backtranslation_weight: float = 0.0
-
-
-@LEARNERS.register("groove_groupclip_only")
-@dataclass
-class GrooveContrastOnly(GrooveLearner):
-    """Ablation: the encoders of GROOVE trained by GroupCLIP alone; parameters as in :class:`GrooveLearner`."""
-
-    name: ClassVar[str] = "groove_groupclip_only"
-
-    reconstruction_weight: float = 0.0
-    backtranslation_weight: float = 0.0
-
-
-@LEARNERS.register("groove_outside")
-@dataclass
-class GrooveOutside(GrooveLearner):
-    """Ablation: GROOVE with the sum over positives outside the logarithm; parameters as in :class:`GrooveLearner`."""
-
-    name: ClassVar[str] = "groove_outside"
-
-    positives: Positives = "outside"
 
 
 def shared_values(screen: Screen) -> MuData:

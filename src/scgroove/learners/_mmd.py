@@ -21,7 +21,7 @@ from scgroove.learners._torch import (
     Rows,
     TorchLearner,
 )
-from scgroove.module._encoders import EncoderKind
+from scgroove.module import EncoderKind
 
 
 @LEARNERS.register("mmd")

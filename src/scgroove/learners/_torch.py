@@ -22,8 +22,7 @@ from scgroove.errors import ScgrooveError
 from scgroove.learners._base import Learner
 from scgroove.learners._screen import Screen
 from scgroove.losses import negative_log_likelihood
-from scgroove.module import Decoder, Encoder
-from scgroove.module._encoders import EncoderKind
+from scgroove.module import Decoder, Encoder, EncoderKind
 
 if TYPE_CHECKING:
     from mudata import MuData

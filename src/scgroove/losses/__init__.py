@@ -1,35 +1,42 @@
-"""The terms of the objective, in plain torch: tensors in, scalar out."""
+"""The terms of the objective, in plain torch."""
 
-from ._backtranslation import back_translation
+from ._agreement import Agreement
+from ._backtranslation import BackTranslation
 from ._contrastive import clip_loss, supcon_loss
 from ._counts import nb_log_likelihood, poisson_log_likelihood
 from ._distributed import gather, total, world_size
-from ._groupclip import GroupCLIPLoss, group_clip_anchors, group_clip_loss
-from ._independence import cross_correlation, joint_concentration
-from ._prototypes import PrototypeBank
-from ._reconstruction import negative_log_likelihood
-from ._refinement import Refinement, batched_plans, label_refinement
-from ._similarity import similarity
-from ._soft import certainty, membership_agreement, soft_group_clip_anchors
+from ._groupclip import GroupCLIP, group_clip_anchors, group_clip_loss
+from ._label_tower import LabelEmbeddings, LabelTower, embedding_matrix, rows_by_label
+from ._prototypes import Prototypes
+from ._reconstruction import Reconstruction, negative_log_likelihood
+from ._similarity import Positives, Similarity, similarity
+from ._soft import membership_agreement, soft_group_clip_anchors
+from ._terms import Networks, ScreenInfo, Term, TermBatch
 
 __all__ = [
-    "GroupCLIPLoss",
-    "PrototypeBank",
-    "Refinement",
-    "back_translation",
-    "batched_plans",
-    "certainty",
+    "Agreement",
+    "BackTranslation",
+    "GroupCLIP",
+    "LabelEmbeddings",
+    "LabelTower",
+    "Networks",
+    "Positives",
+    "Prototypes",
+    "Reconstruction",
+    "ScreenInfo",
+    "Similarity",
+    "Term",
+    "TermBatch",
     "clip_loss",
-    "cross_correlation",
+    "embedding_matrix",
     "gather",
     "group_clip_anchors",
     "group_clip_loss",
-    "joint_concentration",
-    "label_refinement",
     "membership_agreement",
     "nb_log_likelihood",
     "negative_log_likelihood",
     "poisson_log_likelihood",
+    "rows_by_label",
     "similarity",
     "soft_group_clip_anchors",
     "supcon_loss",

@@ -8,14 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import permutations
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ._agreement import Agreement, agreement_matrix
 from ._distributed import gather, total, world_size
 from ._similarity import Positives, Similarity, full_precision, rows_at_a_time, similarity, slices
 from ._soft import soft_group_clip_anchors
+from ._terms import Networks, ScreenInfo, Term, TermBatch
+
+TEMPERATURE: Final = 0.2
+"""Chosen by measurement."""
 
 
 def group_clip_anchors(
@@ -199,66 +204,62 @@ def group_clip_loss(
     return torch.stack(terms).mean()
 
 
-class GroupCLIPLoss(nn.Module):
-    """:func:`group_clip_loss` with a fixed or learned temperature.
+class GroupCLIP(Term):
+    """The contrast between modalities: cells with one label are near each other across modalities.
 
     Parameters
     ----------
-    temperature
-        Initial temperature.
-    learn_temperature
-        Optimise log(temperature) with the networks; kept within [0.01, 10].
-    kind, positives
+    weight, warmup
+        See :class:`Term`.
+    temperature, positives
         See :func:`group_clip_anchors`.
+    agreement
+        Agreement of labels, ``{label: {label: share}}`` or a DataFrame. ``{"A+B": {"A": 0.5, "B": 0.5}}`` makes a
+        cell of a combination half a positive of the cells of its parts. A label of one modality takes part if it
+        agrees with one of another.
 
     Raises
     ------
     ValueError
         The temperature is not positive, or an option is unknown.
+
+    References
+    ----------
+    Gorla et al. 2026, arXiv 2602.04021, equation 3.
     """
+
+    name = "groupclip"
 
     def __init__(
         self,
-        temperature: float = 0.1,
+        weight: float = 1.0,
         *,
-        learn_temperature: bool = False,
-        kind: Similarity = "cosine",
+        temperature: float = TEMPERATURE,
         positives: Positives = "inside",
+        agreement: Agreement | None = None,
+        warmup: float = 0.0,
     ) -> None:
-        super().__init__()
-        if not temperature > 0:
+        super().__init__(weight, warmup=warmup)
+        if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be positive, found {temperature}.")
-        for value, known, name in (
-            (kind, get_args(Similarity), "similarity"),
-            (positives, get_args(Positives), "positives"),
-        ):
-            if value not in known:
-                raise ValueError(f"Unknown {name} {value!r}. Expected one of {known}.")
-        self.log_temperature = nn.Parameter(
-            torch.tensor(math.log(temperature)), requires_grad=learn_temperature
-        )
-        self.kind, self.positives = kind, positives
+        if positives not in get_args(Positives):
+            raise ValueError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
+        self.temperature, self.positives = temperature, positives
+        self.agreement_given = agreement
 
-    @property
-    def temperature(self) -> Tensor:
-        """The temperature in use, a scalar."""
-        return self.log_temperature.exp().clamp(0.01, 10.0)
+    def setup(self, networks: Networks, info: ScreenInfo) -> None:
+        """Make the matrix of the agreement of all labels."""
+        if self.agreement_given is not None:
+            self.agreement = agreement_matrix(self.agreement_given, info.labels)
 
-    def forward(
-        self,
-        z: Mapping[str, Tensor],
-        labels: Mapping[str, Tensor],
-        *,
-        weights: Mapping[str, Tensor] | None = None,
-        agreement: Tensor | None = None,
-    ) -> Tensor:
-        """Loss of a batch; see :func:`group_clip_loss`."""
+    def forward(self, batch: TermBatch) -> Tensor:
+        """Return the loss of a batch, see :func:`group_clip_loss`."""
         return group_clip_loss(
-            z,
-            labels,
-            weights=weights,
-            agreement=agreement,
+            batch.z,
+            batch.labels,
+            weights=batch.weights,
+            agreement=self.agreement,
             temperature=self.temperature,
-            kind=self.kind,
+            kind=batch.networks.similarity,
             positives=self.positives,
         )

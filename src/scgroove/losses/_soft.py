@@ -5,8 +5,6 @@ Reference: the case of whole labels and weights of one is equation 3 of Gorla et
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -123,12 +121,3 @@ def _memberships(labels: Tensor, n_labels: int) -> Tensor:
 
 def _labelled(labels: Tensor) -> Tensor:
     return (labels >= 0) if labels.ndim == 1 else labels.sum(dim=1) > 0
-
-
-def certainty(probability: Tensor) -> Tensor:
-    r"""One minus the entropy of a coin of this probability, in bits: 1 at 0 and 1, 0 at one half; same shape.
-
-    .. math:: 1 + p \log_2 p + (1 - p) \log_2 (1 - p)
-    """
-    p = probability.float()
-    return 1 + (torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)

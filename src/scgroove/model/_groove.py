@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from copy import deepcopy
 from itertools import permutations
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import mudata
 import numpy as np
@@ -29,7 +28,7 @@ from scvi.train import TrainRunner
 from scvi.utils import setup_anndata_dsp
 
 from .. import _keys
-from .._labels import Label, UnlabeledCategory, label_name, plain_category, stored_category
+from .._labels import UnlabeledCategory, plain_category, stored_category
 from .._registry import UnknownNameError
 from .._types import IntArray
 from .._validate import checked
@@ -55,41 +54,25 @@ from ..data._labels import counts_of_labels, labels_by_modality
 from ..data._manager import FIELDS
 from ..data._measured import Measured, mask_of
 from ..data._resident import bytes_on_device, fits
-from ..losses import negative_log_likelihood, similarity
-from ..losses._similarity import Positives, Similarity
-from ..module import LIKELIHOODS, EfficacyMode, GROOVEModule
-from ..module._encoders import EncoderKind
-from ..module._groove import CODES, EFFICACY, MEASURED
+from ..losses import ScreenInfo, Similarity, Term, negative_log_likelihood, similarity
+from ..module import LIKELIHOODS, EncoderKind, GROOVEModule
+from ..module._groove import CODES, MEASURED, WEIGHT, Architecture
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
 from ..train._threads import check_threads
-from ._options import (
-    Agreement,
-    LabelEmbeddings,
-    Preset,
-    agreement_matrix,
-    agreement_of_labels,
-    check_combination,
-    efficacy_of,
-    embeddings_of_labels,
-    preset_options,
-    rows_by_label,
-    training_of,
-    with_embeddings,
-)
+from ._options import default_terms, training_of, weights_of
 from ._query import (
     check_batches,
     check_screen,
     check_trainable,
     copy_weights,
     measured_in_query,
-    with_present,
 )
 from ._save import check_model, read_saved, replaced_when_done
 from ._setup import (
-    check_efficacy,
     check_names,
     check_setup,
+    check_weights,
     logger,
     modalities_in_use,
     per_modality,
@@ -108,10 +91,10 @@ CELLS_AT_A_TIME = 1024
 class GROOVE(BaseModelClass):  # type: ignore[misc]
     r"""One latent space for modalities measured on different cells, linked only by a label.
 
-    One encoder and one decoder for each modality are trained together on three terms: the group-level
-    contrastive loss GroupCLIP, which brings cells with the same label together across modalities;
-    reconstruction; and on-the-fly back-translation, which asks that a cell translated to another modality and
-    back is the cell it was.
+    One encoder and one decoder for each modality are trained together on the terms of an objective. By default
+    these are three: the group-level contrastive loss GroupCLIP, which brings cells with the same label together
+    across modalities; reconstruction; and on-the-fly back-translation, which asks that a cell translated to another
+    modality and back is the cell it was.
 
     Parameters
     ----------
@@ -119,17 +102,15 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         MuData registered with :meth:`setup_mudata`.
     n_latent
         Dimension of the latent space.
-    preset
-        Where options below are None, and in the training plan: ``"default"``, chosen by measurement, or ``"paper"``: MLP encoders without dropout,
-        temperature 0.1, a constant learning rate of 0.001.
+    terms
+        Terms of the objective, each with its weight and options. By default
+        ``[Reconstruction(), GroupCLIP(), BackTranslation()]`` of :mod:`scgroove.losses`, where others are too.
     encoder
-        ``"linear"`` (default) or ``"mlp"``.
+        ``"linear"`` or ``"mlp"``.
     hidden
         Widths of the hidden layers of the decoders, and of the encoders if ``encoder="mlp"``.
-    dropout_encoder
+    dropout
         Dropout: after each hidden layer of an MLP encoder, on the input of a linear one.
-    dropout_decoder
-        Dropout after each hidden layer of the decoders.
     likelihood
         ``"normal"``, ``"nb"``, ``"poisson"``, ``"nb_panel"``, ``"poisson_panel"``, ``"bernoulli"``; one for all
         modalities or one for each. The two for panels, such as a few antibodies, are those of counts without
@@ -138,32 +119,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         else ``normal``. :attr:`likelihood_reasons` says what it saw.
     encode_batch
         Give the batch covariate to the encoders too, not only to the decoders.
-    temperature, learn_temperature
-        Temperature of GroupCLIP, fixed or optimised with the networks.
     similarity
-        ``"cosine"``, ``"dot"`` or ``"euclidean"``.
-    positives
-        ``"inside"`` the logarithm (the paper) or ``"outside"`` (ablation).
-    prototypes
-        Contrast cells with prototypes of all labels, which follow the cells that were seen, rather than with the cells of the batch.
-    n_private
-        Coordinates that each modality has beside the shared ones, for what other modalities do not see, two or more (they have length one):
-        :meth:`get_private_representation`. Back-translation and :meth:`translate` do without them.
-    private_dropout
-        Share of the training cells that are reconstructed without their private coordinates.
-    efficacy_mode
-        What ``efficacy_key`` of :meth:`setup_mudata` does, with efficacy :math:`\pi` of a cell: it counts with weight
-        :math:`\pi` as anchor and as candidate (``"weight"``); or, where :math:`\pi < 1/2`, it does not count (``"drop"``); or it belongs to its label
-        by :math:`\pi` and to the control by :math:`1 - \pi`, with one minus the entropy of :math:`\pi` as weight (``"reassign"``).
-    control
-        The control label, for ``"reassign"``.
-    label_embeddings
-        What is known of the labels, such as embeddings of genes or compounds: a DataFrame with labels as index, or ``{label: vector}``. Labels
-        are then placed by a network of their embedding, in whatever modality they were seen: :meth:`predict_label_latent`. Other
-        labels in the table do no harm.
-    label_agreement
-        How far labels agree, ``{label: {label: share}}`` or a DataFrame: ``{"A+B": {"A": 0.5, "B": 0.5}}`` makes a cell of a
-        combination half a positive of those of its parts. A label of one modality alone takes part if it agrees with one of another.
+        ``"cosine"``, ``"dot"`` or ``"euclidean"``, for terms that compare cells.
     seed
         Random state of the initial weights.
     registry
@@ -172,7 +129,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        An option is out of range, a modality cannot have the likelihood asked for, or labels have no embedding.
+        An option is out of range, a modality cannot have the likelihood asked for, or a term does not fit the labels.
 
     Examples
     --------
@@ -198,41 +155,20 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         adata: MuData | None = None,
         n_latent: int = 16,
         *,
-        preset: Preset = "default",
-        encoder: EncoderKind | None = None,
+        terms: Sequence[Term] | None = None,
+        encoder: EncoderKind = "linear",
         hidden: Sequence[int] = (128, 128),
-        dropout_encoder: float | None = None,
-        dropout_decoder: float = 0.0,
+        dropout: float = 0.4,
         likelihood: str | Mapping[str, str] = "auto",
         encode_batch: bool = False,
-        temperature: float | None = None,
-        learn_temperature: bool = False,
         similarity: Similarity = "cosine",
-        positives: Positives = "inside",
-        prototypes: bool = False,
-        n_private: int = 0,
-        private_dropout: float = 0.3,
-        efficacy_mode: EfficacyMode = "weight",
-        control: Label | None = None,
-        label_embeddings: LabelEmbeddings | None = None,
-        label_agreement: Agreement | None = None,
         seed: int = 0,
         registry: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(adata, registry)
-        given = {"encoder": encoder, "dropout_encoder": dropout_encoder, "temperature": temperature}
-        encoder, dropout_encoder, temperature = preset_options(preset, given).values()
-        hidden = _check_architecture(
-            n_latent, hidden, dropout_encoder, dropout_decoder, private_dropout, n_private=n_private
-        )
-        labels = self._labels()
-        label_embeddings = embeddings_of_labels(label_embeddings, labels)
-        label_agreement = agreement_of_labels(label_agreement, labels)
-        control = None if control is None else label_name(control)
-        check_combination(
-            prototypes, label_agreement, efficacy_mode, control, labels, label_embeddings is not None
-        )
-        self._warn_of_mode(efficacy_mode)
+        hidden = _check_architecture(n_latent, hidden, dropout)
+        if similarity not in get_args(Similarity):
+            raise ValueError(f"Unknown similarity {similarity!r}. Expected one of {get_args(Similarity)}.")
         # resolved, so that the saved arguments do not depend on the data they are loaded with
         likelihood, self.likelihood_reasons_ = self._resolve_likelihood(likelihood)
         self.likelihood = likelihood
@@ -241,37 +177,18 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 {m: len(self._state(X, m)["column_names"]) for m in self.modalities},
                 likelihood,
                 {m: self._batch_proportions(m) for m in self.modalities},
+                default_terms() if terms is None else terms,
+                self._screen_info(),
+                Architecture(n_latent, encoder, hidden, dropout, encode_batch),
+                similarity=similarity,
                 measured=self._measured(),
-                n_latent=n_latent,
-                encoder=encoder,
-                hidden=hidden,
-                dropout_encoder=dropout_encoder,
-                dropout_decoder=dropout_decoder,
-                encode_batch=encode_batch,
-                temperature=temperature,
-                learn_temperature=learn_temperature,
-                kind=similarity,
-                positives=positives,
-                n_prototypes=len(labels) if prototypes else 0,
-                n_private=n_private,
-                private_dropout=private_dropout,
-                efficacy_mode=efficacy_mode,
-                control=-1 if control is None else labels.index(control),
-                n_labels=len(labels),
-                agreement=agreement_matrix(label_agreement, labels),
-                label_embeddings=None
-                if label_embeddings is None
-                else torch.tensor(list(label_embeddings.values())),
-                labels_present=None
-                if label_embeddings is None
-                else torch.from_numpy(self._labels_present(len(labels))),
             )
-        self.similarity, self.preset, self.encoder, self.n_private = similarity, preset, encoder, n_private
+        self.similarity, self.encoder = similarity, encoder
         # what training leaves as it is, where the model goes on from a reference
         self.freeze_: Freeze | None = None
         self._model_summary_string = (
             f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {hidden}, similarity {similarity}, "
-            f"temperature {temperature:g}"
+            f"terms {', '.join(self.module.terms)}"
         )
         self.init_params_ = self._get_init_params(locals())
 
@@ -288,7 +205,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         layers: str | Mapping[str, str | None] | None = None,
         batch_key: str | Mapping[str, str | None] | None = None,
         unlabeled_category: UnlabeledCategory = None,
-        efficacy_key: str | Mapping[str, str | None] | None = None,
+        weight_key: str | Mapping[str, str | None] | None = None,
         paired: bool | str = "auto",
         min_cells_per_label: int = 2,
         **kwargs: Any,
@@ -316,10 +233,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         unlabeled_category
             Values of the label columns that mean "not known": one or a list. Numbers are named like labels, so
             that 0, 0.0 and "0" are the same.
-        efficacy_key
-            Column of ``obs`` with the probability, from 0 to 1, that the perturbation of a cell worked; one name for all modalities or
-            ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such as the posterior of pertpy's Mixscape. What it
-            does is ``efficacy_mode`` of the model.
+        weight_key
+            Column of ``obs`` with the weight of each cell in terms that use labels, from 0 to 1, such as the
+            probability that its perturbation worked. One name for all modalities or ``{modality: name}``. From
+            :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such as the posterior of pertpy's Mixscape.
         paired
             Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs`` column
             that identifies the measured unit. Known pairs are kept together in the validation split, and serve
@@ -365,7 +282,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         else:
             keys = label_keys(mdata, label_key, names)
             labels = labels_by_modality(mdata, keys, names, unlabeled_category)
-            check_efficacy(mdata, labels, efficacy_key)
+            check_weights(mdata, labels, weight_key)
             profiles = check_setup(
                 mdata, names, keys, layers, batch_key, labels, unlabeled_category, min_cells_per_label
             )
@@ -496,8 +413,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         seed
             Random state of the split, the batches and dropout. The global state is left alone.
         plan_kwargs
-            Of :class:`scgroove.train.GROOVETrainingPlan`: weights, warm-up, learning rate and schedule. Linear encoders of the
-            default preset have the learning rate 0.01, unless a trained model goes on.
+            Of :class:`scgroove.train.GROOVETrainingPlan`: learning rate and schedule. Linear encoders have the
+            learning rate 0.01, unless a trained model goes on.
         datasplitter_kwargs
             Of :class:`scgroove.data.GroupDataSplitter`: ``balance``, ``free_fraction``, ``external_indexing`` and arguments
             of the loader such as ``num_workers``.
@@ -539,13 +456,13 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 "Use train_size=0.9, or another lr_schedule."
             )
         goes_on = self.is_trained_ or self.freeze_ is not None
-        usual = training_of(self.preset, self.encoder, goes_on)
-        plan = self._training_plan_cls(self.module, **{"seed": seed, **usual.plan, **(plan_kwargs or {})})
+        defaults = training_of(self.encoder, goes_on)
+        plan = self._training_plan_cls(self.module, **{"seed": seed, **defaults.plan, **(plan_kwargs or {})})
         # a second call goes on from the first, or from a reference: its inputs must mean the same
         if not goes_on:
             self._fit_statistics(managers, splitter.train_idx)
         if max_epochs is None:
-            max_epochs = usual.epochs(len(splitter.train_dataloader()))
+            max_epochs = defaults.epochs(len(splitter.train_dataloader()))
         trainer_kwargs.setdefault("early_stopping_monitor", "validation_loss")
         if splitter.n_val:
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
@@ -625,8 +542,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         FileError
             There is no saved model, or its files are damaged.
         ValueError
-            A feature of the model is missing; or the data have labels that the model cannot have, as it knows prototypes, embeddings or
-            the agreement of labels. ``adata`` is left as it was.
+            A feature of the model is missing, or the data have labels that a term of the model cannot have. ``adata``
+            is left as it was.
         """
         asked = inspect.signature(super().load).bind(*args, **kwargs)
         adata = read_saved(asked.arguments)
@@ -635,18 +552,17 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             try:
                 model = super().load(*asked.args, **asked.kwargs)
             except RuntimeError as error:
-                if not re.search("size mismatch for (bank|agreement)", str(error)):
+                if "size mismatch for terms" not in str(error):
                     raise
                 raise ValueError(
-                    "The data have labels of which the model has no prototype or agreement: it knows those it was trained on. Set the "
-                    "labels of these cells to missing, or train on them, GROOVE.load_query_data(mdata, path)."
+                    "The data contain labels that the model was not trained on. Set the labels of these cells to "
+                    "missing, or train on them: GROOVE.load_query_data(mdata, path)."
                 ) from error
             if model.adata is not None:
                 model._checked_managers()
-        tower = model.module.tower
-        if tower is not None and model.adata is not None:
-            seen = torch.from_numpy(model._labels_present(len(tower.embeddings)))
-            tower.present = with_present(tower.present, seen.to(tower.present.device))
+        if model.adata is not None:
+            for term in model.module.terms.values():
+                term.update(model._screen_info())
         return model  # type: ignore[no-any-return]
 
     @classmethod
@@ -656,7 +572,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         reference_model: GROOVE | str | PathLike[str],
         *,
         freeze: Freeze = "nothing",
-        label_embeddings: LabelEmbeddings | None = None,
+        terms: Sequence[Term] | None = None,
         accelerator: str = "auto",
         device: int | str = "auto",
     ) -> GROOVE:
@@ -681,9 +597,10 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             embedded anew, and may be embedded worse than before. ``"encoders"``: latent coordinates are, to the bit, those of the
             reference; decoders learn. ``"all_but_batch"``: besides, decoders learn only what a batch adds (and encoders too, with
             ``encode_batch=True``).
-        label_embeddings
-            What is known of labels that are new, if the reference was given ``label_embeddings``: in the same units. Those of labels that it
-            knows stay as they are.
+        terms
+            Terms with the names of those of the reference, where these have to know more, such as the embeddings of
+            new labels. They go on from the weights of the reference, which keeps what it knows of its labels. Those
+            of the reference by default.
         accelerator, device
             Where a saved reference is loaded to.
 
@@ -697,7 +614,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             ``adata`` is no MuData.
         ValueError
             The reference is not trained; the data lack features, or have values that the model's likelihood cannot have, or cells
-            without a batch; new labels have no embedding; nothing is left to learn. ``adata`` is left as it was.
+            without a batch; a term does not fit new labels; nothing is left to learn. ``adata`` is left as it was.
 
         Notes
         -----
@@ -727,7 +644,8 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 adata, **registry["setup_args"], source_registry=registry, extend_categories=True
             )
             options = dict(reference.init_params_["non_kwargs"])
-            options["label_embeddings"] = with_embeddings(options.get("label_embeddings"), label_embeddings)
+            if terms is not None:
+                options["terms"] = terms
             model = cls(adata, **options)
             copy_weights(model.module, reference.module, present)
             check_learns(model.module, freeze)
@@ -788,77 +706,11 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """
         if modality is None:
             return self._of_each(self.get_latent_representation, mdata, indices, batch_size)
-        return self._map(self._encoded("z", modality), mdata, modality, indices, batch_size)
 
-    @torch.inference_mode()
-    def get_private_representation(
-        self,
-        mdata: MuData | AnnData | None = None,
-        modality: str | None = None,
-        *,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
-        """Coordinates of cells that their modality has for itself; those of different modalities cannot be compared.
+        def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+            return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
 
-        Parameters
-        ----------
-        mdata, modality, indices, batch_size
-            As in :meth:`get_latent_representation`.
-
-        Returns
-        -------
-        Float32 array of shape (n, n_private), of rows of length one, or such an array for each modality if ``modality`` is None.
-
-        Raises
-        ------
-        ValueError
-            The model has no private coordinates, and as in :meth:`get_latent_representation`.
-        """
-        if not self.n_private:
-            raise ValueError(
-                "The model has no private coordinates: n_private is 0. Make it with some, GROOVE(mdata, n_private=8)."
-            )
-        if modality is None:
-            return self._of_each(self.get_private_representation, mdata, indices, batch_size)
-        return self._map(self._encoded("private", modality), mdata, modality, indices, batch_size)
-
-    @torch.inference_mode()
-    def predict_label_latent(self, embeddings: LabelEmbeddings | None = None) -> pd.DataFrame:
-        """Where labels lie in the latent space by what is known of them, also labels that were never seen.
-
-        Parameters
-        ----------
-        embeddings
-            Of labels, as ``label_embeddings`` of the model, of the same length; None: those of the model's own labels.
-
-        Returns
-        -------
-        DataFrame, one row of length one for each label, and n_latent columns.
-
-        Raises
-        ------
-        ValueError
-            The model has no label embeddings, or these are of another length or not finite.
-        """
-        tower = self.module.tower
-        if tower is None:
-            raise ValueError(
-                "The model knows nothing of its labels: make it with GROOVE(mdata, label_embeddings=table)."
-            )
-        self._check_has_weights()
-        if embeddings is None:
-            names, values = self._labels()[: len(tower.embeddings)], tower.embeddings
-        else:
-            names = [label for label, _ in rows_by_label(embeddings)]
-            found = embeddings_of_labels(embeddings, names)
-            values = torch.tensor(list((found or {}).values()), dtype=torch.float32).to(self.device)
-        if values.ndim != 2 or values.shape[1] != tower.embeddings.shape[1]:
-            raise ValueError(
-                f"Embeddings of labels have {tower.embeddings.shape[1]} values in this model; found shape {tuple(values.shape)}."
-            )
-        self.module.eval()
-        return pd.DataFrame(tower(values).float().cpu().numpy(), index=pd.Index(names, name="label"))
+        return self._map(encode, mdata, modality, indices, batch_size)
 
     @torch.inference_mode()
     def translate(
@@ -1317,14 +1169,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             raise ValueError("indices are rows of one modality: name it, modality='...'.")
         return {m: get(data, m, batch_size=batch_size) for m in self.present_in(data)}
 
-    def _encoded(self, part: Literal["z", "private"], modality: str) -> Any:
-        """The function from tensors of a modality to a part of what its encoder gives, (n, ...)."""
-
-        def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            return self.module.inference({modality: tensors})[part][modality]  # type: ignore[no-any-return]
-
-        return encode
-
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()
         if missing := [m for m in self.modalities if m not in present]:
@@ -1369,18 +1213,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         """All labels of the model, in the order of their codes."""
         return [str(label) for label in self._state(LABELS, self.modalities[0])[VOCABULARY]]
 
-    def _efficacy_keys(self) -> dict[str, str | None]:
-        """Column of each modality with the efficacy of its cells, if it has one."""
-        return per_modality(self.registry["setup_args"].get("efficacy_key"), self.modalities, "efficacy_key")
+    def _weight_keys(self) -> dict[str, str | None]:
+        """Column of each modality with the weights of its cells, if it has one."""
+        return per_modality(self.registry["setup_args"].get("weight_key"), self.modalities, "weight_key")
 
-    def _warn_of_mode(self, mode: EfficacyMode) -> None:
-        """Say that a mode of efficacy has no effect without any."""
-        if mode != "weight" and not any(self._efficacy_keys().values()):
-            warn(
-                f"efficacy_mode={mode!r} has no effect: the data were set up without efficacies. Name their column, "
-                'GROOVE.setup_mudata(..., efficacy_key="efficacy"); scgroove.tl.estimate_efficacy(mdata, control) writes one.',
-                UserWarning,
-            )
+    def _screen_info(self) -> ScreenInfo:
+        """Labels of the model, and those that each modality has."""
+        labels = self._labels()
+        return ScreenInfo(labels, torch.from_numpy(self._labels_present(len(labels))))
 
     def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
         """Which labels each modality has; all, where there are no data to tell, and none where these lack it: the saved state will."""
@@ -1395,16 +1235,14 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
 
     def _extras(self, managers: Mapping[str, ModalityManager]) -> dict[str, dict[str, NDArray[Any]]]:
         """What batches hold beside values, batches and shared labels."""
-        extras: dict[str, dict[str, NDArray[Any]]] = {m: {} for m in managers}
-        keys = self._efficacy_keys()
+        keys, extras = self._weight_keys(), {}
         for m, manager in managers.items():
             codes = manager.get_from_registry(LABELS).ravel().astype(np.int64)
+            extras[m] = {CODES: codes}
             if any(keys.values()):
-                n = np.ones(len(codes), dtype=np.float32)
+                ones = np.ones(len(codes), dtype=np.float32)
                 key = keys[m]
-                extras[m][EFFICACY] = n if key is None else efficacy_of(manager.adata.obs, key, m, codes >= 0)
-            if self.module.tower is not None:
-                extras[m][CODES] = codes
+                extras[m][WEIGHT] = ones if key is None else weights_of(manager.adata.obs, key, m, codes >= 0)
         return extras
 
     def _read_labels(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -1457,17 +1295,14 @@ def _pairing_record(
     return {"paired": paired, "label_key": dict(keys), "unlabeled_category": none}
 
 
-def _check_architecture(
-    n_latent: int, hidden: Sequence[int], *dropout: float, n_private: int
-) -> tuple[int, ...]:
+def _check_architecture(n_latent: int, hidden: Sequence[int], dropout: float) -> tuple[int, ...]:
     hidden = tuple(int(h) for h in hidden)
-    if n_latent < 1 or n_private < 0 or n_private == 1 or any(h < 1 for h in hidden):
+    if n_latent < 1 or any(h < 1 for h in hidden):
         raise ValueError(
-            f"Expected n_latent >= 1, n_private >= 2 (0: none) and positive widths, found n_latent={n_latent}, n_private={n_private}, "
-            f"hidden={hidden}."
+            f"Expected n_latent >= 1 and positive widths, found n_latent={n_latent}, hidden={hidden}."
         )
-    if any(not 0 <= d < 1 for d in dropout):
-        raise ValueError(f"Dropout rates lie in [0, 1), found {dropout}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout lies in [0, 1), found {dropout}.")
     return hidden
 
 

@@ -132,24 +132,12 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
         for kind in ("encoders", "decoders"):
             key = f"{kind}.{i}.net.0.weight"
             state[key] = _widened(state[key], own[key].shape[1], shares)
-    if module.bank is not None:  # new labels stand last, and have no prototype yet
-        for name in ("bank.prototypes", "bank.seen"):
-            old, new = state[name], own[name].detach().clone()
-            new[:, : old.shape[1]] = old
-            state[name] = new
-    if module.agreement is not None:  # made of the same options; new labels agree with themselves alone
-        state["agreement"] = own["agreement"]
-    if module.tower is not None:
-        state["tower.embeddings"] = own["tower.embeddings"]
-        state["tower.present"] = with_present(reference.tower.present, own["tower.present"])  # type: ignore[union-attr]
+    for name, term in module.terms.items():
+        start = f"terms.{name}."
+        known = {key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)}
+        if known:
+            state |= {start + key: value for key, value in term.adapted(known).items()}
     module.load_state_dict(state)
-
-
-def with_present(known: Tensor, seen: Tensor) -> Tensor:
-    """Which labels modalities have, (n_modalities, n_labels): those a model knows, and those of new data, whose new labels stand last."""
-    both = seen.clone()
-    both[:, : known.shape[1]] |= known.to(both.device)
-    return both
 
 
 def _widened(weight: Tensor, width: int, shares: Tensor) -> Tensor:

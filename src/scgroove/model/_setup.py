@@ -22,7 +22,7 @@ from .._warnings import warn
 from ..data import check_cell_names, check_modalities, feature_positions, profile
 from ..data._checks import DataProfile, matrix
 from ..data._labels import counts_of_labels, warn_of_labels
-from ._options import efficacy_of
+from ._options import weights_of
 
 # a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models
 logger = logging.getLogger("scvi.scgroove")
@@ -117,7 +117,7 @@ def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapp
     if unknown := set(transfer) - {"source_registry", "extend_categories", "allow_missing_labels"}:
         raise TypeError(
             f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, modalities, layers, "
-            "batch_key, unlabeled_category, efficacy_key, paired, min_cells_per_label."
+            "batch_key, unlabeled_category, weight_key, paired, min_cells_per_label."
         )
     if "source_registry" in transfer and asked is not None:
         return list(asked)  # of the model; new data may have some of them only
@@ -166,18 +166,18 @@ def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None
         )
 
 
-def check_efficacy(
+def check_weights(
     mdata: MuData,
     labels_of_cells: Mapping[str, NDArray[Any]],
-    efficacy_key: str | Mapping[str, str | None] | None,
+    weight_key: str | Mapping[str, str | None] | None,
 ) -> None:
     """Refuse efficacies that are no probabilities; warn of labels of which no cell counts."""
-    for m, key in per_modality(efficacy_key, list(labels_of_cells), "efficacy_key").items():
+    for m, key in per_modality(weight_key, list(labels_of_cells), "weight_key").items():
         if key is None:
             continue
         labels = labels_of_cells[m]
         known = np.array([label is not None for label in labels])
-        worked = pd.Series(efficacy_of(mdata.mod[m].obs, key, m, known)[known])
+        worked = pd.Series(weights_of(mdata.mod[m].obs, key, m, known)[known])
         of_labels = worked.groupby(labels[known].astype(str)).max()
         if len(none := of_labels.index[of_labels < 0.5]):
             warn(

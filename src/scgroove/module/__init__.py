@@ -1,17 +1,7 @@
 """The networks of GROOVE."""
 
 from ._decoders import LIKELIHOODS, Decoder
-from ._encoders import Encoder, InputTransform
-from ._groove import EfficacyMode, GROOVEModule, Independence
-from ._tower import LabelTower
+from ._encoders import Encoder, EncoderKind, InputTransform
+from ._groove import GROOVEModule
 
-__all__ = [
-    "LIKELIHOODS",
-    "Decoder",
-    "EfficacyMode",
-    "Encoder",
-    "GROOVEModule",
-    "Independence",
-    "InputTransform",
-    "LabelTower",
-]
+__all__ = ["LIKELIHOODS", "Decoder", "Encoder", "EncoderKind", "GROOVEModule", "InputTransform"]

@@ -132,8 +132,6 @@ class Decoder(nn.Module):
         Number of batch categories, given as one-hot inputs.
     spherical
         Latent coordinates have length one.
-    n_private
-        Coordinates of the modality alone, given beside the shared ones; zeros stand for "not known".
     """
 
     location: Tensor
@@ -149,21 +147,18 @@ class Decoder(nn.Module):
         dropout: float,
         n_batch: int,
         spherical: bool = False,
-        n_private: int = 0,
     ) -> None:
         super().__init__()
-        self.spherical, self.n_private = spherical, n_private
+        self.spherical = spherical
         self.likelihood = LIKELIHOODS[likelihood]
         self.n_batch = n_batch
-        n_in = n_latent + n_private + (n_batch if n_batch > 1 else 0)
+        n_in = n_latent + (n_batch if n_batch > 1 else 0)
         self.net = mlp(n_in, hidden, n_features, dropout)
         self.log_dispersion = nn.Parameter(torch.zeros(n_features), requires_grad=self.likelihood.dispersed)
         self.register_buffer("location", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
-    def forward(
-        self, z: Tensor, batch: Tensor, library: Tensor, private: Tensor | None = None
-    ) -> Distribution:
+    def forward(self, z: Tensor, batch: Tensor, library: Tensor) -> Distribution:
         """Distribution of the measurements.
 
         Parameters
@@ -174,8 +169,6 @@ class Decoder(nn.Module):
             Batch weights (one-hot), shape (n, n_batch).
         library
             Library sizes, shape (n, 1); ignored where the likelihood has none.
-        private
-            Coordinates of the modality alone, shape (n, n_private); None: not known.
 
         Returns
         -------
@@ -183,9 +176,6 @@ class Decoder(nn.Module):
         """
         if self.spherical:  # coordinates of about one, as the layers' initial weights expect
             z = z * z.shape[1] ** 0.5
-        if self.n_private:
-            p = z.new_zeros(len(z), self.n_private) if private is None else private
-            z = torch.cat([z, p * self.n_private**0.5], dim=1)
         h = self.net(torch.cat([z, batch], dim=1) if self.n_batch > 1 else z)
         with torch.autocast(device_type=h.device.type, enabled=False):
             return self.likelihood.build(self, h.float(), library.float())

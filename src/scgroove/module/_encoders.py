@@ -106,8 +106,6 @@ class Encoder(nn.Module):
     origin
         Scale latents to length one, seen from this vector of shape (k,), which the modalities share; None: leave
         them as they are.
-    n_private
-        Further coordinates of the latent, of this modality alone: :meth:`split`.
     """
 
     offset: Tensor
@@ -124,7 +122,6 @@ class Encoder(nn.Module):
         counts: bool,
         library: bool = True,
         origin: nn.Parameter | None,
-        n_private: int = 0,
     ) -> None:
         super().__init__()
         if kind not in get_args(EncoderKind):
@@ -133,25 +130,19 @@ class Encoder(nn.Module):
         self.follows = True  # not where the latent space has to stay as it is
         self.transform = InputTransform(n_features, counts=counts, library=library)
         self.drop_input = Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
-        n_out = n_latent + n_private
-        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_out, dropout, bias=False)
-        self.n_latent, self.n_private = n_latent, n_private
+        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False)
         self.register_buffer("offset", torch.zeros(n_latent))
         self.origin = origin
 
     def forward(self, x: Tensor, batch: Tensor, seen: Seen | None = None) -> Tensor:
         """Latent coordinates, shape (n, k), of values (n, d) with batch weights (n, n_batch)."""
-        return self.place(self.raw(x, batch, seen)[:, : self.n_latent])
+        return self.place(self.raw(x, batch, seen))
 
     def raw(self, x: Tensor, batch: Tensor, seen: Seen | None = None) -> Tensor:
-        """Latent coordinates before they are centred and scaled, shared then private, shape (n, k + n_private)."""
+        """Latent coordinates before they are centered and scaled, shape (n, k)."""
         h = self.drop_input(self.transform(x, seen))
         z: Tensor = self.net(torch.cat([h, batch], dim=1) if self.n_batch else h)
         return z
-
-    def split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """The shared part of raw coordinates, (n, k), and the private one at length one, (n, n_private)."""
-        return raw[:, : self.n_latent], F.normalize(raw[:, self.n_latent :], dim=1)
 
     def place(self, z: Tensor) -> Tensor:
         """Centre latent coordinates, and scale them to length one if there is an origin."""

@@ -53,7 +53,7 @@ def check_label_embeddings(
     mdata
         Modalities with a representation in one space.
     label_embeddings
-        What :class:`scgroove.model.GROOVE` takes: labels as index, or a mapping from labels to numbers, as many for each.
+        What :class:`scgroove.losses.LabelTower` takes: labels as index, or a mapping from labels to numbers, as many for each.
     use_rep
         Representation in ``mod[m].obsm``.
     label_key
@@ -98,13 +98,13 @@ def check_label_embeddings(
 
     Examples
     --------
-    >>> scgroove.tl.embed(mdata, model)  # a model without label_embeddings  # doctest: +SKIP
+    >>> scgroove.tl.embed(mdata, model)  # a model without a LabelTower  # doctest: +SKIP
     >>> scgroove.tl.check_label_embeddings(mdata, table)  # doctest: +SKIP
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
     from scgroove.learners._common import check_whole
-    from scgroove.model._options import embeddings_of_labels, rows_by_label
+    from scgroove.losses import embedding_matrix, rows_by_label
 
     check_whole("n_permutations", n_permutations, 19)
     if not isinstance(label_embeddings, pd.DataFrame | Mapping):
@@ -120,10 +120,8 @@ def check_label_embeddings(
             f"{len(labels)} labels have cells and an embedding, and {FEWEST_LABELS} or more are needed. Labels of the data are, for instance, "
             f"{list(places)[:_SHOWN]}, those of the table {sorted(known)[:_SHOWN]}: are names spelled alike?"
         )
-    table = embeddings_of_labels(label_embeddings, labels)
-    assert table is not None
     found = embedding_signal(
-        np.array(list(table.values())),
+        np.array(embedding_matrix(label_embeddings, labels)),
         np.array([places[label] for label in labels]),
         n_permutations=n_permutations,
         seed=seed,

@@ -1,9 +1,8 @@
-"""Which terms, with which weights, in which order; and what is logged."""
+"""The training plan: weights of the terms, optimizer and schedule, and what is logged."""
 
 from __future__ import annotations
 
 import math
-from inspect import signature
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -11,10 +10,7 @@ import torch
 from scvi.train import TrainingPlan
 from torch import Tensor
 
-from scgroove._warnings import warn
-
-from ..losses import Refinement
-from ..module import GROOVEModule, Independence
+from ..module import GROOVEModule
 
 TORCH: Final = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
@@ -22,50 +18,34 @@ Schedule = Literal["one_cycle", "cosine", "constant", "plateau"]
 
 
 class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
-    """One loss, one backward pass per step; every term is logged once per epoch.
+    """One loss and one backward pass per step, over the terms of the module. Each term is logged once per epoch.
 
-    Terms are summed on the device: Lightning's ``log`` at every step costs more time than loading the batch.
-    Their names in ``model.history`` end in ``_train`` and ``_validation``: ``reconstruction_{modality}``,
-    ``groupclip``, ``backtranslation``, ``label_accuracy``, and where they are asked for ``refinement``, ``independence``, ``tower``; besides, ``train_loss``, ``validation_loss`` and
-    ``backtranslation_weight``.
+    Losses are summed on the device: Lightning's ``log`` at every step costs more time than loading the batch.
+    Their names in ``model.history`` end in ``_train`` and ``_validation``: the name of each term,
+    ``reconstruction_{modality}``, and ``label_accuracy``. Besides, there are ``train_loss``, ``validation_loss`` and
+    the weights of terms that warm up, such as ``backtranslation_weight``. Validation always uses the final weights,
+    so that its losses can be compared between epochs.
 
     Parameters
     ----------
     module
-        The networks.
-    reconstruction_weight, groupclip_weight, backtranslation_weight
-        Weights of the three terms; zero removes one (ablations).
-    backtranslation_warmup
-        Share of the training steps over which the weight of back-translation rises linearly from zero.
-        Validation always uses the final weights, so that its losses can be compared between epochs.
-    refine
-        Transport between the cells of a label, see :func:`scgroove.losses.label_refinement`: ``"cost"``, ``"contrast"`` or None.
-    refinement_weight, refinement_start
-        Its weight, and the share of the training steps after which it enters: before, plans follow chance. It rises linearly over as many
-        steps again.
-    refinement_epsilon, refinement_iterations, refinement_centred
-        Of :func:`scgroove.losses.label_refinement`.
-    independence_weight, independence
-        Where the model has private coordinates: weight and kind, ``"jem"`` (:func:`scgroove.losses.joint_concentration`) or ``"xcov"``
-        (:func:`scgroove.losses.cross_correlation`), of the term that keeps them from saying what the shared ones say.
-    tower_weight
-        Where the model has embeddings of labels: weight of the contrast with them.
+        The networks and terms.
     lr, weight_decay, eps
-        Of AdamW.
+        Learning rate, weight decay and epsilon of AdamW.
     lr_schedule
         ``"one_cycle"`` (peak at ``lr`` after 30 % of the steps), ``"cosine"`` (to zero), ``"constant"``, or
         ``"plateau"`` (divided by two when ``validation_loss`` has not improved for ``lr_patience`` epochs).
     lr_patience
         See ``lr_schedule``.
     seed
-        Of what networks draw while training (dropout, batches of pseudo-cells); None: the random state of torch as it is.
+        Random state of dropout and of the batches of pseudo-cells. The random state of torch as it is if None.
     compile, compile_kwargs
         Compile the module with :func:`torch.compile`.
 
     Raises
     ------
     ValueError
-        A weight is negative, all are zero, or an option is out of range.
+        The schedule is unknown.
 
     References
     ----------
@@ -76,19 +56,6 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         self,
         module: GROOVEModule,
         *,
-        reconstruction_weight: float = 1.0,
-        groupclip_weight: float = 1.0,
-        backtranslation_weight: float = 1.0,
-        backtranslation_warmup: float = 0.2,
-        refine: Refinement | None = None,
-        refinement_weight: float = 0.3,
-        refinement_start: float = 0.3,
-        refinement_epsilon: float = 0.1,
-        refinement_iterations: int = 50,
-        refinement_centred: bool = True,
-        independence_weight: float = 0.1,
-        independence: Independence = "jem",
-        tower_weight: float = 1.0,
         lr: float = 3e-3,
         weight_decay: float = 1e-2,
         eps: float = 1e-8,
@@ -98,46 +65,6 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         compile: bool = False,
         compile_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        weights = {
-            "reconstruction_weight": reconstruction_weight,
-            "groupclip_weight": groupclip_weight,
-            "backtranslation_weight": backtranslation_weight,
-        }
-        if min(weights.values()) < 0 or not any(weights.values()):
-            raise ValueError(f"Weights must not be negative, and not all zero; found {weights}.")
-        further = {
-            "refinement_weight": refinement_weight,
-            "independence_weight": independence_weight,
-            "tower_weight": tower_weight,
-        }
-        if min(further.values()) < 0:
-            raise ValueError(f"Weights must not be negative; found {further}.")
-        absent = {
-            "refinement_weight": None if refine else 'plan_kwargs={"refine": "cost"}',
-            "independence_weight": None if module.n_private else "GROOVE(mdata, n_private=8)",
-            "tower_weight": None if module.tower else "GROOVE(mdata, label_embeddings=table)",
-        }
-        for name, how in absent.items():
-            if how and further[name] not in (0, signature(GROOVETrainingPlan).parameters[name].default):
-                warn(
-                    f"{name}={further[name]} has no effect: that term is there with {how} only.",
-                    UserWarning,
-                )
-        if refine is not None and refine not in get_args(Refinement):
-            raise ValueError(f"Unknown refine={refine!r}. Expected None or one of {get_args(Refinement)}.")
-        if independence not in get_args(Independence):
-            raise ValueError(
-                f"Unknown independence={independence!r}. Expected one of {get_args(Independence)}."
-            )
-        if not 0 <= refinement_start < 1 or not refinement_epsilon > 0 or refinement_iterations < 1:
-            raise ValueError(
-                "Expected 0 <= refinement_start < 1, refinement_epsilon > 0 and refinement_iterations >= 1; found "
-                f"{refinement_start}, {refinement_epsilon}, {refinement_iterations}."
-            )
-        if not 0 <= backtranslation_warmup <= 1:
-            raise ValueError(
-                f"backtranslation_warmup is a share of the training steps, from 0 to 1; found {backtranslation_warmup}."
-            )
         if lr_schedule not in get_args(Schedule):
             raise ValueError(f"Unknown lr_schedule {lr_schedule!r}. Expected one of {get_args(Schedule)}.")
         super().__init__(
@@ -151,17 +78,9 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             compile=compile,
             compile_kwargs=compile_kwargs,
         )
-        self.weights, self.warmup, self.lr_schedule = weights, backtranslation_warmup, lr_schedule
-        self.further, self.refinement_start = further, refinement_start
-        self.options: dict[str, Any] = {"independence": independence}
-        if refine is not None:
-            self.options["refinement"] = {
-                "kind": refine,
-                "epsilon": refinement_epsilon,
-                "n_iter": refinement_iterations,
-                "centred": refinement_centred,
-            }
-        self.seed = seed
+        self.terms = list(module.terms.values())  # the module may be compiled
+        self.warming_up = {term.name for term in self.terms if term.warmup}
+        self.lr_schedule, self.seed = lr_schedule, seed
         self._sums: dict[str, tuple[list[str], Tensor]] = {}
 
     def configure_optimizers(self) -> Any:
@@ -195,35 +114,24 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         on_cpu = all(p.device.type == "cpu" for p in parameters)
         return TORCH >= (2, 4) and on_cpu and str(self.trainer.precision).startswith("32")
 
-    def backtranslation_weight(self) -> float:
-        """Weight of back-translation at the current step."""
-        n_warm = self.warmup * int(self.trainer.estimated_stepping_batches)
-        share = min(1.0, self.global_step / n_warm) if n_warm else 1.0
-        return self.weights["backtranslation_weight"] * share
-
-    def refinement_weight(self) -> float:
-        """Weight of the transport inside labels at the current step."""
-        first = self.refinement_start * int(self.trainer.estimated_stepping_batches)
-        share = min(1.0, max(0.0, self.global_step / first - 1)) if first else 1.0
-        return self.further["refinement_weight"] * share
+    def weights_now(self) -> dict[str, float]:
+        """Weights of the terms at the current step."""
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        return {term.name: term.weight_at(self.global_step, n_steps) for term in self.terms}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """One optimisation step."""
+        """One optimization step."""
         if batch_idx == 0 and self.seed is not None:
             # anew in each epoch, on each rank: training that was interrupted goes on as if it had not been
             torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
-        now = {
-            "backtranslation_weight": self.backtranslation_weight(),
-            "refinement_weight": self.refinement_weight(),
-        }
-        return self._step(batch, "train", {**self.weights, **self.further, **now})
+        return self._step(batch, "train", self.weights_now())
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The same losses with the final weights."""
-        return self._step(batch, "validation", {**self.weights, **self.further})
+        return self._step(batch, "validation", {term.name: term.weight for term in self.terms})
 
     def _step(self, batch: Any, mode: str, weights: dict[str, float]) -> Tensor:
-        out = self.forward(batch, loss_kwargs={**weights, **self.options})[2]
+        out = self.forward(batch, loss_kwargs={"weights": weights})[2]
         terms = {"loss": out.loss, **out.extra_metrics}  # the same names at every step and on every rank
         values = torch.stack([v.detach().float() for v in terms.values()])
         # NaN: a term this batch does not have, such as the reconstruction of an absent modality
@@ -251,7 +159,9 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     def on_train_epoch_end(self) -> None:
         """Log the means of the epoch."""
         self._log_epoch("train")
-        self.log("backtranslation_weight", self.backtranslation_weight(), sync_dist=False)
+        for name, weight in self.weights_now().items():
+            if name in self.warming_up:
+                self.log(f"{name}_weight", weight, sync_dist=False)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means of the epoch."""
