@@ -2,85 +2,100 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from scgroove.losses import PrototypeBank, group_clip_loss
+from scgroove.losses import Prototypes, ScreenInfo, TermBatch, group_clip_loss
 
 
-def batch(n_labels=5, per_label=1, k=4, seed=0):
+def cells(n_labels=5, per_label=1, k=4, seed=0):
     rng = torch.Generator().manual_seed(seed)
     labels = {m: torch.arange(n_labels).repeat_interleave(per_label) for m in "ab"}
     return {m: torch.randn(len(labels[m]), k, generator=rng) for m in "ab"}, labels
 
 
+def batch(z, labels, similarity="cosine"):
+    networks = SimpleNamespace(modalities=["a", "b"], n_latent=4, similarity=similarity)
+    return TermBatch(networks, {}, {}, z, {}, labels, labels)
+
+
+def bank(n_labels=5, **options):
+    term = Prototypes(**options)
+    names = [f"g{i}" for i in range(n_labels)]
+    networks = SimpleNamespace(modalities=["a", "b"], n_latent=4)
+    term.setup(networks, ScreenInfo(names, torch.ones(2, n_labels)))
+    return term.eval()
+
+
 def test_without_momentum_and_with_one_cell_a_label_it_is_groupclip():
-    z, labels = batch()
-    bank = PrototypeBank("ab", 5, 4, momentum=0.0)
-    bank.update(z, labels)
-    torch.testing.assert_close(bank(z, labels, temperature=0.3), group_clip_loss(z, labels, temperature=0.3))
+    z, labels = cells()
+    term = bank(momentum=0.0, temperature=0.3).train()
+    torch.testing.assert_close(term(batch(z, labels)), group_clip_loss(z, labels, temperature=0.3))
 
 
 def test_momentum_by_hand():
-    z, labels = batch(per_label=2)
-    later, _ = batch(per_label=2, seed=1)
-    bank = PrototypeBank("ab", 6, 4)
-    bank.update(z, labels)
+    z, labels = cells(per_label=2)
+    later, _ = cells(per_label=2, seed=1)
+    term = bank(6)
+    term.follow(batch(z, labels))
     first = F.normalize(z["a"].view(5, 2, 4).mean(1), dim=1)
-    torch.testing.assert_close(bank.prototypes[0, :5], first)
-    bank.update(later, labels)
+    torch.testing.assert_close(term.prototypes[0, :5], first)
+    term.follow(batch(later, labels))
     second = F.normalize(later["a"].view(5, 2, 4).mean(1), dim=1)
-    torch.testing.assert_close(bank.prototypes[0, :5], F.normalize(0.9 * first + 0.1 * second, dim=1))
-    assert bank.seen.tolist() == [[True] * 5 + [False]] * 2
-    assert not bank.prototypes[:, 5].any()
+    torch.testing.assert_close(term.prototypes[0, :5], F.normalize(0.9 * first + 0.1 * second, dim=1))
+    assert term.seen.tolist() == [[True] * 5 + [False]] * 2
+    assert not term.prototypes[:, 5].any()
 
 
 def test_labels_that_were_never_seen_are_no_candidates():
-    z, labels = batch()
-    small, large = PrototypeBank("ab", 5, 4), PrototypeBank("ab", 50, 4)
-    for bank in (small, large):
-        bank.update(z, labels)
-    assert torch.equal(small(z, labels), large(z, labels))
+    z, labels = cells()
+    small, large = bank(5), bank(50)
+    for term in (small, large):
+        term.follow(batch(z, labels))
+    assert torch.equal(small(batch(z, labels)), large(batch(z, labels)))
 
 
 def test_labels_that_are_not_in_the_batch_are_candidates():
-    z, labels = batch()
+    z, labels = cells()
     few = {m: torch.tensor([0, 1, -1, -1, -1]) for m in "ab"}
-    bank = PrototypeBank("ab", 5, 4)
-    bank.update(z, labels)
+    term = bank(temperature=0.5)
+    term.follow(batch(z, labels))
     sims = {m: F.normalize(z[m][:2], dim=1) @ F.normalize(z[n], dim=1).T / 0.5 for m, n in ("ab", "ba")}
     expected = sum(-F.log_softmax(s, dim=1)[[0, 1], [0, 1]].mean() for s in sims.values()) / 2
-    assert bank(z, few, temperature=0.5).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert term(batch(z, few)).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_gradients_go_through_anchors_only():
-    z, labels = batch()
-    bank = PrototypeBank("ab", 5, 4)
+    z, labels = cells()
+    term = bank()
     leaves = {m: v.clone().requires_grad_() for m, v in z.items()}
-    bank.update(leaves, labels)
-    bank({"a": leaves["a"], "b": z["b"]}, labels).backward()
+    term.follow(batch(leaves, labels))
+    term(batch({"a": leaves["a"], "b": z["b"]}, labels)).backward()
     assert leaves["a"].grad.abs().sum() > 0
-    assert not bank.prototypes.requires_grad
+    assert not term.prototypes.requires_grad
 
 
-def test_unlabelled_cells_change_nothing():
-    z, labels = batch()
+def test_unlabeled_cells_change_nothing():
+    z, labels = cells()
     none = {m: torch.full((5,), -1) for m in "ab"}
-    bank = PrototypeBank("ab", 5, 4)
-    bank.update(z, none)
-    assert not bank.seen.any()
-    assert bank({m: v.requires_grad_() for m, v in z.items()}, labels).item() == 0
+    term = bank()
+    term.follow(batch(z, none))
+    assert not term.seen.any()
+    assert term(batch({m: v.requires_grad_() for m, v in z.items()}, labels)).item() == 0
 
 
 @pytest.mark.parametrize("kind", ["dot", "euclidean"])
 def test_lengths_are_kept_where_they_matter(kind):
-    z, labels = batch(per_label=2)
-    bank = PrototypeBank("ab", 5, 4, kind=kind)
-    bank.update(z, labels)
-    torch.testing.assert_close(bank.prototypes[1], z["b"].view(5, 2, 4).mean(1))
+    z, labels = cells(per_label=2)
+    term = bank()
+    term.follow(batch(z, labels, kind))
+    torch.testing.assert_close(term.prototypes[1], z["b"].view(5, 2, 4).mean(1))
 
 
-def test_momentum_out_of_range():
-    with pytest.raises(ValueError, match=r"momentum must be at least 0 and below 1; found 1\.0"):
-        PrototypeBank("ab", 5, 4, momentum=1.0)
+@pytest.mark.parametrize("options", [{"momentum": 1.0}, {"temperature": 0.0}])
+def test_options_out_of_range(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Prototypes(**options)

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scgroove.losses import (
-    certainty,
     clip_loss,
     group_clip_loss,
-    membership_agreement,
+    label_agreement,
     soft_group_clip_anchors,
 )
 
@@ -64,11 +63,6 @@ def test_equals_the_triple_loop(seed):
     z, labels = case(seed)
     rng = np.random.default_rng(seed)
     q = {m: one_hot(c) for m, c in labels.items()}
-    for m in q:  # half of a cell may belong elsewhere
-        share = torch.tensor(rng.uniform(size=(len(q[m]), 1)))
-        q[m] = (share * q[m] + (1 - share) * one_hot(torch.zeros(len(q[m]), dtype=torch.long))) * (
-            labels[m] >= 0
-        )[:, None]
     weights = {
         m: torch.tensor(rng.uniform(size=len(v)) * (rng.uniform(size=len(v)) > 0.2)) for m, v in z.items()
     }
@@ -76,7 +70,7 @@ def test_equals_the_triple_loop(seed):
     agreement = torch.tensor(np.maximum(k, k.T))
     agreement.fill_diagonal_(1.0)
     expected = triple_loop(z, q, weights, agreement, 0.2)
-    found = group_clip_loss(z, q, weights=weights, agreement=agreement.float(), temperature=0.2)
+    found = group_clip_loss(z, labels, weights=weights, agreement=agreement.float(), temperature=0.2)
     assert float(found) == pytest.approx(expected, abs=2e-6)
 
 
@@ -88,13 +82,12 @@ def test_whole_labels_and_unit_weights_are_the_plain_loss(kind, positives):
     how = {"temperature": 0.3, "kind": kind, "positives": positives}
     plain = group_clip_loss(z, labels, **how)
     ways = {
-        "weights": {"labels": labels, "weights": {m: torch.ones(len(v)) for m, v in z.items()}},
-        "agreement": {"labels": labels, "agreement": torch.eye(3)},
-        "memberships": {"labels": {m: one_hot(c) for m, c in labels.items()}},
+        "weights": {"weights": {m: torch.ones(len(v)) for m, v in z.items()}},
+        "agreement": {"agreement": torch.eye(3)},
     }
     of_plain = torch.autograd.grad(plain, list(z.values()))
     for options in ways.values():
-        soft = group_clip_loss(z, **options, **how)
+        soft = group_clip_loss(z, labels, **options, **how)
         assert float(soft) == pytest.approx(float(plain), abs=1e-6)
         for a, b in zip(torch.autograd.grad(soft, list(z.values())), of_plain, strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -201,16 +194,5 @@ def test_blocks_are_the_whole(monkeypatch):
 def test_agreement_by_hand():
     k = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
     codes, other = torch.tensor([0, 1, -1]), torch.tensor([1, -1])
-    torch.testing.assert_close(membership_agreement(codes, other), torch.tensor([[0.0, 0], [1, 0], [0, 0]]))
-    torch.testing.assert_close(
-        membership_agreement(codes, other, k), torch.tensor([[0.5, 0], [1, 0], [0, 0]])
-    )
-    q = torch.tensor([[0.25, 0.75]])
-    torch.testing.assert_close(membership_agreement(q, other, k), torch.tensor([[0.875, 0]]))
-
-
-def test_certainty():
-    torch.testing.assert_close(certainty(torch.tensor([0.0, 0.5, 1.0])), torch.tensor([1.0, 0.0, 1.0]))
-    p = torch.tensor([0.11])
-    expected = 1 + 0.11 * math.log2(0.11) + 0.89 * math.log2(0.89)
-    assert float(certainty(p)) == pytest.approx(expected, abs=1e-6)
+    torch.testing.assert_close(label_agreement(codes, other), torch.tensor([[0.0, 0], [1, 0], [0, 0]]))
+    torch.testing.assert_close(label_agreement(codes, other, k), torch.tensor([[0.5, 0], [1, 0], [0, 0]]))

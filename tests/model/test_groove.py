@@ -15,6 +15,7 @@ import torch
 
 from scgroove.data import FeatureNamesError
 from scgroove.errors import FileError
+from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction
 from scgroove.model import GROOVE
 from scgroove.model._save import replaced_when_done
 
@@ -64,8 +65,8 @@ def test_history_names_every_term(trained):
 
 
 def test_loss_is_the_weighted_sum_of_its_terms(factory):
-    weights = {"reconstruction_weight": 0.5, "groupclip_weight": 2.0, "backtranslation_weight": 0.25}
-    h = fit(factory(), {"plan_kwargs": {**weights, "backtranslation_warmup": 0.0}}).history
+    terms = [Reconstruction(0.5), GroupCLIP(2.0), BackTranslation(0.25, warmup=0.0)]
+    h = fit(factory(), terms=terms).history
     for s in ("train", "validation"):
         last = {t: float(h[f"{t}_{s}"].iloc[-1, 0]) for t in ("groupclip", "backtranslation")}
         rec = sum(float(h[f"reconstruction_{m}_{s}"].iloc[-1, 0]) for m in ("rna", "img"))
@@ -107,15 +108,13 @@ def test_label_accuracy_is_that_of_cells_kept_out_of_training(factory):
 
 
 def test_without_groupclip_labels_are_not_found_across_modalities(factory):
-    model = fit(factory(), {"max_epochs": 30, "plan_kwargs": {"groupclip_weight": 0.0}})
+    model = fit(factory(), {"max_epochs": 30}, terms=[Reconstruction(), BackTranslation()])
     assert (model.get_cross_modal_label_accuracy()["balanced_accuracy"] < 0.6).all()
 
 
 def test_warmup_rises_linearly_to_the_weight(factory):
-    model = fit(
-        factory(),
-        {"max_epochs": 10, "plan_kwargs": {"backtranslation_weight": 2.0, "backtranslation_warmup": 0.5}},
-    )
+    terms = [Reconstruction(), GroupCLIP(), BackTranslation(2.0, warmup=0.5)]
+    model = fit(factory(), {"max_epochs": 10}, terms=terms)
     weight = model.history["backtranslation_weight"].to_numpy(float).ravel()
     assert weight[4] == pytest.approx(2.0, rel=0.15)
     assert weight[1] == pytest.approx(weight[4] * 2 / 5, rel=0.05)
@@ -156,7 +155,7 @@ def test_likelihoods_and_encoders(factory, likelihood, encoder):
     mdata = factory()
     if likelihood == "bernoulli":
         mdata["rna"].X = (mdata["rna"].X > 1).astype(np.float32)
-    model = fit(mdata, likelihood={"rna": likelihood}, encoder=encoder, dropout_encoder=0.1)
+    model = fit(mdata, likelihood={"rna": likelihood}, encoder=encoder, dropout=0.1)
     expected = model.translate("img", "rna")
     assert expected.shape == (150, 30)
     assert np.isfinite(expected).all()
@@ -173,9 +172,8 @@ def test_likelihoods_and_encoders(factory, likelihood, encoder):
 @pytest.mark.parametrize(
     "option",
     [
-        {"learn_temperature": True},
         {"similarity": "euclidean"},
-        {"positives": "outside"},
+        {"terms": [GroupCLIP(positives="outside")]},
         {"encode_batch": True},
     ],
 )
@@ -263,11 +261,11 @@ def test_same_seed_same_bits_and_no_global_state(factory):
         torch.manual_seed(noise)
         np.random.seed(noise)  # noqa: NPY002  (the global state must not matter)
         before = torch.random.get_rng_state()
-        results.append(fit(factory(), dropout_encoder=0.2).get_latent_representation())
+        results.append(fit(factory(), dropout=0.2).get_latent_representation())
         assert torch.equal(before, torch.random.get_rng_state())
     for m in results[0]:
         assert results[0][m].tobytes() == results[1][m].tobytes()
-    other = fit(factory(), {"seed": 1}, dropout_encoder=0.2).get_latent_representation()
+    other = fit(factory(), {"seed": 1}, dropout=0.2).get_latent_representation()
     assert np.abs(other["rna"] - results[0]["rna"]).max() > 1e-4
 
 
@@ -572,8 +570,6 @@ def test_h5mu_and_backed(factory, tmp_path):
             "early_stopping=True needs validation cells",
         ),
         ({"plan_kwargs": {"lr_schedule": "linear"}}, ValueError, "Unknown lr_schedule 'linear'"),
-        ({"plan_kwargs": {"groupclip_weight": -1.0}}, ValueError, "Weights must not be negative"),
-        ({"plan_kwargs": {"backtranslation_warmup": 7}}, ValueError, "share of the training steps"),
         ({"plan_kwargs": {"kl_weight": 1.0}}, TypeError, "kl_weight"),
         (
             {"plan_kwargs": {"lr": 1e30}, "max_epochs": 5},
@@ -590,9 +586,12 @@ def test_errors(factory, train, error, message):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"temperature": -1.0}, "temperature must be positive"),
         ({"encoder": "conv"}, "Unknown encoder 'conv'"),
-        ({"dropout_encoder": 1.0}, r"Dropout rates lie in \[0, 1\)"),
+        ({"similarity": "cosin"}, "Unknown similarity 'cosin'"),
+        ({"dropout": 1.0}, r"dropout lies in \[0, 1\)"),
+        ({"terms": []}, "At least one term"),
+        ({"terms": [GroupCLIP(0.0)]}, "At least one term"),
+        ({"terms": [GroupCLIP(), GroupCLIP()]}, "'groupclip' more than once"),
     ],
 )
 def test_errors_of_the_constructor(factory, kwargs, message):

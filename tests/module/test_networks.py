@@ -7,28 +7,25 @@ import pytest
 import torch
 from scipy import stats
 
-from scgroove.losses import group_clip_loss
-from scgroove.module import Decoder, Encoder, GROOVEModule, InputTransform
+from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction, ScreenInfo, group_clip_loss
+from scgroove.module import Architecture, Decoder, Encoder, GROOVEModule, InputTransform
 
-OPTIONS = {
-    "n_latent": 3,
-    "encoder": "mlp",
-    "hidden": (8,),
-    "dropout_encoder": 0.0,
-    "dropout_decoder": 0.0,
-    "encode_batch": False,
-    "temperature": 0.3,
-    "learn_temperature": False,
-    "kind": "cosine",
-    "positives": "inside",
-}
+INFO = ScreenInfo(["x", "y", "z"], torch.ones(2, 3))
 
 
-def module(n_batch=1, **kwargs):
-    share = [1 / n_batch] * n_batch
-    return GROOVEModule(
-        {"a": 5, "b": 4}, {"a": "normal", "b": "nb"}, {"a": [1.0], "b": share}, **{**OPTIONS, **kwargs}
-    )
+def terms(reconstruction=1.0, groupclip=1.0, backtranslation=1.0):
+    return [
+        Reconstruction(reconstruction),
+        GroupCLIP(groupclip, temperature=0.3),
+        BackTranslation(backtranslation),
+    ]
+
+
+def module(n_batch=1, likelihood="nb", objective=None, **options):
+    architecture = Architecture(3, **{"encoder": "mlp", "hidden": (8,), "dropout": 0.0, **options})
+    likelihoods, shares = {"a": "normal", "b": likelihood}, {"a": [1.0], "b": [1 / n_batch] * n_batch}
+    objective = terms() if objective is None else objective
+    return GROOVEModule({"a": 5, "b": 4}, likelihoods, shares, objective, INFO, architecture)
 
 
 def batch(n=12, seed=0, n_batch=1):
@@ -91,9 +88,7 @@ def test_log_probabilities_agree_with_scipy(likelihood):
 
 @pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"])
 def test_a_module_can_be_sent_to_another_process(likelihood):
-    sent = GROOVEModule(
-        {"a": 5, "b": 4}, {"a": "normal", "b": likelihood}, {"a": [1.0], "b": [1.0]}, **OPTIONS
-    ).eval()
+    sent = module(likelihood=likelihood).eval()
     got = pickle.loads(pickle.dumps(sent))
     torch.testing.assert_close(got.state_dict(), sent.state_dict())
     z = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
@@ -150,11 +145,8 @@ def test_batch_reaches_the_encoder_only_when_asked_for():
 
 def test_objective_is_the_three_equations():
     torch.manual_seed(1)
-    net, tensors = module().eval(), batch()
-    out = net(
-        tensors,
-        loss_kwargs={"reconstruction_weight": 2.0, "groupclip_weight": 3.0, "backtranslation_weight": 5.0},
-    )[2]
+    net, tensors = module(objective=terms(2.0, 3.0, 5.0)).eval(), batch()
+    out = net(tensors, loss_kwargs={})[2]
     a, b = tensors["a"]["X"], tensors["b"]["X"]
     one = {m: torch.ones(len(t["X"]), 1) for m, t in tensors.items()}
     library = {m: t["X"].sum(1, keepdim=True) for m, t in tensors.items()}
@@ -178,9 +170,8 @@ def test_objective_is_the_three_equations():
 @pytest.mark.parametrize("kept", ["reconstruction", "groupclip", "backtranslation"])
 def test_weight_zero_leaves_no_gradient(kept):
     net = module()
-    weights = {f"{t}_weight": 0.0 for t in ("reconstruction", "groupclip", "backtranslation") if t != kept}
-    weights[f"{kept}_weight"] = 1.0
-    out = net(batch(), loss_kwargs=weights)[2]
+    weights = {t: float(t == kept) for t in ("reconstruction", "groupclip", "backtranslation")}
+    out = net(batch(), loss_kwargs={"weights": weights})[2]
     out.loss.backward()
     assert torch.isfinite(out.loss)
     assert out.extra_metrics["backtranslation"].isnan() == (kept != "backtranslation")
@@ -189,14 +180,13 @@ def test_weight_zero_leaves_no_gradient(kept):
 
 
 def test_back_translation_generates_in_evaluation_mode():
-    net = module(dropout_encoder=0.5, dropout_decoder=0.5).train()
+    net = module(dropout=0.5).train()
     seen = []
-    (dropout,) = (layer for layer in net.decoders[1].net if isinstance(layer, torch.nn.Dropout))
+    (dropout,) = (layer for layer in net.encoders[1].net if isinstance(layer, torch.nn.Dropout))
     hook = dropout.register_forward_hook(lambda m, i, o: seen.append(m.training))
     net(batch(), loss_kwargs={})
     hook.remove()
-    assert False in seen  # generation
-    assert True in seen  # reconstruction
+    assert seen == [True, False, True]  # reconstruction, generation, back-translation
     assert all(part.training for part in net.modules())
 
 

@@ -91,7 +91,7 @@ WRONG_ARGUMENTS = [
     lambda m: GROOVE.setup_mudata(m, "label", batch_key="lane"),
     lambda m: GROOVE.setup_mudata(m, "label", layers={"a": "counts"}),
     lambda m: GROOVE.setup_mudata(m, "label", min_cells_per_label=1000),
-    lambda m: GROOVE.setup_mudata(m, "label", efficacy_key="works"),
+    lambda m: GROOVE.setup_mudata(m, "label", weight_key="works"),
     lambda m: GROOVE.setup_mudata(m, "label", paired="pairs"),
     lambda m: sg.tl.align(m, "a", "a"),
     lambda m: sg.tl.align(m, "a", "x"),

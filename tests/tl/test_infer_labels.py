@@ -80,7 +80,7 @@ def test_where_most_labels_are_missing_a_second_model_is_better():
             adata.obs["label"] = truth[m].where(rng.permutation(adata.n_obs) < 0.1 * adata.n_obs, None)
         scores = []
         for label, certainty in (("label", None), ("inferred_label", "inferred_label_certainty")):
-            GROOVE.setup_mudata(mdata, label, efficacy_key=certainty, min_cells_per_label=1)
+            GROOVE.setup_mudata(mdata, label, weight_key=certainty, min_cells_per_label=1)
             model = GROOVE(mdata, seed=seed)
             model.train(seed=seed, train_size=1.0, **quiet)
             sg.tl.embed(mdata, model)

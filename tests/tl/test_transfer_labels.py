@@ -119,7 +119,7 @@ def trained() -> tuple[md.MuData, md.MuData, sg.model.GROOVE]:
             part[m] = adata[np.sort(rows)].copy()
     screen, query = map(md.MuData, parts)
     sg.model.GROOVE.setup_mudata(screen, "label")
-    model = sg.model.GROOVE(screen, 8, encoder="mlp", hidden=(64,), dropout_encoder=0.0)
+    model = sg.model.GROOVE(screen, 8, encoder="mlp", hidden=(64,), dropout=0.0)
     model.train(
         max_epochs=40, train_size=0.7, n_cells_per_label=16, accelerator="cpu", enable_progress_bar=False
     )

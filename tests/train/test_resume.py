@@ -16,7 +16,7 @@ def fresh():
         n_labels=4, n_cells_per_label=20, n_features=(12, 8), counts=("rna",), seed=0
     )
     GROOVE.setup_mudata(mdata, "label", paired=False)
-    return GROOVE(mdata, dropout_encoder=0.3, dropout_decoder=0.3)
+    return GROOVE(mdata, dropout=0.3)
 
 
 def train(model, **options):

@@ -66,7 +66,7 @@ def screen():
 
 def training(folder: Path, devices: int, **train) -> GROOVE:
     """Train on one process or on two."""
-    model = GROOVE(screen(), dropout_encoder=0.0, dropout_decoder=0.0)
+    model = GROOVE(screen(), dropout=0.0)
     strategy = {"strategy": "ddp"} if devices > 1 else {}
     model.train(
         4,

@@ -63,7 +63,6 @@ FACTORS: Final[Mapping[str, Factor]] = {
     "encoder": Factor("learner", "encoder", (0, 1), "encoder", ("linear", "mlp")),
     "dropout": Factor("learner", "dropout", (0.0, 0.2, 0.4, 0.6, 0.8), "dropout of the encoder"),
     "positives": Factor("learner", "positives", (0, 1), "sum over positives, to the logarithm", ("inside", "outside")),
-    "n_private": Factor("learner", "n_private", (0, 4, 8), "private coordinates"),
     "batch_size": Factor("learner", "batch_size", (64, 128, 256, 512, 1024), "cells in a batch"),
     "n_latent": Factor("learner", "n_latent", (4, 8, 16, 32, 64), "dimensions of the latent space"),
     "n_labels_per_batch": Factor("learner", "n_labels_per_batch", (2, 5, 10, 20), "labels in a batch"),

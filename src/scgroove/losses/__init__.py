@@ -10,7 +10,7 @@ from ._label_tower import LabelEmbeddings, LabelTower, embedding_matrix, rows_by
 from ._prototypes import Prototypes
 from ._reconstruction import Reconstruction, negative_log_likelihood
 from ._similarity import Positives, Similarity, similarity
-from ._soft import membership_agreement, soft_group_clip_anchors
+from ._soft import label_agreement, soft_group_clip_anchors
 from ._terms import Networks, ScreenInfo, Term, TermBatch
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "gather",
     "group_clip_anchors",
     "group_clip_loss",
-    "membership_agreement",
+    "label_agreement",
     "nb_log_likelihood",
     "negative_log_likelihood",
     "poisson_log_likelihood",

@@ -163,12 +163,11 @@ def group_clip_loss(
     z
         Embeddings by modality, shapes (n_m, k).
     labels
-        Label codes by modality, shapes (n_m,), one vocabulary for all modalities; negative means unlabelled. Or memberships in
-        all labels, shapes (n_m, n_labels): see :func:`membership_agreement`.
+        Label codes by modality, shapes (n_m,), one vocabulary for all modalities. Negative means unlabeled.
     weights
         Of cells, as anchors and as candidates alike, by modality, shapes (n_m,); ones if None.
     agreement
-        How far labels agree, shape (n_labels, n_labels); None: not at all. See :func:`membership_agreement`.
+        Agreement of labels, shape (n_labels, n_labels). Labels agree with themselves only if None.
     temperature, kind, positives
         See :func:`group_clip_anchors`.
 
@@ -182,11 +181,8 @@ def group_clip_loss(
     """
     world, terms = world_size(), []
     how: dict[str, Any] = {"temperature": temperature, "kind": kind, "positives": positives}
-    hard = weights is None and agreement is None and all(codes.ndim == 1 for codes in labels.values())
-    others = {
-        m: (gather(full_precision(v)), gather(labels[m], fill=-1 if labels[m].ndim == 1 else 0))
-        for m, v in z.items()
-    }
+    hard = weights is None and agreement is None
+    others = {m: (gather(full_precision(v)), gather(labels[m], fill=-1)) for m, v in z.items()}
     for source, target in permutations(z, 2):
         ends = (z[source], others[target][0], labels[source], others[target][1])
         if hard:

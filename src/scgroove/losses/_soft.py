@@ -1,41 +1,36 @@
-r"""GroupCLIP where a label is not all or nothing: cells that belong to labels in part, and cells that count in part.
+r"""GroupCLIP where cells count in part, and labels agree in part.
 
-Reference: the case of whole labels and weights of one is equation 3 of Gorla et al. 2026, arXiv 2602.04021.
+Reference: the case of weights of one and labels that agree with themselves only is equation 3 of Gorla et al. 2026,
+arXiv 2602.04021.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ._similarity import Positives, Similarity, rows_at_a_time, similarity, slices
 
 
-def membership_agreement(x: Tensor, y: Tensor, agreement: Tensor | None = None) -> Tensor:
-    r"""How far two sets of cells agree in their labels, :math:`S_{ij} = \min(1, q_i^\top K q_j)`.
+def label_agreement(x: Tensor, y: Tensor, agreement: Tensor | None = None) -> Tensor:
+    """How far two sets of cells agree in their labels.
 
     Parameters
     ----------
     x, y
-        Of each cell either its label code, integers of shape (n,), negative without a label; or its membership in
-        every label, :math:`q \ge 0` of shape (n, n_labels), of which each row sums to one at most.
+        Label codes, integers of shapes (n,) and (m,), negative without a label.
     agreement
-        K, how far labels agree, from 0 to 1 with ones on the diagonal, shape (n_labels, n_labels); None: the identity.
+        Agreement of labels, from 0 to 1 with ones on the diagonal, shape (n_labels, n_labels). The identity if None.
 
     Returns
     -------
     Tensor of shape (n, m), from 0 to 1. A cell without a label agrees with none.
     """
-    if x.ndim == y.ndim == 1:
-        if agreement is None:
-            return ((x[:, None] == y[None, :]) & (y >= 0)[None, :]).float()
-        known = (x >= 0)[:, None] & (y >= 0)[None, :]
-        return agreement[x.clamp_min(0)][:, y.clamp_min(0)] * known
-    n_labels = x.shape[1] if x.ndim == 2 else y.shape[1]
-    q, r = _memberships(x, n_labels), _memberships(y, n_labels)
-    return ((q if agreement is None else q @ agreement) @ r.T).clamp(0.0, 1.0)
+    if agreement is None:
+        return ((x[:, None] == y[None, :]) & (y >= 0)[None, :]).float()
+    known = (x >= 0)[:, None] & (y >= 0)[None, :]
+    return agreement[x.clamp_min(0)][:, y.clamp_min(0)] * known
 
 
 def soft_group_clip_anchors(
@@ -62,11 +57,11 @@ def soft_group_clip_anchors(
     x, y
         Embeddings of the anchors and of the candidates, shapes (n, k) and (m, k).
     labels_x, labels_y
-        Codes or memberships, see :func:`membership_agreement`. Cells without a label are neither anchors nor candidates.
+        Integer label codes, shapes (n,) and (m,). Cells with a negative code are neither anchors nor candidates.
     weights_y
         :math:`v_j \ge 0`, shape (m,); ones if None. A candidate of weight zero is none.
     agreement
-        K, see :func:`membership_agreement`.
+        Agreement of labels, see :func:`label_agreement`.
     temperature, kind, positives
         See :func:`group_clip_anchors`.
 
@@ -78,7 +73,7 @@ def soft_group_clip_anchors(
         Which cells of ``x`` they are, shape (n_anchors,).
     """
     weights_y = torch.ones(len(y), device=y.device) if weights_y is None else weights_y.float()
-    weights_y = weights_y * _labelled(labels_y)
+    weights_y = weights_y * (labels_y >= 0)
     rows = rows_at_a_time(len(y))
     options = (weights_y, agreement, temperature, kind, positives)
     with torch.autocast(device_type=x.device.type, enabled=False):
@@ -103,7 +98,7 @@ def _block(
     kind: Similarity,
     positives: Positives,
 ) -> tuple[Tensor, Tensor]:
-    agree = membership_agreement(labels_x, labels_y, agreement).to(weights_y.dtype) * weights_y
+    agree = label_agreement(labels_x, labels_y, agreement).to(weights_y.dtype) * weights_y
     anchors = (agree > 0).any(dim=1).nonzero().squeeze(1)
     agree = agree[anchors]
     logits = similarity(x[anchors], y, kind) / temperature
@@ -111,13 +106,3 @@ def _block(
     if positives == "inside":
         return total - (logits + agree.log()).logsumexp(dim=1), anchors
     return total - (agree * logits).sum(dim=1) / agree.sum(dim=1), anchors
-
-
-def _memberships(labels: Tensor, n_labels: int) -> Tensor:
-    if labels.ndim == 2:
-        return labels.float()
-    return F.one_hot(labels.clamp_min(0), n_labels).float() * (labels >= 0)[:, None]
-
-
-def _labelled(labels: Tensor) -> Tensor:
-    return (labels >= 0) if labels.ndim == 1 else labels.sum(dim=1) > 0

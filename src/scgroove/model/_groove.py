@@ -55,8 +55,8 @@ from ..data._manager import FIELDS
 from ..data._measured import Measured, mask_of
 from ..data._resident import bytes_on_device, fits
 from ..losses import ScreenInfo, Similarity, Term, negative_log_likelihood, similarity
-from ..module import LIKELIHOODS, EncoderKind, GROOVEModule
-from ..module._groove import CODES, MEASURED, WEIGHT, Architecture
+from ..module import LIKELIHOODS, Architecture, EncoderKind, GROOVEModule
+from ..module._groove import CODES, MEASURED, WEIGHT
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
 from ..train._threads import check_threads
@@ -561,7 +561,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             if model.adata is not None:
                 model._checked_managers()
         if model.adata is not None:
-            for term in model.module.terms.values():
+            for term in model.module.objective:
                 term.update(model._screen_info())
         return model  # type: ignore[no-any-return]
 

@@ -132,8 +132,8 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
         for kind in ("encoders", "decoders"):
             key = f"{kind}.{i}.net.0.weight"
             state[key] = _widened(state[key], own[key].shape[1], shares)
-    for name, term in module.terms.items():
-        start = f"terms.{name}."
+    for term in module.objective:
+        start = f"terms.{term.name}."
         known = {key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)}
         if known:
             state |= {start + key: value for key, value in term.adapted(known).items()}

@@ -2,6 +2,14 @@
 
 from ._decoders import LIKELIHOODS, Decoder
 from ._encoders import Encoder, EncoderKind, InputTransform
-from ._groove import GROOVEModule
+from ._groove import Architecture, GROOVEModule
 
-__all__ = ["LIKELIHOODS", "Decoder", "Encoder", "EncoderKind", "GROOVEModule", "InputTransform"]
+__all__ = [
+    "LIKELIHOODS",
+    "Architecture",
+    "Decoder",
+    "Encoder",
+    "EncoderKind",
+    "GROOVEModule",
+    "InputTransform",
+]

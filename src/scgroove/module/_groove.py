@@ -139,8 +139,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
             )
         self.dropouts = tuple(layer for layer in self.modules() if isinstance(layer, nn.Dropout))
         self.terms = nn.ModuleDict(_copies(terms))
-        for term in self.terms.values():
-            term.setup(self, info)  # type: ignore[operator]
+        for term in self.objective:
+            term.setup(self, info)
 
     def encoder_of(self, modality: str) -> Encoder:
         """Encoder of a modality."""
@@ -155,10 +155,14 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         return getattr(self, f"batch_proportions_{self.modalities.index(modality)}")  # type: ignore[no-any-return]
 
     @property
+    def objective(self) -> list[Term]:
+        """The terms, in order."""
+        return list(self.terms.values())  # type: ignore[arg-type]
+
+    @property
     def agreement(self) -> Tensor | None:
         """Agreement of labels by the first term that knows of one, shape (n_labels, n_labels)."""
-        known = (term.agreement for term in self.terms.values() if term.agreement is not None)
-        return next(known, None)  # type: ignore[return-value]
+        return next((term.agreement for term in self.objective if term.agreement is not None), None)
 
     # -- the scvi-tools chain: inference, generative, loss ------------------------------------------------
 
@@ -208,7 +212,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         batch = _term_batch(self, tensors, z, generative_outputs["px"])
         total = next(iter(z.values())).new_zeros(())
         logged: dict[str, Tensor] = {}
-        for term in self.terms.values():
+        for term in self.objective:
             weight = term.weight if weights is None else weights[term.name]
             # NaN, not zero, where it is not computed: the history must not show a loss that was never there
             logged |= {name: total.new_full((), torch.nan) for name in _logged_names(term)}
@@ -347,7 +351,7 @@ def _term_batch(
     return TermBatch(module, tensors, x, z, px, labels, codes, weights)
 
 
-def _logged_names(term: Any) -> list[str]:
+def _logged_names(term: Term) -> list[str]:
     return [f"{term.name}_{part}" for part in term.parts] or [term.name]
 
 

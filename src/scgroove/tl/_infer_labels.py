@@ -39,7 +39,7 @@ def infer_labels(
     .. math:: p_g \propto n_g \exp(\cos(z, b_g) / \tau), \quad \text{certainty} = (1 - H(p) / \log G)^2
 
     with the entropy H. Cells that have a label keep it, with certainty 1. Give the second model the certainty as
-    ``efficacy_key``: cells count by it, as anchors and as candidates.
+    ``weight_key``: cells count by it, as anchors and as candidates.
 
     Parameters
     ----------
@@ -90,9 +90,7 @@ def infer_labels(
     --------
     >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
     >>> scgroove.tl.infer_labels(mdata)  # doctest: +SKIP
-    >>> GROOVE.setup_mudata(
-    ...     mdata, "inferred_label", efficacy_key="inferred_label_certainty"
-    ... )  # doctest: +SKIP
+    >>> GROOVE.setup_mudata(mdata, "inferred_label", weight_key="inferred_label_certainty")  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
     from scgroove.data import labels_by_modality

@@ -78,7 +78,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             compile=compile,
             compile_kwargs=compile_kwargs,
         )
-        self.terms = list(module.terms.values())  # the module may be compiled
+        self.terms = module.objective  # the module may be compiled
         self.warming_up = {term.name for term in self.terms if term.warmup}
         self.lr_schedule, self.seed = lr_schedule, seed
         self._sums: dict[str, tuple[list[str], Tensor]] = {}
