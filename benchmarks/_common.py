@@ -17,8 +17,23 @@ from sklearn.preprocessing import StandardScaler
 
 import scgroove as sg
 from scgroove.benchmark import LearnerSpec
+from scgroove.learners import GrooveLearner
+from scgroove.losses import Prototypes
 
 Latent = dict[str, np.ndarray]
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "groove_mlp": {"encoder": "mlp", "dropout": 0.3},
+    "groove_no_groupclip": {"groupclip_weight": 0.0},
+    "groove_no_backtranslation": {"backtranslation_weight": 0.0},
+    "groove_no_reconstruction": {"reconstruction_weight": 0.0},
+    "groove_groupclip_only": {"reconstruction_weight": 0.0, "backtranslation_weight": 0.0},
+    "groove_autoencoder": {"groupclip_weight": 0.0, "backtranslation_weight": 0.0},
+    "groove_outside": {"positives": "outside"},
+}
+"""Ablations of GROOVE by name: options of the learner ``groove``."""
+PROTOTYPES: dict[str, Any] = {"groupclip_weight": 0.0, "terms": (Prototypes(),)}
+"""Prototypes in place of GroupCLIP, as options of the learner ``groove``."""
 
 
 def quiet() -> None:
@@ -28,21 +43,24 @@ def quiet() -> None:
     logging.disable(logging.WARNING)
 
 
-def on_device(learner: str, device: str) -> LearnerSpec:
-    """Return the learner, its networks on the device if it has any and this is not the CPU."""
+def learner_spec(name: str, device: str = "cpu") -> LearnerSpec:
+    """Return a learner or an ablation of GROOVE by name, its networks on the device if it has any."""
+    learner, options = ("groove", ABLATIONS[name]) if name in ABLATIONS else (name, {})
     has_networks = "device" in inspect.signature(sg.learners.get(learner)).parameters
-    return LearnerSpec(learner, options={"device": device} if has_networks and device != "cpu" else {})
+    if has_networks and device != "cpu":
+        options = {**options, "device": device}
+    return LearnerSpec(learner, name, options)
 
 
 def trained(
     mdata: MuData,
     seed: int,
     train: Mapping[str, Any] | None = None,
-    efficacy_key: str | None = None,
+    weight_key: str | None = None,
     **model: Any,
 ) -> sg.model.GROOVE:
     """Train GROOVE on all cells."""
-    sg.model.GROOVE.setup_mudata(mdata, "label", efficacy_key=efficacy_key, min_cells_per_label=1)
+    sg.model.GROOVE.setup_mudata(mdata, "label", weight_key=weight_key, min_cells_per_label=1)
     net = sg.model.GROOVE(mdata, seed=seed, **model)
     options = {
         "train_size": 1.0,
@@ -67,9 +85,9 @@ def half_width(x: Any) -> float:
     )
 
 
-def without(term: str, **model: Any) -> Callable[[MuData, int], Latent]:
-    """GROOVE with the weight of one term set to zero."""
-    return lambda mdata, seed: groove(mdata, seed, {"plan_kwargs": {f"{term}_weight": 0.0}}, **model)
+def learner(**options: Any) -> Callable[[MuData, int], Latent]:
+    """Return how the learner ``groove`` with these options embeds all cells."""
+    return lambda mdata, seed: GrooveLearner(**options).fit_transform(mdata, "label", seed=seed)
 
 
 def inputs(mdata: MuData) -> Latent:

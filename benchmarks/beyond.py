@@ -24,8 +24,9 @@ from mudata import MuData
 from scipy import stats
 
 import scgroove as sg
-from _common import groove, half_width, trained
-from scgroove.learners._groove import GrooveLearner
+from _common import PROTOTYPES, groove, half_width, trained
+from scgroove.learners import GrooveLearner
+from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Reconstruction, Term
 
 Scores = dict[str, float]
 Latent = Mapping[str, np.ndarray]
@@ -127,11 +128,11 @@ EFFICACY_SETTINGS = {
     "weak, 30 % escape": {"effect": 0.7, "escape": 0.3},
     "medium, 20 % escape, 40 % inert": {"effect": 1.0, "escape": 0.2, "inert": 0.4},
 }
-EFFICACY_METHODS = ("hard", "weight", "drop", "reassign", "oracle")
+EFFICACY_METHODS = ("hard", "weight", "oracle")
 
 
 def efficacy_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
-    """Escape and inert labels: no efficacy, estimated efficacy in its three uses, and the truth."""
+    """Escape and inert labels: no efficacy, estimated efficacy, and the truth."""
     for setting, method in ((s, m) for s in EFFICACY_SETTINGS for m in EFFICACY_METHODS):
         yield from ((setting, method, seed) for seed in range(seeds))
 
@@ -164,9 +165,9 @@ def efficacy(setting: str, method: str, seed: int) -> Scores:
                 adata.obs["label"].isin(inert).to_numpy()
             )  # their cells differ in nothing from each other
             adata.obs["efficacy"] = np.where(nothing, 1.0, worked)
-        z, scores = groove(mdata, seed, efficacy_key="efficacy"), {}
+        z, scores = groove(mdata, seed, weight_key="efficacy"), {}
     else:
-        options = {} if method == "hard" else {"control": "control", "efficacy_mode": method}
+        options = {} if method == "hard" else {"control": "control"}
         z, scores = GrooveLearner(**options).fit_transform(mdata, "label", seed=seed), {}
     if method == "weight":
         scores = told(mdata, responded, inert)
@@ -247,7 +248,7 @@ def missing(setting: str, method: str, seed: int) -> Scores:
     z = groove(mdata, seed)
     return matching(
         mdata,
-        groove(self_labelled(mdata, z), seed, efficacy_key="inferred_label_certainty")
+        groove(self_labelled(mdata, z), seed, weight_key="inferred_label_certainty")
         if method == "self-trained"
         else z,
     )
@@ -294,46 +295,6 @@ def zipf(setting: str, method: str, seed: int) -> Scores:
     }
 
 
-def private_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
-    """Coordinates of a modality alone, and what keeps the label out of them."""
-    for rho in ("1", "0.5"):
-        for method in ("joint 16", "split 8+8", "split, jem 0.1", "split, jem 1", "split, xcov 1"):
-            yield from ((f"rho {rho}", method, seed) for seed in range(seeds))
-
-
-def private(setting: str, method: str, seed: int) -> Scores:
-    """What all coordinates keep of the cell state inside labels, what the private ones say of labels, matching, imputation."""
-    mdata = sg.simulations.weakly_paired(rho=float(setting.split()[1]), seed=seed)
-    for adata in mdata.mod.values():
-        adata.obs["truth"] = adata.obs["label"].astype(str)
-    plan = {
-        "split 8+8": {"independence_weight": 0.0},
-        "split, jem 0.1": {"independence_weight": 0.1},
-        "split, jem 1": {"independence_weight": 1.0},
-        "split, xcov 1": {"independence_weight": 1.0, "independence": "xcov"},
-    }.get(method, {})
-    size = {"n_latent": 16} if method == "joint 16" else {"n_latent": 8, "n_private": 8}
-    model = trained(mdata, seed, {"plan_kwargs": plan}, **size)
-    z = model.get_latent_representation()
-    own = {} if method == "joint 16" else model.get_private_representation()
-    kept, leaks, r2 = [], [], []
-    names = list(z)
-    for m, other in (names, names[::-1]):
-        labels = mdata[m].obs["truth"].to_numpy()
-        all_of_it = np.hstack([z[m], own[m]]) if own else z[m]
-        kept += [f.value for f in sg.metrics.retention(all_of_it, mdata[m].obsm["state"], labels)]
-        if own:
-            leaks.append(sg.metrics.leakage(own[m], labels).value)
-        order = mdata[other].obs_names.get_indexer(mdata[m].obs_names)
-        r2.append(float(sg.metrics.r2(model.translate(m, other), np.asarray(mdata[other].X)[order])))
-    return {
-        **matching(mdata, z),
-        "retention": float(np.mean(kept)),
-        "leakage": float(np.mean(leaks)) if leaks else np.nan,
-        "imputation_r2": float(np.mean(r2)),
-    }
-
-
 def tower_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
     """Labels of one modality only, with what is known of them, more or less rightly."""
     for method in ("no tower", "noise 0", "noise 0.5", "noise 1.5", "random"):
@@ -351,8 +312,10 @@ def tower(setting: str, method: str, seed: int) -> Scores:
     import mudata
 
     train = mudata.MuData({m: whole[m][seen[m]].copy() for m in (a, b)})
-    known = {} if method == "no tower" else {"label_embeddings": label_table(whole, method, seed)}
-    model = trained(train, seed, **known)
+    terms: list[Term] = [Reconstruction(), GroupCLIP(), BackTranslation()]
+    if method != "no tower":
+        terms.append(LabelTower(label_table(whole, method, seed)))
+    model = trained(train, seed, terms=terms)
     z = {m: model.get_latent_representation(whole[m].copy(), m) for m in (a, b)}
     for adata in whole.mod.values():
         adata.obs["truth"] = adata.obs["label"].astype(str)
@@ -391,7 +354,7 @@ def label_table(mdata: MuData, method: str, seed: int) -> pd.DataFrame:
 
 GROUPS_METHODS = {
     "in the batch": ("groove", {}),
-    "prototypes": ("groove", {"prototypes": True}),
+    "prototypes": ("groove", PROTOTYPES),
     "logistic regression, logits": ("ps_logistic_scaled", {}),
     "cca_labels": ("cca_labels", {}),
 }
@@ -437,7 +400,6 @@ EXPERIMENTS: dict[str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Ca
     "escape": (escape_jobs, escape, "Hotelling"),
     "missing": (missing_jobs, missing, "masked"),
     "zipf": (zipf_jobs, zipf, "natural"),
-    "private": (private_jobs, private, "joint 16"),
     "tower": (tower_jobs, tower, "no tower"),
     "embeddings": (embeddings_jobs, embeddings, "noise 0"),
     "groups": (groups_jobs, groups, "in the batch"),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from scgroove import benchmark
 
-ABLATIONS = {
+TITLES = {
     "groove": "GROOVE (linear encoders, the default)",
     "groove_mlp": "with MLP encoders",
     "groove_no_groupclip": "without GroupCLIP",
@@ -49,12 +49,12 @@ def main() -> None:
 
 def ablations(results: pd.DataFrame) -> pd.DataFrame:
     """Within-label FOSCTTM of GROOVE and its parts, and what each part is worth."""
-    chosen = results[results["learner"].isin(ABLATIONS)]
+    chosen = results[results["learner"].isin(TITLES)]
     means = benchmark.summarise(chosen, WITHIN).set_index(["learner", "data"])
     differences = benchmark.compare(chosen, WITHIN, "groove", quiet=True)
     differences = differences[differences["scope"] == "data set"].set_index(["candidate", "data"])
     rows = {}
-    for name, title in ABLATIONS.items():
+    for name, title in TITLES.items():
         rows[title] = {
             data: with_verdict(means.loc[(name, data), "mean"], differences, (name, data))
             for data in dict.fromkeys(means.index.get_level_values("data"))

@@ -1,4 +1,4 @@
-"""What efficacy and transport inside labels change on a real CRISPR screen: RNA and protein of THP-1 cells, different cells.
+"""What weighing cells by their efficacy changes on a real CRISPR screen: RNA and protein of THP-1 cells, different cells.
 
     python benchmarks/crispr_screen.py FOLDER --seeds 4 --out scores.csv --jobs 2      # FOLDER holds thp1_crispr.h5mu
     python benchmarks/crispr_screen.py FOLDER --read benchmarks/results/crispr_screen.csv --mixscape mixscape.csv
@@ -27,12 +27,7 @@ from _common import half_width, quiet, trained
 CONTROL = "control"
 FOUND: dict[str, dict[str, Any]] = {
     "labels as they are": {},
-    "efficacy, weight": {"efficacy_key": "efficacy"},
-    "efficacy, drop": {"efficacy_key": "efficacy", "efficacy_mode": "drop"},
-    "efficacy, reassign": {"efficacy_key": "efficacy", "efficacy_mode": "reassign", "control": CONTROL},
-    "transport, cost": {"train": {"plan_kwargs": {"refine": "cost"}}},
-    "transport, contrast": {"train": {"plan_kwargs": {"refine": "contrast"}}},
-    "efficacy and transport": {"efficacy_key": "efficacy", "train": {"plan_kwargs": {"refine": "cost"}}},
+    "efficacy, weight": {"weight_key": "efficacy"},
 }
 LOGITS = "logistic regression, logits"
 COLUMNS = ["method", "seed", "score", "value"]

@@ -21,9 +21,9 @@ from joblib import Parallel, delayed
 from scipy import stats
 
 import scgroove as sg
-from _common import half_width, within_label_foscttm
+from _common import ABLATIONS, PROTOTYPES, half_width, within_label_foscttm
 
-PAPER, LOGISTIC, LIMIT = "preset paper", "logistic regression, logits", "supervised limit"
+PAPER, LOGISTIC, LIMIT = "settings of the paper", "logistic regression, logits", "supervised limit"
 CHOSEN = {"temperature": 0.2, "dropout": 0.4}
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     LIMIT: ("oracle_latent", {}),
@@ -37,16 +37,13 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "+ tau 0.1": ("groove", {**CHOSEN, "temperature": 0.1}),
     "+ tau 0.3": ("groove", {**CHOSEN, "temperature": 0.3}),
     "+ dropout 0.6": ("groove", {**CHOSEN, "dropout": 0.6}),
-    "+ no back-translation": ("groove", {**CHOSEN, "backtranslation_weight": 0.0}),
-    "+ GroupCLIP alone": ("groove", {**CHOSEN, "backtranslation_weight": 0.0, "reconstruction_weight": 0.0}),
-    "+ transport, cost": ("groove", {**CHOSEN, "refine": "cost"}),
-    "+ transport, contrast": ("groove", {**CHOSEN, "refine": "contrast"}),
-    "+ 8 private": ("groove", {**CHOSEN, "n_private": 8}),
+    "+ no back-translation": ("groove", {**CHOSEN, **ABLATIONS["groove_no_backtranslation"]}),
+    "+ GroupCLIP alone": ("groove", {**CHOSEN, **ABLATIONS["groove_groupclip_only"]}),
     "+ 32 latent": ("groove", {**CHOSEN, "n_latent": 32}),
-    "+ prototypes": ("groove", {**CHOSEN, "prototypes": True}),
+    "+ prototypes": ("groove", {"dropout": 0.4, **PROTOTYPES}),
     "+ efficacy": ("groove", {**CHOSEN, "control": "g00"}),
     "+ lr 0.003, 150 epochs": ("groove", {**CHOSEN, "lr": 3e-3, "max_epochs": 150}),
-    "+ MLP, dropout 0.3": ("groove", {**CHOSEN, "encoder": "mlp", "dropout": 0.3}),
+    "+ MLP, dropout 0.3": ("groove", {**CHOSEN, **ABLATIONS["groove_mlp"]}),
 }
 
 

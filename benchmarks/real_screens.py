@@ -19,7 +19,7 @@ from pathlib import Path
 import mudata
 import pandas as pd
 
-from _common import on_device, quiet
+from _common import learner_spec, quiet
 from claims import as_markdown, with_verdict
 from scgroove import benchmark
 
@@ -50,7 +50,7 @@ SCREENS = {
 }  # fmt: skip
 GATE = {
     "groove": "GROOVE",
-    "groove_paper": "preset paper",
+    "groove_paper": "settings of the paper",
     "ps_logistic_scaled": "logistic regression, logits",
     "ps_mlp": "MLP, logits",
     "cca_labels": "cca_labels",
@@ -113,7 +113,7 @@ def labels_only(args: argparse.Namespace) -> None:
         spec = {
             "title": name,
             "data": [{"file": str(file), **screens[name]}],
-            "learners": [on_device(one, args.device) for one in args.learners],
+            "learners": [learner_spec(one, args.device) for one in args.learners],
             "seeds": args.seeds,
             "metrics": ACROSS_LABELS,
             "null": args.null,
@@ -230,7 +230,7 @@ def main() -> None:
         spec = {
             "title": name,
             "data": [{"file": str((args.folder / f"{name}.h5mu").resolve()), **data}],
-            "learners": [on_device(one, args.device) for one in (GATE if args.gate else methods)],
+            "learners": [learner_spec(one, args.device) for one in (GATE if args.gate else methods)],
             "aligners": ["uniform"] if args.gate else list(couplers),
             "seeds": args.seeds,
         }
@@ -281,7 +281,7 @@ def beside_earlier(made: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def gate(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row for each screen and score: GROOVE, the paper's preset and propensity logits, with paired differences from GROOVE."""
+    """A row for each screen and score: GROOVE, the settings of the paper and propensity logits, with paired differences from GROOVE."""
     rows = {}
     for name, results in screens.items():
         cells = ("foscttm_within_label",) if "pair_key" in SCREENS[name][0] else ()

@@ -14,24 +14,25 @@ import pandas as pd
 from scipy import stats
 
 import scgroove as sg
-from _common import groove, logistic_logits, quiet, within_label_foscttm, without
+from _common import ABLATIONS, learner, logistic_logits, quiet, within_label_foscttm
 
+MLP = ABLATIONS["groove_mlp"]
 LEARNERS = {
     "logistic regression, logits": logistic_logits,
-    "GROOVE": groove,
-    "GROOVE without GroupCLIP": without("groupclip"),
-    "GROOVE without back-translation": without("backtranslation"),
-    "GROOVE without reconstruction": without("reconstruction"),
-    "GROOVE, tau 0.1": lambda d, s: groove(d, s, temperature=0.1),
-    "GROOVE, tau 0.2": lambda d, s: groove(d, s, temperature=0.2),
-    "GROOVE, tau 0.5": lambda d, s: groove(d, s, temperature=0.5),
-    "GROOVE, no dropout": lambda d, s: groove(d, s, dropout_encoder=0.0),
-    "GROOVE, MLP encoders, dropout 0.3": lambda d, s: groove(d, s, encoder="mlp", dropout_encoder=0.3),
-    "GROOVE, MLP, dropout 0.3, without back-translation": without(
-        "backtranslation", encoder="mlp", dropout_encoder=0.3
+    "GROOVE": learner(),
+    "GROOVE without GroupCLIP": learner(**ABLATIONS["groove_no_groupclip"]),
+    "GROOVE without back-translation": learner(**ABLATIONS["groove_no_backtranslation"]),
+    "GROOVE without reconstruction": learner(**ABLATIONS["groove_no_reconstruction"]),
+    "GROOVE, tau 0.1": learner(temperature=0.1),
+    "GROOVE, tau 0.2": learner(temperature=0.2),
+    "GROOVE, tau 0.5": learner(temperature=0.5),
+    "GROOVE, no dropout": learner(dropout=0.0),
+    "GROOVE, MLP encoders, dropout 0.3": learner(**MLP),
+    "GROOVE, MLP, dropout 0.3, without back-translation": learner(
+        **MLP, **ABLATIONS["groove_no_backtranslation"]
     ),
-    "GROOVE, MLP encoders, no dropout, tau 0.1": lambda d, s: groove(
-        d, s, encoder="mlp", dropout_encoder=0.0, temperature=0.1
+    "GROOVE, MLP encoders, no dropout, tau 0.1": learner(
+        encoder="mlp", dropout=0.0, temperature=0.1
     ),
 }
 LARGE = [

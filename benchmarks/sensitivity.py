@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from _common import on_device, quiet
+from _common import learner_spec, quiet
 from claims import as_markdown, with_verdict
 from scgroove import benchmark, pl
 
@@ -83,7 +83,7 @@ def main() -> None:
     results = benchmark.sensitivity(
         args.out,
         factors=args.factors,
-        learner=on_device(STUDIED, args.device),
+        learner=learner_spec(STUDIED, args.device),
         baselines=BASELINES,
         aligner=ALIGNER,
         data=args.data,
@@ -135,7 +135,7 @@ def joint(out: Path, args: argparse.Namespace) -> pd.DataFrame:
             {name: choices[rng.integers(len(choices))] for name, choices in JOINT[of].items()}
             for of in ("learner", "data")
         )
-        studied = on_device(STUDIED, args.device)
+        studied = learner_spec(STUDIED, args.device)
         spec = {
             "title": f"draw {i}",
             "data": [{"scenario": "reference", "name": f"draw {i}", "parameters": properties}],
@@ -199,7 +199,7 @@ def aligners_under_noise(out: Path, args: argparse.Namespace) -> pd.DataFrame:
     spec: dict[str, Any] = {
         "title": "Aligners under noise",
         "data": data,
-        "learners": [on_device(STUDIED, args.device)],
+        "learners": [learner_spec(STUDIED, args.device)],
         "aligners": ["eot", "eot unlabelled"],
         "seeds": args.seeds,
     }

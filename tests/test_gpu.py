@@ -9,6 +9,7 @@ import torch
 import scgroove as sg
 from scgroove.aligners import EntropicOT, GromovWasserstein, UnbalancedOT
 from scgroove.learners import construct
+from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Reconstruction
 from scgroove.metrics import foscttm
 
 pytestmark = pytest.mark.gpu
@@ -91,27 +92,26 @@ def test_everything_that_groove_can_do(screen, on_device):
     for adata in screen.mod.values():
         adata.obs["worked"] = rng.uniform(size=adata.n_obs)
     labels = sorted(screen["rna"].obs["label"].astype(str).unique())
-    sg.model.GROOVE.setup_mudata(screen, "label", efficacy_key="worked")
+    sg.model.GROOVE.setup_mudata(screen, "label", weight_key="worked")
     model = sg.model.GROOVE(
         screen,
         8,
-        n_private=4,
-        label_embeddings={label: rng.normal(size=6) for label in labels},
-        label_agreement={labels[0]: {labels[1]: 0.5}},
-        efficacy_mode="reassign",
-        control=labels[0],
+        terms=[
+            Reconstruction(),
+            GroupCLIP(agreement={labels[0]: {labels[1]: 0.5}}),
+            BackTranslation(),
+            LabelTower({label: rng.normal(size=6) for label in labels}),
+        ],
     )
     model.train(
         20,
         accelerator="gpu",
         data_on_device=on_device,
-        plan_kwargs={"refine": "contrast"},
         enable_progress_bar=False,
     )
-    for name in ("refinement", "independence", "tower", "groupclip"):
+    for name in ("label_tower", "groupclip"):
         assert np.isfinite(model.history[f"{name}_train"].to_numpy(dtype=float).ravel()[-1])
-    assert model.get_private_representation()["rna"].shape == (screen["rna"].n_obs, 4)
-    placed = model.predict_label_latent()
+    placed = model.module.terms["label_tower"].predict()
     z = model.get_latent_representation()["rna"]
     nearest = placed.index[(z @ placed.to_numpy().T).argmax(1)]
     assert (nearest == screen["rna"].obs["label"].astype(str)).mean() > 0.4  # chance is 0.125
@@ -119,7 +119,7 @@ def test_everything_that_groove_can_do(screen, on_device):
 
 @cuda
 @pytest.mark.parametrize(
-    "name", ["groove", "groove_mlp", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"]
+    "name", ["groove", "groove_paper", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"]
 )
 def test_learners(name, screen):
     here, there = (

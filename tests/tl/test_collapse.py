@@ -99,7 +99,7 @@ def test_all_labels_in_points_are_named_with_cause_and_cure(wide: mudata.MuData)
         assert f"{name} (effective rank " in said
     assert "less than 0.1% of the variance" in said
     assert "likely cause: the contrast of labels outweighs reconstruction" in said
-    for cure in ("lower groupclip_weight", "lower temperature", "encoder='linear'", "n_latent"):
+    for cure in ("lower weight", "lower temperature", "encoder='linear'", "n_latent"):
         assert cure in said
     tables = wide.uns["collapse"]["labels"]
     assert tables["protein"]["collapsed"].all()

@@ -28,8 +28,6 @@ _TITLES = {
 }
 _SPLIT_COLORS = {"train": TRAIN, "validation": VALIDATION}
 
-_SETTINGS = ("backtranslation_weight",)  # logged, but no result
-
 Curves = dict[str, dict[str, pd.Series]]
 
 
@@ -127,7 +125,7 @@ def _as_series(values: Any) -> pd.Series:
 
 def _select(curves: Curves, terms: Sequence[str] | None) -> Curves:
     if terms is None:
-        return {term: splits for term, splits in curves.items() if term not in _SETTINGS}
+        return {term: splits for term, splits in curves.items() if not term.endswith("_weight")}
     for term in terms:
         if term not in curves:
             raise ValueError(

@@ -225,9 +225,9 @@ def _say(tables: Mapping[str, pd.DataFrame]) -> None:
     warn(
         f"labels have collapsed: {'; '.join(found)}. Their cells lie nearly in one point or on one line, so that what they "
         f"differ in is lost, and cells cannot be matched within these labels. The likely cause: the contrast of labels "
-        f"outweighs reconstruction. Train again with a lower groupclip_weight, such as "
-        f"model.train(plan_kwargs={{'groupclip_weight': 0.3}}), or make scgroove.model.GROOVE(mdata, ...) with a lower "
-        f"temperature, encoder='linear', or more latent dimensions (n_latent). If the measured values of these cells "
+        f"outweighs reconstruction. Make the model again with a lower weight, a lower temperature, "
+        f"encoder='linear' or more latent dimensions, such as scgroove.model.GROOVE(mdata, n_latent=32, "
+        f"terms=[Reconstruction(), GroupCLIP(0.3), BackTranslation()]) with the terms of scgroove.losses. If the measured values of these cells "
         f"hardly differ, there is nothing to keep.",
         UserWarning,
     )
