@@ -111,9 +111,8 @@ def docstring_lines(tree: ast.AST) -> set[int]:
     """Return the numbers of all lines of text that stands as a statement of its own."""
     lines: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        if isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
+            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return lines
 
 
@@ -192,7 +191,9 @@ def private_imports(package: Path, trees: dict[Path, ast.Module]) -> list[tuple[
         parts = module.split(".")[1:]
         room = room_of(package, path)
         in_folder = bool(parts) and (package / parts[0]).is_dir()
-        private = any(part.startswith("_") for part in parts[1:]) or (len(parts) == 1 and name.startswith("_"))
+        private = any(part.startswith("_") for part in parts[1:]) or (
+            len(parts) == 1 and name.startswith("_")
+        )
         if in_folder and parts[0] != room and private:
             found.append((path, module, name))
     return found

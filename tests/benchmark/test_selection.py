@@ -6,12 +6,9 @@ from scgroove.aligners import Coupling
 from scgroove.benchmark import (
     TRUTH_FREE,
     AlignerSpec,
-    DataSpec,
     ResultsWarning,
     Trial,
     select,
-    selection_ranking,
-    selection_study,
 )
 from scgroove.benchmark._selection import _bootstrap_first, _usable
 from scgroove.benchmark._truth_free import shared_codes
@@ -213,72 +210,3 @@ def test_a_candidate_that_fails_is_left_out(pair):
     assert set(choice.table.index) == {"emd", "uniform"}
     with pytest.raises(ValueError, match=r"fewer than two candidates could be run\. broken: "):
         select(x, y, LABELS, LABELS, ["emd", broken])
-
-
-def study(seed=0):
-    rng = np.random.default_rng(seed)
-    rows = []
-    for data in "ABCDEF":
-        for s in range(3):
-            truth = rng.permutation(4) / 10
-            rows += [
-                {
-                    "data": data, "seed": s, "aligner": f"a{i}", "latent_error": truth[i],
-                    "predictability": -truth[i], "structure": truth[i], "sharpness": rng.normal(), "agreement": 1.0,
-                }
-                for i in range(4)
-            ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def test_ranking_of_perfect_inverted_and_blind_scores():
-    table = selection_ranking(study(), "latent_error")
-    assert table.index[0] == "predictability"
-    best, worst = table.loc["predictability"], table.loc["structure"]
-    assert best[["spearman", "low", "high", "picks_best"]].tolist() == [1, 1, 1, 1]
-    assert best["regret"] == 0
-    assert worst["spearman"] == -1
-    assert worst["regret"] == 1
-    assert table.loc["sharpness", "low"] < 0 < table.loc["sharpness", "high"]
-    assert table.loc["agreement", "spearman"] == 0, "a constant score orders nothing"
-    blind = table.loc["(random choice)"]
-    assert blind["picks_best"] == pytest.approx(0.25)
-    assert blind["regret"] == pytest.approx(0.5)
-    assert table.index[-1] == "(random choice)"
-    assert (table["n_data"] == 6).all()
-    assert (table["n_units"] == 18).all()
-
-
-def test_a_study_scores_with_and_without_the_truth_and_resumes(tmp_path):
-    from scgroove.benchmark import DataSpec
-
-    data = DataSpec("small", "reference", {"n_labels": 4, "n_cells_per_label": 10, "n_features": [20, 15]})
-    options = {
-        "aligners": ["eot", "uniform", "random"],
-        "learner": "pca_procrustes",
-        "seeds": [0, 1],
-        "out": tmp_path,
-    }
-    first = selection_study([data], **options)
-    assert len(first) == 6
-    assert set(TRUTH_FREE.names()) <= set(first)
-    assert first["barycentric_foscttm_within_label"].between(0, 1).all()
-    times = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    assert len(times) == 2
-    pd.testing.assert_frame_equal(first, selection_study([data], **options))
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == times
-
-
-def test_what_cannot_be_studied_or_ranked():
-    with pytest.raises(KeyError, match="no truth 'trace_within_lable' in these results"):
-        selection_ranking(study(), "trace_within_lable")
-    with pytest.raises(ValueError, match=r"no score 'structur' in these results\. Did you mean 'structure'"):
-        selection_ranking(study(), "latent_error", scores=["structur"])
-    two = study()
-    with pytest.raises(ValueError, match="fewer than three aligners"):
-        selection_ranking(two[two["aligner"].isin(["a0", "a1"])], "latent_error")
-    apart = DataSpec(
-        scenario="reference", parameters={"co_assayed": False, "n_labels": 3, "n_cells_per_label": 6}
-    )
-    with pytest.raises(ValueError, match="have no known pairs of cells"):
-        selection_study([apart], learner="random", seeds=1)

@@ -51,7 +51,9 @@ def test_the_data_and_the_random_state_are_left_alone(name, screen):
     assert "_scvi_uuid" not in screen.uns
 
 
-@pytest.mark.parametrize("name", ["groove", "groove_paper", "supcon", "clip_pseudo", "davae", "mmd", "ps_mlp"])
+@pytest.mark.parametrize(
+    "name", ["groove", "groove_paper", "supcon", "clip_pseudo", "davae", "mmd", "ps_mlp"]
+)
 def test_a_cell_has_one_place_whatever_other_cells_there_are(name, screen):
     import mudata
 

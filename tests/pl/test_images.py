@@ -130,12 +130,6 @@ def effects(given):
 
 
 @figure
-def simulation_knobs(given):
-    panels = simulations.knob_panels(["rho"])
-    return pl.simulation_knobs(panels, return_fig=True)
-
-
-@figure
 def benchmark_heatmap(given):
     return pl.benchmark_heatmap(
         given.results, "barycentric_foscttm_within_label", data=["rho 1"], return_fig=True

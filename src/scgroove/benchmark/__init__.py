@@ -20,8 +20,6 @@ from scgroove.benchmark._selection import (
     DEFAULT_SCORE,
     Selection,
     select,
-    selection_ranking,
-    selection_study,
 )
 from scgroove.benchmark._sensitivity import FACTORS, Factor, sensitivity
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
@@ -69,8 +67,6 @@ __all__ = [
     "read",
     "run",
     "select",
-    "selection_ranking",
-    "selection_study",
     "sensitivity",
     "signed_rank",
     "summarise",

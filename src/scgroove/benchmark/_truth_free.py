@@ -1,7 +1,7 @@
 """Scores of a coupling that need no true pairs: what labels and the coupling itself say about it.
 
 Each is the mean over labels of a value per label, higher is better, 0 is what the uniform coupling or a random one has, 1 is
-perfect. How well each ranks aligners as the hidden truth does is a question for data: :func:`selection_study`.
+perfect. How well each ranks aligners as the hidden truth does is measured in ``benchmarks/selection.py``.
 """
 
 from __future__ import annotations

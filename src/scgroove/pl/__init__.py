@@ -24,7 +24,6 @@ from scgroove.pl._history import training_history
 from scgroove.pl._imputation import imputed_vs_measured
 from scgroove.pl._imputation_scores import imputation_scores
 from scgroove.pl._latent import latent
-from scgroove.pl._simulation import simulation_knobs
 
 __all__ = [
     "benchmark_cost",
@@ -45,7 +44,6 @@ __all__ = [
     "imputation_scores",
     "imputed_vs_measured",
     "latent",
-    "simulation_knobs",
     "training_history",
 ]
 

@@ -13,18 +13,15 @@ from scgroove.simulations._named import (
     NamedScenario,
     scenario_table,
 )
-from scgroove.simulations._picture import KnobPanel, knob_panels
 from scgroove.simulations._scenarios import Scenario
 
 __all__ = [
     "REFERENCE",
     "REFERENCE_HALF_SHARED",
     "SCENARIOS",
-    "KnobPanel",
     "NamedScenario",
     "Scenario",
     "from_scenario",
-    "knob_panels",
     "scenario_table",
     "weakly_paired",
 ]

@@ -42,7 +42,7 @@ def select_aligner(
     """Couple two modalities in several ways, score each without true pairs, and keep the best.
 
     Which aligner is best depends on the data, and true pairs to tell are what a weakly paired screen does not have. This
-    scores what can be seen without them. :func:`scgroove.benchmark.selection_study` says how well that agrees with the truth on data
+    scores what can be seen without them. ``benchmarks/selection.py`` measures how well that agrees with the truth on data
     where it is known.
 
     Parameters
@@ -96,7 +96,7 @@ def select_aligner(
 
     See Also
     --------
-    scgroove.tl.align, scgroove.benchmark.selection_study
+    scgroove.tl.align
 
     References
     ----------
