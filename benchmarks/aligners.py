@@ -82,7 +82,7 @@ def eot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
             return error
 
         return {"seconds": median_seconds(loop, runs) * n_labels / few, "column_error": loop(), "looped": few}
-    aligner = EntropicOT(epsilon=0.05, tol=1e-5, backend="jax" if how == "jax" else "pot", max_memory_gb=8)
+    aligner = EntropicOT(epsilon=0.05, tol=1e-5, backend="jax" if how == "jax" else "numpy", max_memory_gb=8)
     seconds = median_seconds(lambda: aligner.align(x, y, labels, labels), runs)
     coupling = aligner.align(x, y, labels, labels)
     return {
@@ -100,7 +100,7 @@ def egw(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
     x, y, labels = cells(n_labels, per_label, 50, d_y=50)
     if how == "dense":
         return {"seconds": median_seconds(lambda: masked_gromov(x, y, labels, labels, 1e-2), runs)}
-    aligner = GromovWasserstein(epsilon=1e-2, backend="jax" if how == "jax" else "pot", max_memory_gb=8)
+    aligner = GromovWasserstein(epsilon=1e-2, backend="jax" if how == "jax" else "numpy", max_memory_gb=8)
     seconds = median_seconds(lambda: aligner.align(x, y, labels, labels), runs)
     coupling = aligner.align(x, y, labels, labels)
     evidence = coupling.evidence
@@ -124,7 +124,7 @@ def coot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]
     labels = np.repeat(np.arange(n_labels), per_label)
     given = (labels, labels) if "labelled" in how and "un" not in how else (None, None)
     aligner = CoOptimalTransport(
-        epsilon=5e-3, epsilon_scale="max", backend="jax" if "jax" in how else "pot", max_memory_gb=8
+        epsilon=5e-3, epsilon_scale="max", backend="jax" if "jax" in how else "numpy", max_memory_gb=8
     )
     evidence = aligner.align(x, y, *given).evidence
     seconds = median_seconds(lambda: aligner.align(x, y, *given), runs)
@@ -138,7 +138,7 @@ def million(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, flo
     x, y, labels = cells(n_labels, per_label, 16)
     values = np.random.default_rng(1).normal(size=(len(y), 50))
     start = time.perf_counter()
-    aligner = EntropicOT(n_jobs=2 if "2 jobs" in how else None, max_memory_gb=20, backend="pot")
+    aligner = EntropicOT(n_jobs=2 if "2 jobs" in how else None, max_memory_gb=20, backend="numpy")
     coupling = aligner.align(x, y, labels, labels)
     aligned = time.perf_counter() - start
     pushed = coupling.push(values)

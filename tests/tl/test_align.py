@@ -375,7 +375,7 @@ def test_no_warning_where_storing_changes_nothing(screen: Screen, method: str) -
 
 
 def test_the_memory_allowed_holds_for_what_is_stored(screen: Screen) -> None:
-    options: dict[str, Any] = {"labelled": False, "epsilon": 1.0, "threshold": 0, "backend": "pot"}
+    options: dict[str, Any] = {"labelled": False, "epsilon": 1.0, "threshold": 0, "backend": "numpy"}
     mdata = screen()
     # 48 * 48 entries of 8 bytes: 18 kB
     with (

@@ -613,8 +613,9 @@ class CoOptimalTransport(EntropicAligner):
     max_iter
         Largest number of Sinkhorn iterations of a linear problem.
     backend
-        ``"pot"`` (NumPy and POT, on the CPU), ``"jax"`` (on the device that JAX has, many blocks at a time), or
-        ``"auto"``: JAX if its device is not a CPU. Exact problems are always solved by POT.
+        ``"numpy"`` (our solver, on the CPU), ``"pot"`` (that of POT, for comparison: without annealing and slower),
+        ``"jax"`` (on the device that JAX has, many blocks at a time), or ``"auto"``: JAX if its device is not a CPU,
+        else NumPy. Exact problems are always solved by POT.
     label_weights
         Mass of a label: ``"mean"`` of its shares of the source and target cells, ``"source"``, ``"target"`` or
         ``"equal"``.

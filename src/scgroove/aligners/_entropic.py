@@ -1,12 +1,13 @@
-"""Entropic problems of many blocks, on one of two backends: the seam between the aligners and the solvers."""
+"""Entropic problems of many blocks: the seam between the aligners and the solvers of three backends."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from scgroove.aligners._epsilon import AUTO, EpsilonScale, check_epsilon
 from scgroove.aligners._plans import PotentialPlan
 from scgroove.aligners._sinkhorn import Problem, Scaled, sinkhorn, unbalanced_sinkhorn
 
-Backend: TypeAlias = Literal["pot", "jax", "auto"]
-BACKENDS: Final[tuple[str, ...]] = ("pot", "jax", "auto")
+Backend: TypeAlias = Literal["numpy", "pot", "jax", "auto"]
+BACKENDS: Final[tuple[str, ...]] = get_args(Backend)
 
 JAX_VALUES: Final = 2**24
 """Costs of blocks solved together by JAX (128 MB of float64)."""
@@ -65,9 +66,9 @@ def solve(
     tol: float,
     max_iter: int,
     rho: tuple[float, float] = BALANCED,
-    backend: Backend = "pot",
+    backend: Backend = "numpy",
 ) -> Iterator[tuple[Problem, Scaled]]:
-    """Solve blocks one after the other (NumPy) or many at a time (JAX), and yield them in order.
+    """Solve blocks one after the other (NumPy, POT) or many at a time (JAX), and yield them in order.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def solve(
     rho
         Absolute penalties of the marginals; infinite: exact.
     backend
-        ``"pot"``: NumPy, on the CPU. ``"jax"``: on the device that JAX has. ``"auto"``: JAX if that is not a CPU.
+        ``"numpy"``: our solver, on the CPU. ``"pot"``: that of POT, on the CPU. ``"jax"``: on the device that JAX
+        has. ``"auto"``: JAX if that is not a CPU, else NumPy.
 
     Yields
     ------
@@ -88,15 +90,43 @@ def solve(
     if resolve(backend) == "jax":
         yield from _solve_with_jax(tasks, tol, max_iter, rho)
         return
+    solve_one = _solved_with_pot if backend == "pot" else _solved
     for task in tasks:
         # no names for costs and plan here, which would keep them while the next block is solved
-        yield _solved(task.problem(), tol, max_iter, rho)
+        yield solve_one(task.problem(), tol, max_iter, rho)
 
 
 def _solved(problem: Problem, tol: float, max_iter: int, rho: tuple[float, float]) -> tuple[Problem, Scaled]:
     if np.isinf(rho).all():
         return problem, sinkhorn(problem, tol=tol, max_iter=max_iter)
     return problem, unbalanced_sinkhorn(problem, rho, tol=tol, max_iter=max_iter)
+
+
+def _solved_with_pot(
+    problem: Problem, tol: float, max_iter: int, rho: tuple[float, float]
+) -> tuple[Problem, Scaled]:
+    """Solve with POT, whose own errors end the iterations: the L2 error of the columns, or the change of scalings."""
+    import ot
+
+    epsilon, mass = problem.epsilon, float(problem.a.sum())
+    marginals = (problem.a, problem.b, problem.cost, epsilon)
+    start = None
+    if problem.f is not None and problem.g is not None:
+        start = (problem.f / epsilon, problem.g / epsilon)
+    options = {"numItermax": max_iter, "log": True, "warmstart": start}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the evidence says whether it converged
+        if np.isinf(rho).all():
+            goal, names = tol * mass, ("log_u", "log_v")
+            plan, log = ot.bregman.sinkhorn_log(*marginals, stopThr=goal, **options)
+        else:
+            goal, names = tol, ("logu", "logv")
+            plan, log = ot.unbalanced.sinkhorn_unbalanced(
+                *marginals, rho, reg_type="entropy", stopThr=goal, **options
+            )
+    f, g = (epsilon * np.asarray(log[name]) for name in names)
+    n_iter = int(log.get("niter", len(log["err"]) - 1)) + 1
+    return problem, Scaled(plan, f, g, n_iter, bool(log["err"][-1] <= goal))
 
 
 def _solve_with_jax(
@@ -120,7 +150,7 @@ def _solve_with_jax(
 
 
 def resolve(backend: Backend) -> str:
-    """Return ``"pot"`` or ``"jax"``; ``"auto"`` is JAX where it has an accelerator.
+    """Return the backend that is used: for ``"auto"``, JAX where it has an accelerator, else NumPy.
 
     JAX is only imported if a plugin for an accelerator is installed.
     """
@@ -130,10 +160,10 @@ def resolve(backend: Backend) -> str:
 @cache
 def _best_backend() -> str:
     if not metadata.entry_points(group="jax_plugins"):
-        return "pot"
+        return "numpy"
     import jax
 
-    return "jax" if jax.default_backend() != "cpu" else "pot"
+    return "jax" if jax.default_backend() != "cpu" else "numpy"
 
 
 def judged(task: Task, problem: Problem, scaled: Scaled, cost_scale: float) -> Solved:
@@ -173,8 +203,9 @@ class EntropicAligner(BaseAligner):
     max_iter
         Largest number of Sinkhorn iterations of a block.
     backend
-        ``"pot"`` (NumPy and POT, on the CPU), ``"jax"`` (on the device that JAX has, many blocks at a time), or
-        ``"auto"``: JAX if its device is not a CPU.
+        ``"numpy"`` (our solver, on the CPU), ``"pot"`` (that of POT, for comparison: without annealing and slower),
+        ``"jax"`` (on the device that JAX has, many blocks at a time), or ``"auto"``: JAX if its device is not a CPU,
+        else NumPy.
     """
 
     epsilon: float | Literal["auto"] = 0.05
@@ -202,6 +233,7 @@ class EntropicAligner(BaseAligner):
             "epsilon_absolute": np.array([s.epsilon for s in solution.blocks]),
             "cost_scale": np.array([s.cost_scale for s in solution.blocks]),
             "backend_used": resolve(self.backend),
+            **(versions("pot") if self.backend == "pot" else {}),
             **(versions("jax", "ott-jax") if self._uses_jax else {}),
         }
 

@@ -166,8 +166,9 @@ class EntropicOT(_EntropicLinear):
     seed
         Of the first factors, with ``rank``.
     backend
-        ``"pot"`` (NumPy and POT, on the CPU), ``"jax"`` (on the device that JAX has, many blocks at a time), or
-        ``"auto"``: JAX if its device is not a CPU.
+        ``"numpy"`` (our solver, on the CPU), ``"pot"`` (that of POT, for comparison: without annealing and slower),
+        ``"jax"`` (on the device that JAX has, many blocks at a time), or ``"auto"``: JAX if its device is not a CPU,
+        else NumPy.
     cost
         ``"sqeuclidean"`` (default) or ``"cosine"`` (1 - cosine similarity).
     n_jobs
