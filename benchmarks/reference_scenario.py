@@ -31,9 +31,7 @@ LEARNERS = {
     "GROOVE, MLP, dropout 0.3, without back-translation": learner(
         **MLP, **ABLATIONS["groove_no_backtranslation"]
     ),
-    "GROOVE, MLP encoders, no dropout, tau 0.1": learner(
-        encoder="mlp", dropout=0.0, temperature=0.1
-    ),
+    "GROOVE, MLP encoders, no dropout, tau 0.1": learner(encoder="mlp", dropout=0.0, temperature=0.1),
 }
 LARGE = [
     "logistic regression, logits",

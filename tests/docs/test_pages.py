@@ -49,6 +49,8 @@ def test_examples_of_extending_run(tmp_path, monkeypatch):
     for code in blocks("extending", "python"):
         exec(compile(code, "extending.md", "exec", dont_inherit=True), shown)
     assert {m: values.shape for m, values in shown["z"].items()} == {"rna": (120, 6), "protein": (120, 6)}
+    distance = shown["model"].history["label_means_train"].iloc[:, 0].astype(float)
+    assert 0 < distance.iloc[-1] < distance.max()
     assert shown["coupling"].mass == pytest.approx(1)
     results = shown["results"]
     assert benchmark.failures(results).empty
