@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import inspect
 import warnings
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
-from itertools import permutations
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import mudata
 import numpy as np
-import pandas as pd
 import torch
-import torch.nn.functional as F
 from anndata import AnnData
 from mudata import MuData
 from numpy.typing import NDArray
@@ -29,45 +24,22 @@ from scvi.utils import setup_anndata_dsp
 
 from .. import _keys
 from .._labels import UnlabeledCategory, plain_category, stored_category
-from .._registry import UnknownNameError
-from .._types import IntArray
 from .._validate import checked
 from .._warnings import warn
-from ..data import (
-    GroupDataSplitter,
-    ModalityManager,
-    check_units,
-    label_keys,
-    labels_of,
-    pair_ids,
-)
+from ..data import GroupDataSplitter, ModalityManager, label_keys, pair_ids
 from ..data._checks import DataProfile
-from ..data._fields import (
-    NOT_MEASURED,
-    VOCABULARY,
-    BatchField,
-    FeatureField,
-    SharedLabelField,
-    field_key,
-)
-from ..data._labels import counts_of_labels, labels_by_modality
-from ..data._manager import FIELDS
-from ..data._measured import Measured, mask_of
+from ..data._fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
+from ..data._labels import labels_by_modality
 from ..data._resident import bytes_on_device, fits
-from ..losses import ScreenInfo, Similarity, Term, negative_log_likelihood, similarity
+from ..losses import Similarity, Term
 from ..module import LIKELIHOODS, Architecture, EncoderKind, GROOVEModule
-from ..module._groove import CODES, MEASURED, WEIGHT
+from ..module._groove import CODES, WEIGHT
 from ..train import Freeze, GROOVETrainingPlan
 from ..train._freeze import check_freeze, check_learns, frozen
 from ..train._threads import check_threads
 from ._options import default_terms, training_of, weights_of
-from ._query import (
-    check_batches,
-    check_screen,
-    check_trainable,
-    copy_weights,
-    measured_in_query,
-)
+from ._query import check_screen, check_trainable, copy_weights
+from ._results import Results
 from ._save import check_model, read_saved, replaced_when_done
 from ._setup import (
     check_names,
@@ -80,15 +52,12 @@ from ._setup import (
     say_what_was_found,
 )
 from ._statistics import fit_input_statistics
-from ._store import held_by_data
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
-CELLS_AT_A_TIME = 1024
-"""For results, which do not depend on it."""
 
 
 @checked
-class GROOVE(BaseModelClass):  # type: ignore[misc]
+class GROOVE(Results):
     r"""One latent space for modalities measured on different cells, linked only by a label.
 
     One encoder and one decoder for each modality are trained together on the terms of an objective. By default
@@ -304,66 +273,12 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         cls.register_manager(manager)
 
     @classmethod
-    def register_manager(cls, adata_manager: AnnDataManager) -> None:
-        """Keep a manager as long as its data live."""
-        cls._setup_adata_manager_store = held_by_data(cls._setup_adata_manager_store, adata_manager, "setup")
-
-    def _register_manager_for_instance(self, adata_manager: AnnDataManager) -> None:
-        stores = self._per_instance_manager_store
-        if self.id not in stores:
-            weakref.finalize(self, stores.pop, self.id, None)
-        stores[self.id] = held_by_data(stores.get(self.id, {}), adata_manager, self.id)
-
-    @classmethod
     def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> None:
         """Not for one modality: use :meth:`setup_mudata`."""
         raise NotImplementedError(
             "GROOVE links two or more modalities. Put them in a MuData and call "
             'GROOVE.setup_mudata(mudata.MuData({"rna": adata_rna, "protein": adata_protein}), label_key="label").'
         )
-
-    @property
-    def modalities(self) -> list[str]:
-        """The modalities of the model, in order."""
-        return list(self.registry["setup_args"]["modalities"])
-
-    def present_in(self, data: MuData | AnnData | None = None) -> list[str]:
-        """Modalities of the model that have cells in the data.
-
-        Parameters
-        ----------
-        data
-            The model's own data if None, else a MuData.
-
-        Raises
-        ------
-        KeyError
-            There are none.
-        ValueError
-            There are no data, or an AnnData, which does not say what it measured.
-        """
-        data = self.adata if data is None else data
-        if data is None:
-            raise ValueError(
-                "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
-            )
-        if isinstance(data, AnnData):
-            raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
-        present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
-        if not present:
-            raise UnknownNameError(
-                f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
-            )
-        return present
-
-    @property
-    def likelihood_reasons(self) -> dict[str, str]:
-        """For each modality, why it has its likelihood."""
-        return dict(self.likelihood_reasons_)
-
-    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, NDArray[Any]]:  # type: ignore[override]
-        """Feature names of each modality of the model, also when no data are attached."""
-        return {m: np.asarray(self._state(X, m)["column_names"], dtype=str) for m in self.modalities}
 
     # -- training ----------------------------------------------------------------------------------------------
 
@@ -654,310 +569,7 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         model.module.eval()
         return model
 
-    def _check_has_weights(self) -> None:
-        if self.freeze_ is None:  # else it has those of a reference
-            self._check_if_trained(
-                warn=False,
-                message="The model is not trained yet: call model.train() before asking for results.",
-            )
-
     # -- results -----------------------------------------------------------------------------------------------
-
-    @torch.inference_mode()
-    def get_latent_representation(
-        self,
-        mdata: MuData | AnnData | None = None,
-        modality: str | None = None,
-        *,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
-        """Latent coordinates of cells, in the order of the modality's cells.
-
-        Under the cosine similarity (the default) rows have length one: Euclidean neighbours are cosine neighbours.
-
-        Parameters
-        ----------
-        mdata
-            The model's own data if None; else a MuData with some or all of the modalities, or an AnnData of
-            ``modality``. Labels are not needed; features are found by name, in whatever order.
-        modality
-            The modality to encode; all that the data have if None.
-        indices
-            Rows of ``modality`` to encode, in this order.
-        batch_size
-            Cells at a time; 1,024 by default.
-
-        Returns
-        -------
-        Float32 array of shape (n, n_latent), or such an array for each modality if ``modality`` is None.
-
-        Raises
-        ------
-        ValueError
-            ``indices`` without ``modality``; or new data that lack features, or are of a batch unknown to encoders that see it.
-        KeyError
-            The model or the data have no such modality.
-
-        Warns
-        -----
-        UserWarning
-            Cells are of a batch that the model does not know, and its encoders do not see the batch: nothing changes.
-        """
-        if modality is None:
-            return self._of_each(self.get_latent_representation, mdata, indices, batch_size)
-
-        def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
-
-        return self._map(encode, mdata, modality, indices, batch_size)
-
-    @torch.inference_mode()
-    def translate(
-        self,
-        source: str,
-        target: str,
-        mdata: MuData | AnnData | None = None,
-        *,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-        library_size: float | Literal["median"] = "median",
-        target_batch: str | None = None,
-        return_dataframe: bool = False,
-    ) -> NDArray[np.float32] | pd.DataFrame:
-        r"""Expected measurements in ``target`` of cells measured in ``source``: :math:`E[p_t(x | d_t(e_s(x)))]`.
-
-        Works for any cells of ``source``: of labels never seen in ``target``, and without a label.
-
-        Parameters
-        ----------
-        source, target
-            Modality of the cells, and modality to predict; equal ones reconstruct.
-        mdata
-            The model's own data if None; else a MuData that has ``source``, or an AnnData of ``source``.
-        indices
-            Rows of ``source`` to translate, in this order.
-        batch_size
-            Cells at a time; 1,024 by default.
-        library_size
-            Total counts of the predicted cells where the target is counts; the median of its training cells by
-            default.
-        target_batch
-            Predict as if measured in this batch of the target. By default the mean over its batches, weighted
-            by their cells. Features that a batch did not measure are those of the batches that did.
-        return_dataframe
-            Return a DataFrame with cell and feature names.
-
-        Returns
-        -------
-        Float32 array of shape (n, d_target) in the units of the target, or a DataFrame.
-
-        Raises
-        ------
-        KeyError
-            An unknown modality or batch.
-        ValueError
-            New data that do not fit the model.
-        """
-        self._check_modality(target)
-        if library_size != "median" and not LIKELIHOODS[self.likelihood[target]].library:
-            raise ValueError(
-                f"library_size={library_size!r}: '{target}' has the likelihood '{self.likelihood[target]}', which knows no "
-                "library sizes. Leave library_size out."
-            )
-        weights = self._batch_weights(target, target_batch)
-        library = (
-            None if library_size == "median" else torch.full((1, 1), float(library_size), device=self.device)
-        )
-
-        def expected(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            z: torch.Tensor = self.module.inference({source: tensors})["z"][source]
-            means = (
-                share.to(z.device)
-                * self.module.expected(target, z, z.new_full((len(z),), code, dtype=torch.long), library)
-                for code, share in weights
-            )
-            return sum(means, start=z.new_zeros(()))
-
-        values = self._map(expected, mdata, source, indices, batch_size)
-        if not return_dataframe:
-            return values
-        cells = self.adata.mod[source] if mdata is None else mdata
-        names = (cells if isinstance(cells, AnnData) else cells.mod[source]).obs_names
-        return pd.DataFrame(
-            values, index=names if indices is None else names[indices], columns=self.get_var_names()[target]
-        )
-
-    @torch.inference_mode()
-    def get_reconstruction_error(
-        self,
-        mdata: MuData | AnnData | None = None,
-        modality: str | None = None,
-        *,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-    ) -> dict[str, float]:
-        """Mean negative log-likelihood per cell and feature of each modality; lower is better.
-
-        Parameters
-        ----------
-        mdata, modality, indices, batch_size
-            As in :meth:`get_latent_representation`.
-
-        Returns
-        -------
-        Modality -> nats per feature and cell.
-        """
-        chosen = self.present_in(mdata) if modality is None else [modality]
-        if indices is not None and modality is None:
-            raise ValueError("indices are rows of one modality: name it, modality='...'.")
-        errors = {}
-        for m in chosen:
-
-            def error(tensors: dict[str, torch.Tensor], m: str = m) -> torch.Tensor:
-                _, px = self.module({m: tensors}, compute_loss=False)
-                measured = self.module.measured(m, {k: t.to(self.device) for k, t in tensors.items()})
-                return negative_log_likelihood(px["px"][m], tensors[X].to(self.device), measured)
-
-            errors[m] = float(self._map(error, mdata, m, indices, batch_size).mean())
-        return errors
-
-    def get_units(self, modality: str) -> dict[str, Any]:
-        """What expected values of a modality mean.
-
-        Returns
-        -------
-        ``layer``: the layer that the model was trained on, or ``"X"``; and ``library_size``, the total at which counts
-        are expected by default (median of the training cells), where the likelihood has library sizes.
-        """
-        self._check_modality(modality)
-        units: dict[str, Any] = {"layer": self._layer_of(modality) or "X"}
-        if LIKELIHOODS[self.likelihood[modality]].library:
-            units["library_size"] = float(self.module.encoder_of(modality).transform.median_library)
-        return units
-
-    def get_label_columns(self) -> dict[str, Any]:
-        """Where the model has its labels from.
-
-        Returns
-        -------
-        ``label_key`` and ``unlabeled_category``, as given to :meth:`setup_mudata`.
-        """
-        args = self.registry["setup_args"]
-        return {name: args[name] for name in ("label_key", "unlabeled_category")}
-
-    def get_cross_modal_label_accuracy(
-        self,
-        mdata: MuData | None = None,
-        *,
-        held_out: bool = True,
-        n_neighbors: int = 15,
-        batch_size: int | None = None,
-    ) -> pd.DataFrame:
-        """Accuracy of labels that the nearest cells of another modality give to each cell.
-
-        Only shared labels take part. Votes are weighted so that abundant labels do not win by number.
-
-        Parameters
-        ----------
-        mdata
-            The model's own data if None; else a MuData with labels in two modalities or more, all of whose cells are scored.
-        held_out
-            Of the model's own data, score the cells kept out of training, by the votes of the cells trained on. False: score
-            all cells by all others. Cells trained on are found by heart, on noise too: that is no evidence of a link.
-        n_neighbors
-            Nearest cells of the other modality that vote.
-        batch_size
-            Cells at a time; 1,024 by default.
-
-        Returns
-        -------
-        DataFrame with one row for each ordered pair of modalities: ``source``, ``target``, ``accuracy``,
-        ``balanced_accuracy`` (mean over labels), ``chance`` (of the balanced accuracy: one over the number of
-        labels), ``n_labels``, ``n_cells`` (cells scored).
-
-        Raises
-        ------
-        ValueError
-            No two modalities of the data share a label.
-
-        Warns
-        -----
-        UserWarning
-            No cells were kept out of training, so that all are scored.
-
-        See Also
-        --------
-        scgroove.metrics.label_test : whether an accuracy is better than chance.
-        """
-        latent = self.get_latent_representation(mdata, batch_size=batch_size)
-        assert isinstance(latent, dict)
-        codes = {m: self._manager_of(mdata, m).get_from_registry(LABELS).ravel() for m in latent}
-        kept = self._kept_out(latent) if held_out and (mdata is None or mdata is self.adata) else None
-        rows = []
-        for source, target in permutations(latent, 2):
-            shared = np.intersect1d(codes[source], codes[target])
-            shared = shared[shared >= 0]
-            asked, votes = (np.isin(codes[m], shared) for m in (source, target))
-            if kept is not None:
-                asked, votes = asked & kept[source], votes & ~kept[target]
-            truth = codes[source][asked]
-            if not truth.size or not votes.any():
-                continue
-            found = self._vote(
-                latent[source][asked], latent[target][votes], codes[target][votes], n_neighbors
-            )
-            hit = found == truth
-            rows.append(
-                {
-                    "source": source,
-                    "target": target,
-                    "accuracy": float(hit.mean()),
-                    "balanced_accuracy": float(np.mean([hit[truth == c].mean() for c in np.unique(truth)])),
-                    "chance": 1 / len(shared),
-                    "n_labels": len(shared),
-                    "n_cells": len(truth),
-                }
-            )
-        if not rows:
-            raise ValueError(f"No two of the modalities {list(latent)} of these data share a label.")
-        return pd.DataFrame(rows)
-
-    def _kept_out(self, latent: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]] | None:
-        """Which cells of the model's own data were not trained on; None, and a warning, if all were."""
-        kept = {}
-        for m, z in latent.items():
-            kept[m] = np.zeros(len(z), dtype=bool)
-            for part in (self.validation_indices, self.test_indices):
-                kept[m][np.asarray((part or {}).get(m, []), dtype=np.intp)] = True
-        if all(one.any() for one in kept.values()):
-            return kept
-        warn(
-            "No cells were kept out of training, so that the accuracy is that of cells whose labels the model has seen: it is "
-            "high on noise too. Train with train_size=0.9, or say held_out=False."
-        )
-        return None
-
-    def _vote(
-        self, x: NDArray[np.float32], y: NDArray[np.float32], codes: NDArray[np.int64], n_neighbors: int
-    ) -> NDArray[np.int64]:
-        labels, code, counts = np.unique(codes, return_inverse=True, return_counts=True)
-        weights = torch.as_tensor(1.0 / counts, dtype=torch.float32)
-        code_t, y_t = torch.as_tensor(code), torch.as_tensor(y)
-        k = min(n_neighbors, len(y))
-        found = []
-        for start in range(0, len(x), 1024):
-            block = torch.as_tensor(x[start : start + 1024])
-            nearest = code_t[similarity(block, y_t, self.similarity).topk(k, dim=1).indices]
-            votes = torch.zeros(len(block), len(labels)).scatter_add_(1, nearest, weights[nearest])
-            found.append(labels[votes.argmax(dim=1).numpy()])
-        return np.concatenate(found)
-
-    def get_label_table(self) -> pd.DataFrame:
-        """Cells of each label in each modality, see :func:`scgroove.data.label_table`."""
-        if self.adata is None:
-            raise ValueError("The model was loaded without data. Attach them: GROOVE.load(path, mdata).")
-        return counts_of_labels(self._read_labels(self.present_in()))
 
     def __repr__(self) -> str:
         """Summary in plain text (scvi-tools' own prints, and returns an empty string)."""
@@ -979,9 +591,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
         )
 
     # -- inside ------------------------------------------------------------------------------------------------
-
-    def _state(self, kind: str, modality: str) -> dict[str, Any]:
-        return self.registry[FIELDS][field_key(kind, modality)]["state_registry"]  # type: ignore[no-any-return]
 
     def _resolve_likelihood(self, asked: str | Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
@@ -1013,161 +622,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             if name == "auto":
                 logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])
         return chosen, reasons
-
-    def _batch_proportions(self, modality: str) -> list[float]:
-        n_batch = len(self._state(BATCH, modality)[VOCABULARY])
-        codes = np.empty(0, dtype=int)
-        if self.adata is not None and modality in self.present_in():
-            codes = self._manager_of(None, modality).get_from_registry(BATCH).ravel().astype(int)
-        counts = np.bincount(codes[codes >= 0], minlength=n_batch)
-        if not counts.any():
-            return [1 / n_batch] * n_batch  # overwritten by the saved state
-        return (counts / counts.sum()).tolist()  # type: ignore[no-any-return]
-
-    def _batch_weights(self, modality: str, batch: str | None) -> list[tuple[int, torch.Tensor]]:
-        """Batches to decode to, and how far each counts, (1,) or, where some lack features, (d,)."""
-        shares = self.module.batch_proportions_of(modality).cpu()[:, None]
-        mask = self.module.mask_of(modality)
-        weights = shares if mask is None else _measured_shares(shares, mask.cpu())
-        if batch is not None:
-            known = [str(c) for c in self._state(BATCH, modality)[VOCABULARY]]
-            if batch not in known:
-                raise UnknownNameError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
-            own = F.one_hot(torch.tensor(known.index(batch)), len(known)).float()[:, None]
-            weights = own if mask is None else torch.where(mask.cpu()[known.index(batch)], own, weights)
-        return [(code, one) for code, one in enumerate(weights) if one.any()]
-
-    def _measured(self) -> dict[str, torch.Tensor]:
-        """Which features each batch measured, of the modalities of which some batches lack some."""
-        masks = {}
-        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
-        for m in self.modalities:
-            state = self._state(X, m)
-            batches = [""] if keys[m] is None else self._state(BATCH, m)[VOCABULARY]
-            mask = mask_of(state.get(NOT_MEASURED, {}), batches, state["column_names"])
-            if mask is not None:
-                masks[m] = torch.from_numpy(mask)
-        return masks
-
-    def _check_modality(self, modality: str) -> None:
-        if modality not in self.modalities:
-            raise UnknownNameError(f"Unknown modality '{modality}'. The model has {self.modalities}.")
-
-    def _manager_of(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
-        self._check_modality(modality)
-        if isinstance(data, AnnData) and self.adata is not None and data is self.adata.mod.get(modality):
-            data = None
-        if isinstance(data, AnnData):
-            data = _wrap(data, modality)
-            if self.adata_manager is not None:
-                # transient: scvi-tools would keep every query alive in its class-level store
-                return ModalityManager(self.adata_manager.transfer_fields(data), modality)
-        if modality not in self.present_in(data):
-            raise UnknownNameError(
-                f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
-            )
-        return ModalityManager(
-            self.get_anndata_manager(self._validate_anndata(data), required=True), modality
-        )
-
-    def _layer_of(self, modality: str) -> str | None:
-        return (self.registry["setup_args"]["layers"] or {}).get(modality)  # type: ignore[no-any-return]
-
-    def _check_units(
-        self,
-        adata: AnnData,
-        modality: str,
-        columns: IntArray | None,
-        *,
-        state: Mapping[str, Any] | None = None,
-        rows: NDArray[np.int64] | None = None,
-        strict: bool = False,
-    ) -> None:
-        """See :func:`scgroove.data.check_units`."""
-        check_units(
-            adata,
-            state or self._state(X, modality),
-            self.likelihood[modality],
-            modality=modality,
-            layer=self._layer_of(modality),
-            columns=columns,
-            rows=rows,
-            strict=strict,
-        )
-
-    def _query(
-        self, data: MuData | AnnData | None, modality: str, indices: Sequence[int] | None
-    ) -> tuple[ModalityManager, NDArray[np.int64]]:
-        """Cells to apply the networks to, and their rows. Data that are refused are left as they were, and not attached to the model."""
-        attached = self._adata, self._adata_manager  # type: ignore[has-type]
-        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
-        try:
-            with restored_on_error(data):
-                manager = self._manager_of(data, modality)
-                rows = _rows(indices, manager.adata.n_obs, modality)
-                check_batches(manager, modality, self.module, keys[modality])
-                state = manager.registry[FIELDS][X]["state_registry"]
-                self._check_units(manager.adata, modality, manager.columns, state=state, rows=rows)
-        except BaseException:
-            self._adata, self._adata_manager = attached
-            raise
-        return manager, rows
-
-    def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
-        data = self.adata if adata is None else adata
-        with restored_on_error(data):
-            return super()._validate_anndata(adata, copy_if_view)
-
-    def _map(
-        self,
-        function: Any,
-        data: MuData | AnnData | None,
-        modality: str,
-        indices: Sequence[int] | None,
-        batch_size: int | None,
-    ) -> NDArray[np.float32]:
-        """Apply a function of tensors to the cells of a modality, block by block: (n, ...)."""
-        self._check_has_weights()
-        manager, rows = self._query(data, modality, indices)
-        dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
-        own = self.adata is not None and manager.adata is self.adata.mod.get(modality)
-        measured = None if own else self._measured_in(manager.adata, modality)
-        self.module.eval()
-        found: NDArray[np.float32] | None = None
-        done = 0
-        for block in dataset.blocks(rows, batch_size or CELLS_AT_A_TIME):
-            tensors = {key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in block.items()}
-            if measured is not None:
-                tensors[MEASURED] = torch.from_numpy(measured.rows(rows[done : done + len(tensors[X])]))
-            values = function(tensors).float().cpu().numpy()
-            if not np.isfinite(values).all():
-                raise ValueError(
-                    f"The model gives NaN or infinite values for cells of modality '{modality}': its matrix of values "
-                    "holds some, or values far outside those of the training cells. Expected finite numbers in the units "
-                    "of the training data; find them with np.isfinite, and impute them or drop those cells."
-                )
-            if found is None:
-                # filled, not joined: kept pieces between the large blocks that come and go would keep their memory from being used again
-                found = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)
-            found[done : done + len(values)] = values
-            done += len(values)
-        assert found is not None  # there are rows: see _rows
-        return found
-
-    def _measured_in(self, adata: AnnData, modality: str) -> Measured | None:
-        """Which values of new cells were measured; None if all were."""
-        args = self.registry["setup_args"]
-        batch_key = per_modality(args["batch_key"], self.modalities)[modality]
-        layer = (args["layers"] or {}).get(modality)
-        return measured_in_query(adata, modality, layer, batch_key, self._state(X, modality))
-
-    def _of_each(
-        self, get: Any, data: MuData | AnnData | None, indices: Sequence[int] | None, batch_size: int | None
-    ) -> dict[str, NDArray[np.float32]]:
-        """What a method gets of each modality that the data have."""
-        if indices is not None:
-            raise ValueError("indices are rows of one modality: name it, modality='...'.")
-        return {m: get(data, m, batch_size=batch_size) for m in self.present_in(data)}
 
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()
@@ -1209,29 +663,9 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             )
         return device if wanted is True or fits(managers, device) else None
 
-    def _labels(self) -> list[str]:
-        """All labels of the model, in the order of their codes."""
-        return [str(label) for label in self._state(LABELS, self.modalities[0])[VOCABULARY]]
-
     def _weight_keys(self) -> dict[str, str | None]:
         """Column of each modality with the weights of its cells, if it has one."""
         return per_modality(self.registry["setup_args"].get("weight_key"), self.modalities, "weight_key")
-
-    def _screen_info(self) -> ScreenInfo:
-        """Labels of the model, and those that each modality has."""
-        labels = self._labels()
-        return ScreenInfo(labels, torch.from_numpy(self._labels_present(len(labels))))
-
-    def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
-        """Which labels each modality has; all, where there are no data to tell, and none where these lack it: the saved state will."""
-        present = np.full((len(self.modalities), n_labels), self.adata is None)
-        if self.adata is not None:
-            for i, m in enumerate(self.modalities):
-                manager = self._manager_of(None, m) if m in self.present_in() else None
-                if manager is not None and LABELS in manager.data_registry:
-                    codes = manager.get_from_registry(LABELS).ravel().astype(int)
-                    present[i] = np.bincount(codes[codes >= 0], minlength=n_labels) > 0
-        return present
 
     def _extras(self, managers: Mapping[str, ModalityManager]) -> dict[str, dict[str, NDArray[Any]]]:
         """What batches hold beside values, batches and shared labels."""
@@ -1244,18 +678,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
                 key = keys[m]
                 extras[m][WEIGHT] = ones if key is None else weights_of(manager.adata.obs, key, m, codes >= 0)
         return extras
-
-    def _read_labels(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Labels of the attached data, None where there is none; (n_m,) each."""
-        args = self.registry["setup_args"]
-        keys = per_modality(args["label_key"], self.modalities, "label_key")
-        label_keys(self.adata, {m: str(keys[m]) for m in modalities}, modalities)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
-            return {
-                m: labels_of(self.adata.mod[m].obs, str(keys[m]), args["unlabeled_category"], m)
-                for m in modalities
-            }
 
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]
@@ -1275,18 +697,6 @@ class GROOVE(BaseModelClass):  # type: ignore[misc]
             fit_input_statistics(self.module, m, manager, rows[m])
 
 
-def _measured_shares(shares: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Shares (n_batch, 1) among the batches that measured a feature, (n_batch, d).
-
-    All alike if none of these has cells, and the shares of all if no batch measured it: a query of a single batch.
-    """
-    of_measured = shares * mask
-    some = of_measured.sum(dim=0) > 0
-    of_measured = torch.where(some, of_measured, mask.float())
-    of_measured = torch.where(mask.any(dim=0), of_measured, shares.expand_as(of_measured))
-    return of_measured / of_measured.sum(dim=0).clamp_min(1e-12)
-
-
 def _pairing_record(
     paired: bool | str, keys: Mapping[str, str], unlabeled_category: UnlabeledCategory
 ) -> dict[str, Any]:
@@ -1304,24 +714,6 @@ def _check_architecture(n_latent: int, hidden: Sequence[int], dropout: float) ->
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout lies in [0, 1), found {dropout}.")
     return hidden
-
-
-def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.int64]:
-    if indices is None:
-        return np.arange(n)
-    rows = np.asarray(indices)
-    rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
-    if not len(rows) or rows.min() < 0 or rows.max() >= n:
-        raise ValueError(
-            f"indices must name rows 0 to {n - 1} of modality '{modality}'; found {len(rows)} of them"
-            + (f", from {rows.min()} to {rows.max()}." if len(rows) else ".")
-        )
-    return rows
-
-
-def _wrap(adata: AnnData, modality: str) -> MuData:
-    with mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext():
-        return MuData({modality: adata.copy() if adata.is_view else adata})
 
 
 def _device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:

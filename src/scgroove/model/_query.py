@@ -20,10 +20,10 @@ from ..data._measured import Measured, look_for_absent
 from ..module import GROOVEModule
 
 if TYPE_CHECKING:
-    from ._groove import GROOVE
+    from ._registered import Registered
 
 
-def check_screen(mdata: MuData | AnnData | None, reference: GROOVE) -> list[str]:
+def check_screen(mdata: MuData | AnnData | None, reference: Registered) -> list[str]:
     """Return the modalities of a model that new data have, when their values can be those of the model.
 
     Raises

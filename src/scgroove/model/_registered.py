@@ -1,0 +1,234 @@
+"""What a model knows of the data that it is registered with: modalities, features, labels, units."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import mudata
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from mudata import MuData
+from numpy.typing import NDArray
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.model.base import BaseModelClass
+
+from .._registry import UnknownNameError
+from .._types import IntArray
+from ..data import ModalityManager, check_units, label_keys, labels_of
+from ..data._fields import NOT_MEASURED, VOCABULARY, field_key
+from ..data._labels import counts_of_labels
+from ..data._manager import FIELDS
+from ..data._measured import mask_of
+from ..losses import ScreenInfo
+from ..module import GROOVEModule
+from ..train import Freeze
+from ._setup import per_modality, restored_on_error
+from ._store import held_by_data
+
+X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
+
+
+class Registered(BaseModelClass):  # type: ignore[misc]
+    """A model of several modalities, and its data."""
+
+    module: GROOVEModule
+    likelihood: dict[str, str]
+    likelihood_reasons_: dict[str, str]
+    freeze_: Freeze | None
+
+    @classmethod
+    def register_manager(cls, adata_manager: AnnDataManager) -> None:
+        """Keep a manager as long as its data live."""
+        cls._setup_adata_manager_store = held_by_data(cls._setup_adata_manager_store, adata_manager, "setup")
+
+    def _register_manager_for_instance(self, adata_manager: AnnDataManager) -> None:
+        stores = self._per_instance_manager_store
+        if self.id not in stores:
+            weakref.finalize(self, stores.pop, self.id, None)
+        stores[self.id] = held_by_data(stores.get(self.id, {}), adata_manager, self.id)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of the model, in order."""
+        return list(self.registry["setup_args"]["modalities"])
+
+    def present_in(self, data: MuData | AnnData | None = None) -> list[str]:
+        """Modalities of the model that have cells in the data.
+
+        Parameters
+        ----------
+        data
+            The model's own data if None, else a MuData.
+
+        Raises
+        ------
+        KeyError
+            There are none.
+        ValueError
+            There are no data, or an AnnData, which does not say what it measured.
+        """
+        data = self.adata if data is None else data
+        if data is None:
+            raise ValueError(
+                "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
+            )
+        if isinstance(data, AnnData):
+            raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
+        present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
+        if not present:
+            raise UnknownNameError(
+                f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
+            )
+        return present
+
+    @property
+    def likelihood_reasons(self) -> dict[str, str]:
+        """For each modality, why it has its likelihood."""
+        return dict(self.likelihood_reasons_)
+
+    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, NDArray[Any]]:  # type: ignore[override]
+        """Feature names of each modality of the model, also when no data are attached."""
+        return {m: np.asarray(self._state(X, m)["column_names"], dtype=str) for m in self.modalities}
+
+    def _check_has_weights(self) -> None:
+        if self.freeze_ is None:  # else it has those of a reference
+            self._check_if_trained(
+                warn=False,
+                message="The model is not trained yet: call model.train() before asking for results.",
+            )
+
+    def _state(self, kind: str, modality: str) -> dict[str, Any]:
+        return self.registry[FIELDS][field_key(kind, modality)]["state_registry"]  # type: ignore[no-any-return]
+
+    def _batch_proportions(self, modality: str) -> list[float]:
+        n_batch = len(self._state(BATCH, modality)[VOCABULARY])
+        codes = np.empty(0, dtype=int)
+        if self.adata is not None and modality in self.present_in():
+            codes = self._manager_of(None, modality).get_from_registry(BATCH).ravel().astype(int)
+        counts = np.bincount(codes[codes >= 0], minlength=n_batch)
+        if not counts.any():
+            return [1 / n_batch] * n_batch  # overwritten by the saved state
+        return (counts / counts.sum()).tolist()  # type: ignore[no-any-return]
+
+    def _measured(self) -> dict[str, torch.Tensor]:
+        """Which features each batch measured, of the modalities of which some batches lack some."""
+        masks = {}
+        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
+        for m in self.modalities:
+            state = self._state(X, m)
+            batches = [""] if keys[m] is None else self._state(BATCH, m)[VOCABULARY]
+            mask = mask_of(state.get(NOT_MEASURED, {}), batches, state["column_names"])
+            if mask is not None:
+                masks[m] = torch.from_numpy(mask)
+        return masks
+
+    def _check_modality(self, modality: str) -> None:
+        if modality not in self.modalities:
+            raise UnknownNameError(f"Unknown modality '{modality}'. The model has {self.modalities}.")
+
+    def _manager_of(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
+        self._check_modality(modality)
+        if isinstance(data, AnnData) and self.adata is not None and data is self.adata.mod.get(modality):
+            data = None
+        if isinstance(data, AnnData):
+            data = _wrap(data, modality)
+            if self.adata_manager is not None:
+                # transient: scvi-tools would keep every query alive in its class-level store
+                return ModalityManager(self.adata_manager.transfer_fields(data), modality)
+        if modality not in self.present_in(data):
+            raise UnknownNameError(
+                f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
+            )
+        return ModalityManager(
+            self.get_anndata_manager(self._validate_anndata(data), required=True), modality
+        )
+
+    def _layer_of(self, modality: str) -> str | None:
+        return (self.registry["setup_args"]["layers"] or {}).get(modality)  # type: ignore[no-any-return]
+
+    def _check_units(
+        self,
+        adata: AnnData,
+        modality: str,
+        columns: IntArray | None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        rows: NDArray[np.int64] | None = None,
+        strict: bool = False,
+    ) -> None:
+        """See :func:`scgroove.data.check_units`."""
+        check_units(
+            adata,
+            state or self._state(X, modality),
+            self.likelihood[modality],
+            modality=modality,
+            layer=self._layer_of(modality),
+            columns=columns,
+            rows=rows,
+            strict=strict,
+        )
+
+    def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
+        data = self.adata if adata is None else adata
+        with restored_on_error(data):
+            return super()._validate_anndata(adata, copy_if_view)
+
+    def _labels(self) -> list[str]:
+        """All labels of the model, in the order of their codes."""
+        return [str(label) for label in self._state(LABELS, self.modalities[0])[VOCABULARY]]
+
+    def _screen_info(self) -> ScreenInfo:
+        """Labels of the model, and those that each modality has."""
+        labels = self._labels()
+        return ScreenInfo(labels, torch.from_numpy(self._labels_present(len(labels))))
+
+    def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
+        """Which labels each modality has; all, where there are no data to tell, and none where these lack it: the saved state will."""
+        present = np.full((len(self.modalities), n_labels), self.adata is None)
+        if self.adata is not None:
+            for i, m in enumerate(self.modalities):
+                manager = self._manager_of(None, m) if m in self.present_in() else None
+                if manager is not None and LABELS in manager.data_registry:
+                    codes = manager.get_from_registry(LABELS).ravel().astype(int)
+                    present[i] = np.bincount(codes[codes >= 0], minlength=n_labels) > 0
+        return present
+
+    def _read_labels(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Labels of the attached data, None where there is none; (n_m,) each."""
+        args = self.registry["setup_args"]
+        keys = per_modality(args["label_key"], self.modalities, "label_key")
+        label_keys(self.adata, {m: str(keys[m]) for m in modalities}, modalities)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
+            return {
+                m: labels_of(self.adata.mod[m].obs, str(keys[m]), args["unlabeled_category"], m)
+                for m in modalities
+            }
+
+    def get_label_columns(self) -> dict[str, Any]:
+        """Where the model has its labels from.
+
+        Returns
+        -------
+        ``label_key`` and ``unlabeled_category``, as given to :meth:`setup_mudata`.
+        """
+        args = self.registry["setup_args"]
+        return {name: args[name] for name in ("label_key", "unlabeled_category")}
+
+    def get_label_table(self) -> pd.DataFrame:
+        """Cells of each label in each modality, see :func:`scgroove.data.label_table`."""
+        if self.adata is None:
+            raise ValueError("The model was loaded without data. Attach them: GROOVE.load(path, mdata).")
+        return counts_of_labels(self._read_labels(self.present_in()))
+
+
+def _wrap(adata: AnnData, modality: str) -> MuData:
+    with mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext():
+        return MuData({modality: adata.copy() if adata.is_view else adata})
