@@ -49,9 +49,8 @@ class Range(NamedTuple):
 
 ANY: Final = Range()
 RANGES: Final[dict[str, Range]] = {
-    **dict.fromkeys(
-        ("dropout", "dropout_encoder", "dropout_decoder", "private_dropout"), Range(0, 1, "left")
-    ),
+    **dict.fromkeys(("dropout", "momentum"), Range(0, 1, "left")),
+    "backtranslation_warmup": Range(0, 1),
     "level": Range(0, 1, "neither"),
     "max_memory_gb": Range(0, math.inf, "right"),
     "min_cells": Range(2),
@@ -60,6 +59,7 @@ RANGES: Final[dict[str, Range]] = {
     "n_permutations": Range(2),
     "seed": Range(0, 2**32 - 1),
     "validation_fraction": Range(0, 1, "neither"),
+    "warmup": Range(0, 1),
 }
 _COUNTS: Final = """
     adversary_hidden adversary_steps batch_size block_size hidden max_cells max_epochs max_features
@@ -70,8 +70,8 @@ _POSITIVE: Final = (
     "adversary_lr bandwidths grid lr penalties point_size prior regularisation temperature vmax"
 )
 _NOT_NEGATIVE: Final = """
-    adversary_weight backtranslation_weight groupclip_weight independence_weight kl_weight label_weight mmd_weight
-    reconstruction_weight refinement_weight weight_decay
+    adversary_weight backtranslation_weight groupclip_weight kl_weight label_weight mmd_weight reconstruction_weight
+    weight weight_decay
 """
 RANGES.update(dict.fromkeys(_COUNTS.split(), Range(1)))
 RANGES.update(dict.fromkeys(_POSITIVE.split(), Range(0, math.inf, "neither")))

@@ -156,8 +156,8 @@ def test_half_precision_gives_no_nan(dtype):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"temperature": 0.0}, "temperature must be positive, found 0.0"),
-        ({"positives": "both"}, "Unknown positives='both'. Expected one of"),
+        ({"temperature": 0.0}, "temperature must be a number above 0"),
+        ({"positives": "both"}, "positives must be 'inside' or 'outside'; found 'both'"),
     ],
 )
 def test_errors(kwargs, message):

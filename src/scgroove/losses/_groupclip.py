@@ -236,10 +236,6 @@ class GroupCLIP(Term):
         warmup: float = 0.0,
     ) -> None:
         super().__init__(weight, warmup=warmup)
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be positive, found {temperature}.")
-        if positives not in get_args(Positives):
-            raise ValueError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
         self.temperature, self.positives = temperature, positives
         self.agreement_given = agreement
 

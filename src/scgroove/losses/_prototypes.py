@@ -59,10 +59,6 @@ class Prototypes(Term):
         warmup: float = 0.0,
     ) -> None:
         super().__init__(weight, warmup=warmup)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and below 1; found {momentum}.")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, found {temperature}.")
         self.temperature, self.momentum = temperature, momentum
 
     def setup(self, networks: Networks, info: ScreenInfo) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -10,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from .._validate import checked
 from ._similarity import Similarity
 
 
@@ -114,7 +114,7 @@ class Term(nn.Module):
     Raises
     ------
     ValueError
-        The weight is negative or not finite, or the warm-up is no share.
+        The weight is negative or not finite, or the warm-up is no share of the steps.
 
     Examples
     --------
@@ -129,16 +129,17 @@ class Term(nn.Module):
     parts: Sequence[str] = ()
     agreement: Tensor | None
 
+    @checked
     def __init__(self, weight: float = 1.0, *, warmup: float = 0.0) -> None:
         super().__init__()
-        if not (0 <= weight < math.inf):
-            raise ValueError(f"{type(self).__name__}: weight must be a number of at least 0; found {weight}.")
-        if not 0 <= warmup <= 1:
-            raise ValueError(
-                f"{type(self).__name__}: warmup is a share of the training steps, from 0 to 1; found {warmup}."
-            )
         self.weight, self.warmup = weight, warmup
         self.register_buffer("agreement", None, persistent=False)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the arguments of every term."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def setup(self, networks: Networks, info: ScreenInfo) -> None:
         """Build what depends on the networks and the screen. Called once, when a model is made."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -135,9 +135,7 @@ class GROOVE(Results):
         registry: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(adata, registry)
-        hidden = _check_architecture(n_latent, hidden, dropout)
-        if similarity not in get_args(Similarity):
-            raise ValueError(f"Unknown similarity {similarity!r}. Expected one of {get_args(Similarity)}.")
+        hidden = tuple(hidden)
         # resolved, so that the saved arguments do not depend on the data they are loaded with
         likelihood, self.likelihood_reasons_ = self._resolve_likelihood(likelihood)
         self.likelihood = likelihood
@@ -703,17 +701,6 @@ def _pairing_record(
     """What scores and figures need to tell which cells are the same as the set-up did."""
     none = stored_category(unlabeled_category)
     return {"paired": paired, "label_key": dict(keys), "unlabeled_category": none}
-
-
-def _check_architecture(n_latent: int, hidden: Sequence[int], dropout: float) -> tuple[int, ...]:
-    hidden = tuple(int(h) for h in hidden)
-    if n_latent < 1 or any(h < 1 for h in hidden):
-        raise ValueError(
-            f"Expected n_latent >= 1 and positive widths, found n_latent={n_latent}, hidden={hidden}."
-        )
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout lies in [0, 1), found {dropout}.")
-    return hidden
 
 
 def _device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:

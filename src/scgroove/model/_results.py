@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
 from .._registry import UnknownNameError
+from .._validate import checked
 from .._warnings import warn
 from ..data import ModalityManager
 from ..data._fields import VOCABULARY
@@ -33,6 +34,7 @@ CELLS_AT_A_TIME = 1024
 """For results, which do not depend on it."""
 
 
+@checked
 class Results(Registered):
     """The methods of :class:`GROOVE` that ask a trained model."""
 

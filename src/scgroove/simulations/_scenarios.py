@@ -193,9 +193,7 @@ def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str])
         )
 
 
-def _check_modalities(
-    modalities: Sequence[str], n_features: Sequence[int] | int, counts: Sequence[str]
-) -> None:
+def _check_modalities(modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]) -> None:
     if len(modalities) < 2 or len(set(modalities)) != len(modalities):
         raise ValueError(f"modalities must be two or more different names; found {tuple(modalities)!r}.")
     if len(n_features) != len(modalities) or min(n_features) < 1:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from scvi.train import TrainingPlan
 from torch import Tensor
 
+from .._validate import checked
 from ..module import GROOVEModule
 
 TORCH: Final = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -45,13 +46,14 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        The schedule is unknown.
+        An option is out of range.
 
     References
     ----------
     Gorla et al. 2026, arXiv 2602.04021.
     """
 
+    @checked
     def __init__(
         self,
         module: GROOVEModule,
@@ -65,8 +67,6 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         compile: bool = False,
         compile_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if lr_schedule not in get_args(Schedule):
-            raise ValueError(f"Unknown lr_schedule {lr_schedule!r}. Expected one of {get_args(Schedule)}.")
         super().__init__(
             module,
             lr=lr,
