@@ -144,8 +144,8 @@ class Odd:
     """What no option takes."""
 
 
-ARRAYS = ("structure_x", "structure_y", "pairs_x", "pairs_y", "learner")
-"""Options that may be arrays, or a learner, and are checked by what they are given to."""
+ARRAYS = ("structure_x", "structure_y", "pairs_x", "pairs_y", "learner", "terms")
+"""Options that may be arrays, a learner or terms, and are checked by what they are given to."""
 
 
 @pytest.mark.parametrize(

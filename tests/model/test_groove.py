@@ -563,7 +563,7 @@ def test_h5mu_and_backed(factory, tmp_path):
     ("train", "error", "message"),
     [
         ({"train_size": 1.5}, ValueError, "Expected 0 < train_size <= 1"),
-        ({"n_labels_per_batch": 0}, ValueError, "n_labels_per_batch must be .* 1 or more; found 0"),
+        ({"n_labels_per_batch": 0}, ValueError, "n_labels_per_batch must be .* of at least 1"),
         (
             {"train_size": 1.0, "early_stopping": True},
             ValueError,

@@ -46,7 +46,7 @@ class Results(Registered):
         mdata: MuData | AnnData | None = None,
         modality: str | None = None,
         *,
-        indices: Sequence[int] | None = None,
+        indices: Sequence[int] | NDArray[Any] | None = None,
         batch_size: int | None = None,
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Latent coordinates of cells, in the order of the modality's cells.
@@ -96,7 +96,7 @@ class Results(Registered):
         target: str,
         mdata: MuData | AnnData | None = None,
         *,
-        indices: Sequence[int] | None = None,
+        indices: Sequence[int] | NDArray[Any] | None = None,
         batch_size: int | None = None,
         library_size: float | Literal["median"] = "median",
         target_batch: str | None = None,
@@ -171,7 +171,7 @@ class Results(Registered):
         mdata: MuData | AnnData | None = None,
         modality: str | None = None,
         *,
-        indices: Sequence[int] | None = None,
+        indices: Sequence[int] | NDArray[Any] | None = None,
         batch_size: int | None = None,
     ) -> dict[str, float]:
         """Mean negative log-likelihood per cell and feature of each modality; lower is better.
@@ -334,7 +334,7 @@ class Results(Registered):
         return [(code, one) for code, one in enumerate(weights) if one.any()]
 
     def _query(
-        self, data: MuData | AnnData | None, modality: str, indices: Sequence[int] | None
+        self, data: MuData | AnnData | None, modality: str, indices: Sequence[int] | NDArray[Any] | None
     ) -> tuple[ModalityManager, NDArray[np.int64]]:
         """Cells to apply the networks to, and their rows. Data that are refused are left as they were, and not attached to the model."""
         attached = self._adata, self._adata_manager  # type: ignore[has-type]
@@ -356,7 +356,7 @@ class Results(Registered):
         function: Any,
         data: MuData | AnnData | None,
         modality: str,
-        indices: Sequence[int] | None,
+        indices: Sequence[int] | NDArray[Any] | None,
         batch_size: int | None,
     ) -> NDArray[np.float32]:
         """Apply a function of tensors to the cells of a modality, block by block: (n, ...)."""
@@ -395,7 +395,11 @@ class Results(Registered):
         return measured_in_query(adata, modality, layer, batch_key, self._state(X, modality))
 
     def _of_each(
-        self, get: Any, data: MuData | AnnData | None, indices: Sequence[int] | None, batch_size: int | None
+        self,
+        get: Any,
+        data: MuData | AnnData | None,
+        indices: Sequence[int] | NDArray[Any] | None,
+        batch_size: int | None,
     ) -> dict[str, NDArray[np.float32]]:
         """What a method gets of each modality that the data have."""
         if indices is not None:
@@ -415,7 +419,7 @@ def _measured_shares(shares: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return of_measured / of_measured.sum(dim=0).clamp_min(1e-12)
 
 
-def _rows(indices: Sequence[int] | None, n: int, modality: str) -> NDArray[np.int64]:
+def _rows(indices: Sequence[int] | NDArray[Any] | None, n: int, modality: str) -> NDArray[np.int64]:
     if indices is None:
         return np.arange(n)
     rows = np.asarray(indices)
