@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import anndata
 import mudata
@@ -25,7 +25,6 @@ from scgroove.losses import BackTranslation, GroupCLIP, Positives, Reconstructio
 from scgroove.metrics._efficacy import label_efficacy
 from scgroove.model import GROOVE
 from scgroove.module import EncoderKind
-from scgroove.train._plan import Schedule
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,7 +56,8 @@ class GrooveLearner(Learner):
         The control label. The efficacy of cells is then estimated as :func:`scgroove.tl.estimate_efficacy` does, and
         weighs them. All cells count the same if None.
     lr, lr_schedule, weight_decay
-        As for :class:`scgroove.train.GROOVETrainingPlan`.
+        As for :class:`scgroove.train.GROOVETrainingPlan`. All cells are trained on, so that no schedule can follow
+        the loss of others.
     batch_size, n_labels_per_batch, n_cells_per_label, balance, max_epochs
         As for :meth:`scgroove.model.GROOVE.train`.
     device
@@ -90,7 +90,7 @@ class GrooveLearner(Learner):
     balance: float = 1.0
     max_epochs: int | None = None
     lr: float | None = None
-    lr_schedule: Schedule = "one_cycle"
+    lr_schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     weight_decay: float = 1e-2
     device: Device = "cpu"
 
@@ -181,7 +181,7 @@ class GroovePaper(GrooveLearner):
     temperature: float = 0.1
     backtranslation_warmup: float = 0.0
     lr: float = 1e-3
-    lr_schedule: Schedule = "constant"
+    lr_schedule: Literal["one_cycle", "cosine", "constant"] = "constant"
 
 
 def shared_values(screen: Screen) -> MuData:
