@@ -67,6 +67,12 @@ class Registry(Generic[T]):
 
         return add
 
+    def replace(self, old: T, new: T) -> None:
+        """Put another object in the place of a registered one, if it is registered."""
+        for name, item in self._items.items():
+            if item is old:
+                self._items[name] = new
+
     def get(self, name: str) -> T:
         """Return what stands under ``name``.
 

@@ -18,21 +18,24 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, ge
 
 import numpy as np
 
-from scgroove._registry import did_you_mean
+from scgroove._registry import Registry, did_you_mean
 from scgroove.errors import ScgrooveError
 
 T = TypeVar("T")
 
 
 class Range(NamedTuple):
-    """Numbers that an argument may have; ``closed`` says which bounds belong to them."""
+    """Numbers that an argument may have; ``closed`` says which bounds belong to them, ``nan`` whether NaN does."""
 
     least: float = -math.inf
     most: float = math.inf
     closed: Literal["both", "left", "right", "neither"] = "both"
+    nan: bool = False
 
     def holds(self, value: float) -> bool:
         """Whether a number lies within."""
+        if math.isnan(value):
+            return self.nan
         if value in (self.least, self.most):
             bound = "left" if value == self.least else "right"
             return self.closed in (bound, "both")
@@ -57,6 +60,7 @@ RANGES: Final[dict[str, Range]] = {
     "n_boot": Range(100),
     "n_folds": Range(2),
     "n_permutations": Range(2),
+    "perfect": Range(nan=True),
     "seed": Range(0, 2**32 - 1),
     "validation_fraction": Range(0, 1, "neither"),
     "warmup": Range(0, 1),
@@ -125,8 +129,8 @@ def checked(item: T) -> T:
     return item
 
 
-def check_room(room: str) -> None:
-    """Check the arguments of all functions that a package exports, where they are defined too."""
+def check_room(room: str, *registries: Registry[Any]) -> None:
+    """Check the arguments of all functions that a package exports, where they are defined and registered too."""
     package = sys.modules[room]
     for name in package.__all__:
         item = getattr(package, name)
@@ -134,6 +138,8 @@ def check_room(room: str) -> None:
             call = checked(item)
             setattr(package, name, call)
             setattr(sys.modules[item.__module__], name, call)
+            for registry in registries:
+                registry.replace(item, call)
 
 
 def _checked(function: Callable[..., Any], owner: type | None) -> Callable[..., Any]:
@@ -238,7 +244,7 @@ def _read_many(value: Any, kind: type, inner: tuple[Any, ...], span: Range) -> A
         keys = [_read(one, inner[0], ANY) for one in value]
         values = [_read(one, inner[1], span) for one in value.values()]
         return UNFIT if _has_unfit([*keys, *values]) else dict(zip(keys, values, strict=True))
-    if not isinstance(value, Iterable) or isinstance(value, bytes):
+    if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
         return UNFIT
     given = [value] if isinstance(value, str) else list(value)
     is_tuple = issubclass(kind, tuple)

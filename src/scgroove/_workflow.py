@@ -22,6 +22,7 @@ from scgroove import _keys, _null
 from scgroove._files import writing
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
 from scgroove._stages import KEPT, TRAINING, Stages
+from scgroove._warnings import is_ours
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -450,5 +451,5 @@ def _collected(results: Results) -> Iterator[None]:
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
-    from_here = str(warning.filename).startswith(_PACKAGE)
+    from_here = is_ours(warning.message) or str(warning.filename).startswith(_PACKAGE)
     return from_here and not issubclass(warning.category, DeprecationWarning | FutureWarning | RuntimeWarning)

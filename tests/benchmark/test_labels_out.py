@@ -110,7 +110,9 @@ def test_decoder_and_regression_run(screen: mudata.MuData) -> None:
 
 def test_a_method_that_fails_says_so_and_the_others_go_on(screen: mudata.MuData) -> None:
     bad = ImputationSpec("knn", LearnerSpec("cca_labels"), options={"n_neighbors": 0})
-    with pytest.warns(ResultsWarning, match="cca_labels/knn: ValueError: n_neighbors must be a whole number"):
+    with pytest.warns(
+        ResultsWarning, match="cca_labels/knn: ArgumentError: n_neighbors must be a whole number"
+    ):
         table = benchmark.leave_labels_out(screen, "rna", "protein", [bad, "other_labels"], n_folds=2)
     failed = table["method"] == "cca_labels/knn"
     assert table.loc[failed, "effect_pearson"].isna().all()

@@ -266,7 +266,7 @@ def test_drawn_partners_are_a_matching_within_the_candidates() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_permutations": 1}, r"n_permutations must be at least 2 for a spread; found 1"),
+        ({"n_permutations": 1}, "n_permutations must be a whole number of at least 2"),
         ({"partner": [0, 5]}, r"partner must be between 0 and 1"),
         ({"labels_x": ["a", "a"], "labels_y": ["b", "b"]}, r"no true match is among the candidates"),
     ],

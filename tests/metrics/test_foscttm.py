@@ -185,7 +185,7 @@ Z = np.arange(6.0).reshape(3, 2)
         ((Z, Z), {"labels_x": list("abc"), "labels_y": list("abc")}, r"no cell can be scored"),
         ((Z, Z), {"metric": "manhattan"}, r"metric must be 'euclidean' or 'cosine'; found 'manhattan'"),
         ((0 * Z, Z), {"metric": "cosine"}, r"metric='cosine' needs a direction: 3 rows of x are all zero"),
-        ((Z, Z), {"block_size": 0}, r"block_size must be at least 1; found 0"),
+        ((Z, Z), {"block_size": 0}, "block_size must be a whole number of at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: tuple, options: dict, message: str) -> None:

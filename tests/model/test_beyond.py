@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import scgroove as sg
+from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Reconstruction
 from scgroove.model import GROOVE
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "logger": None}
@@ -75,7 +76,7 @@ def test_efficacy_regains_what_escaped_cells_cost():
             if method == "estimated":
                 sg.tl.estimate_efficacy(mdata, "control", key_added="estimated")
             key = None if method == "hard" else method
-            z = latent(mdata, seed, {"efficacy_key": key})
+            z = latent(mdata, seed, {"weight_key": key})
             worked = (mdata["rna"].obs["oracle"] == 1) & (mdata["rna"].obs["truth"] != "control")
             found[method].append(matched(mdata, z, worked.to_numpy())[2])
     hard, estimated, oracle = (np.mean(values) for values in found.values())
@@ -113,6 +114,7 @@ def test_labels_of_one_modality_are_placed_by_what_they_are():
         noise = 0.5 * effects.to_numpy().std() * np.random.default_rng(seed).normal(size=effects.shape)
         once = np.isin(labels["rna"], names[:8])
         for known in found:
-            options = {"label_embeddings": effects + noise} if known else {}
+            tower = [LabelTower(effects + noise)] if known else []
+            options = {"terms": [Reconstruction(), GroupCLIP(), BackTranslation(), *tower]}
             found[known].append(matched(whole, latent(train, seed, cells=whole, **options), once)[0])
     assert np.mean(found[True]) <= 0.8 * np.mean(found[False])

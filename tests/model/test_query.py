@@ -454,7 +454,7 @@ def not_a_number(mdata):
         (normalised, {}, "values that are not whole numbers.*likelihood .nb."),
         (fewer, {}, "Features of modality 'img' are missing: 3 of 8"),
         (not_a_number, {}, "NaN"),
-        (lambda mdata: None, {"freeze": "encoder"}, "Unknown freeze 'encoder'.*Did you mean 'encoders'"),
+        (lambda mdata: None, {"freeze": "encoder"}, "freeze must be .*Did you mean 'encoders'"),
     ],
 )
 def test_refused_screens_are_left_as_they_were(reference, screen, change, kwargs, message):

@@ -95,7 +95,7 @@ def test_errors_teach(space):
     tl.align(mdata, "rna", "protein")
     for options, message in (
         ({"measure": "perplexity"}, "measure must be "),
-        ({"side": "rna"}, "side is 'rna'; expected 'source' or 'target'"),
+        ({"side": "rna"}, "side must be 'source' or 'target'"),
         (
             {"labels": ["A"]},
             r"no label 'A' among the cells of 'rna'; they have 'a', 'b', 'x'\. Did you mean 'a'",

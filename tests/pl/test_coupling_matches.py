@@ -134,7 +134,7 @@ def test_errors_teach(space):
         ({"cells": []}, "cells is empty; expected names of cells"),
         ({"cells": ["rna_1"]}, r"no cell 'rna_1' in 'rna'\. Did you mean 'rna1'"),
         ({"cells": ["rna2"]}, "Cell 'rna2' of 'rna' has no mass in the coupling: its label, 'x'"),
-        ({"n_matches": 0}, "n, the number of matches"),
+        ({"n_matches": 0}, "n_matches must be "),
         ({"label_key": "gene"}, "no column 'gene'"),
     ):
         with pytest.raises(ValueError, match=message):

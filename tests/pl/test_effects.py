@@ -141,7 +141,7 @@ def test_errors_teach(mdata):
         ({"labels": 0}, "labels is 0; expected at least 1, or names of labels"),
         ({"features": ["f_1"]}, r"no feature 'f_1' among the effects; there are 5.*Did you mean 'f1'"),
         ({"labels": ["G1"]}, r"no label 'G1' among the effects.*Did you mean 'g1'"),
-        ({"vmax": -1.0}, "vmax is -1.0; expected an effect above 0"),
+        ({"vmax": -1.0}, "vmax must be a number above 0"),
         (
             {"key": "mine"},
             r"no 'mine'.*perturbation_effects\(mdata, 'rna', 'protein', CONTROL, key_added='mine'\)",

@@ -68,7 +68,7 @@ def test_sequences_and_arrays_differ_by_value() -> None:
 
     assert Scenario(n_features=(100, 50), exclusive_labels={}).differences() == {"exclusive_labels": {}}
     sizes = np.full(20, 60)
-    assert Scenario(n_cells_per_label=sizes).differences()["n_cells_per_label"] is sizes
+    assert Scenario(n_cells_per_label=sizes).differences()["n_cells_per_label"] == [60] * 20
 
 
 def test_the_user_guide_lists_them_as_they_are() -> None:

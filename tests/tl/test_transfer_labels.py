@@ -101,7 +101,7 @@ def test_reliability_and_its_error_by_hand() -> None:
         expected_calibration_error([0.5], [True, False])
     with pytest.raises(ValueError, match=r"between 0 and 1; found 0.5 to 1.5"):
         reliability([0.5, 1.5], [True, False])
-    with pytest.raises(ValueError, match="n_bins must be at least 1"):
+    with pytest.raises(ValueError, match="n_bins must be a whole number of at least 1"):
         reliability([0.5], [True], n_bins=0)
 
 

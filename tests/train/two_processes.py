@@ -27,7 +27,7 @@ def cells(n=48, k=5):
 
 
 def loss(folder: Path, soft: bool = False) -> None:
-    """GroupCLIP and its gradients, of half of the cells; for the whole run it alone. Soft: cells count, and belong, in part."""
+    """GroupCLIP and its gradients, of half of the cells; for the whole run it alone. Soft: cells count in part."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
         dist.init_process_group("gloo")
@@ -40,9 +40,7 @@ def loss(folder: Path, soft: bool = False) -> None:
     how, weights = {m: labels[m][uneven[m][rank]] for m in z}, None
     if soft:
         g = torch.Generator().manual_seed(0)
-        q = {m: torch.rand(len(c), 6, generator=g) * (c >= 0)[:, None] for m, c in labels.items()}
         w = {m: torch.rand(len(c), generator=g) for m, c in labels.items()}
-        how = {m: (q[m] / q[m].sum(1, keepdim=True).clamp_min(1e-9))[uneven[m][rank]] for m in z}
         weights = {m: w[m][uneven[m][rank]] for m in z}
     found = group_clip_loss(mine, how, weights=weights, temperature=0.3)
     found.backward()

@@ -159,4 +159,4 @@ __all__ = [
     "within_label_variance_per_label",
 ]
 
-check_room(__name__)
+check_room(__name__, METRICS)

@@ -168,9 +168,9 @@ class GROOVE(Results):
         mdata: MuData,
         label_key: str | Mapping[str, str] = "label",
         *,
-        modalities: Sequence[str] | None = None,
+        modalities: Sequence[str] | Mapping[str, str] | None = None,
         layers: str | Mapping[str, str | None] | None = None,
-        batch_key: str | Mapping[str, str | None] | None = None,
+        batch_key: str | Sequence[str] | Mapping[str, str | None] | None = None,
         unlabeled_category: UnlabeledCategory = None,
         weight_key: str | Mapping[str, str | None] | None = None,
         paired: bool | str = "auto",
@@ -237,11 +237,11 @@ class GROOVE(Results):
         unlabeled_category = plain_category(unlabeled_category)
         # resolved before they are recorded: they are replayed on load, perhaps on fewer modalities. A dict, as
         # scvi-tools' own models keep it
-        modalities = {m: m for m in modalities_in_use(mdata, modalities, kwargs)}  # type: ignore[assignment]
-        layers = per_modality(layers, list(modalities), "layers")  # type: ignore[arg-type]
+        modalities = {m: m for m in modalities_in_use(mdata, modalities, kwargs)}
+        layers = per_modality(layers, list(modalities), "layers")
         batch_key = per_modality(batch_key, list(modalities))  # type: ignore[arg-type]
         setup_method_args = cls._get_setup_method_args(**locals())
-        names = list(modalities)  # type: ignore[arg-type]
+        names = list(modalities)
         check_names(mdata, names)
         if kwargs:  # load and transfer: the registry that comes along knows the rest
             keys = label_key if isinstance(label_key, Mapping) else dict.fromkeys(names, label_key)

@@ -113,7 +113,10 @@ def _check_labels(
         )
 
 
-def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapping[str, Any]) -> list[str]:
+def modalities_in_use(
+    mdata: MuData, asked: Sequence[str] | Mapping[str, str] | None, transfer: Mapping[str, Any]
+) -> list[str]:
+    """Return the modalities to register."""
     if unknown := set(transfer) - {"source_registry", "extend_categories", "allow_missing_labels"}:
         raise TypeError(
             f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, modalities, layers, "
@@ -121,7 +124,7 @@ def modalities_in_use(mdata: MuData, asked: Sequence[str] | None, transfer: Mapp
         )
     if "source_registry" in transfer and asked is not None:
         return list(asked)  # of the model; new data may have some of them only
-    chosen = check_modalities(mdata, asked)
+    chosen = check_modalities(mdata, None if asked is None else list(asked))
     if dotted := [m for m in chosen if "." in m]:
         raise ValueError(
             f"Modality names may not contain a dot (the registry of scvi-tools cannot hold them), found {dotted}. "
