@@ -40,7 +40,7 @@ from ..train._threads import check_threads
 from ._options import default_terms, training_of, weights_of
 from ._query import check_screen, check_trainable, copy_weights
 from ._results import Results
-from ._save import check_model, read_saved, replaced_when_done
+from ._save import check_model, damage_told, read_saved, replaced_when_done
 from ._setup import (
     check_names,
     check_setup,
@@ -438,7 +438,8 @@ class GROOVE(Results):
             There is no saved model, or its file is damaged.
         """
         check_model(dir_path, prefix)
-        return BaseModelClass.load_registry(str(dir_path), prefix)  # type: ignore[no-any-return]
+        with damage_told(dir_path, prefix):
+            return BaseModelClass.load_registry(str(dir_path), prefix)  # type: ignore[no-any-return]
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
@@ -463,7 +464,8 @@ class GROOVE(Results):
         with warnings.catch_warnings(), restored_on_error(adata if isinstance(adata, MuData) else None):
             warnings.filterwarnings("ignore", message="`var_names` for the loaded")  # compares positions
             try:
-                model = super().load(*asked.args, **asked.kwargs)
+                with damage_told(asked.arguments["dir_path"], asked.arguments.get("prefix")):
+                    model = super().load(*asked.args, **asked.kwargs)
             except RuntimeError as error:
                 if "size mismatch for terms" not in str(error):
                     raise

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from scgroove._files import read_mudata
 from scgroove._warnings import warn
-from scgroove._whole import check_archive
+from scgroove._whole import check_archive, damaged
 
 MODEL: Final = "model.pt"
 MUDATA: Final = "mdata.h5mu"
@@ -34,6 +34,17 @@ def check_model(folder: str | os.PathLike[str], prefix: str | None = None) -> No
         There is no model in it, or it is damaged.
     """
     check_archive(Path(folder) / f"{prefix or ''}{MODEL}", KIND, "/data.pkl", HOW_TO_MAKE)
+
+
+@contextmanager
+def damage_told(folder: str | os.PathLike[str], prefix: str | None = None) -> Iterator[None]:
+    """Say in our words what the reader of PyTorch finds wrong beside the checksums, such as a changed header."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise damaged(Path(folder) / f"{prefix or ''}{MODEL}") from error
 
 
 def read_saved(asked: dict[str, Any]) -> Any:
