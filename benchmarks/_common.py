@@ -73,7 +73,9 @@ def trained(
     return net
 
 
-def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any) -> Latent:
+def groove(
+    mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **model: Any
+) -> Latent:
     """Train GROOVE on all cells and encode them."""
     return trained(mdata, seed, train, **model).get_latent_representation()
 
@@ -81,7 +83,9 @@ def groove(mdata: MuData, seed: int, train: Mapping[str, Any] | None = None, **m
 def half_width(x: Any) -> float:
     """Half of the 95 % interval of a mean, by Student's t; NaN of a single value."""
     return (
-        float(stats.t.ppf(0.975, len(x) - 1) * np.std(x, ddof=1) / np.sqrt(len(x))) if len(x) > 1 else np.nan
+        float(stats.t.ppf(0.975, len(x) - 1) * np.std(x, ddof=1) / np.sqrt(len(x)))
+        if len(x) > 1
+        else np.nan
     )
 
 
@@ -91,7 +95,7 @@ def learner(**options: Any) -> Callable[[MuData, int], Latent]:
 
 
 def inputs(mdata: MuData) -> Latent:
-    """Features as the baselines see them: counts normalised to the median library and logged, then standardised."""
+    """Features as the baselines see them: counts normalized to the median library and logged, then standardized."""
     found = {}
     for m, adata in mdata.mod.items():
         x = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
@@ -104,7 +108,7 @@ def inputs(mdata: MuData) -> Latent:
 
 
 def logistic_logits(mdata: MuData, seed: int, c: float = 0.1) -> Latent:
-    """Propensity logits: one logistic regression a modality on the label, standardised logits in-sample."""
+    """Propensity logits: one logistic regression a modality on the label, standardized logits in-sample."""
     found = {}
     for m, x in inputs(mdata).items():
         label = mdata[m].obs["label"].astype(str)

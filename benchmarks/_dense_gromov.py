@@ -1,4 +1,4 @@
-"""Labelled Gromov-Wasserstein as released code solves it: one dense matrix, infinite cost between labels.
+"""Labeled Gromov-Wasserstein as released code solves it: one dense matrix, infinite cost between labels.
 
 The same problem, start, annealing, tolerances and inner solver as ``egw``, so that what differs is only that nothing is
 done in blocks. Costs have rank d + 2 and are multiplied by their factors, as in ott-jax, never as n x n matrices.
@@ -54,7 +54,9 @@ def masked_gromov(
         for _ in range(max_outer):
             cost = constant - 4 * (left @ k) @ left_y.T
             cost[~same] = np.inf
-            solved = sinkhorn(Problem(cost, a, b, eps, f, g), tol=tol if last else LOOSE, max_iter=max_iter)
+            solved = sinkhorn(
+                Problem(cost, a, b, eps, f, g), tol=tol if last else LOOSE, max_iter=max_iter
+            )
             f, g = solved.f, solved.g
             new = right.T @ solved.plan @ right_y
             moved = max(np.linalg.norm(new - start), 1e-9 * np.linalg.norm(new))
@@ -71,7 +73,9 @@ def masses(labels_x: np.ndarray, labels_y: np.ndarray) -> tuple[np.ndarray, np.n
     names = np.unique(labels_x)
     n, m = (np.array([(labels == name).sum() for name in names]) for labels in (labels_x, labels_y))
     mass = (n / n.sum() + m / m.sum()) / 2
-    return (mass / n)[np.searchsorted(names, labels_x)], (mass / m)[np.searchsorted(names, labels_y)]
+    return (mass / n)[np.searchsorted(names, labels_x)], (mass / m)[
+        np.searchsorted(names, labels_y)
+    ]
 
 
 def energy(x: np.ndarray, y: np.ndarray, plan: np.ndarray) -> float:

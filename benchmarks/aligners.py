@@ -40,7 +40,10 @@ def cells(n_labels: int, per_label: int, d: int, seed: int = 0, d_y: int | None 
     state = rng.normal(size=(n_labels, d))[labels] + rng.normal(size=(n, d))
     x = state + 0.5 * rng.normal(size=(n, d))
     turn = np.eye(d) if d_y is None else rng.normal(size=(d, d_y)) / np.sqrt(d)
-    y = state[rng.permutation(per_label)[None, :].repeat(n_labels, 0).ravel() + labels * per_label] @ turn
+    y = (
+        state[rng.permutation(per_label)[None, :].repeat(n_labels, 0).ravel() + labels * per_label]
+        @ turn
+    )
     return x, y + 0.5 * rng.normal(size=y.shape), labels
 
 
@@ -60,7 +63,7 @@ def median_seconds(run: Callable[[], object], runs: int) -> float:
 
 
 def eot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
-    """Labelled entropic transport: ours, or a plain loop of POT's sinkhorn_log at the same eps and tolerance."""
+    """Labeled entropic transport: ours, or a plain loop of POT's sinkhorn_log at the same eps and tolerance."""
     from scgroove.aligners import EntropicOT
 
     x, y, labels = cells(n_labels, per_label, 16)
@@ -81,8 +84,14 @@ def eot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
                 error = max(error, float(np.abs(plan.sum(axis=0) - a).sum()))
             return error
 
-        return {"seconds": median_seconds(loop, runs) * n_labels / few, "column_error": loop(), "looped": few}
-    aligner = EntropicOT(epsilon=0.05, tol=1e-5, backend="jax" if how == "jax" else "numpy", max_memory_gb=8)
+        return {
+            "seconds": median_seconds(loop, runs) * n_labels / few,
+            "column_error": loop(),
+            "looped": few,
+        }
+    aligner = EntropicOT(
+        epsilon=0.05, tol=1e-5, backend="jax" if how == "jax" else "numpy", max_memory_gb=8
+    )
     seconds = median_seconds(lambda: aligner.align(x, y, labels, labels), runs)
     coupling = aligner.align(x, y, labels, labels)
     return {
@@ -93,14 +102,16 @@ def eot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
 
 
 def egw(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
-    """Labelled Gromov-Wasserstein, 50 and 50 dimensions: in blocks, or with dense masked matrices."""
+    """Labeled Gromov-Wasserstein, 50 and 50 dimensions: in blocks, or with dense masked matrices."""
     from _dense_gromov import masked_gromov
     from scgroove.aligners import GromovWasserstein
 
     x, y, labels = cells(n_labels, per_label, 50, d_y=50)
     if how == "dense":
         return {"seconds": median_seconds(lambda: masked_gromov(x, y, labels, labels, 1e-2), runs)}
-    aligner = GromovWasserstein(epsilon=1e-2, backend="jax" if how == "jax" else "numpy", max_memory_gb=8)
+    aligner = GromovWasserstein(
+        epsilon=1e-2, backend="jax" if how == "jax" else "numpy", max_memory_gb=8
+    )
     seconds = median_seconds(lambda: aligner.align(x, y, labels, labels), runs)
     coupling = aligner.align(x, y, labels, labels)
     evidence = coupling.evidence
@@ -112,7 +123,7 @@ def egw(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
 
 
 PEER_COOT = {50: (45.0, 88.8), 100: (43.7, 39.4), 200: (39.7, 22.4)}
-"""Seconds of the peer's entropic COOT, unlabelled and labelled, for 10 labels of so many cells and 50 features."""
+"""Seconds of the peer's entropic COOT, unlabeled and labeled, for 10 labels of so many cells and 50 features."""
 
 
 def coot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
@@ -120,15 +131,25 @@ def coot(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]
     from scgroove.aligners import CoOptimalTransport
 
     rng = np.random.default_rng(0)
-    x, y = (np.concatenate([rng.normal(size=(per_label, 50)) for _ in range(n_labels)]) for _ in range(2))
+    x, y = (
+        np.concatenate([rng.normal(size=(per_label, 50)) for _ in range(n_labels)])
+        for _ in range(2)
+    )
     labels = np.repeat(np.arange(n_labels), per_label)
-    given = (labels, labels) if "labelled" in how and "un" not in how else (None, None)
+    given = (labels, labels) if "labeled" in how and "un" not in how else (None, None)
     aligner = CoOptimalTransport(
-        epsilon=5e-3, epsilon_scale="max", backend="jax" if "jax" in how else "numpy", max_memory_gb=8
+        epsilon=5e-3,
+        epsilon_scale="max",
+        backend="jax" if "jax" in how else "numpy",
+        max_memory_gb=8,
     )
     evidence = aligner.align(x, y, *given).evidence
     seconds = median_seconds(lambda: aligner.align(x, y, *given), runs)
-    return {"seconds": seconds, "steps": evidence["n_outer"], "converged": float(evidence["converged"])}
+    return {
+        "seconds": seconds,
+        "steps": evidence["n_outer"],
+        "converged": float(evidence["converged"]),
+    }
 
 
 def million(n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
@@ -159,7 +180,16 @@ MEASURES = {"eot": eot, "egw": egw, "coot": coot, "million": million}
 
 def measure(name: str, n_labels: int, per_label: int, runs: int, how: str) -> dict[str, float]:
     """Run one measurement in a process of its own; print and return what it found."""
-    command = [sys.executable, __file__, "--one", name, str(n_labels), str(per_label), str(runs), how]
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        name,
+        str(n_labels),
+        str(per_label),
+        str(runs),
+        how,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
@@ -187,7 +217,9 @@ def table_egw(quick: bool) -> None:
     first = measure("egw", 10, 200, runs, "blocks")
     dense = measure("egw", 10, 200, runs, "dense")
     print(f"ratio dense / ours: {dense['seconds'] / first['seconds']:.1f}")
-    print(f"dense matrices would take {7 * 8 * (100 * 200) ** 2 / 1e9:.0f} GB at 100 labels (7 of float64)")
+    print(
+        f"dense matrices would take {7 * 8 * (100 * 200) ** 2 / 1e9:.0f} GB at 100 labels (7 of float64)"
+    )
     for labels in (20, 50) if quick else (20, 50, 100):
         found = measure("egw", labels, 200, 1 if quick else 3, "blocks")
         print(f"time {labels} labels / 10 labels: {found['seconds'] / first['seconds']:.1f}")
@@ -201,7 +233,7 @@ def table_coot(quick: bool) -> None:
     """Against the recorded times of the peer, taken on such a machine."""
     runs = 1 if quick else RUNS
     for size, recorded in PEER_COOT.items():
-        for how, theirs in zip(("unlabelled", "labelled"), recorded, strict=True):
+        for how, theirs in zip(("unlabeled", "labeled"), recorded, strict=True):
             found = measure("coot", 10, size, runs, how)
             print(f"ratio recorded {theirs} s / ours: {theirs / found['seconds']:.0f}")
     print()
@@ -224,7 +256,13 @@ def table_jax(quick: bool) -> None:
     print()
 
 
-TABLES = {"eot": table_eot, "egw": table_egw, "coot": table_coot, "million": table_million, "jax": table_jax}
+TABLES = {
+    "eot": table_eot,
+    "egw": table_egw,
+    "coot": table_coot,
+    "million": table_million,
+    "jax": table_jax,
+}
 
 
 def one(name: str, n_labels: int, per_label: int, runs: int, how: str) -> None:
@@ -234,7 +272,9 @@ def one(name: str, n_labels: int, per_label: int, runs: int, how: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(
-        json.dumps({**found, "peak_gb": peak, **({"peak_gb_of_a_job": children} if children > 0.1 else {})})
+        json.dumps(
+            {**found, "peak_gb": peak, **({"peak_gb_of_a_job": children} if children > 0.1 else {})}
+        )
     )
 
 
@@ -248,8 +288,12 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="which; default all")
     parser.add_argument("--quick", action="store_true", help="medians of 1, smaller sizes")
     given = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "pot", "jax", "ott-jax"))
-    print(f"{date.today()}  {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("numpy", "scipy", "pot", "jax", "ott-jax")
+    )
+    print(
+        f"{date.today()}  {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
     print(f"{packages}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}\n")
     for name in given.tables or TABLES:
         TABLES[name](given.quick)

@@ -35,8 +35,10 @@ Latent = Mapping[str, np.ndarray]
 # -- scores ----------------------------------------------------------------------------------------------------
 
 
-def matching(mdata: MuData, z: Latent, keep: np.ndarray | None = None, label: str = "truth") -> Scores:
-    """FOSCTTM inside labels and over all cells, and labels found across modalities by ten neighbours, of the kept cells."""
+def matching(
+    mdata: MuData, z: Latent, keep: np.ndarray | None = None, label: str = "truth"
+) -> Scores:
+    """FOSCTTM inside labels and over all cells, and labels found across modalities by ten neighbors, of the kept cells."""
     a, b = z
     order = mdata[b].obs_names.get_indexer(mdata[a].obs_names)
     keep = np.ones(len(order), dtype=bool) if keep is None else keep
@@ -70,22 +72,27 @@ def scenario_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
 
 
 def scenario(name: str, method: str, seed: int) -> Scores:
-    """Within-label FOSCTTM of the first two modalities, as learned and with labels centred, by the true labels."""
+    """Within-label FOSCTTM of the first two modalities, as learned and with labels centered, by the true labels."""
     mdata = sg.simulations.from_scenario(name, seed=seed)
     learner, options = SCENARIO_METHODS[method]
-    fitted = sg.learners.LabelCentred(learner, options).fit(mdata, "label", seed=seed)
+    fitted = sg.learners.LabelCentered(learner, options).fit(mdata, "label", seed=seed)
     return both_ways(fitted, mdata)
 
 
-def both_ways(fitted: sg.learners.LabelCentred, mdata: MuData) -> Scores:
-    """Within-label FOSCTTM of cells whose labels agree, as learned and with labels centred."""
+def both_ways(fitted: sg.learners.LabelCentered, mdata: MuData) -> Scores:
+    """Within-label FOSCTTM of cells whose labels agree, as learned and with labels centered."""
     scores = {}
-    for suffix, z in {"": fitted.inner_.transform(mdata), "_centred": fitted.transform(mdata)}.items():
+    for suffix, z in {
+        "": fitted.inner_.transform(mdata),
+        "_centered": fitted.transform(mdata),
+    }.items():
         a, b = list(z)[:2]
         pairs = mdata[a].obs_names.intersection(mdata[b].obs_names)
         rows = {m: mdata[m].obs_names.get_indexer(pairs) for m in (a, b)}
         labels = {m: sg.data.labels_of(mdata[m].obs, "label")[rows[m]] for m in (a, b)}
-        known = np.array([p is not None and q is not None for p, q in zip(*labels.values(), strict=True)])
+        known = np.array(
+            [p is not None and q is not None for p, q in zip(*labels.values(), strict=True)]
+        )
         known &= (
             labels[a] == labels[b]
         )  # label noise: cells whose labels disagree have no partner inside their label
@@ -113,9 +120,10 @@ def apart(name: str, method: str, seed: int) -> Scores:
     own = {m: np.array([share[cell] for cell in mdata[m].obs_names]) for m in mdata.mod}
     seen = MuData({m: mdata[m][own[m] == i].copy() for i, m in enumerate(mdata.mod)})
     learner, options = SCENARIO_METHODS[method]
-    fitted = sg.learners.LabelCentred(learner, options).fit(seen, "label", seed=seed)
+    fitted = sg.learners.LabelCentered(learner, options).fit(seen, "label", seed=seed)
     parts = [
-        both_ways(fitted, MuData({m: mdata[m][own[m] == i].copy() for m in mdata.mod})) for i in range(2)
+        both_ways(fitted, MuData({m: mdata[m][own[m] == i].copy() for m in mdata.mod}))
+        for i in range(2)
     ]
     return {score: float(np.mean([part[score] for part in parts])) for score in parts[0]}
 
@@ -144,11 +152,15 @@ def efficacy_screen(setting: str, seed: int) -> tuple[MuData, np.ndarray, list[s
     mdata = sg.simulations.weakly_paired(22, 60, seed=seed, **options)
     inert = [str(g) for g in mdata.uns["simulation"]["inert_labels"]]
     for adata in mdata.mod.values():
-        adata.obs["label"] = adata.obs["label"].astype(str).replace(dict.fromkeys(inert[:2], "control"))
+        adata.obs["label"] = (
+            adata.obs["label"].astype(str).replace(dict.fromkeys(inert[:2], "control"))
+        )
         adata.obs["truth"] = adata.obs["label"]
     first = mdata[next(iter(mdata.mod))]
     escaped = (
-        first.obs["escaped"].to_numpy(dtype=bool) if "escaped" in first.obs else np.zeros(first.n_obs, bool)
+        first.obs["escaped"].to_numpy(dtype=bool)
+        if "escaped" in first.obs
+        else np.zeros(first.n_obs, bool)
     )
     return mdata, ~escaped, inert[2:]
 
@@ -213,7 +225,9 @@ def escape_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
         (0.7, 0.3),
         (0.7, 0.5),
     ):
-        yield from ((f"effect {effect}, {share:.0%} escape", "Hotelling", seed) for seed in range(seeds))
+        yield from (
+            (f"effect {effect}, {share:.0%} escape", "Hotelling", seed) for seed in range(seeds)
+        )
 
 
 def escape(setting: str, method: str, seed: int) -> Scores:
@@ -224,7 +238,9 @@ def escape(setting: str, method: str, seed: int) -> Scores:
     )
     inert = [str(g) for g in mdata.uns["simulation"]["inert_labels"]]
     for adata in mdata.mod.values():
-        adata.obs["label"] = adata.obs["label"].astype(str).replace(dict.fromkeys(inert[:3], "control"))
+        adata.obs["label"] = (
+            adata.obs["label"].astype(str).replace(dict.fromkeys(inert[:3], "control"))
+        )
     responded = ~mdata[next(iter(mdata.mod))].obs["escaped"].to_numpy(dtype=bool)
     return told(mdata, responded, inert[3:])
 
@@ -244,17 +260,19 @@ def missing(setting: str, method: str, seed: int) -> Scores:
         labels = adata.obs["label"].astype(str)
         adata.obs["truth"] = labels
         hidden = rng.permutation(adata.n_obs) < float(setting) * adata.n_obs
-        adata.obs["label"] = labels.where(~hidden, "unknown" if method == "unknown is a label" else None)
+        adata.obs["label"] = labels.where(
+            ~hidden, "unknown" if method == "unknown is a label" else None
+        )
     z = groove(mdata, seed)
     return matching(
         mdata,
-        groove(self_labelled(mdata, z), seed, weight_key="inferred_label_certainty")
+        groove(self_labeled(mdata, z), seed, weight_key="inferred_label_certainty")
         if method == "self-trained"
         else z,
     )
 
 
-def self_labelled(mdata: MuData, z: Latent) -> MuData:
+def self_labeled(mdata: MuData, z: Latent) -> MuData:
     """Give cells without a label the likeliest one: one round of self-training."""
     result = mdata.copy()
     for m, one in z.items():
@@ -298,7 +316,9 @@ def zipf(setting: str, method: str, seed: int) -> Scores:
 def tower_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
     """Labels of one modality only, with what is known of them, more or less rightly."""
     for method in ("no tower", "noise 0", "noise 0.5", "noise 1.5", "random"):
-        yield from (("5 labels only in rna, 5 only in protein", method, seed) for seed in range(seeds))
+        yield from (
+            ("5 labels only in rna, 5 only in protein", method, seed) for seed in range(seeds)
+        )
 
 
 def tower(setting: str, method: str, seed: int) -> Scores:
@@ -337,7 +357,11 @@ def embeddings(setting: str, method: str, seed: int) -> Scores:
     sg.tl.embed(mdata, trained(mdata, seed))
     sg.tl.check_label_embeddings(mdata, label_table(mdata, method, seed))
     found = mdata.uns["label_embeddings"]
-    return {"score": found["score"], "p": found["p_value"], "believed": float(found["p_value"] <= 0.05)}
+    return {
+        "score": found["score"],
+        "p": found["p_value"],
+        "believed": float(found["p_value"] <= 0.05),
+    }
 
 
 def label_table(mdata: MuData, method: str, seed: int) -> pd.DataFrame:
@@ -349,7 +373,9 @@ def label_table(mdata: MuData, method: str, seed: int) -> pd.DataFrame:
     if method == "random":
         effects[:] = rng.normal(size=effects.shape)
         return effects
-    return effects + float(method.split()[1]) * effects.to_numpy().std() * rng.normal(size=effects.shape)
+    return effects + float(method.split()[1]) * effects.to_numpy().std() * rng.normal(
+        size=effects.shape
+    )
 
 
 GROUPS_METHODS = {
@@ -370,7 +396,7 @@ def groups_jobs(seeds: int) -> Iterator[tuple[str, str, int]]:
 
 
 def groups(setting: str, method: str, seed: int) -> Scores:
-    """Cells found by their nearest neighbour, what is kept of the cell state inside labels, and the time of a fit."""
+    """Cells found by their nearest neighbor, what is kept of the cell state inside labels, and the time of a fit."""
     n = int(setting.split()[0])
     mdata = sg.simulations.weakly_paired(n, 6000 // n, seed=seed)
     for adata in mdata.mod.values():
@@ -382,18 +408,24 @@ def groups(setting: str, method: str, seed: int) -> Scores:
     z = fitted.transform(mdata)
     a, b = z
     kept = [
-        f.value for m in z for f in sg.metrics.retention(z[m], mdata[m].obsm["state"], mdata[m].obs["truth"])
+        f.value
+        for m in z
+        for f in sg.metrics.retention(z[m], mdata[m].obsm["state"], mdata[m].obs["truth"])
     ]
     truth = {m: mdata[m].obs["truth"].to_numpy() for m in z}
     return {
         **matching(mdata, z),
-        "nearest_accuracy": float(sg.metrics.label_transfer(z[a], z[b], truth[a], truth[b], n_neighbors=1)),
+        "nearest_accuracy": float(
+            sg.metrics.label_transfer(z[a], z[b], truth[a], truth[b], n_neighbors=1)
+        ),
         "retention": float(np.mean(kept)),
         "fit_seconds": seconds,
     }
 
 
-EXPERIMENTS: dict[str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Callable[..., Scores], str]] = {
+EXPERIMENTS: dict[
+    str, tuple[Callable[[int], Iterator[tuple[str, str, int]]], Callable[..., Scores], str]
+] = {
     "scenarios": (scenario_jobs, scenario, "GROOVE"),
     "apart": (scenario_jobs, apart, "GROOVE"),
     "efficacy": (efficacy_jobs, efficacy, "hard"),
@@ -419,7 +451,9 @@ def one(experiment: str, setting: str, method: str, seed: int) -> list[tuple[Any
     start = time.perf_counter()
     scores = EXPERIMENTS[experiment][1](setting, method, seed)
     seconds = time.perf_counter() - start
-    return [(experiment, setting, method, seed, key, value, seconds) for key, value in scores.items()]
+    return [
+        (experiment, setting, method, seed, key, value, seconds) for key, value in scores.items()
+    ]
 
 
 COLUMNS = ["experiment", "setting", "method", "seed", "score", "value", "seconds"]
@@ -428,7 +462,9 @@ COLUMNS = ["experiment", "setting", "method", "seed", "score", "value", "seconds
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and 95 % interval over seeds, and the paired difference to the method that an experiment compares with."""
     rows = []
-    for (experiment, setting, score), part in results.groupby(["experiment", "setting", "score"], sort=False):
+    for (experiment, setting, score), part in results.groupby(
+        ["experiment", "setting", "score"], sort=False
+    ):
         wide = part.pivot_table(index="seed", columns="method", values="value")
         reference = EXPERIMENTS[experiment][2]
         for method in part["method"].unique():
@@ -457,7 +493,7 @@ GATE = {
 
 
 def gate(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    """Within-label FOSCTTM of GROOVE and others on every scenario, as learned and with labels centred, for the user guide.
+    """Within-label FOSCTTM of GROOVE and others on every scenario, as learned and with labels centered, for the user guide.
 
     Of seeds that all have. A mark says that a paired t-test over them, Holm-corrected over all that is compared, tells it from GROOVE.
     """
@@ -478,10 +514,16 @@ def gate(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
         other = means.get((setting, score, "GROOVE"), np.nan)
         told = p.get((setting, score, method), 1.0) < 0.05
         mark = "" if not told else " ▼" if mean > other else " ▲"
-        column = GATE[method] + (", centred" if score.endswith("centred") else "")
+        column = GATE[method] + (", centered" if score.endswith("centered") else "")
         rows.setdefault(setting, {})[column] = f"{mean:.3f}{mark}"
-    columns = [f"{m}{c}" for c in ("", ", centred") for m in GATE.values()]
-    return pd.DataFrame(rows).T.reindex(columns=columns).rename_axis("scenario").reset_index().fillna("")
+    columns = [f"{m}{c}" for c in ("", ", centered") for m in GATE.values()]
+    return (
+        pd.DataFrame(rows)
+        .T.reindex(columns=columns)
+        .rename_axis("scenario")
+        .reset_index()
+        .fillna("")
+    )
 
 
 def main() -> None:
@@ -497,7 +539,8 @@ def main() -> None:
     parser.add_argument("--out", help="write the scores of every run to this CSV")
     parser.add_argument("--read", nargs="+", help="print the tables of these CSV files")
     parser.add_argument(
-        "--gate", help="of the files that are read, write the table of scenarios in the user guide here"
+        "--gate",
+        help="of the files that are read, write the table of scenarios in the user guide here",
     )
     parser.add_argument("--apart", help="the same, where no cell was seen in two modalities")
     args = parser.parse_args()
@@ -510,14 +553,18 @@ def main() -> None:
                 Path(file).write_text(made + "\n")
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    jobs = [(e, *job) for e in args.experiments or EXPERIMENTS for job in EXPERIMENTS[e][0](args.seeds)]
+    jobs = [
+        (e, *job) for e in args.experiments or EXPERIMENTS for job in EXPERIMENTS[e][0](args.seeds)
+    ]
     rows: list[tuple[Any, ...]] = []
     for found in Parallel(n_jobs=args.jobs, return_as="generator_unordered")(
         delayed(one)(*job) for job in jobs
     ):
         rows += found
         if args.out:  # a run that is stopped keeps what it has
-            pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:5]).to_csv(args.out, index=False)
+            pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:5]).to_csv(
+                args.out, index=False
+            )
     print(table(pd.DataFrame(rows, columns=COLUMNS)).to_markdown(index=False))
 
 

@@ -50,7 +50,7 @@ def main() -> None:
 def ablations(results: pd.DataFrame) -> pd.DataFrame:
     """Within-label FOSCTTM of GROOVE and its parts, and what each part is worth."""
     chosen = results[results["learner"].isin(TITLES)]
-    means = benchmark.summarise(chosen, WITHIN).set_index(["learner", "data"])
+    means = benchmark.summarize(chosen, WITHIN).set_index(["learner", "data"])
     differences = benchmark.compare(chosen, WITHIN, "groove", quiet=True)
     differences = differences[differences["scope"] == "data set"].set_index(["candidate", "data"])
     rows = {}
@@ -64,13 +64,15 @@ def ablations(results: pd.DataFrame) -> pd.DataFrame:
 
 def learners(methods: pd.DataFrame) -> pd.DataFrame:
     """Every learner against GROOVE: mean, and what the paired difference allows to be said, widened for the number of learners."""
-    means = benchmark.summarise(methods, WITHIN).set_index(["learner", "data"])
+    means = benchmark.summarize(methods, WITHIN).set_index(["learner", "data"])
     differences = benchmark.compare(methods, WITHIN, "groove", quiet=True)
     differences = differences[differences["scope"] == "data set"].set_index(["candidate", "data"])
     data = list(dict.fromkeys(means.index.get_level_values("data")))
     order = means["mean"].groupby("learner").mean().sort_values().index
     rows = {
-        f"`{name}`": {d: with_verdict(means.loc[(name, d), "mean"], differences, (name, d)) for d in data}
+        f"`{name}`": {
+            d: with_verdict(means.loc[(name, d), "mean"], differences, (name, d)) for d in data
+        }
         for name in order
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("learner")
@@ -81,7 +83,10 @@ def with_verdict(mean: float, differences: pd.DataFrame, key: tuple[str, str]) -
     if key not in differences.index:
         return f"{mean:.3f}"
     row = differences.loc[key]
-    marks = {"better": "▲" if row["low_joint"] > 0 else "△", "worse": "▼" if row["high_joint"] < 0 else "▽"}
+    marks = {
+        "better": "▲" if row["low_joint"] > 0 else "△",
+        "worse": "▼" if row["high_joint"] < 0 else "▽",
+    }
     return f"{mean:.3f} {marks.get(row['verdict'], '')}".strip()
 
 
@@ -90,7 +95,9 @@ def aligners(methods: pd.DataFrame) -> pd.DataFrame:
     done = methods[(methods["metric"] == COUPLED) & (methods["status"] == "done")]
     counts = done.groupby("learner")["aligner"].nunique()
     everywhere = counts.index[counts == counts.max()]
-    table = benchmark.summarise(methods[methods["learner"].isin(everywhere)], COUPLED, by=["aligner", "data"])
+    table = benchmark.summarize(
+        methods[methods["learner"].isin(everywhere)], COUPLED, by=["aligner", "data"]
+    )
     wide = table.pivot_table(index="aligner", columns="data", values="mean")
     return wide.map(lambda v: f"{v:.3f}").rename_axis("aligner", axis=0).rename_axis(None, axis=1)
 

@@ -4,7 +4,7 @@
     python benchmarks/crispr_screen.py FOLDER --read benchmarks/results/crispr_screen.csv --mixscape mixscape.csv
 
 In each of several random splits, four fifths of the cells of each label train and one fifth is scored: labels found across modalities by ten
-neighbours, mean over shared labels. Intervals are over splits; differences are paired. Single cells have no partners here.
+neighbors, mean over shared labels. Intervals are over splits; differences are paired. Single cells have no partners here.
 """
 
 from __future__ import annotations
@@ -97,7 +97,10 @@ def not_circular(mdata: MuData, n_bootstrap: int = 2000) -> pd.DataFrame:
     x = np.log1p(protein.to_df())
     others = mudata.MuData({"prot": protein[:, protein.var_names != "PDL1"].copy()})
     sg.tl.estimate_efficacy(others, CONTROL, n_components=3)
-    p, label = others["prot"].obs["efficacy"].to_numpy(), protein.obs["label"].astype(str).to_numpy()
+    p, label = (
+        others["prot"].obs["efficacy"].to_numpy(),
+        protein.obs["label"].astype(str).to_numpy(),
+    )
     pdl1 = x["PDL1"].to_numpy() - x["PDL1"].to_numpy()[label == CONTROL].mean()
     rng, rows = np.random.default_rng(0), []
     for g in ("IFNGR1", "IRF1", "CD274"):
@@ -144,7 +147,11 @@ def beside_mixscape(mdata: MuData, file: Path) -> pd.DataFrame:
             }
         )
     rows.append(
-        {"label": f"{neither} others", "efficacy, mean": "undetectable", "Mixscape, mean": "no effect"}
+        {
+            "label": f"{neither} others",
+            "efficacy, mean": "undetectable",
+            "Mixscape, mean": "no effect",
+        }
     )
     return pd.DataFrame(rows).fillna("")
 
@@ -175,7 +182,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", help="write the score of every run to this CSV")
     parser.add_argument("--read", help="take the scores of this CSV")
-    parser.add_argument("--mixscape", type=Path, help="the file of mixscape_posterior.py, to compare with")
+    parser.add_argument(
+        "--mixscape", type=Path, help="the file of mixscape_posterior.py, to compare with"
+    )
     parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -189,7 +198,9 @@ def main() -> None:
         ):
             found += rows
             if args.out:  # a run that is stopped keeps what it has
-                pd.DataFrame(found, columns=COLUMNS).to_csv(args.out, index=False, float_format="%.5f")
+                pd.DataFrame(found, columns=COLUMNS).to_csv(
+                    args.out, index=False, float_format="%.5f"
+                )
         results = pd.DataFrame(found, columns=COLUMNS)
     mdata = mudata.read_h5mu(args.folder / "thp1_crispr.h5mu")
     made = {"rates": rates(mdata), "pdl1": not_circular(mdata), "transfer": table(results)}

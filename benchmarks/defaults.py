@@ -1,7 +1,7 @@
 """The table that chose the default configuration of GROOVE, beside the paper's, the baselines and the supervised limit.
 
 Every learner is scored on the same simulations as it is, and with the means of its labels brought to one place
-(``label_centred``). Within-label FOSCTTM; paired differences over seeds.
+(``label_centered``). Within-label FOSCTTM; paired differences over seeds.
 
     python benchmarks/defaults.py --out benchmarks/results/defaults.csv --jobs 2
     python benchmarks/defaults.py --read benchmarks/results/defaults.csv   # the table again
@@ -48,7 +48,7 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def one(rho: float, seed: int, name: str) -> list[tuple[float, int, str, bool, float, float]]:
-    """Score a learner on one simulation, as it is and centred."""
+    """Score a learner on one simulation, as it is and centered."""
     import torch
 
     torch.set_num_threads(1)
@@ -56,21 +56,24 @@ def one(rho: float, seed: int, name: str) -> list[tuple[float, int, str, bool, f
     mdata = sg.simulations.weakly_paired(rho=rho, seed=seed)
     learner, options = LEARNERS[name]
     start = time.perf_counter()
-    fitted = sg.learners.LabelCentred(learner, options).fit(mdata, "label", seed=seed)
+    fitted = sg.learners.LabelCentered(learner, options).fit(mdata, "label", seed=seed)
     seconds = time.perf_counter() - start
     found = {False: fitted.inner_.transform(mdata), True: fitted.transform(mdata)}
     return [
-        (rho, seed, name, centred, within_label_foscttm(mdata, z), seconds) for centred, z in found.items()
+        (rho, seed, name, centered, within_label_foscttm(mdata, z), seconds)
+        for centered, z in found.items()
     ]
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and 95 % interval; difference to the default, paired; share of the gap closed; Wilcoxon, Holm-corrected."""
     rows = []
-    for (rho, centred), part in results.groupby(["rho", "centred"], sort=False):
+    for (rho, centered), part in results.groupby(["rho", "centered"], sort=False):
         wide = part.pivot_table(index="seed", columns="learner", values="foscttm")
-        limit = results[(results["rho"] == rho) & ~results["centred"] & (results["learner"] == LIMIT)]
-        raw = results[(results["rho"] == rho) & ~results["centred"]].pivot_table(
+        limit = results[
+            (results["rho"] == rho) & ~results["centered"] & (results["learner"] == LIMIT)
+        ]
+        raw = results[(results["rho"] == rho) & ~results["centered"]].pivot_table(
             index="seed", columns="learner", values="foscttm"
         )
         best = min(raw[LOGISTIC].mean(), raw["MLP, logits"].mean())
@@ -80,10 +83,12 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
             rows.append(
                 {
                     "rho": rho,
-                    "centred": centred,
+                    "centered": centered,
                     "learner": name,
                     "foscttm": f"{x.mean():.4f} ± {half_width(x):.4f}",
-                    "minus default": "" if name == "GROOVE" else f"{d.mean():+.4f} ± {half_width(d):.4f}",
+                    "minus default": ""
+                    if name == "GROOVE"
+                    else f"{d.mean():+.4f} ± {half_width(d):.4f}",
                     "Holm p": "" if name == "GROOVE" else f"{holm[name]:.3f}",
                     "of paper": f"{x.mean() / raw[PAPER].mean():.2f}",
                     "gap closed": f"{(best - x.mean()) / (best - limit['foscttm'].mean()):+.0%}",
@@ -96,7 +101,7 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
 def page(results: pd.DataFrame) -> pd.DataFrame:
     """One row for each learner, for the user guide: mean and interval, with a mark where it differs from the default (Holm)."""
     columns = {}
-    for (rho, centred), part in results.groupby(["rho", "centred"]):
+    for (rho, centered), part in results.groupby(["rho", "centered"]):
         wide = part.pivot_table(index="seed", columns="learner", values="foscttm")
         p = _against_default(wide)
         cells = {}
@@ -104,11 +109,12 @@ def page(results: pd.DataFrame) -> pd.DataFrame:
             worse = wide[name].mean() > wide["GROOVE"].mean()
             mark = "" if name == "GROOVE" or p[name] >= 0.05 else " ▼" if worse else " ▲"
             cells[name] = f"{wide[name].mean():.3f} ± {half_width(wide[name]):.3f}{mark}"
-        columns[f"ρ = {rho:g}" + (", centred" if centred else "")] = cells
-    order = ["ρ = 1", "ρ = 1, centred", "ρ = 0.5", "ρ = 0.5, centred"]
+        columns[f"ρ = {rho:g}" + (", centered" if centered else "")] = cells
+    order = ["ρ = 1", "ρ = 1, centered", "ρ = 0.5", "ρ = 0.5, centered"]
     found = pd.DataFrame(columns)[order].loc[list(LEARNERS)]
     found.index = [
-        f"**{n}, defaults**" if n == "GROOVE" else n.replace("+ ", "the same, ") for n in found.index
+        f"**{n}, defaults**" if n == "GROOVE" else n.replace("+ ", "the same, ")
+        for n in found.index
     ]
     return found.rename_axis("").reset_index()
 
@@ -131,7 +137,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", help="write the score of every run to this CSV")
     parser.add_argument("--read", help="print the table of this CSV")
-    parser.add_argument("--page", help="of the CSV that is read, write the table of the user guide here")
+    parser.add_argument(
+        "--page", help="of the CSV that is read, write the table of the user guide here"
+    )
     args = parser.parse_args()
     if args.read:
         print(table(pd.read_csv(args.read)).to_markdown(index=False))
@@ -147,10 +155,16 @@ def main() -> None:
     ):
         rows += found
         if args.out:  # a run that is stopped keeps what it has
-            columns = ["rho", "seed", "learner", "centred", "foscttm", "seconds"]
-            pd.DataFrame(rows, columns=columns).sort_values(columns[:4]).to_csv(args.out, index=False)
+            columns = ["rho", "seed", "learner", "centered", "foscttm", "seconds"]
+            pd.DataFrame(rows, columns=columns).sort_values(columns[:4]).to_csv(
+                args.out, index=False
+            )
     if not args.only:
-        print(table(pd.read_csv(args.out) if args.out else pd.DataFrame(rows)).to_markdown(index=False))
+        print(
+            table(pd.read_csv(args.out) if args.out else pd.DataFrame(rows)).to_markdown(
+                index=False
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def measure(checkout: Path) -> pd.Series:
     bodies = [body_lines(node) for node in nodes if isinstance(node, FUNCTIONS)]
     parameters = [n_parameters(node) for tree in trees.values() for node in public_functions(tree)]
     public = [node for tree in trees.values() for node in public_definitions(tree)]
-    docstrings = [ast.get_docstring(node) for node in nodes if isinstance(node, (ast.Module, *DEFINITIONS))]
+    docstrings = [
+        ast.get_docstring(node) for node in nodes if isinstance(node, (ast.Module, *DEFINITIONS))
+    ]
     words = sum(len(text.split()) for text in docstrings if text)
     semicolons = sum(text.count(";") for text in docstrings if text)
     return pd.Series(
@@ -61,7 +63,9 @@ def measure(checkout: Path) -> pd.Series:
             "syntax nodes a code line": len(nodes) / n_code,
             "comprehensions per 1,000 code lines": 1000 * count(nodes, COMPREHENSIONS) / n_code,
             "ternaries per 1,000 code lines": 1000 * count(nodes, ast.IfExp) / n_code,
-            "nested comprehensions": sum(is_nested(n) for n in nodes if isinstance(n, COMPREHENSIONS)),
+            "nested comprehensions": sum(
+                is_nested(n) for n in nodes if isinstance(n, COMPREHENSIONS)
+            ),
             "function body lines, p90": np.quantile(bodies, 0.9),
             "function body lines, maximum": max(bodies),
             "parameters of public functions, p90": np.quantile(parameters, 0.9),
@@ -69,8 +73,11 @@ def measure(checkout: Path) -> pd.Series:
             "private imports across rooms": len(private_imports(package, trees)),
             "import cycles of files": len(cycles(package, trees)),
             "names exported": len(exported(package, trees)),
-            "public definitions documented, %": 100 * np.mean([bool(ast.get_docstring(n)) for n in public]),
-            f"lines over {LONGEST} characters": sum(n_long(text, LONGEST) for text in sources.values()),
+            "public definitions documented, %": 100
+            * np.mean([bool(ast.get_docstring(n)) for n in public]),
+            f"lines over {LONGEST} characters": sum(
+                n_long(text, LONGEST) for text in sources.values()
+            ),
             "lines over 120 characters": sum(n_long(text, 120) for text in sources.values()),
             "semicolons per 10,000 words of docstring": 10_000 * semicolons / words,
             "test code : source code": n_test / n_code,
@@ -218,7 +225,11 @@ def exported(package: Path, trees: dict[Path, ast.Module]) -> list[str]:
     """Return the names in ``__all__`` of public modules."""
     names = []
     for path, tree in trees.items():
-        if any(part.startswith("_") for part in path.relative_to(package).parts if part != "__init__.py"):
+        if any(
+            part.startswith("_")
+            for part in path.relative_to(package).parts
+            if part != "__init__.py"
+        ):
             continue
         for node in tree.body:
             targets = getattr(node, "targets", [getattr(node, "target", None)])

@@ -104,7 +104,11 @@ def trained(
     for i in range(n_models):
         model = sg.model.GROOVE(mdata, seed=100 * seed + i, **options)
         model.train(
-            seed=100 * seed + i, train_size=1.0, accelerator="cpu", enable_progress_bar=False, logger=None
+            seed=100 * seed + i,
+            train_size=1.0,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            logger=None,
         )
         models.append(model)
     return models
@@ -116,7 +120,9 @@ def scored(mdata: mudata.MuData, truth: np.ndarray) -> dict[str, float]:
     hidden = mdata["rna"].obs["label"].isin(HIDDEN).to_numpy()
     found = {"r2": float(sg.metrics.r2(values[~hidden], truth[~hidden]))}
     for level in LEVELS:
-        low, high = (one.to_numpy() for one in sg.get.imputed_interval(mdata, "rna", "protein", level=level))
+        low, high = (
+            one.to_numpy() for one in sg.get.imputed_interval(mdata, "rna", "protein", level=level)
+        )
         held = (low <= truth) & (truth <= high)
         found[f"coverage_{100 * level:.0f}"] = float(held[~hidden].mean())
         found[f"coverage_{100 * level:.0f}_hidden"] = float(held[hidden].mean())
@@ -126,8 +132,12 @@ def scored(mdata: mudata.MuData, truth: np.ndarray) -> dict[str, float]:
 def written(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Return one row a way of imputing and one column a share of common effects: means over seeds."""
     means = table.groupby(["method", "rho"], sort=False, as_index=False)[columns].mean()
-    means["text"] = [" / ".join(f"{value:.2f}" for value in row) for row in means[columns].to_numpy()]
-    wide = means.pivot_table(index="method", columns="rho", values="text", aggfunc="first", sort=False)
+    means["text"] = [
+        " / ".join(f"{value:.2f}" for value in row) for row in means[columns].to_numpy()
+    ]
+    wide = means.pivot_table(
+        index="method", columns="rho", values="text", aggfunc="first", sort=False
+    )
     return wide.rename(columns=lambda rho: f"rho {rho:g}").rename_axis(columns=None)
 
 

@@ -83,17 +83,26 @@ def screen(name: str, args: argparse.Namespace) -> pd.DataFrame:
     def run() -> pd.DataFrame:
         spec = benchmark.DataSpec(file=str((args.folder / f"{name}.h5mu").resolve()), **data)
         return one(
-            load(spec, 0).handed(False), data["source"], data["target"], args, seeds=args.seeds, **options
+            load(spec, 0).handed(False),
+            data["source"],
+            data["target"],
+            args,
+            seeds=args.seeds,
+            **options,
         )
 
     return done(args.out / f"{name}.csv", run)
 
 
-def one(mdata: MuData, source: str, target: str, args: argparse.Namespace, **options: Any) -> pd.DataFrame:
+def one(
+    mdata: MuData, source: str, target: str, args: argparse.Namespace, **options: Any
+) -> pd.DataFrame:
     """Return the rows of one MuData."""
     start = time.perf_counter()
     table = benchmark.leave_labels_out(mdata, source, target, n_jobs=args.jobs, **options)
-    print(f"{source} -> {target}: {len(table)} rows, {time.perf_counter() - start:.0f} s", flush=True)
+    print(
+        f"{source} -> {target}: {len(table)} rows, {time.perf_counter() - start:.0f} s", flush=True
+    )
     return table
 
 
@@ -110,7 +119,7 @@ def by_screen(found: Mapping[str, pd.DataFrame], metric: str) -> pd.DataFrame:
     """Return one row a method and one column a screen: mean, half of its interval, and a mark of the verdict."""
     columns = {}
     for name, table in found.items():
-        summary = benchmark.summarise_labels(table, metric).set_index("method")
+        summary = benchmark.summarize_labels(table, metric).set_index("method")
         columns[f"{name} ({summary['n_labels'].iloc[0]} labels)"] = summary.apply(written, axis=1)
     made = pd.DataFrame(columns)
     order = [one for one in benchmark.IMPUTATION_METHODS if one in made.index]

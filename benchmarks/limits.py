@@ -31,7 +31,9 @@ def screen(n_labels: int) -> mudata.MuData:
     mods = {}
     for m in ("rna", "prot"):
         z = place[codes] + 0.3 * rng.normal(size=(codes.size, 5))
-        obs = pd.DataFrame({"label": [f"g{c}" for c in codes]}, index=[f"{m}{i}" for i in range(codes.size)])
+        obs = pd.DataFrame(
+            {"label": [f"g{c}" for c in codes]}, index=[f"{m}{i}" for i in range(codes.size)]
+        )
         mods[m] = ad.AnnData(z @ rng.normal(size=(5, N_FEATURES)), obs=obs)
         mods[m].obsm["X_groove"] = z
         mods[m].var_names = [f"{m}_{j}" for j in range(N_FEATURES)]
@@ -63,7 +65,10 @@ def imputed_vs_measured(mdata: mudata.MuData) -> None:
     sg.pl.imputed_vs_measured(mdata, "rna", "prot", show=False, return_fig=True)
 
 
-WORK = {f.__name__: f for f in (infer_labels, coupling_label_mass, label_mass_metric, imputed_vs_measured)}
+WORK = {
+    f.__name__: f
+    for f in (infer_labels, coupling_label_mass, label_mass_metric, imputed_vs_measured)
+}
 
 
 def highest_memory() -> float:
@@ -83,7 +88,7 @@ def measure(name: str, n_labels: int, limit_gb: float, answer: multiprocessing.Q
     warnings.simplefilter("ignore")
     mdata = screen(n_labels)
     if name != "infer_labels":
-        sg.tl.align(mdata, "rna", "prot", labelled=True)
+        sg.tl.align(mdata, "rna", "prot", labeled=True)
         sg.tl.impute(mdata, "rna", "prot", method="barycentric")
     resource.setrlimit(resource.RLIMIT_AS, (int(limit_gb * 1e9), int(limit_gb * 1e9)))
     before = memory_from_now_on()

@@ -80,14 +80,16 @@ def values(n: int, seed: int = 0) -> dict[str, Any]:
 
 def align(n: int, how: str, path: str) -> dict[str, float]:
     """Make a coupling of these cells and keep it in a file: potentials, or sparse."""
-    from scgroove.aligners import EntropicOT, SharedNearestNeighbours
+    from scgroove.aligners import EntropicOT, SharedNearestNeighbors
 
     data = screen(n)
-    if how == "shared neighbours":
-        aligner: Any = SharedNearestNeighbours(k=20)
+    if how == "shared neighbors":
+        aligner: Any = SharedNearestNeighbors(k=20)
     else:  # the metrics take any plan, so it need not have converged
-        aligner = EntropicOT(epsilon=0.05, max_iter=10 if how == "potentials" else 1, max_memory_gb=8)
-    labels = (None, None) if how == "unlabelled" else (data["labels_x"], data["labels_y"])
+        aligner = EntropicOT(
+            epsilon=0.05, max_iter=10 if how == "potentials" else 1, max_memory_gb=8
+        )
+    labels = (None, None) if how == "unlabeled" else (data["labels_x"], data["labels_y"])
     aligner.align(data["x"], data["y"], *labels).save(path)
     return {}
 
@@ -103,7 +105,12 @@ def matching(name: str, n: int, how: str, path: str) -> dict[str, float]:
     start = time.perf_counter()
     found = metrics.score(name, **data)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "value": found.value, "chance": found.chance, "chance_sd": found.chance_sd}
+    return {
+        "seconds": seconds,
+        "value": found.value,
+        "chance": found.chance,
+        "chance_sd": found.chance_sd,
+    }
 
 
 def imputation(name: str, n: int, how: str, path: str) -> dict[str, float]:
@@ -114,7 +121,12 @@ def imputation(name: str, n: int, how: str, path: str) -> dict[str, float]:
     start = time.perf_counter()
     found = metrics.score(name, **data)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "value": found.value, "chance": found.chance, "chance_sd": found.chance_sd}
+    return {
+        "seconds": seconds,
+        "value": found.value,
+        "chance": found.chance,
+        "chance_sd": found.chance_sd,
+    }
 
 
 def loop(name: str, n: int, how: str, path: str) -> dict[str, float]:
@@ -189,7 +201,7 @@ def table_within(quick: bool, folder: Path) -> None:
     )
     for name in ON_REPRESENTATIONS[1:]:
         measure("matching", name, n, "representation")
-    for how in ("potentials", "shared neighbours"):
+    for how in ("potentials", "shared neighbors"):
         path = str(folder / f"{how}.npz")
         measure("align", "", n, how, path)
         for name in ON_COUPLINGS:
@@ -206,10 +218,15 @@ def table_global(quick: bool, folder: Path) -> None:
         f"ratio plain loop / ours, which also has the spread by chance: {plain['seconds'] / ours['seconds']:.1f}"
     )
     measure("matching", "recall_at_10_global", n, "representation")
-    for how, size in (("potentials", n), ("unlabelled", 12_000)):
+    for how, size in (("potentials", n), ("unlabeled", 12_000)):
         path = str(folder / f"global {how}.npz")
         measure("align", "", size, how, path)
-        for name in ("coupling_foscttm_global", "barycentric_foscttm_global", "trace_global", "label_mass"):
+        for name in (
+            "coupling_foscttm_global",
+            "barycentric_foscttm_global",
+            "trace_global",
+            "label_mass",
+        ):
             measure("matching", name, size, how, path)
     print()
 
@@ -233,7 +250,12 @@ def table_imputation(quick: bool, folder: Path) -> None:
     print()
 
 
-TABLES = {"within": table_within, "global": table_global, "full": table_full, "imputation": table_imputation}
+TABLES = {
+    "within": table_within,
+    "global": table_global,
+    "full": table_full,
+    "imputation": table_imputation,
+}
 
 
 def one(kind: str, name: str, n: int, how: str, path: str) -> None:
@@ -254,7 +276,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the cells")
     given = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn"))
-    print(f"{date.today()}  {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(
+        f"{date.today()}  {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
     print(f"{packages}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}\n")
     with tempfile.TemporaryDirectory() as folder:
         for name in given.tables or TABLES:

@@ -3,7 +3,7 @@
     python benchmarks/query.py --tables docs/user_guide/query_tables
 
 Confidence: a simulated screen of 20 labels with effect size 1 is cut in two; a model is trained on one half, and labels are told for
-the other. Share of right labels, and expected calibration error of the votes, of probabilities calibrated on all labelled cells, and of
+the other. Share of right labels, and expected calibration error of the votes, of probabilities calibrated on all labeled cells, and of
 those calibrated on cells held out of training. Training on: 16 labels in one batch, then 12 labels in another batch, 4 of them new;
 balanced accuracy of telling labels across modalities, of cells that no training saw.
 """
@@ -40,7 +40,11 @@ def main() -> None:
         ("training_on", training_on, ["model"]),
     ):
         table = pd.DataFrame([row for seed in range(args.seeds) for row in rows_of(seed)])
-        means = table.groupby(by, sort=False).mean().map(lambda value: f"{value:.2f}".replace("nan", ""))
+        means = (
+            table.groupby(by, sort=False)
+            .mean()
+            .map(lambda value: f"{value:.2f}".replace("nan", ""))
+        )
         made = as_markdown(means.reset_index().set_index(by[0]))
         print(f"\n## {name}\n\n{made}")
         if args.tables is not None:
@@ -72,7 +76,9 @@ def confidence(seed: int) -> Iterator[dict[str, Any]]:
                 obs = query[source].obs
                 right = obs["transferred_label"].astype(str) == truth[source]
                 row["right"] = right.mean()
-                row[way] = sg.metrics.expected_calibration_error(obs["transferred_label_confidence"], right)
+                row[way] = sg.metrics.expected_calibration_error(
+                    obs["transferred_label_confidence"], right
+                )
             yield row
 
 

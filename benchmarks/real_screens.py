@@ -30,8 +30,8 @@ LEARNERS = (
 )  # fmt: skip
 LOOSE = {"tol": 5e-4, "tol_outer": 1e-3}
 BOTH = (
-    "emd", "eot", "coot", "emd unlabelled", "eot unlabelled", "coot unlabelled",
-    {"method": "egw", "options": LOOSE}, {"method": "egw", "labelled": False, "options": LOOSE},
+    "emd", "eot", "coot", "emd unlabeled", "eot unlabeled", "coot unlabeled",
+    {"method": "egw", "options": LOOSE}, {"method": "egw", "labeled": False, "options": LOOSE},
 )  # fmt: skip
 CELLS = {"min_cells_per_label": 20, "n_top_features": 2000}
 
@@ -44,9 +44,9 @@ SCREENS = {
     ),
     "a549_dex_scicar": ({"source": "rna", "target": "atac", "pair_key": "pair_id", **CELLS}, (*LEARNERS, "clip_oracle"), BOTH),
     # no pairs: what labels tell; 12,782 x 5,597 cells are too many for couplings without labels and without a shared space
-    "thp1_crispr": ({"source": "rna", "target": "prot", "control": "control", **CELLS}, LEARNERS, ("eot", "emd", "eot unlabelled")),
+    "thp1_crispr": ({"source": "rna", "target": "prot", "control": "control", **CELLS}, LEARNERS, ("eot", "emd", "eot unlabeled")),
     # strains with few samples each; the metabolome has no wild type that effects could be counted from
-    "yeast_kinase_ko": ({"source": "protein", "target": "metab_tca"}, LEARNERS, ("eot", "emd", "eot unlabelled")),
+    "yeast_kinase_ko": ({"source": "protein", "target": "metab_tca"}, LEARNERS, ("eot", "emd", "eot unlabeled")),
 }  # fmt: skip
 GATE = {
     "groove": "GROOVE",
@@ -94,7 +94,9 @@ def fewer_cells(file: Path, most: int, folder: Path) -> Path:
         place = pd.util.hash_array(name.to_numpy(dtype=object))
         rank = pd.Series(place, index=labels.index).groupby(labels.to_numpy()).rank(pct=True)
         kept[m] = (
-            adata[(rank <= most / adata.n_obs).to_numpy()].copy() if adata.n_obs > most else adata.copy()
+            adata[(rank <= most / adata.n_obs).to_numpy()].copy()
+            if adata.n_obs > most
+            else adata.copy()
         )
     small = folder / file.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,9 @@ def labels_only(args: argparse.Namespace) -> None:
             "null": args.null,
         }
         folder = args.out / name
-        benchmark.run(spec, folder, n_jobs=args.jobs, mix_versions=args.mix_versions, progress=False)
+        benchmark.run(
+            spec, folder, n_jobs=args.jobs, mix_versions=args.mix_versions, progress=False
+        )
         tables.append(benchmark.read(folder, everything=True).assign(permutation=0))
         if args.null:
             tables.append(benchmark.read(folder, everything=True, permuted=True))
@@ -133,7 +137,9 @@ def of_labels(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     done = runs[runs["status"] == "done"]
     balanced = done[done["metric"] == "label_transfer_balanced"]
     screens = [name for name in (*SCREENS, *SMALL) if name in set(done["data"])]
-    order = [name for name in (*LEARNERS, *sorted(set(done["learner"]))) if name in set(done["learner"])]
+    order = [
+        name for name in (*LEARNERS, *sorted(set(done["learner"]))) if name in set(done["learner"])
+    ]
     names = list(dict.fromkeys(order))
     return {
         "labels": _written(balanced[balanced["permutation"] == 0], names, screens, _value),
@@ -156,7 +162,9 @@ def _written(
         table[f"`{name}`"] = {one: write(own[own["data"] == one]) for one in columns}
     spread = rows.groupby("data")[["chance", "chance_sd"]].mean()
     first = {one: " ± ".join(f"{part:.3f}" for part in spread.loc[one]) for one in columns}
-    return pd.DataFrame.from_dict({"chance ± sd": first, **table}, orient="index").rename_axis("learner")
+    return pd.DataFrame.from_dict({"chance ± sd": first, **table}, orient="index").rename_axis(
+        "learner"
+    )
 
 
 def _value(rows: pd.DataFrame) -> str:
@@ -201,18 +209,32 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results-real"))
     parser.add_argument("--screens", nargs="+", default=list(SCREENS), choices=[*SCREENS, *SMALL])
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), help="of --labels")
-    parser.add_argument("--labels", action="store_true", help="metrics across labels only, without aligners")
-    parser.add_argument("--null", type=int, default=0, help="of --labels: permutations of the labels")
-    parser.add_argument("--read", type=Path, help="of --labels: make the tables of these runs again")
-    parser.add_argument("--cells", type=int, help="of --labels: about so many cells a modality at most")
+    parser.add_argument(
+        "--labels", action="store_true", help="metrics across labels only, without aligners"
+    )
+    parser.add_argument(
+        "--null", type=int, default=0, help="of --labels: permutations of the labels"
+    )
+    parser.add_argument(
+        "--read", type=Path, help="of --labels: make the tables of these runs again"
+    )
+    parser.add_argument(
+        "--cells", type=int, help="of --labels: about so many cells a modality at most"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="where networks are trained: cpu, cuda, mps or auto")
+    parser.add_argument(
+        "--device", default="cpu", help="where networks are trained: cpu, cuda, mps or auto"
+    )
     parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
     parser.add_argument(
-        "--gate", action="store_true", help="GROOVE against propensity logits only, without aligners"
+        "--gate",
+        action="store_true",
+        help="GROOVE against propensity logits only, without aligners",
     )
-    parser.add_argument("--mix-versions", action="store_true", help="go on where other versions left off")
+    parser.add_argument(
+        "--mix-versions", action="store_true", help="go on where other versions left off"
+    )
     args = parser.parse_args()
     quiet()
     if args.labels:
@@ -230,7 +252,9 @@ def main() -> None:
         spec = {
             "title": name,
             "data": [{"file": str((args.folder / f"{name}.h5mu").resolve()), **data}],
-            "learners": [learner_spec(one, args.device) for one in (GATE if args.gate else methods)],
+            "learners": [
+                learner_spec(one, args.device) for one in (GATE if args.gate else methods)
+            ],
             "aligners": ["uniform"] if args.gate else list(couplers),
             "seeds": args.seeds,
         }
@@ -240,7 +264,7 @@ def main() -> None:
         all_results[name] = results
         for metric in SHOWN:
             if ((results["metric"] == metric) & (results["status"] == "done")).any():
-                tables.append(benchmark.summarise(results, metric).assign(metric=metric))
+                tables.append(benchmark.summarize(results, metric).assign(metric=metric))
         failed = benchmark.failures(results)
         print(f"{name}: {len(results)} values, {len(failed)} not done", flush=True)
     table = pd.concat(tables, ignore_index=True)
@@ -272,7 +296,9 @@ def beside_earlier(made: pd.DataFrame, file: Path) -> pd.DataFrame:
         for line in file.read_text(encoding="utf-8").splitlines()
     ]
     head, rows = lines[0], [line + [""] * (len(lines[0]) - len(line)) for line in lines[2:]]
-    earlier = pd.DataFrame([row[1:] for row in rows], index=[row[0] for row in rows], columns=head[1:])
+    earlier = pd.DataFrame(
+        [row[1:] for row in rows], index=[row[0] for row in rows], columns=head[1:]
+    )
     kept = earlier[[name for name in earlier if name not in made]]
     both = made.join(kept, how="outer").fillna("")
     columns = [name for name in SCREENS if name in both]
@@ -313,14 +339,18 @@ def aligned(screens: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for name, results in screens.items():
         if "pair_key" in SCREENS[name][0]:
             methods = results[~results["knows_truth"].astype(bool)]
-            means = benchmark.summarise(methods, "barycentric_foscttm_within_label", by=("aligner",))
-            columns[name] = means.set_index("aligner").apply(lambda row: " ".join(_spread(row)), axis=1)
+            means = benchmark.summarize(
+                methods, "barycentric_foscttm_within_label", by=("aligner",)
+            )
+            columns[name] = means.set_index("aligner").apply(
+                lambda row: " ".join(_spread(row)), axis=1
+            )
     return pd.DataFrame(columns).rename_axis("aligner")
 
 
 def _against_groove(results: pd.DataFrame, metric: str) -> pd.Series:
     """Mean and half-width of the interval over seeds, marked where the paired difference from GROOVE leaves out 0."""
-    means = benchmark.summarise(results, metric, by=("learner",)).set_index("learner")
+    means = benchmark.summarize(results, metric, by=("learner",)).set_index("learner")
     differences = benchmark.compare(results, metric, "groove", quiet=True)
     differences = differences[differences["scope"] == "data set"].set_index(["candidate", "data"])
     data = str(results["data"].iloc[0])

@@ -1,4 +1,4 @@
-"""Within-label FOSCTTM on the reference scenario: the defaults, their ablations and their neighbours.
+"""Within-label FOSCTTM on the reference scenario: the defaults, their ablations and their neighbors.
 
 The table that chose the defaults of ``scgroove.model.GROOVE``. Every cell is scored, training cells included, as
 every method here sees only labels, never pairs.
@@ -31,7 +31,9 @@ LEARNERS = {
     "GROOVE, MLP, dropout 0.3, without back-translation": learner(
         **MLP, **ABLATIONS["groove_no_backtranslation"]
     ),
-    "GROOVE, MLP encoders, no dropout, tau 0.1": learner(encoder="mlp", dropout=0.0, temperature=0.1),
+    "GROOVE, MLP encoders, no dropout, tau 0.1": learner(
+        encoder="mlp", dropout=0.0, temperature=0.1
+    ),
 }
 LARGE = [
     "logistic regression, logits",
@@ -50,7 +52,10 @@ def run(rhos: list[float], seeds: int, n_cells: int, names: list[str]) -> pd.Dat
                 start = time.perf_counter()
                 score = within_label_foscttm(mdata, LEARNERS[name](mdata, seed))
                 rows.append((n_cells, rho, name, seed, score, time.perf_counter() - start))
-                print(f"{n_cells} cells a label, rho {rho}, seed {seed}, {name}: {score:.4f}", flush=True)
+                print(
+                    f"{n_cells} cells a label, rho {rho}, seed {seed}, {name}: {score:.4f}",
+                    flush=True,
+                )
     return pd.DataFrame(rows, columns=["cells", "rho", "learner", "seed", "foscttm", "seconds"])
 
 
@@ -63,7 +68,9 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
             x, n = wide[name], len(wide)
             half = stats.t.ppf(0.975, n - 1) * x.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
             worse = wide[name] - wide["GROOVE"]
-            half_worse = stats.t.ppf(0.975, n - 1) * worse.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+            half_worse = (
+                stats.t.ppf(0.975, n - 1) * worse.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+            )
             rows.append(
                 {
                     "cells": cells,
@@ -83,7 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rho", type=float, nargs="+", default=[1.0, 0.5])
-    parser.add_argument("--quick", action="store_true", help="2 seeds, the default and its ablations only")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 seeds, the default and its ablations only"
+    )
     parser.add_argument("--large", action="store_true", help="500 cells a label")
     parser.add_argument("--out", help="write the scores of every run to this CSV")
     args = parser.parse_args()

@@ -30,7 +30,7 @@ from scgroove.benchmark._truth_free import TRUTH_FREE, score_all
 
 SCENARIOS = (
     "reference", "half_shared", "nothing_shared", "weak_effect", "linear_view", "counts", "escape", "label_noise", "zipf",
-    "batches", "heterogeneous", "few_cells", "inert", "three_modalities", "exclusive", "unlabelled",
+    "batches", "heterogeneous", "few_cells", "inert", "three_modalities", "exclusive", "unlabeled",
 )  # fmt: skip
 ALIGNERS = ("emd", "eot", "egw", "coot", "snn", "nn", "random", "uniform")
 TRUTHS = (
@@ -60,7 +60,10 @@ def main() -> None:
         n_jobs=args.jobs,
     )
     study.to_csv(args.out / "study.csv", index=False, float_format="%.4f")
-    for floors, kept in (("with", study), ("without", study[~study["aligner"].isin(["random", "uniform"])])):
+    for floors, kept in (
+        ("with", study),
+        ("without", study[~study["aligner"].isin(["random", "uniform"])]),
+    ):
         for truth in TRUTHS[:3]:
             print(f"\n{args.learner}, truth: {truth}, {floors} the floors random and uniform")
             print(selection_ranking(kept, truth).round(3).to_string())
@@ -108,14 +111,20 @@ def selection_study(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     which = range(seeds) if isinstance(seeds, int) else seeds
-    jobs = [joblib.delayed(_study_one)(spec, how, who, seed, folder) for spec in specs for seed in which]
+    jobs = [
+        joblib.delayed(_study_one)(spec, how, who, seed, folder) for spec in specs for seed in which
+    ]
     return pd.concat(joblib.Parallel(n_jobs=n_jobs)(jobs), ignore_index=True)
 
 
 def _study_one(
-    data: DataSpec, aligners: Sequence[AlignerSpec], learner: LearnerSpec, seed: int, folder: Path | None
+    data: DataSpec,
+    aligners: Sequence[AlignerSpec],
+    learner: LearnerSpec,
+    seed: int,
+    folder: Path | None,
 ) -> pd.DataFrame:
-    how = [[a.method, a.labelled, a.options] for a in aligners]
+    how = [[a.method, a.labeled, a.options] for a in aligners]
     what = [*identity(data), versions()["scgroove"]]
     name = f"study-{digest(what, how, learner.learner, learner.options, seed)}.parquet"
     if folder is not None and (folder / name).exists():
@@ -130,7 +139,9 @@ def _study_one(
         warnings.simplefilter("ignore")
         mdata = loaded.handed(told=False)
         found = learner.build().fit(mdata, data.label_key, seed=seed).transform(mdata)
-        trials = _trials(found[loaded.source], found[loaded.target], *loaded.observed, aligners, seed)
+        trials = _trials(
+            found[loaded.source], found[loaded.target], *loaded.observed, aligners, seed
+        )
         per_label = score_all(trials)
     rows = []
     for one, trial in trials.items():
@@ -138,7 +149,14 @@ def _study_one(
         values: dict[str, Any] = {row["metric"]: row["value"] for row in truth}
         scores = {key: _mean(value) for key, value in per_label[one].items()}
         rows.append(
-            {"data": data.name, "learner": learner.name, "seed": seed, "aligner": one, **scores, **values}
+            {
+                "data": data.name,
+                "learner": learner.name,
+                "seed": seed,
+                "aligner": one,
+                **scores,
+                **values,
+            }
         )
     frame = pd.DataFrame(rows)
     if folder is not None:
@@ -190,7 +208,9 @@ def selection_ranking(
             "known."
         )
     table = pd.DataFrame(rows).set_index("score")
-    order = [n for n in table.sort_values("spearman", ascending=False).index if n != "(random choice)"]
+    order = [
+        n for n in table.sort_values("spearman", ascending=False).index if n != "(random choice)"
+    ]
     return table.loc[[*order, "(random choice)"]]
 
 
@@ -205,7 +225,9 @@ def _units(
             continue
         loss = (good.max() - good) / (good.max() - good.min())
         if score is None:
-            found.setdefault(str(data), []).append((0.0, float((loss == 0).mean()), float(loss.mean())))
+            found.setdefault(str(data), []).append(
+                (0.0, float((loss == 0).mean()), float(loss.mean()))
+            )
             continue
         said = frame[score].to_numpy()
         if np.isnan(said).any():

@@ -27,7 +27,9 @@ from scgroove import benchmark, pl
 METRIC = "foscttm_within_label"
 BASELINES = ("ps_logistic_scaled", "cca_labels")
 STUDIED = "groove"
-ALIGNER = "uniform"  # representations are scored: couplings of 10,000 cells would take most of the time
+ALIGNER = (
+    "uniform"  # representations are scored: couplings of 10,000 cells would take most of the time
+)
 JOINT = {
     "learner": {
         "temperature": (0.05, 0.1, 0.2, 0.3, 0.5),
@@ -68,16 +70,22 @@ def main() -> None:
     """Run, write the table of means with intervals, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results-sensitivity"))
-    parser.add_argument("--figures", type=Path, help="folder for pictures of settings, screens and draws")
+    parser.add_argument(
+        "--figures", type=Path, help="folder for pictures of settings, screens and draws"
+    )
     parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
     parser.add_argument(
         "--factors", nargs="+", default=list(benchmark.FACTORS), choices=list(benchmark.FACTORS)
     )
     parser.add_argument("--data", default="half_shared", help="scenario at the base")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=30, help="random joint draws, of two seeds each")
+    parser.add_argument(
+        "--draws", type=int, default=30, help="random joint draws, of two seeds each"
+    )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="where GROOVE is trained: cpu, cuda, mps or auto")
+    parser.add_argument(
+        "--device", default="cpu", help="where GROOVE is trained: cpu, cuda, mps or auto"
+    )
     args = parser.parse_args()
     quiet()
     results = benchmark.sensitivity(
@@ -100,7 +108,9 @@ def main() -> None:
     table.to_csv(args.out / "sensitivity.csv", index=False, float_format="%.4f")
     print(table.round(3).to_string())
     tables = {"settings": settings(results), "screens": screens(results)}
-    tables = {name: made for name, made in tables.items() if len(made)}  # of the factors that were asked for
+    tables = {
+        name: made for name, made in tables.items() if len(made)
+    }  # of the factors that were asked for
     if set(args.factors) == set(benchmark.FACTORS):
         tables["aligners"] = aligners_under_noise(args.out / "aligners", args)
     drawn = joint(args.out / "joint", args) if args.draws else None
@@ -141,7 +151,9 @@ def joint(out: Path, args: argparse.Namespace) -> pd.DataFrame:
             "data": [{"scenario": "reference", "name": f"draw {i}", "parameters": properties}],
             "learners": [
                 studied,
-                benchmark.LearnerSpec(STUDIED, "groove, drawn options", {**studied.options, **options}),
+                benchmark.LearnerSpec(
+                    STUDIED, "groove, drawn options", {**studied.options, **options}
+                ),
                 *BASELINES,
             ],
             "aligners": [ALIGNER],
@@ -165,7 +177,9 @@ def over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
             "least to largest": f"{x.min():.3f} to {x.max():.3f}",
             "defaults better in": "" if name == STUDIED else f"{int((d > 0).sum())} of {len(d)}",
             "difference, median": "" if name == STUDIED else f"{d.median():+.3f}",
-            "difference, least to largest": "" if name == STUDIED else f"{d.min():+.3f} to {d.max():+.3f}",
+            "difference, least to largest": ""
+            if name == STUDIED
+            else f"{d.min():+.3f} to {d.max():+.3f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("learner")
 
@@ -174,7 +188,9 @@ def draw_joint(drawn: pd.DataFrame, to: Path) -> None:
     """Each draw as a point: others against GROOVE at its defaults."""
     wide = drawn.pivot_table(index="draw", columns="learner", values=METRIC)
     others = [name for name in dict.fromkeys(drawn["learner"]) if name != STUDIED]
-    fig, axes = plt.subplots(1, len(others), figsize=(3.1 * len(others), 3.1), sharex=True, sharey=True)
+    fig, axes = plt.subplots(
+        1, len(others), figsize=(3.1 * len(others), 3.1), sharex=True, sharey=True
+    )
     for ax, name in zip(np.atleast_1d(axes), others, strict=True):
         ax.plot([0, 0.55], [0, 0.55], color="#7A838D", linewidth=0.8, linestyle=":")
         ax.scatter(wide[name], wide[STUDIED], s=16, color="#2A6F97")
@@ -200,12 +216,12 @@ def aligners_under_noise(out: Path, args: argparse.Namespace) -> pd.DataFrame:
         "title": "Aligners under noise",
         "data": data,
         "learners": [learner_spec(STUDIED, args.device)],
-        "aligners": ["eot", "eot unlabelled"],
+        "aligners": ["eot", "eot unlabeled"],
         "seeds": args.seeds,
     }
     results = benchmark.run(spec, out, n_jobs=args.jobs, progress=False)
     columns = {}
-    means = benchmark.summarise(results, "barycentric_foscttm_within_label", by=("data", "aligner"))
+    means = benchmark.summarize(results, "barycentric_foscttm_within_label", by=("data", "aligner"))
     for aligner in spec["aligners"]:
         own = means[means["aligner"] == aligner].set_index("data")
         half = (own["high"] - own["low"]) / 2
@@ -265,7 +281,7 @@ def screens(results: pd.DataFrame) -> pd.DataFrame:
 def _against(lines: pd.DataFrame, reference: str) -> dict[str, str]:
     """Means by learner, each with what its paired difference from the reference says."""
     lines = lines.assign(data="")
-    means = benchmark.summarise(lines, METRIC, by=("learner",)).set_index("learner")["mean"]
+    means = benchmark.summarize(lines, METRIC, by=("learner",)).set_index("learner")["mean"]
     found = benchmark.compare(lines, METRIC, reference, quiet=True)
     found = found[found["scope"] == "data set"].set_index(["candidate", "data"])
     order = dict.fromkeys(lines["learner"])

@@ -70,7 +70,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80, help="of a round")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--options", action="store_true", help="mixed precision and torch.compile as well")
+    parser.add_argument(
+        "--options", action="store_true", help="mixed precision and torch.compile as well"
+    )
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument(
         "--folder", type=Path, help="of the stores of scale and results; made there if they are not"
@@ -85,7 +87,9 @@ def main() -> None:
 # ------------------------------------------------------------------------------------------------------------- data
 
 
-def screen(n_cells: int, n_labels: int = 100, features: Sequence[int] = (2000, 200), seed: int = 0) -> MuData:
+def screen(
+    n_cells: int, n_labels: int = 100, features: Sequence[int] = (2000, 200), seed: int = 0
+) -> MuData:
     """Return counts as CSR: RNA with nine zeros in ten, proteins with few."""
     rng = np.random.default_rng(seed)
     parts = {}
@@ -94,7 +98,8 @@ def screen(n_cells: int, n_labels: int = 100, features: Sequence[int] = (2000, 2
         labels = rng.permutation(np.arange(n_cells) % n_labels)
         blocks = [
             sp.csr_matrix(
-                rng.poisson(profiles[part] * rng.lognormal(0, 0.4, (len(part), 1))), dtype=np.float32
+                rng.poisson(profiles[part] * rng.lognormal(0, 0.4, (len(part), 1))),
+                dtype=np.float32,
             )
             for part in np.array_split(labels, max(1, n_cells // 5000))
         ]
@@ -169,7 +174,9 @@ def bare(mdata: MuData, args: argparse.Namespace, *, ours: bool = False) -> Call
     """Return a bare training loop on dense tensors; ``ours``: of GROOVE's own module."""
     x = [torch.from_numpy(adata.X.toarray()) for adata in mdata.mod.values()]
     y = [
-        torch.from_numpy(adata.obs["label"].astype("category").cat.codes.to_numpy().astype(np.int64))
+        torch.from_numpy(
+            adata.obs["label"].astype("category").cat.codes.to_numpy().astype(np.int64)
+        )
         for adata in mdata.mod.values()
     ]
     module = Bare([v.shape[1] for v in x])
@@ -181,7 +188,8 @@ def bare(mdata: MuData, args: argparse.Namespace, *, ours: bool = False) -> Call
     def draw() -> list[Tensor]:
         chosen = rng.choice(len(of_label[0]), p, replace=False)
         return [
-            torch.from_numpy(np.concatenate([rng.choice(rows[c], k) for c in chosen])) for rows in of_label
+            torch.from_numpy(np.concatenate([rng.choice(rows[c], k) for c in chosen]))
+            for rows in of_label
         ]
 
     batches = [draw() for _ in range(args.steps)]
@@ -191,7 +199,8 @@ def bare(mdata: MuData, args: argparse.Namespace, *, ours: bool = False) -> Call
         for rows in batches[:n_steps]:
             optimizer.zero_grad()
             module(
-                [v[r] for v, r in zip(x, rows, strict=True)], [v[r] for v, r in zip(y, rows, strict=True)]
+                [v[r] for v, r in zip(x, rows, strict=True)],
+                [v[r] for v, r in zip(y, rows, strict=True)],
             ).backward()
             optimizer.step()
 
@@ -296,7 +305,9 @@ def diagvi(mdata: MuData, args: argparse.Namespace) -> Callable[[int], None]:
 # --------------------------------------------------------------------------------------------------------- questions
 
 
-def rounds(contestants: dict[str, Callable[[int], None]], n_steps: int, n_rounds: int) -> dict[str, float]:
+def rounds(
+    contestants: dict[str, Callable[[int], None]], n_steps: int, n_rounds: int
+) -> dict[str, float]:
     """Return the median seconds of each contestant; the first round warms up and does not count."""
     took: dict[str, list[float]] = {name: [] for name in contestants}
     for round_ in range(n_rounds + 1):
@@ -310,7 +321,9 @@ def rounds(contestants: dict[str, Callable[[int], None]], n_steps: int, n_rounds
 def throughput(args: argparse.Namespace) -> None:
     """Compare cells per second."""
     mdata = screen(args.cells)
-    density = {m: round(float(adata.X.nnz / np.prod(adata.shape)), 2) for m, adata in mdata.mod.items()}
+    density = {
+        m: round(float(adata.X.nnz / np.prod(adata.shape)), 2) for m, adata in mdata.mod.items()
+    }
     print(
         f"{args.cells:,} cells a modality, batches of {args.batch}, share of values that are not zero {density}"
     )
@@ -363,7 +376,10 @@ def groupclip(args: argparse.Namespace) -> None:
     """Measure the loss alone, each batch in a process of its own."""
     for n in (1024, 4096, 16384, 32768):
         command = [sys.executable, __file__, "groupclip-one", "--batch", str(n)]
-        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+        print(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(),
+            flush=True,
+        )
 
 
 def groupclip_one(args: argparse.Namespace) -> None:
@@ -398,10 +414,15 @@ def each_size(args: argparse.Namespace, part: str) -> None:
             "--batch",
             str(args.batch),
         ]
-        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+        print(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(),
+            flush=True,
+        )
 
 
-def write_store(path: Path, n_cells: int, n_features: int, n_labels: int = 1000, depth: int = 140) -> None:
+def write_store(
+    path: Path, n_cells: int, n_features: int, n_labels: int = 1000, depth: int = 140
+) -> None:
     """Write counts of cells of many labels, 20,000 at a time: ``depth`` molecules each, labels in no order."""
     import zarr
     from anndata.io import sparse_dataset, write_elem
@@ -420,7 +441,9 @@ def write_store(path: Path, n_cells: int, n_features: int, n_labels: int = 1000,
         for first, last in pairwise(edges):
             of_label = cumulative[part[rows[first]]]
             columns[first:last] = np.searchsorted(of_label, draws[first:last])
-        x = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(part), n_features))
+        x = sp.csr_matrix(
+            (np.ones(len(rows), np.float32), (rows, columns)), shape=(len(part), n_features)
+        )
         x.sum_duplicates()
         if start:
             sparse_dataset(group["X"]).append(x)
@@ -462,7 +485,9 @@ def scale_one(args: argparse.Namespace) -> None:
     model.train(1, batch_size=args.batch, train_size=1.0, callbacks=[Clock()], **TRAINER)
     done = time.perf_counter()
     stored = sum(
-        f.stat().st_size for name in mdata.mod for f in (args.folder / f"{name}_{args.cells}.zarr").rglob("*")
+        f.stat().st_size
+        for name in mdata.mod
+        for f in (args.folder / f"{name}_{args.cells}.zarr").rglob("*")
     )
     print(
         f"{args.cells:9,} + {args.cells:,} cells, {stored / 1e9:.2f} GB on disk: set up {ready - start:6.1f} s, statistics {steps[0] - ready:6.1f} s, "
@@ -500,7 +525,11 @@ def imports(args: argparse.Namespace) -> None:
     """Compare the time of importing the package, and of its command line, with what it stands on."""
     timed = {
         "import anndata, mudata": [sys.executable, "-c", "import anndata, mudata"],
-        "import anndata, mudata, scgroove": [sys.executable, "-c", "import anndata, mudata, scgroove"],
+        "import anndata, mudata, scgroove": [
+            sys.executable,
+            "-c",
+            "import anndata, mudata, scgroove",
+        ],
         "scgroove --help": [sys.executable, "-m", "scgroove", "--help"],
     }
     took: dict[str, list[float]] = {name: [] for name in timed}

@@ -62,14 +62,24 @@ def real(name: str, source: str, target: str) -> Callable[[Path], MuData]:
 
 SCREENS: dict[str, tuple[Callable[[Path], MuData], str, str, str]] = {
     "strong effects": (simulated(), "rna", "protein", "simulated: labels shift both modalities"),
-    "weak effects": (simulated(effect=0.7), "rna", "protein", "simulated: labels shift both, by 0.7 SD"),
+    "weak effects": (
+        simulated(effect=0.7),
+        "rna",
+        "protein",
+        "simulated: labels shift both, by 0.7 SD",
+    ),
     "effects in one": (
         simulated(escape={"protein": 1.0}),
         "rna",
         "protein",
         "simulated: labels shift rna only, no link",
     ),
-    "no effect": (simulated(effect=0.0), "rna", "protein", "simulated: labels shift nothing, no link"),
+    "no effect": (
+        simulated(effect=0.0),
+        "rna",
+        "protein",
+        "simulated: labels shift nothing, no link",
+    ),
     "scGEM": (
         real("scgem_reprogramming", "rna", "meth"),
         "rna",
@@ -118,7 +128,9 @@ def main() -> None:
 def run(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Return what the report says of one screen, and what it says of permuted labels."""
     read, source, target, truth = SCREENS[name]
-    settings = Settings(source=source, target=target, modalities=(source, target), min_cells_per_label=1)
+    settings = Settings(
+        source=source, target=target, modalities=(source, target), min_cells_per_label=1
+    )
     results = Results(read(args.folder), settings, name)
     found: dict[str, Any] = {"truth": truth}
     if not args.no_groove:
@@ -164,11 +176,15 @@ def closed_form_permuted(results: Results, n: int) -> dict[str, Any]:
         rng = np.random.default_rng(len(sides))
         better, passed = 0, []
         for i in range(n):
-            tests, _ = prepared.permuted(rng, sides).analyse(i)
+            tests, _ = prepared.permuted(rng, sides).analyze(i)
             better += label_verdict(list(tests.values())) == "better than chance"
             passed.append([one.p_value <= ALPHA for one in tests.values()])
         forward, backward = np.mean(passed, axis=0)
-        found |= {f"{which}_better": better / n, f"{which}_forward": forward, f"{which}_backward": backward}
+        found |= {
+            f"{which}_better": better / n,
+            f"{which}_forward": forward,
+            f"{which}_backward": backward,
+        }
     return found
 
 

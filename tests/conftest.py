@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-if hasattr(md, "set_options"):  # mudata < 0.4: the behaviour that later versions always have
+if hasattr(md, "set_options"):  # mudata < 0.4: the behavior that later versions always have
     md.set_options(pull_on_update=False)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it brings
@@ -56,12 +56,19 @@ def make_mdata():
     def make(kind="disjoint", seed=0):
         rna = make_modality(200, 30, "r", counts=True, seed=seed)
         n = 200 if kind in ("paired", "permuted") else 150
-        img = make_modality(n, 8, "i", counts=False, labels=("A", "B", "C", "E", "ctrl"), seed=seed + 1)
+        img = make_modality(
+            n, 8, "i", counts=False, labels=("A", "B", "C", "E", "ctrl"), seed=seed + 1
+        )
         if kind in ("paired", "permuted"):  # names that say more than the number of the row
             rna.obs_names = [f"plate{i % 7}_r{i}" for i in range(200)]
         if kind != "disjoint":
-            img.obs_names = rna.obs_names[:n] if kind != "overlap" else [f"r{i + 100}" for i in range(n)]
-            keep = [x if x in LABELS else "ctrl" for x in rna.obs["label"].reindex(img.obs_names).fillna("A")]
+            img.obs_names = (
+                rna.obs_names[:n] if kind != "overlap" else [f"r{i + 100}" for i in range(n)]
+            )
+            keep = [
+                x if x in LABELS else "ctrl"
+                for x in rna.obs["label"].reindex(img.obs_names).fillna("A")
+            ]
             img.obs["label"] = pd.Categorical(keep)
         if kind == "permuted":
             img = img[np.random.default_rng(3).permutation(n)].copy()

@@ -78,7 +78,11 @@ def test_data_on_the_device_give_the_same_batches(screen):
         sg.model.GROOVE.setup_mudata(screen, "label")
         model = sg.model.GROOVE(screen, seed=0)
         model.train(
-            5, accelerator="gpu", data_on_device=where, plan_kwargs={"seed": 0}, enable_progress_bar=False
+            5,
+            accelerator="gpu",
+            data_on_device=where,
+            plan_kwargs={"seed": 0},
+            enable_progress_bar=False,
         )
         losses[where] = model.history["train_loss"].to_numpy(dtype=float).ravel()
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-3)
@@ -119,11 +123,13 @@ def test_everything_that_groove_can_do(screen, on_device):
 
 @cuda
 @pytest.mark.parametrize(
-    "name", ["groove", "groove_paper", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"]
+    "name",
+    ["groove", "groove_paper", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"],
 )
 def test_learners(name, screen):
     here, there = (
-        construct(name, {"device": device}).fit_transform(screen, seed=0) for device in ("cuda", "cpu")
+        construct(name, {"device": device}).fit_transform(screen, seed=0)
+        for device in ("cuda", "cpu")
     )
     for m, z in here.items():
         assert isinstance(z, np.ndarray)
@@ -147,20 +153,25 @@ def test_command_line(tmp_path):
 
 @pytest.mark.parametrize(
     "aligner",
-    [EntropicOT(epsilon=0.05), UnbalancedOT(epsilon=0.05), GromovWasserstein(epsilon=0.05, tol_outer=1e-6)],
+    [
+        EntropicOT(epsilon=0.05),
+        UnbalancedOT(epsilon=0.05),
+        GromovWasserstein(epsilon=0.05, tol_outer=1e-6),
+    ],
     ids=["eot", "uot", "egw"],
 )
-@pytest.mark.parametrize("labelled", [True, False])
-def test_couplings(aligner, labelled, jax_device):
+@pytest.mark.parametrize("labeled", [True, False])
+def test_couplings(aligner, labeled, jax_device):
     from dataclasses import replace
 
     rng = np.random.default_rng(0)
     sizes = ((30, 25), (41, 38), (60, 60))
     labels = [np.repeat(["a", "b", "c"], [pair[side] for pair in sizes]) for side in (0, 1)]
     x, y = (rng.normal(size=(each.size, 5)) for each in labels)
-    both = labels if labelled else [None, None]
+    both = labels if labeled else [None, None]
     found = {
-        backend: replace(aligner, backend=backend).align(x, y, *both) for backend in ("jax", "numpy", "auto")
+        backend: replace(aligner, backend=backend).align(x, y, *both)
+        for backend in ("jax", "numpy", "auto")
     }
     assert found["auto"].evidence["backend_used"] == "jax"
     dense = {backend: coupling.to_dense() for backend, coupling in found.items()}

@@ -32,12 +32,21 @@ STANDS_FOR = {
 def texts(file: Path) -> Iterator[tuple[int, str]]:
     """Yield line and text of each string of a file, with `{}` for what is filled in."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    inside = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
             yield node.lineno, "".join(map(str, parts))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in inside
+        ):
             yield node.lineno, node.value
 
 
@@ -72,7 +81,9 @@ def problems(file: Path) -> Iterator[str]:
 
 def test_what_texts_tell_to_call_exists() -> None:
     files = sorted(SOURCE.rglob("*.py"))
-    assert len(list(CALL.finditer(" ".join(text for file in files for _, text in texts(file))))) > 100
+    assert (
+        len(list(CALL.finditer(" ".join(text for file in files for _, text in texts(file))))) > 100
+    )
     assert not [problem for file in files for problem in problems(file)]
 
 
@@ -86,7 +97,11 @@ def test_options_that_texts_name_are_those_of_the_commands() -> None:
         ["benchmark", "report"],
         ["benchmark", "list"],
     ):
-        shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+        shown = (
+            CliRunner()
+            .invoke(app, [*command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+            .output
+        )
         known |= set(OPTION.findall(shown))
     told = {
         (str(file.relative_to(SOURCE)), option)

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from scgroove._labels import alike, encode, find_label, label_name, members, read_labels, unlabeled_names
+from scgroove._labels import (
+    alike,
+    encode,
+    find_label,
+    label_name,
+    members,
+    read_labels,
+    unlabeled_names,
+)
 from scgroove._registry import UnknownNameError
 
 
@@ -53,18 +61,31 @@ def test_nothing_at_all() -> None:
 
 
 def test_a_matrix_of_labels_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"one value a cell, an array of shape \(n,\); found shape \(2, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"one value a cell, an array of shape \(n,\); found shape \(2, 1\)"
+    ):
         encode(np.array([["a"], ["b"]]))
 
 
-def test_members_are_in_order_and_leave_the_unlabelled_out() -> None:
+def test_members_are_in_order_and_leave_the_unlabeled_out() -> None:
     found = members(np.array([1, -1, 0, 1, 3]), 5)
     assert [m.tolist() for m in found] == [[2], [0, 3], [], [4], []]
 
 
 @pytest.mark.parametrize(
     "given",
-    [1, 1.0, "1", "1.0", np.int64(1), np.float32(1), np.float16(1), Decimal("1.00"), Fraction(1), b"1"],
+    [
+        1,
+        1.0,
+        "1",
+        "1.0",
+        np.int64(1),
+        np.float32(1),
+        np.float16(1),
+        Decimal("1.00"),
+        Fraction(1),
+        b"1",
+    ],
 )
 def test_one_has_one_name(given: object) -> None:
     assert label_name(given) == "1"
@@ -124,7 +145,7 @@ def test_a_category_for_each_modality_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "nan", "NaN", "None", "NA", "<NA>", "null"])
-def test_text_for_a_missing_label_is_unlabelled_and_said_unless_it_is_declared(text: str) -> None:
+def test_text_for_a_missing_label_is_unlabeled_and_said_unless_it_is_declared(text: str) -> None:
     with pytest.warns(UserWarning, match=rf"missing label: {text!r} \(2 cells\)") as caught:
         assert read_labels(["a", text, text]).tolist() == ["a", None, None]
     assert caught[0].filename == __file__
@@ -138,7 +159,12 @@ def test_labels_that_look_alike() -> None:
         "rna": ["G0", "g1 ", "0.3", "sg_1", "x"],
         "img": ["g0", "g1", "0.30000000000000004", "sg-1", None],
     }
-    assert alike(found) == [["0.3", "0.30000000000000004"], ["G0", "g0"], ["g1", "g1 "], ["sg-1", "sg_1"]]
+    assert alike(found) == [
+        ["0.3", "0.30000000000000004"],
+        ["G0", "g0"],
+        ["g1", "g1 "],
+        ["sg-1", "sg_1"],
+    ]
     assert alike({"rna": ["1000001", "1000002", "a", "b"]}) == []
 
 

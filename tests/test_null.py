@@ -25,7 +25,7 @@ def prepared():
 
 
 def test_the_closed_form_tells_labels_that_shift_both_modalities(prepared):
-    tests, r = prepared.analyse(0)
+    tests, r = prepared.analyze(0)
     assert list(tests) == [("rna", "protein"), ("protein", "rna")]
     assert [one.n_cells for one in tests.values()] == [60, 60]
     assert label_verdict(list(tests.values())) == "better than chance"
@@ -36,7 +36,9 @@ def test_the_closed_form_tells_labels_that_shift_both_modalities(prepared):
 def test_permuted_labels_are_not_better_than_chance(prepared, sides):
     """One in twenty is expected where one modality keeps its labels, fewer where none does."""
     rng = np.random.default_rng(11)
-    verdicts = [label_verdict(list(prepared.permuted(rng, sides).analyse(i)[0].values())) for i in range(20)]
+    verdicts = [
+        label_verdict(list(prepared.permuted(rng, sides).analyze(i)[0].values())) for i in range(20)
+    ]
     assert verdicts.count("better than chance") <= 3
 
 
@@ -88,6 +90,6 @@ def test_cells_measured_in_both_modalities_make_no_link():
         labels = np.array([f"g{i % 15}" for i in range(300)], dtype=object)
         z, of = {"a": state, "b": state.copy()}, {"a": labels, "b": labels}
         prepared = _null.ClosedForm(("a", "b"), z, of, None, (rows, rows))
-        tests, _ = prepared.analyse(seed)
+        tests, _ = prepared.analyze(seed)
         verdicts.append(label_verdict(list(tests.values())))
     assert verdicts.count("better than chance") <= 1

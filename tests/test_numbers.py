@@ -66,13 +66,20 @@ def _fitted(mdata: md.MuData) -> dict[str, np.ndarray]:
     model = GROOVE(mdata, n_latent=2)
     rows = {m: np.arange(mdata[m].n_obs) for m in mdata.mod}
     model._fit_statistics(model._training_managers(), rows)
-    return {name: value.numpy() for name, value in model.module.state_dict().items() if "encoder" in name}
+    return {
+        name: value.numpy()
+        for name, value in model.module.state_dict().items()
+        if "encoder" in name
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_numbers_in_another_form_give_the_same_results(form: str) -> None:
     counts, make = _counts(), FORMS[form]
-    given, plain = _screen(make(counts), _counts(20)), _screen(counts.astype(np.float32), _counts(20))
+    given, plain = (
+        _screen(make(counts), _counts(20)),
+        _screen(counts.astype(np.float32), _counts(20)),
+    )
     assert profile(given["rna"], "rna") == profile(plain["rna"], "rna")
     own, expected = _fitted(given), _fitted(plain)
     for name in ("center", "scale", "median_library"):
@@ -144,7 +151,8 @@ def test_weights_count_by_their_ratios(method: str, size: float) -> None:
 def test_a_penalty_of_any_size_is_one() -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 9, 2))
     plans = [
-        UnbalancedOT(rho_source=rho, rho_target=rho).align(x, y).to_dense() for rho in (1e300, 1e8, np.inf)
+        UnbalancedOT(rho_source=rho, rho_target=rho).align(x, y).to_dense()
+        for rho in (1e300, 1e8, np.inf)
     ]
     np.testing.assert_allclose(plans[0], plans[2])
     np.testing.assert_allclose(plans[1], plans[2], atol=1e-5)

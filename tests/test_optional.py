@@ -17,7 +17,10 @@ def extras(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Requirement, ...]
     """Extras of our own making, beside the real ones."""
     made = {
         "there": (Requirement("numpy", "numpy", "1.0"),),
-        "absent": (Requirement("numpy", "numpy"), Requirement("no_such_package", "no-such-package")),
+        "absent": (
+            Requirement("numpy", "numpy"),
+            Requirement("no_such_package", "no-such-package"),
+        ),
         "old": (Requirement("numpy", "numpy", "999"),),
         "broken": (Requirement("broken_package", "broken-package"),),
     }
@@ -37,7 +40,8 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(extras: object)
     assert 'pip install "scgroove[absent]"' in reason
     assert "numpy is" not in reason
     with pytest.raises(
-        ExtraNotInstalledError, match=r'no_such_package\.sub is needed: no-such.*"scgroove\[absent\]"'
+        ExtraNotInstalledError,
+        match=r'no_such_package\.sub is needed: no-such.*"scgroove\[absent\]"',
     ) as info:
         import_extra("no_such_package.sub", "absent")
     assert isinstance(info.value, ImportError)
@@ -48,7 +52,8 @@ def test_a_version_that_is_too_old_is_said(extras: object) -> None:
     import numpy
 
     with pytest.raises(
-        ExtraNotInstalledError, match=f"numpy {numpy.__version__} is installed, and 999 or later is needed"
+        ExtraNotInstalledError,
+        match=f"numpy {numpy.__version__} is installed, and 999 or later is needed",
     ):
         import_extra("numpy", "old")
 
@@ -60,7 +65,8 @@ def test_a_package_that_cannot_be_imported_is_said_with_the_cause(
     monkeypatch.syspath_prepend(tmp_path)
     assert missing("broken") is None  # it is not imported to look for it
     with pytest.raises(
-        ExtraNotInstalledError, match="installed but cannot be imported: its numpy is of another age"
+        ExtraNotInstalledError,
+        match="installed but cannot be imported: its numpy is of another age",
     ):
         import_extra("broken_package", "broken")
 
@@ -77,7 +83,13 @@ def test_a_module_put_there_by_hand_counts(extras: object, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [("1.4.2", "1.5"), ("0.9", "0.10"), ("1.5.0rc1", "1.5.1"), ("2", "2.0.1"), ("1.4.2+cpu", "1.5")],
+    [
+        ("1.4.2", "1.5"),
+        ("0.9", "0.10"),
+        ("1.5.0rc1", "1.5.1"),
+        ("2", "2.0.1"),
+        ("1.4.2+cpu", "1.5"),
+    ],
 )
 def test_versions_are_compared_as_numbers(older: str, newer: str) -> None:
     assert _optional._numbers(older) < _optional._numbers(newer)

@@ -24,7 +24,9 @@ def verbs() -> Registry[Callable[[float], float]]:
     return registry
 
 
-def test_register_hands_the_object_back_and_get_finds_it(verbs: Registry[Callable[[float], float]]) -> None:
+def test_register_hands_the_object_back_and_get_finds_it(
+    verbs: Registry[Callable[[float], float]],
+) -> None:
     assert verbs.get("double")(3) == 6
     assert verbs.names() == ("Halve", "double")
     assert list(verbs) == ["Halve", "double"]
@@ -34,10 +36,15 @@ def test_register_hands_the_object_back_and_get_finds_it(verbs: Registry[Callabl
     assert repr(verbs) == "Registry('verb': Halve, double)"
 
 
-def test_unknown_name_gets_the_near_miss_and_the_list(verbs: Registry[Callable[[float], float]]) -> None:
+def test_unknown_name_gets_the_near_miss_and_the_list(
+    verbs: Registry[Callable[[float], float]],
+) -> None:
     with pytest.raises(ValueError) as caught:
         verbs.get("dubble")
-    assert str(caught.value) == "unknown verb 'dubble'. Did you mean 'double'? Available: 'Halve', 'double'."
+    assert (
+        str(caught.value)
+        == "unknown verb 'dubble'. Did you mean 'double'? Available: 'Halve', 'double'."
+    )
     assert isinstance(caught.value, KeyError)
     assert isinstance(caught.value, UnknownNameError)
 
@@ -64,6 +71,8 @@ def test_a_name_is_given_once(verbs: Registry[Callable[[float], float]]) -> None
         verbs.register("double")(abs)
 
 
-@pytest.mark.parametrize(("name", "near"), [("EOT", "eot"), ("eott", "eot"), ("protein", None), (3, None)])
+@pytest.mark.parametrize(
+    ("name", "near"), [("EOT", "eot"), ("eott", "eot"), ("protein", None), (3, None)]
+)
 def test_near_miss_ignores_case(name: object, near: str | None) -> None:
     assert near_miss(name, ["eot", "emd"]) == near

@@ -24,21 +24,21 @@ def function(
     n_latent: int = 2,
     rate: float = 0.1,
     *,
-    labelled: bool = True,
+    labeled: bool = True,
     seed: int = 0,
     name: str | None = None,
     names: str | Mapping[str, str] | None = None,
     either: float | Sequence[str] = 1.0,
 ) -> tuple[Any, ...]:
-    return n_latent, rate, labelled, seed, name, names, either
+    return n_latent, rate, labeled, seed, name, names, either
 
 
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
         ("n_latent", "a"), ("n_latent", 2.5), ("n_latent", True), ("n_latent", 0),
-        ("n_latent", [3]), ("rate", "0.1"), ("rate", float("nan")), ("rate", False), ("labelled", "no"),
-        ("labelled", 1), ("seed", -1), ("name", 3), ("names", 3), ("either", True),
+        ("n_latent", [3]), ("rate", "0.1"), ("rate", float("nan")), ("rate", False), ("labeled", "no"),
+        ("labeled", 1), ("seed", -1), ("name", 3), ("names", 3), ("either", True),
     ],
 )  # fmt: skip
 def test_wrong_types_and_ranges_are_refused_by_name(argument: str, value: object) -> None:
@@ -51,7 +51,12 @@ def test_wrong_types_and_ranges_are_refused_by_name(argument: str, value: object
 
 def test_numpy_scalars_are_their_python_values() -> None:
     found = function(
-        0, np.int64(3), np.float32(0.5), labelled=np.bool_(False), seed=np.uint8(1), name=np.str_("x")
+        0,
+        np.int64(3),
+        np.float32(0.5),
+        labeled=np.bool_(False),
+        seed=np.uint8(1),
+        name=np.str_("x"),
     )
     assert found[:5] == (3, 0.5, False, 1, "x")
     assert [type(one) for one in found[:5]] == [int, float, bool, int, str]
@@ -63,7 +68,9 @@ def test_whole_numbers_are_numbers_and_containers_are_left_to_the_function() -> 
 
 
 def test_a_missing_argument_is_told_by_python() -> None:
-    with pytest.raises(TypeError, match=r"function\(\) missing 1 required positional argument: 'data'"):
+    with pytest.raises(
+        TypeError, match=r"function\(\) missing 1 required positional argument: 'data'"
+    ):
         function()
 
 
@@ -76,18 +83,26 @@ def test_a_missing_argument_is_told_by_python() -> None:
         (lambda m: GROOVE(m, 3).train(2, batch_size=0), "batch_size"),
         (lambda m: GROOVE(m, 3).train(2, early_stopping="no"), "early_stopping"),
         (lambda m: GROOVE.setup_mudata(m, 3), "label_key"),
-        (lambda m: sg.tl.align(m, "rna", "img", labelled="no"), "labelled"),
+        (lambda m: sg.tl.align(m, "rna", "img", labeled="no"), "labeled"),
         (lambda m: sg.tl.impute(m, "rna", "img", seed="a"), "seed"),
     ],
 )  # fmt: skip
 def test_public_calls_refuse_them_before_work(make_mdata: Any, call: Any, argument: str) -> None:
     mdata = make_mdata()
     GROOVE.setup_mudata(mdata, "label")
-    before = {m: (list(a.obs), list(a.obsm)) for m, a in mdata.mod.items()}, list(mdata.uns), list(mdata.obsp)
+    before = (
+        {m: (list(a.obs), list(a.obsm)) for m, a in mdata.mod.items()},
+        list(mdata.uns),
+        list(mdata.obsp),
+    )
     with pytest.raises(ArgumentError) as caught:
         call(mdata)
     assert caught.value.argument == argument
-    after = {m: (list(a.obs), list(a.obsm)) for m, a in mdata.mod.items()}, list(mdata.uns), list(mdata.obsp)
+    after = (
+        {m: (list(a.obs), list(a.obsm)) for m, a in mdata.mod.items()},
+        list(mdata.uns),
+        list(mdata.obsp),
+    )
     assert after == before
 
 
@@ -121,7 +136,9 @@ def test_choices_members_and_ranges_are_checked(argument: str, value: object, sa
 
 
 def test_one_text_is_a_list_of_one_and_members_become_python_values() -> None:
-    found = options(block="data", escape={"rna": np.float32(0.5)}, prior=[8, 2], hidden=np.array([4, 5]))
+    found = options(
+        block="data", escape={"rna": np.float32(0.5)}, prior=[8, 2], hidden=np.array([4, 5])
+    )
     assert found[1:5] == (["data"], {"rna": 0.5}, (8, 2), [4, 5])
     assert [type(one) for one in found[4]] == [int, int]
     assert type(options(hidden=[1e2])[4][0]) is int
@@ -149,7 +166,8 @@ ARRAYS = ("structure_x", "structure_y", "pairs_x", "pairs_y", "learner", "terms"
 
 
 @pytest.mark.parametrize(
-    ("registry", "name"), [(registry, name) for registry in (LEARNERS, ALIGNERS) for name in registry]
+    ("registry", "name"),
+    [(registry, name) for registry in (LEARNERS, ALIGNERS) for name in registry],
 )
 def test_every_option_refuses_what_it_cannot_be(registry: Any, name: str) -> None:
     cls = registry.get(name)
@@ -214,5 +232,7 @@ def test_a_schedule_that_needs_validation_cells_is_refused_without_them(make_mda
     mdata = make_mdata()
     GROOVE.setup_mudata(mdata, "label")
     model = GROOVE(mdata, 3)
-    with pytest.raises(ValueError, match=r"'plateau' needs validation cells, and train_size=1.0 leaves none"):
+    with pytest.raises(
+        ValueError, match=r"'plateau' needs validation cells, and train_size=1.0 leaves none"
+    ):
         model.train(2, train_size=1.0, plan_kwargs={"lr_schedule": "plateau"}, accelerator="cpu")

@@ -48,7 +48,12 @@ class Training:
     def train(self) -> None:
         """Train for forty steps."""
         self.model.train(
-            100, max_steps=40, train_size=1.0, accelerator="cpu", enable_progress_bar=False, logger=False
+            100,
+            max_steps=40,
+            train_size=1.0,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            logger=False,
         )
 
     def time_steps(self, n_labels: int) -> None:

@@ -36,9 +36,7 @@ ROWS: Final = 100_000
 
 MUDATA: Final = "a MuData file (.h5mu)"
 
-HOW_TO_MAKE: Final = (
-    "Make one in Python: mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
-)
+HOW_TO_MAKE: Final = "Make one in Python: mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
 
 
 def read_mudata(path: str | Path) -> MuData:
@@ -73,7 +71,9 @@ def check_is_hdf5(path: Path) -> None:
     import h5py
 
     if not h5py.is_hdf5(path):
-        raise FileError(f"{path} is not an HDF5 file; expected {MUDATA}. {HOW_TO_MAKE}", path, "format")
+        raise FileError(
+            f"{path} is not an HDF5 file; expected {MUDATA}. {HOW_TO_MAKE}", path, "format"
+        )
 
 
 @contextmanager
@@ -255,7 +255,9 @@ def make_storable(mdata: MuData) -> list[str]:
             said += [f"{name}.{axis}[{c!r}] is stored as categories of text." for c in columns]
         for field in ("uns", "obsm", "varm", "obsp", "varp", "layers"):
             omitted = _omit(getattr(part, field, None) or {}, whole=field == "uns")
-            said += [f"{name}.{field}[{k!r}] cannot be stored in HDF5, and is left out." for k in omitted]
+            said += [
+                f"{name}.{field}[{k!r}] cannot be stored in HDF5, and is left out." for k in omitted
+            ]
         raw = getattr(part, "raw", None)
         if raw is not None and (frame := _storable(raw.var)[0]) is not None:
             part.raw = AnnData(raw.X, var=frame, varm=dict(raw.varm))

@@ -68,7 +68,7 @@ def selection(source: str, target: str) -> str:
 
 
 TRANSFERRED: Final = "transferred_label"
-"""``mod[source].obs``: label told from labelled cells, categorical. Written by :func:`scgroove.tl.transfer_labels`.
+"""``mod[source].obs``: label told from labeled cells, categorical. Written by :func:`scgroove.tl.transfer_labels`.
 
 The same key of ``mod[source].uns`` holds the names of the labels and how the probabilities were made.
 """
@@ -148,7 +148,10 @@ def check_name(name: object, argument: str) -> None:
     """
     if name is None or (isinstance(name, str) and name and "/" not in name and can_be_stored(name)):
         return
-    plain = "".join("_" if sign == "/" or not can_be_stored(sign) else sign for sign in str(name)) or "mine"
+    plain = (
+        "".join("_" if sign == "/" or not can_be_stored(sign) else sign for sign in str(name))
+        or "mine"
+    )
     raise ValueError(
         f"{argument}={name!r} cannot be a key of a file: expected text without '/' and NUL. Take another name, such as {plain!r}."
     )

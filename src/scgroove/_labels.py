@@ -17,7 +17,7 @@ from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove._warnings import warn
 
-UNLABELLED: Final = -1
+UNLABELED: Final = -1
 """Code of a cell without a label."""
 
 Label: TypeAlias = str | float | bool | bytes | Decimal
@@ -44,7 +44,7 @@ NO_LABEL: Final = frozenset(
         "#N/A",
         "null",
         "NULL",
-        "(unlabelled)",
+        "(unlabeled)",
         "(unlabeled)",
     ]
 )
@@ -138,10 +138,12 @@ def read_labels(
     Warns
     -----
     UserWarning
-        Cells have text in place of a missing label, such as "nan". They are unlabelled.
+        Cells have text in place of a missing label, such as "nan". They are unlabeled.
     """
     codes, names = _factorize(labels, unlabeled_names(unlabeled_category), where)
-    found: np.ndarray[tuple[int], np.dtype[np.object_]] = np.array([*names, None], dtype=object)[codes]
+    found: np.ndarray[tuple[int], np.dtype[np.object_]] = np.array([*names, None], dtype=object)[
+        codes
+    ]
     return found
 
 
@@ -153,7 +155,9 @@ def names_of(values: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     return found
 
 
-def _factorize(labels: Labels, unlabeled: frozenset[str], where: str) -> tuple[IntArray, list[str | None]]:
+def _factorize(
+    labels: Labels, unlabeled: frozenset[str], where: str
+) -> tuple[IntArray, list[str | None]]:
     """Return the position of each label among names, -1 if missing, and the names, None if not known."""
     codes, values = pd.factorize(as_objects(labels), use_na_sentinel=True)
     names: list[str | None] = []
@@ -170,7 +174,7 @@ def _factorize(labels: Labels, unlabeled: frozenset[str], where: str) -> tuple[I
     if text:
         counts = ", ".join(f"{name!r} ({n} cells)" for name, n in text.items())
         warn(
-            f"{where} has text that stands for a missing label: {counts}. These cells are unlabelled. Say that "
+            f"{where} has text that stands for a missing label: {counts}. These cells are unlabeled. Say that "
             f"you know with unlabeled_category={list(text)}. If it is the name of a perturbation, rename it."
         )
     return codes, names
@@ -183,7 +187,7 @@ def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
     ----------
     *labels
         One array a modality: strings, numbers, objects, a pandas Categorical or Series. ``None``, NaN and
-        ``pd.NA`` mean *unlabelled*. Labels are compared by name, so the order of categories plays no part,
+        ``pd.NA`` mean *unlabeled*. Labels are compared by name, so the order of categories plays no part,
         and 1 and 1.0 are the same.
 
     Returns
@@ -191,7 +195,7 @@ def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
     names
         The vocabulary: every label of any modality, sorted.
     codes
-        For each modality (n_m,): position in ``names``, -1 where unlabelled.
+        For each modality (n_m,): position in ``names``, -1 where unlabeled.
 
     Examples
     --------
@@ -204,7 +208,9 @@ def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
     position: dict[str | None, int] = {name: code for code, name in enumerate(names)}
     codes = []
     for factor, own in factors:
-        lookup = np.array([position.get(name, UNLABELLED) for name in own] + [UNLABELLED], dtype=np.intp)
+        lookup = np.array(
+            [position.get(name, UNLABELED) for name in own] + [UNLABELED], dtype=np.intp
+        )
         codes.append(lookup[factor])
     return names, codes
 
@@ -245,7 +251,7 @@ def find_label(label: object, names: Sequence[str], argument: str = "control") -
 
 
 def members(codes: IntArray, n_labels: int) -> list[IntArray]:
-    """Return the positions of the cells of each label, in ascending order; unlabelled cells are in none."""
+    """Return the positions of the cells of each label, in ascending order; unlabeled cells are in none."""
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(n_labels + 1))
     return [order[start:stop] for start, stop in pairwise(bounds)]

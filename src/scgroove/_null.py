@@ -63,7 +63,9 @@ def _tests(
     for source, target in (sides, sides[::-1]):
         rows = tested[source]
         voters = np.setdiff1d(np.arange(len(labels[target])), tested[target])
-        told = metrics.told_labels(z[source][rows], z[target][voters], labels[target][voters], **options)
+        told = metrics.told_labels(
+            z[source][rows], z[target][voters], labels[target][voters], **options
+        )
         try:
             found[source, target] = metrics.label_test(told, labels[source][rows])
         except metrics.MissingTruthError:  # no tested cell has a shared label
@@ -122,7 +124,9 @@ def label_mean_baseline(results: Results) -> float | None:
     columns = _most_variable(y)
     x = _dense(measured[seen])[:, columns]
     try:
-        test = metrics.label_mean_test(x, y[:, columns], labels[seen], labels[held_out], n_permutations=2)
+        test = metrics.label_mean_test(
+            x, y[:, columns], labels[seen], labels[held_out], n_permutations=2
+        )
     except metrics.MissingTruthError:
         return None
     return test.r
@@ -134,7 +138,9 @@ def _measured(results: Results) -> Any:
     from scgroove.data._measured import fill
 
     asked = results.settings
-    return fill(get.measured(results.mdata, asked.source, asked.target), results.labels_of(asked.target))
+    return fill(
+        get.measured(results.mdata, asked.source, asked.target), results.labels_of(asked.target)
+    )
 
 
 def imputed_cells_test(results: Results) -> CorrelationTest | None:
@@ -163,7 +169,8 @@ def shared_labels(results: Results) -> dict[str, Array]:
     labels = {m: results.labels_of(m) for m in sides}
     both = {la for la in labels[sides[0]] if la is not None} & set(labels[sides[1]])
     return {
-        m: np.array([la if la in both else None for la in own], dtype=object) for m, own in labels.items()
+        m: np.array([la if la in both else None for la in own], dtype=object)
+        for m, own in labels.items()
     }
 
 
@@ -213,7 +220,7 @@ class ClosedForm:
         permuted = {m: permute(self.labels[m], rng) for m in sides or self.sides}
         return replace(self, labels={**self.labels, **permuted})
 
-    def analyse(self, seed: int) -> tuple[Tests, float]:
+    def analyze(self, seed: int) -> tuple[Tests, float]:
         """Learn from half of the cells of each label, and test the others.
 
         Returns
@@ -227,7 +234,8 @@ class ClosedForm:
         from scgroove import learners
 
         half = {
-            m: _half(own, np.random.default_rng([seed, i])) for i, (m, own) in enumerate(self.labels.items())
+            m: _half(own, np.random.default_rng([seed, i]))
+            for i, (m, own) in enumerate(self.labels.items())
         }
         if self.pairs is not None:
             half[self.sides[1]][self.pairs[1]] = half[self.sides[0]][self.pairs[0]]
@@ -244,7 +252,9 @@ class ClosedForm:
         parts = {}
         for m, z in self.z.items():
             names = np.array([f"{m} {i}" for i in range(len(z))], dtype=object)
-            obs = pd.DataFrame({"label": pd.Series(self.labels[m], dtype=object).to_numpy()}, index=names)
+            obs = pd.DataFrame(
+                {"label": pd.Series(self.labels[m], dtype=object).to_numpy()}, index=names
+            )
             var = pd.DataFrame(index=[f"{m} component {j}" for j in range(z.shape[1])])
             every = AnnData(np.asarray(z, dtype=np.float32), obs=obs, var=var)
             parts[m] = every if rows is None else every[rows[m]].copy()
@@ -259,7 +269,9 @@ class ClosedForm:
             return float("nan")
         source, target = self.sides
         known = np.flatnonzero(half[target])
-        neighbors = KNeighborsRegressor(min(15, known.size)).fit(space[target][known], self.values[known])
+        neighbors = KNeighborsRegressor(min(15, known.size)).fit(
+            space[target][known], self.values[known]
+        )
         imputed = neighbors.predict(space[source][tested[source]])
         measured = self.values[tested[target]]
         of = [self.labels[m][tested[m]] for m in self.sides]
@@ -319,7 +331,9 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
     return ClosedForm(sides, z, {m: labels[m][rows[m]] for m in sides}, values, pairs)
 
 
-def _pairs_among(pairs: tuple[Array, Array] | None, rows: Sequence[Array]) -> tuple[Array, Array] | None:
+def _pairs_among(
+    pairs: tuple[Array, Array] | None, rows: Sequence[Array]
+) -> tuple[Array, Array] | None:
     """Return the known pairs among some cells of source and target, as positions in these (ascending) rows."""
     if pairs is None:
         return None
@@ -334,8 +348,8 @@ def against_closed_form(results: Results, n_draws: int = DRAWS) -> None:
         return
     seed = results.settings.seed
     rng = np.random.default_rng([seed, DRAWS])
-    results.tests[CLOSED_FORM], r = prepared.analyse(seed)
-    drawn = [_named(*prepared.permuted(rng).analyse(seed)) for _ in range(n_draws)]
+    results.tests[CLOSED_FORM], r = prepared.analyze(seed)
+    drawn = [_named(*prepared.permuted(rng).analyze(seed)) for _ in range(n_draws)]
     results.null = _compared(CLOSED_FORM, _named(results.tests[CLOSED_FORM], r), drawn)
 
 
@@ -352,7 +366,9 @@ def accuracy_name(source: str, target: str) -> str:
     return f"label accuracy {source} → {target}, held-out cells"
 
 
-def _compared(learner: str, found: Mapping[str, float], drawn: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+def _compared(
+    learner: str, found: Mapping[str, float], drawn: Sequence[Mapping[str, float]]
+) -> pd.DataFrame:
     """One row a score: its value, and mean, spread and range of the same on permuted labels."""
     null = pd.DataFrame(list(drawn), columns=list(found)).astype(float)
     table = pd.DataFrame(
@@ -393,7 +409,9 @@ def draw(results: Results, steps: Steps, progress: Any) -> dict[str, dict[str, f
 def compare(results: Results) -> None:
     """Put the scores on permuted labels beside those of the run."""
     table = _compared("groove", numbers(results), [one["numbers"] for one in results.permuted])
-    results.null = table if results.null is None else pd.concat([table, results.null], ignore_index=True)
+    results.null = (
+        table if results.null is None else pd.concat([table, results.null], ignore_index=True)
+    )
     if results.scores is not None:
         beside = table.set_index("score")[["null_mean", "null_sd"]]
         results.scores = results.scores.join(beside, on="metric")
@@ -403,9 +421,14 @@ def compare(results: Results) -> None:
 
 def numbers(results: Results) -> dict[str, float]:
     """Every score of a run under its name."""
-    found = {accuracy_name(*sides): one.accuracy for sides, one in results.tests.get("groove", {}).items()}
+    found = {
+        accuracy_name(*sides): one.accuracy
+        for sides, one in results.tests.get("groove", {}).items()
+    }
     for row in results.accuracy.itertuples():
-        found[f"label accuracy {row.source} → {row.target}, all cells"] = float(row.balanced_accuracy)
+        found[f"label accuracy {row.source} → {row.target}, all cells"] = float(
+            row.balanced_accuracy
+        )
     if results.mixing is not None:
         found["neighbors of the other modality"] = results.mixing
     if results.agreement_test is not None:
@@ -451,4 +474,6 @@ def _score_against_truth(results: Results, again: Results) -> None:
         again.mdata.mod[m].obs[_keys.PAIR] = ids
     imputed, measured = get.imputed(again.mdata, *sides), _measured(again)
     again.agreement = cell_agreement(imputed, measured, *results.pairs, results.labels_of(sides[1]))
-    again.scores = tl.score_matching(again.mdata, *sides, label_key=_UNPERMUTED, pair_key=_keys.PAIR)
+    again.scores = tl.score_matching(
+        again.mdata, *sides, label_key=_UNPERMUTED, pair_key=_keys.PAIR
+    )

@@ -67,7 +67,9 @@ def check_size(name: str, array: Any, cells: Any = None) -> None:
     ValueError
         That names the cell, by its name in ``cells`` (n,) or its position.
     """
-    sizes = np.maximum(array.max(axis=1, initial=0), -array.min(axis=1, initial=0).astype(np.float64))
+    sizes = np.maximum(
+        array.max(axis=1, initial=0), -array.min(axis=1, initial=0).astype(np.float64)
+    )
     largest = float(sizes.max(initial=0.0))
     if largest == 0 or COORDINATES[0] <= largest <= COORDINATES[1]:
         return

@@ -43,7 +43,9 @@ class Requirement:
         except PackageNotFoundError:
             return None  # put on the path by hand: there is no version to compare
         if _numbers(found) < _numbers(self.minimum):
-            return f"{self.distribution} {found} is installed, and {self.minimum} or later is needed"
+            return (
+                f"{self.distribution} {found} is installed, and {self.minimum} or later is needed"
+            )
         return None
 
 

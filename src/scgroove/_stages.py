@@ -75,7 +75,9 @@ class Stages:
         """Return what is there before a stage, for :meth:`keep`."""
         return _contents(results.mdata), _fields(results)
 
-    def keep(self, name: str, results: Results, before: tuple[dict[Place, Any], dict[str, Any]]) -> None:
+    def keep(
+        self, name: str, results: Results, before: tuple[dict[Place, Any], dict[str, Any]]
+    ) -> None:
         """Write what a stage changed. A result that no file can hold leaves the stage to be done again.
 
         Raises
@@ -84,9 +86,13 @@ class Stages:
             The disk is full or read-only.
         """
         contents = {
-            place: v for place, v in _contents(results.mdata).items() if not _same(before[0].get(place), v)
+            place: v
+            for place, v in _contents(results.mdata).items()
+            if not _same(before[0].get(place), v)
         }
-        fields = {k: v for k, v in _fields(results).items() if k in _ALWAYS or not _same(before[1][k], v)}
+        fields = {
+            k: v for k, v in _fields(results).items() if k in _ALWAYS or not _same(before[1][k], v)
+        }
         file = self.file_of(name)
         part = file.with_suffix(".part")
         with writing(self.folder, KEPT):
@@ -121,7 +127,9 @@ class Stages:
             return False
         return True
 
-    def _put_back(self, contents: dict[Place, Any], fields: dict[str, Any], results: Results) -> None:
+    def _put_back(
+        self, contents: dict[Place, Any], fields: dict[str, Any], results: Results
+    ) -> None:
         for (modality, field, key), value in contents.items():
             part = results.mdata.mod[modality] if modality else results.mdata
             getattr(part, field)[key] = value
@@ -169,7 +177,10 @@ def _fields(results: Results) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(results)]
     fields = {name: getattr(results, name) for name in names if name not in _APART}
     # containers are filled in place: what is kept for comparison must be another object
-    return {name: copy(value) if isinstance(value, dict | list) else value for name, value in fields.items()}
+    return {
+        name: copy(value) if isinstance(value, dict | list) else value
+        for name, value in fields.items()
+    }
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-SIGNALS: Final = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
+SIGNALS: Final = tuple(
+    getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)
+)
 
 KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -102,7 +104,9 @@ def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
         yield
         return
     before = {one: signal.getsignal(one) for one in SIGNALS}
-    before = {one: was for one, was in before.items() if was is not signal.SIG_IGN and was is not None}
+    before = {
+        one: was for one, was in before.items() if was is not signal.SIG_IGN and was is not None
+    }
     for one in before:
         signal.signal(one, handler)
     try:

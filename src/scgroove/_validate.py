@@ -71,7 +71,7 @@ _COUNTS: Final = """
     n_neighbors ncols patience top_k
 """
 _POSITIVE: Final = (
-    "adversary_lr bandwidths grid lr penalties point_size prior regularisation temperature vmax"
+    "adversary_lr bandwidths grid lr penalties point_size prior regularization temperature vmax"
 )
 _NOT_NEGATIVE: Final = """
     adversary_weight backtranslation_weight groupclip_weight kl_weight label_weight mmd_weight reconstruction_weight
@@ -184,7 +184,9 @@ def _hints(function: Callable[..., Any], owner: type | None) -> dict[str, Any]:
             hint = eval(hint, {}, names) if isinstance(hint, str) else hint
         except (AttributeError, TypeError):  # a part of a name for type checkers only
             continue
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and not _is_open(hint):
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and not _is_open(
+            hint
+        ):
             found[name] = hint
     return found
 
@@ -214,7 +216,9 @@ def _read(value: Any, hint: Any, span: Range) -> Any:
         return value
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        found = (_read(value, member, span) for member in sorted(inner, key=lambda member: member is int))
+        found = (
+            _read(value, member, span) for member in sorted(inner, key=lambda member: member is int)
+        )
         return next((one for one in found if one is not UNFIT), UNFIT)
     if origin is Callable:
         return value if callable(value) else UNFIT
@@ -269,7 +273,9 @@ def _message(name: str, value: Any, hint: Any) -> str:
     words = [_words(kind, span) for kind in kinds if get_origin(kind) is not Literal]
     expected = _listed([*map(repr, choices), *dict.fromkeys(words)])
     advice = did_you_mean(value, choices) if isinstance(value, str) else ""
-    return f"{name} must be {expected}; found {reprlib.repr(value)} ({type(value).__name__}).{advice}"
+    return (
+        f"{name} must be {expected}; found {reprlib.repr(value)} ({type(value).__name__}).{advice}"
+    )
 
 
 def _listed(words: list[str]) -> str:

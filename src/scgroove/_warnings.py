@@ -6,7 +6,9 @@ import sys
 import warnings
 from typing import Final
 
-PACKAGES_BETWEEN: Final = frozenset({"scgroove", "scvi", "torch", "lightning", "contextlib", "functools"})
+PACKAGES_BETWEEN: Final = frozenset(
+    {"scgroove", "scvi", "torch", "lightning", "contextlib", "functools"}
+)
 """Packages whose frames may stand between a warning and the line that led to it."""
 
 OURS: Final = "raised by scgroove"

@@ -36,7 +36,9 @@ def check_file(path: Path, kind: str) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}.", path, "damaged") from error
+        raise FileError(
+            f"{path} cannot be read: {error.strerror or error}.", path, "damaged"
+        ) from error
     if size == 0:
         raise FileError(f"{path} is empty (0 bytes). Was it copied to its end?", path, "empty")
 

@@ -49,7 +49,7 @@ class Progress(Protocol):
         """Go on within the step."""
 
 
-def analyse(
+def analyze(
     mdata: MuData,
     settings: Settings,
     *,
@@ -116,7 +116,9 @@ def _repeat(results: Results, stages: Stages, progress: Progress) -> None:
     stages.restore(name, results)
     while len(results.permuted) < results.settings.null:
         start = time.perf_counter()
-        with _collected(Results(results.mdata, results.settings, "")):  # what is warned of says nothing
+        with _collected(
+            Results(results.mdata, results.settings, "")
+        ):  # what is warned of says nothing
             results.permuted.append(_null.draw(results, UNDRAWN, progress))
         spent = time.perf_counter() - start
         results.seconds[name] = results.seconds.get(name, 0.0) + spent
@@ -146,7 +148,9 @@ def write(results: Results, folder: Path, *, command: str, progress: Progress) -
         images = _draw(results, folder / "figures")
     results.seconds["figures"] = time.perf_counter() - start
     with writing(folder, KEPT):
-        (folder / "report.html").write_text(render(results, images, command=command), encoding="utf-8")
+        (folder / "report.html").write_text(
+            render(results, images, command=command), encoding="utf-8"
+        )
 
 
 # -- the steps ---------------------------------------------------------------------------------------------------
@@ -213,7 +217,7 @@ def _embed(results: Results, progress: Progress) -> None:
 
 
 def _mixing(results: Results) -> float | None:
-    """Share of the nearest neighbours of a cell that are of the other modality."""
+    """Share of the nearest neighbors of a cell that are of the other modality."""
     from sklearn.neighbors import NearestNeighbors
 
     rows = _sampled(results)
@@ -243,7 +247,7 @@ def _align(results: Results, progress: Progress) -> None:
         label_key=asked.label_key,
         unlabeled_category=asked.unlabeled_category,
         method=asked.method,
-        labelled=asked.labelled,
+        labeled=asked.labeled,
     )
     results.evidence = dict(results.mdata.uns[_keys.coupling(asked.source, asked.target)])
 
@@ -281,7 +285,9 @@ def _score(results: Results, progress: Progress) -> None:
     labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
     measured = fill(measured, labels[asked.target])
     if results.pairs is None:
-        results.agreement = label_agreement(imputed, measured, labels[asked.source], labels[asked.target])
+        results.agreement = label_agreement(
+            imputed, measured, labels[asked.source], labels[asked.target]
+        )
         return
     results.agreement = cell_agreement(imputed, measured, *results.pairs, labels[asked.target])
     results.scores = tl.score_matching(
@@ -322,7 +328,7 @@ def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
         return {}
     sides = (asked.source, asked.target)
     sample = MuData({m: results.mdata.mod[m][rows[m]].copy() for m in sides})
-    tl.align(sample, *sides, method=asked.method, labelled=False, label_key=asked.label_key)
+    tl.align(sample, *sides, method=asked.method, labeled=False, label_key=asked.label_key)
     mass = get.coupling(sample, *sides).label_mass(*(results.labels_of(m)[rows[m]] for m in sides))
     results.recovered = pd.Series(np.diag(mass) / mass.sum(axis=1), index=mass.index)
     file = folder / "confusion.png"
@@ -334,13 +340,17 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     """Rows with equal numbers of shared labels, kept out of training if that gives enough."""
     asked = results.settings
     labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
-    shared = sorted({la for la in labels[asked.source] if la is not None} & set(labels[asked.target]))
+    shared = sorted(
+        {la for la in labels[asked.source] if la is not None} & set(labels[asked.target])
+    )
     if len(shared) < 2:
         return None
     rng = np.random.default_rng(asked.seed)
     kept = getattr(results.model, "validation_indices", None) or {}
     pools = {m: {la: np.flatnonzero(labels[m] == la) for la in shared} for m in labels}
-    held_out = {m: {la: np.intersect1d(r, kept.get(m, [])) for la, r in pools[m].items()} for m in pools}
+    held_out = {
+        m: {la: np.intersect1d(r, kept.get(m, [])) for la, r in pools[m].items()} for m in pools
+    }
     enough = min(len(r) for of in held_out.values() for r in of.values()) >= FEWEST
     pools = held_out if enough else pools
     fewest = {la: min(len(of[la]) for of in pools.values()) for la in shared}
@@ -350,7 +360,10 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     cells = "cell" if size == 1 else "cells"
     seen = "kept out of training" if enough else "that the model was trained on"
     results.sample_held_out = enough
-    results.sample, results.sample_size = f"{size:,} {cells} of each of {len(used)} labels, {seen}", size
+    results.sample, results.sample_size = (
+        f"{size:,} {cells} of each of {len(used)} labels, {seen}",
+        size,
+    )
     return {
         m: np.sort(np.concatenate([rng.permutation(of[la])[:size] for la in used])).astype(np.intp)
         for m, of in pools.items()
@@ -365,7 +378,11 @@ def _draw(results: Results, folder: Path) -> dict[str, Path]:
 
     asked, mdata = results.settings, results.mdata
     files = {name: folder / f"{name}.png" for name in FIGURES}
-    data: Any = {"label_key": asked.label_key, "unlabeled_category": asked.unlabeled_category, "show": False}
+    data: Any = {
+        "label_key": asked.label_key,
+        "unlabeled_category": asked.unlabeled_category,
+        "show": False,
+    }
     pl.training_history(results.model, save=files["training"], show=False)
     pl.latent(mdata, modalities=list(asked.modalities), save=files["latent"], **data)
     pl.coupling_label_mass(mdata, asked.source, asked.target, save=files["coupling"], **data)
@@ -400,7 +417,11 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
 def _write_data(results: Results, folder: Path) -> None:
     as_text(results.labels).to_csv(folder / "labels.csv")
     as_text(results.agreement).to_csv(folder / "imputation.csv", index_label="feature")
-    for name, table in (("scores", results.scores), ("null", results.null), ("tests", _tests_table(results))):
+    for name, table in (
+        ("scores", results.scores),
+        ("null", results.null),
+        ("tests", _tests_table(results)),
+    ):
         if table is not None:
             as_text(table).to_csv(folder / f"{name}.csv", index=False)
     part = folder / "aligned.part"
@@ -432,13 +453,21 @@ class _Records(logging.Handler):
 @contextmanager
 def _collected(results: Results) -> Iterator[None]:
     """Keep the warnings raised inside, each once: ours apart from those of other packages."""
-    records, loggers = _Records(), [logging.getLogger(name) for name in ("scgroove", "scvi.scgroove")]
+    records, loggers = (
+        _Records(),
+        [logging.getLogger(name) for name in ("scgroove", "scvi.scgroove")],
+    )
     for logger in loggers:
         logger.addHandler(records)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
-            for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            for hidden in (
+                DeprecationWarning,
+                PendingDeprecationWarning,
+                ImportWarning,
+                ResourceWarning,
+            ):
                 warnings.simplefilter("ignore", hidden)  # as Python does by default
             yield
     finally:
@@ -452,4 +481,6 @@ def _collected(results: Results) -> Iterator[None]:
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
     from_here = is_ours(warning.message) or str(warning.filename).startswith(_PACKAGE)
-    return from_here and not issubclass(warning.category, DeprecationWarning | FutureWarning | RuntimeWarning)
+    return from_here and not issubclass(
+        warning.category, DeprecationWarning | FutureWarning | RuntimeWarning
+    )

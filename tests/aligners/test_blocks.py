@@ -23,9 +23,9 @@ def test_only_shared_labels_take_part() -> None:
     assert [block.columns.tolist() for block in parts.blocks] == [[0, 4], [1]]
     assert parts.only_source == ("only x",)
     assert parts.only_target == ("only y",)
-    assert parts.n_unlabelled == (1, 1)
+    assert parts.n_unlabeled == (1, 1)
     assert parts.shape == (6, 5)
-    assert parts.labelled
+    assert parts.labeled
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_label_masses_sum_to_one(counts: list[tuple[int, int]]) -> None:
 def test_without_labels_all_cells_are_one_block() -> None:
     parts = partition(3, 2)
     (block,) = parts.blocks
-    assert not parts.labelled
+    assert not parts.labeled
     assert block.mass == 1
     assert block.n_pairs == 6
 
@@ -109,7 +109,7 @@ def test_cells_of_weight_zero_are_left_out_and_counted() -> None:
     assert parts.n_used == (3, 2)
     assert parts.only_source == ()  # its only cell has weight 0
     assert parts.only_target == ("only y",)
-    assert parts.n_unlabelled == (1, 1)  # whatever their weight
+    assert parts.n_unlabeled == (1, 1)  # whatever their weight
 
 
 def test_a_label_without_weight_in_one_modality_is_of_the_other_only() -> None:
@@ -117,7 +117,9 @@ def test_a_label_without_weight_in_one_modality_is_of_the_other_only() -> None:
     assert [block.label for block in parts.blocks] == ["a"]
     assert parts.only_target == ("b",)
     with pytest.raises(ValueError, match=r"no label is shared, .* source has 'a', target has 'b'"):
-        partition(3, 2, ["a", "b", "b"], ["a", "b"], weights_source=[1, 0, 0], weights_target=[0, 1])
+        partition(
+            3, 2, ["a", "b", "b"], ["a", "b"], weights_source=[1, 0, 0], weights_target=[0, 1]
+        )
 
 
 def test_weights_without_labels() -> None:
@@ -139,7 +141,10 @@ def test_masses_are_positive_balanced_and_blind_to_the_unit_of_weights(
     seed: int, label_weights: str, scale: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    lx, ly = np.append(rng.choice(list("abc"), 19), "a"), np.append(rng.choice(list("abd"), 14), "a")
+    lx, ly = (
+        np.append(rng.choice(list("abc"), 19), "a"),
+        np.append(rng.choice(list("abd"), 14), "a"),
+    )
     wx, wy = rng.exponential(size=20) * (rng.random(20) < 0.8), rng.exponential(size=15)
     wx[-1] = 1.0
     parts = partition(20, 15, lx, ly, label_weights, scale * wx, wy)
@@ -153,7 +158,9 @@ def test_masses_are_positive_balanced_and_blind_to_the_unit_of_weights(
         np.testing.assert_allclose(block.b, other.b)
         np.testing.assert_allclose(block.a / block.a.sum(), wx[block.rows] / wx[block.rows].sum())
     whole = partition(20, 15, lx, ly, label_weights, np.ones(20), np.ones(15))
-    for block, other in zip(whole.blocks, partition(20, 15, lx, ly, label_weights).blocks, strict=True):
+    for block, other in zip(
+        whole.blocks, partition(20, 15, lx, ly, label_weights).blocks, strict=True
+    ):
         np.testing.assert_allclose(block.a, other.a)
 
 
@@ -185,7 +192,9 @@ def test_weights_that_do_not_fit_are_refused(weights: object, message: str) -> N
     for labels in (None, ["a", "a", "b"]):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             partition(3, 3, labels, labels, weights_source=weights)
-        with pytest.raises(ValueError, match=f"^{re.escape(message.replace('weights_x', 'weights_y'))}$"):
+        with pytest.raises(
+            ValueError, match=f"^{re.escape(message.replace('weights_x', 'weights_y'))}$"
+        ):
             partition(3, 3, labels, labels, weights_target=weights)
 
 
@@ -218,11 +227,13 @@ def test_labels_of_every_type_are_compared_by_name(x: object, y: object) -> None
     assert [block.rows.tolist() for block in parts.blocks] == [[1], [0, 3]]
     assert [block.columns.tolist() for block in parts.blocks] == [[0], [1]]
     assert parts.only_target == ("3",)
-    assert parts.n_unlabelled == (1, 0)
+    assert parts.n_unlabeled == (1, 0)
 
 
 def test_labels_of_more_dimensions_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"labels must be one value a cell, .*; found shape \(2, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"labels must be one value a cell, .*; found shape \(2, 1\)"
+    ):
         partition(2, 1, [["a"], ["a"]], ["a"])
 
 
@@ -236,10 +247,13 @@ def test_labels_of_more_dimensions_are_refused() -> None:
             (2, 1, ["a", "b"], ["c"]),
             r"no label is shared, .* source has 'a', 'b', target has 'c'\. Are the labels",
         ),
-        ((1, 1, [None], ["c"]), r"source has no labelled cell, target has 'c'"),
+        ((1, 1, [None], ["c"]), r"source has no labeled cell, target has 'c'"),
         ((7, 1, list("abcdefg"), ["z"]), r"source has 'a', 'b', 'c', 'd', 'e' and 2 more"),
         ((2, 1, ["a"], ["a"]), r"labels_x must hold one label a cell: expected 2, found 1"),
-        ((1, 1, ["a"], None), r"a labelled alignment needs the labels of both modalities; labels_y is None"),
+        (
+            (1, 1, ["a"], None),
+            r"a labeled alignment needs the labels of both modalities; labels_y is None",
+        ),
         ((0, 1, None, None), r"both modalities need cells; found 0 source and 1 target cells"),
         ((1, 1, ["a"], ["a"], "sum"), r"label_weights must be one of 'mean', .*; found 'sum'"),
     ],

@@ -7,13 +7,20 @@ import pytest
 
 from scgroove.aligners import EntropicOT, ExactOT, GromovWassersteinEach
 
-distributed = pytest.importorskip("distributed", reason="dask is an extra: pip install 'scgroove[dask]'")
+distributed = pytest.importorskip(
+    "distributed", reason="dask is an extra: pip install 'scgroove[dask]'"
+)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes that nothing outside this machine can reach."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "processes": True,
+        "dashboard_address": None,
+    }
     with (
         distributed.LocalCluster(host="127.0.0.1", **options) as cluster,
         distributed.Client(cluster) as client,

@@ -20,10 +20,17 @@ from scgroove.aligners._coot import CoOptimalTransport, Descent, FeatureStep, Se
 from scgroove.aligners._entropic import solve
 from scgroove.metrics import label_mass
 
-SHARED = Path(os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+SHARED = Path(
+    os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
+)
 REFERENCE = SHARED / "data" / "peer_reference" / "perturbot_reference.npz"
 
-KINDS = [{"epsilon": 0}, {"epsilon": 0.02}, {"epsilon": 0, "epsilon_features": 0.05}, {"epsilon": "auto"}]
+KINDS = [
+    {"epsilon": 0},
+    {"epsilon": 0.02},
+    {"epsilon": 0, "epsilon_features": 0.05},
+    {"epsilon": "auto"},
+]
 
 
 def _data(seed: int, n: int = 24, m: int = 18, d_x: int = 6, d_y: int = 4, n_labels: int = 3):
@@ -31,9 +38,9 @@ def _data(seed: int, n: int = 24, m: int = 18, d_x: int = 6, d_y: int = 4, n_lab
     rng = np.random.default_rng(seed)
     lx = np.concatenate([np.arange(n_labels), rng.integers(0, n_labels, n - n_labels)])
     ly = np.concatenate([np.arange(n_labels), rng.integers(0, n_labels, m - n_labels)])
-    centre = 1.5 * rng.normal(size=(n_labels, 3))
-    x = (centre[lx] + rng.normal(size=(n, 3))) @ rng.normal(size=(3, d_x))
-    y = (centre[ly] + rng.normal(size=(m, 3))) @ rng.normal(size=(3, d_y))
+    center = 1.5 * rng.normal(size=(n_labels, 3))
+    x = (center[lx] + rng.normal(size=(n, 3))) @ rng.normal(size=(3, d_x))
+    y = (center[ly] + rng.normal(size=(m, 3))) @ rng.normal(size=(3, d_y))
     names = np.array([f"l{k}" for k in range(n_labels)])
     return x, y, names[lx], names[ly]
 
@@ -55,7 +62,10 @@ def _negative_entropy(plan) -> float:
 def _sweeps(x, y, lx=None, ly=None, tol: float = 1e-6) -> Sweeps:
     """The two steps, always to one tolerance."""
     return Sweeps(
-        partition(len(x), len(y), lx, ly), x, y, lambda tasks, _: solve(tasks, tol=tol, max_iter=10_000)
+        partition(len(x), len(y), lx, ly),
+        x,
+        y,
+        lambda tasks, _: solve(tasks, tol=tol, max_iter=10_000),
     )
 
 
@@ -72,11 +82,11 @@ def test_registry() -> None:
 # --------------------------------------------------------------------------------------------------- the definition
 
 
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labeled", [True, False])
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_objective_is_that_of_the_definition(options: dict, labelled: bool) -> None:
+def test_objective_is_that_of_the_definition(options: dict, labeled: bool) -> None:
     x, y, lx, ly = _data(0, n=9, m=7, n_labels=2)
-    coupling = CoOptimalTransport(**options).align(x, y, *((lx, ly) if labelled else ()))
+    coupling = CoOptimalTransport(**options).align(x, y, *((lx, ly) if labeled else ()))
     evidence = coupling.evidence
     cells, features = _dense(coupling), evidence["feature_coupling"]
     cost = _transport_cost(x, y, cells, features)
@@ -101,21 +111,25 @@ def test_costs_of_both_steps_are_those_of_the_definition(d_x: int) -> None:
         own = np.ix_(block.rows, block.columns)
         np.testing.assert_allclose(sweeps.cost(block, features).rows(), wanted[own], atol=1e-12)
         cells[own] = plan.plan
-    np.testing.assert_allclose(step.cost().matrix, np.einsum("ijkl,ij->kl", differences, cells), atol=1e-12)
+    np.testing.assert_allclose(
+        step.cost().matrix, np.einsum("ijkl,ij->kl", differences, cells), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.005, 0.05])
 @settings(max_examples=4, deadline=None)
-@given(seed=st.integers(0, 10**6), labelled=st.booleans())
-def test_no_sweep_raises_the_objective(epsilon: float, seed: int, labelled: bool) -> None:
+@given(seed=st.integers(0, 10**6), labeled=st.booleans())
+def test_no_sweep_raises_the_objective(epsilon: float, seed: int, labeled: bool) -> None:
     x, y, lx, ly = _data(seed)
-    sweeps = _sweeps(x, y, *((lx, ly) if labelled else ()))
+    sweeps = _sweeps(x, y, *((lx, ly) if labeled else ()))
     search = _search(sweeps)
     path = search.descend(search.start, epsilon).path
     assert np.diff(path).max(initial=-np.inf) <= (1e-6 if epsilon else 1e-12) * abs(path[0])
 
 
-def test_loose_solutions_on_the_way_end_where_tight_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loose_solutions_on_the_way_end_where_tight_ones_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x, y, lx, ly = _data(2)
     align = CoOptimalTransport(epsilon=0.01, tol=1e-7).align
     loose = align(x, y, lx, ly)
@@ -138,7 +152,7 @@ def test_marginals_of_a_coupling_that_did_not_rest_are_met_all_the_same() -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_exact_unlabelled_is_no_worse_than_pot(seed: int) -> None:
+def test_exact_unlabeled_is_no_worse_than_pot(seed: int) -> None:
     x, y, _, _ = _data(seed, n=30, m=30)
     ours = CoOptimalTransport(epsilon=0).align(x, y)
     theirs, features = co_optimal_transport(x, y)
@@ -153,14 +167,14 @@ def test_exact_unlabelled_is_no_worse_than_pot(seed: int) -> None:
     reason=f"no peer reference at {REFERENCE}; set SCGROOVE_SHARED to the folder that holds data/peer_reference",
 )
 @pytest.mark.parametrize("case", ["A_shared_balanced", "B_disjoint_balanced"])
-@pytest.mark.parametrize("labelled", [True, False])
-def test_exact_objective_is_no_worse_than_that_of_the_peer(case: str, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_exact_objective_is_no_worse_than_that_of_the_peer(case: str, labeled: bool) -> None:
     with np.load(REFERENCE) as stored:
         x, y, lx, ly = (stored[f"{case}/{key}"] for key in ("X", "Y", "lx", "ly"))
     known = json.loads(REFERENCE.with_suffix(".json").read_text())
-    wanted = known[f"{case}/{'cotl' if labelled else 'cot'}"]["final_cost"]
-    labels = (lx, ly) if labelled else ()
-    mass = len(np.unique(lx)) if labelled else 1  # the peer gives each label mass 1
+    wanted = known[f"{case}/{'cotl' if labeled else 'cot'}"]["final_cost"]
+    labels = (lx, ly) if labeled else ()
+    mass = len(np.unique(lx)) if labeled else 1  # the peer gives each label mass 1
     aligner = CoOptimalTransport(epsilon=0, label_weights="equal")
     assert mass * aligner.align(x, y, *labels).evidence["objective"] <= wanted * (1 + 1e-6)
 
@@ -171,13 +185,17 @@ def test_exact_objective_is_no_worse_than_that_of_the_peer(case: str, labelled: 
 @pytest.mark.parametrize("options", KINDS, ids=str)
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10**6), weights=st.sampled_from(["mean", "source", "target", "equal"]))
-def test_couplings_have_their_marginals_and_keep_to_labels(options: dict, seed: int, weights: str) -> None:
+def test_couplings_have_their_marginals_and_keep_to_labels(
+    options: dict, seed: int, weights: str
+) -> None:
     x, y, lx, ly = _data(seed)
     coupling = CoOptimalTransport(label_weights=weights, **options).align(x, y, lx, ly)
     assert coupling.mass == pytest.approx(1)
     assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
     mass = dict(zip(coupling.evidence["labels"], coupling.evidence["label_mass"], strict=True))
-    np.testing.assert_allclose(coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx])
+    np.testing.assert_allclose(
+        coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx]
+    )
     columns = np.array([mass[label] / (ly == label).sum() for label in ly])
     assert np.abs(coupling.column_mass() - columns).sum() <= 1e-5
     features = coupling.evidence["feature_coupling"]
@@ -187,18 +205,20 @@ def test_couplings_have_their_marginals_and_keep_to_labels(options: dict, seed: 
     assert coupling.evidence["converged"]
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_recovers_shuffled_cells_and_features(labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_recovers_shuffled_cells_and_features(labeled: bool) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(["a", "b", "c"], 12)
     x = rng.normal(size=(36, 7)) * np.linspace(1, 2, 7) + rng.normal(size=7)
     x[labels == "b"] += rng.normal(size=7)
     cells, features = rng.permutation(36), rng.permutation(7)
     y = x[cells][:, features]
-    given_labels = (labels, labels[cells]) if labelled else ()
+    given_labels = (labels, labels[cells]) if labeled else ()
     coupling = CoOptimalTransport(epsilon=0).align(x, y, *given_labels)
     np.testing.assert_allclose(_dense(coupling), np.eye(36)[:, cells] / 36, atol=1e-12)
-    np.testing.assert_allclose(coupling.evidence["feature_coupling"], np.eye(7)[:, features] / 7, atol=1e-12)
+    np.testing.assert_allclose(
+        coupling.evidence["feature_coupling"], np.eye(7)[:, features] / 7, atol=1e-12
+    )
     assert coupling.evidence["objective"] == pytest.approx(0, abs=1e-12)
 
 
@@ -243,7 +263,8 @@ def test_costs_of_zero_and_a_shift_of_both_sides() -> None:
     zero = CoOptimalTransport(epsilon=0.1).align(np.zeros_like(x), np.zeros_like(y), lx, ly)
     np.testing.assert_allclose(zero.evidence["transport_cost"], 0, atol=1e-12)
     plain, scaled = (
-        CoOptimalTransport(epsilon=0.02, tol=1e-8).align(factor * x, factor * y, lx, ly) for factor in (1, 10)
+        CoOptimalTransport(epsilon=0.02, tol=1e-8).align(factor * x, factor * y, lx, ly)
+        for factor in (1, 10)
     )
     np.testing.assert_allclose(_dense(plain), _dense(scaled), atol=1e-8)
 
@@ -268,7 +289,9 @@ def test_eps_of_the_features_is_a_matter_of_its_own() -> None:
 
     same, sharp, exact = (used(epsilon=0.1, epsilon_features=e) for e in (None, 0.02, 0))
     assert same["epsilon_features_relative"] == 0.1
-    assert sharp["epsilon_features_absolute"] == pytest.approx(same["epsilon_features_absolute"] / 5)
+    assert sharp["epsilon_features_absolute"] == pytest.approx(
+        same["epsilon_features_absolute"] / 5
+    )
     assert (exact["feature_coupling"] > 0).sum() <= 6 + 4 - 1
     assert (sharp["feature_coupling"] > 0).all()
     np.testing.assert_allclose(sharp["epsilon_absolute"], same["epsilon_absolute"])
@@ -316,7 +339,8 @@ def test_auto_goes_on_while_nothing_is_matched() -> None:
 def test_more_starts_are_never_worse(epsilon: float | str) -> None:
     x, y, _, _ = _data(12, n=15, m=12)
     few, some, many = (
-        CoOptimalTransport(epsilon=epsilon, n_starts=n, seed=1).align(x, y).evidence for n in (1, 2, 4)
+        CoOptimalTransport(epsilon=epsilon, n_starts=n, seed=1).align(x, y).evidence
+        for n in (1, 2, 4)
     )
     assert many["objective"] <= some["objective"] <= few["objective"]
     assert many["objectives"].shape == (4,)
@@ -328,7 +352,9 @@ def test_more_starts_leave_a_saddle() -> None:
     rng = np.random.default_rng(1)
     x, y = (z - z.mean(axis=0) for z in rng.normal(size=(2, 20, 5)))
     x, y = (z - z.mean(axis=1, keepdims=True) for z in (x, y))
-    stuck, free = (CoOptimalTransport(epsilon=0.01, n_starts=n).align(x, y).evidence for n in (1, 4))
+    stuck, free = (
+        CoOptimalTransport(epsilon=0.01, n_starts=n).align(x, y).evidence for n in (1, 4)
+    )
     assert free["transport_cost"] < 0.8 * stuck["transport_cost"]
 
 
@@ -391,7 +417,8 @@ def test_a_large_eps_is_doubted() -> None:
 def test_strict() -> None:
     x, y, lx, ly = _data(3)
     with pytest.raises(
-        ConvergenceError, match=r"'coot' did not converge.* or epsilon \(now 0\.01 of the mean cost\)"
+        ConvergenceError,
+        match=r"'coot' did not converge.* or epsilon \(now 0\.01 of the mean cost\)",
     ):
         CoOptimalTransport(epsilon=0.01, max_outer=1, strict=True).align(x, y, lx, ly)
     with pytest.raises(ConvergenceError, match=r"tol_outer \(now 1e-07\)\.$"):

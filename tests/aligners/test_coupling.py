@@ -27,7 +27,9 @@ from scgroove.metrics import _candidates, trace
 def _hand(sparse: bool = False, **options: Any) -> Coupling:
     """Two blocks; source cell 2 and target cell 0 take no part."""
     make = sp.csr_matrix if sparse else np.asarray
-    one = CouplingBlock("a", np.array([0, 3]), np.array([2, 1]), make(np.array([[0.1, 0.3], [0.0, 0.2]])))
+    one = CouplingBlock(
+        "a", np.array([0, 3]), np.array([2, 1]), make(np.array([[0.1, 0.3], [0.0, 0.2]]))
+    )
     two = CouplingBlock("b", np.array([1]), np.array([3]), make(np.array([[0.4]])))
     return Coupling((one, two), (4, 4), {"method": "hand", "converged": True}, **options)
 
@@ -46,7 +48,10 @@ def test_masses_by_hand(sparse: bool) -> None:
     np.testing.assert_allclose(coupling.to_sparse(dtype=np.float64).toarray(), HAND)
     np.testing.assert_allclose(coupling.to_dense(), HAND)
     assert coupling.labels == ["a", "b"]
-    assert repr(coupling) == "Coupling(4 source x 4 target cells, 2 blocks, method=hand, converged=True)"
+    assert (
+        repr(coupling)
+        == "Coupling(4 source x 4 target cells, 2 blocks, method=hand, converged=True)"
+    )
 
 
 @both
@@ -55,7 +60,9 @@ def test_entropy_and_confidence_by_hand(sparse: bool) -> None:
     # cell 0 shares its mass 1 : 3 over the two candidates of its block, cell 3 has one match, cell 1 one candidate
     uneven = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     np.testing.assert_allclose(coupling.entropy(), [uneven, 0, np.nan, 0], atol=1e-12)
-    np.testing.assert_allclose(coupling.confidence(), [1 - uneven / np.log(2), 1, np.nan, 1], atol=1e-12)
+    np.testing.assert_allclose(
+        coupling.confidence(), [1 - uneven / np.log(2), 1, np.nan, 1], atol=1e-12
+    )
     back = -(0.4 * np.log(0.4) + 0.6 * np.log(0.6))
     np.testing.assert_allclose(coupling.entropy("target"), [np.nan, back, 0, 0], atol=1e-12)
     np.testing.assert_allclose(
@@ -80,13 +87,17 @@ def test_push_and_pull_are_weighted_means(sparse: bool, values: type) -> None:
     np.testing.assert_allclose(pushed, [[2, 1], [7, 8], [np.nan] * 2, [1, 0]])
     pulled = _hand(sparse).pull(values(y), dtype=np.float32)
     assert pulled.dtype == np.float32
-    np.testing.assert_allclose(pulled, [[np.nan] * 2, (0.3 * y[0] + 0.2 * y[3]) / 0.5, y[0], y[1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        pulled, [[np.nan] * 2, (0.3 * y[0] + 0.2 * y[3]) / 0.5, y[0], y[1]], rtol=1e-6
+    )
 
 
 @both
 def test_mass_is_sent_along_the_rows_by_hand(sparse: bool) -> None:
     # cell 0 sends 1/4 of its mass to target 2 and 3/4 to target 1; cell 3 all to 1; cell 2 has no row
-    np.testing.assert_allclose(_hand(sparse).push_mass([1.0, 10.0, 100.0, 1.0]), [0, 1.75, 0.25, 10])
+    np.testing.assert_allclose(
+        _hand(sparse).push_mass([1.0, 10.0, 100.0, 1.0]), [0, 1.75, 0.25, 10]
+    )
     np.testing.assert_allclose(_hand(sparse).pull_mass([100.0, 1.0, 1.0, 10.0]), [1.6, 10, 0, 0.4])
     np.testing.assert_allclose(
         _hand(sparse).push_mass(np.eye(4)[:, :2]), [[0, 0], [0.75, 0], [0.25, 0], [0, 1]]
@@ -95,7 +106,9 @@ def test_mass_is_sent_along_the_rows_by_hand(sparse: bool) -> None:
 
 @both
 def test_top_matches_by_hand(sparse: bool) -> None:
-    found = _hand(sparse, source_names=list("pqrs"), target_names=pd.Index(list("wxyz"))).top_matches()
+    found = _hand(
+        sparse, source_names=list("pqrs"), target_names=pd.Index(list("wxyz"))
+    ).top_matches()
     expected = pd.DataFrame(
         {
             "source": ["p", "p", "q", "s"],
@@ -108,17 +121,21 @@ def test_top_matches_by_hand(sparse: bool) -> None:
     )
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)  # of strings: pandas 2 or 3
     best = _hand(sparse).top_matches(1, side="target")
-    assert best[["source", "target", "rank"]].to_numpy().tolist() == [[0, 1, 1], [0, 2, 1], [1, 3, 1]]
+    assert best[["source", "target", "rank"]].to_numpy().tolist() == [
+        [0, 1, 1],
+        [0, 2, 1],
+        [1, 3, 1],
+    ]
     np.testing.assert_allclose(best["probability"], [0.6, 1, 1])
 
 
 @both
-def test_row_normalise_by_hand(sparse: bool) -> None:
-    normal = _hand(sparse, source_names=list("pqrs")).row_normalise()
+def test_row_normalize_by_hand(sparse: bool) -> None:
+    normal = _hand(sparse, source_names=list("pqrs")).row_normalize()
     np.testing.assert_allclose(
         normal.to_dense(), [[0, 0.75, 0.25, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
     )
-    assert normal.evidence == {"method": "hand", "converged": True, "row_normalised": True}
+    assert normal.evidence == {"method": "hand", "converged": True, "row_normalized": True}
     assert normal.source_names == list("pqrs")
     assert normal.marginal_errors() == (0, 0)
 
@@ -126,7 +143,7 @@ def test_row_normalise_by_hand(sparse: bool) -> None:
 @both
 def test_label_mass_by_hand(sparse: bool) -> None:
     table = _hand(sparse).label_mass(["a", "b", "b", None], ["b", "a", "a", "c"])
-    assert table.index.tolist() == ["a", "b", "(unlabelled)"]
+    assert table.index.tolist() == ["a", "b", "(unlabeled)"]
     assert table.columns.tolist() == ["a", "b", "c"]
     np.testing.assert_allclose(table.to_numpy(), [[0.4, 0, 0], [0, 0, 0.4], [0.2, 0, 0]])
     assert (table.index.name, table.columns.name) == ("source", "target")
@@ -135,14 +152,16 @@ def test_label_mass_by_hand(sparse: bool) -> None:
 @both
 def test_label_mass_of_the_labels_that_it_was_made_with(sparse: bool) -> None:
     table = _hand(sparse).label_mass()
-    assert table.index.tolist() == table.columns.tolist() == ["a", "b", "(unlabelled)"]
+    assert table.index.tolist() == table.columns.tolist() == ["a", "b", "(unlabeled)"]
     np.testing.assert_allclose(table.to_numpy(), [[0.6, 0, 0], [0, 0.4, 0], [0, 0, 0]])
 
 
 def test_marginals_are_those_wanted_where_known() -> None:
     plan = np.array([[0.1, 0.3], [0.0, 0.2]])
     known = CouplingBlock("a", np.array([0, 3]), np.array([2, 1]), plan, np.array([0.5, 0.5]), None)
-    other = CouplingBlock("b", np.array([1]), np.array([3]), np.array([[0.4]]), None, np.array([0.7]))
+    other = CouplingBlock(
+        "b", np.array([1]), np.array([3]), np.array([[0.4]]), None, np.array([0.7])
+    )
     coupling = Coupling((known, other), (4, 4))
     a, b = coupling.marginals
     np.testing.assert_allclose(a, [0.5, 0.4, 0, 0.5])
@@ -218,7 +237,14 @@ def test_an_empty_coupling_is_fine() -> None:
     assert empty.push_mass([1.0, 1.0]).tolist() == [0, 0, 0]
     assert empty.marginal_errors() == (0, 0)
     assert empty.top_matches().empty
-    assert list(empty.top_matches().columns) == ["source", "target", "rank", "probability", "mass", "label"]
+    assert list(empty.top_matches().columns) == [
+        "source",
+        "target",
+        "rank",
+        "probability",
+        "mass",
+        "label",
+    ]
     assert empty.to_dense().tolist() == [[0] * 3] * 2
 
 
@@ -258,14 +284,18 @@ def _same_plan(form: str, seed: int) -> Coupling:
         f[0] = -np.inf if label == "a" else f[0]
         plan = PotentialPlan(cost, f, g, epsilon)
         a = rng.random(n) if label == "c" else None
-        blocks.append(CouplingBlock(label, np.array(rows), np.array(columns), _kept_as(form, plan), a))
+        blocks.append(
+            CouplingBlock(label, np.array(rows), np.array(columns), _kept_as(form, plan), a)
+        )
     names = [f"s{i}" for i in range(SHAPE[0])], [f"t{i}" for i in range(SHAPE[1])]
     return Coupling(tuple(blocks), SHAPE, {}, *names)
 
 
 def _means(plan: np.ndarray, values: np.ndarray) -> np.ndarray:
     mass = plan.sum(axis=1, keepdims=True)
-    return np.divide(plan @ values, mass, out=np.full((len(plan), values.shape[1]), np.nan), where=mass > 0)
+    return np.divide(
+        plan @ values, mass, out=np.full((len(plan), values.shape[1]), np.nan), where=mass > 0
+    )
 
 
 def _entropies(plan: np.ndarray) -> np.ndarray:
@@ -306,7 +336,9 @@ def _above(plan: np.ndarray, threshold: float) -> np.ndarray:
         size[rows] = len(columns)
     mass = plan.sum(axis=1)
     kept = np.where(plan >= (threshold * mass / size)[:, None], plan, 0)
-    return kept * np.divide(mass, kept.sum(axis=1), out=np.zeros(len(plan)), where=mass > 0)[:, None]
+    return (
+        kept * np.divide(mass, kept.sum(axis=1), out=np.zeros(len(plan)), where=mass > 0)[:, None]
+    )
 
 
 def _ranked(plan: np.ndarray, n: int, name: str, other: str) -> list[tuple]:
@@ -323,9 +355,13 @@ def _ranked(plan: np.ndarray, n: int, name: str, other: str) -> list[tuple]:
 def _matches(coupling: Coupling, n: int, side: str) -> list[tuple]:
     own, other = ("source", "target") if side == "source" else ("target", "source")
     table = coupling.top_matches(n, side)
-    labels = {f"{side[0]}{cell}": label for label, *sides in SIDES for cell in sides[side == "target"]}
+    labels = {
+        f"{side[0]}{cell}": label for label, *sides in SIDES for cell in sides[side == "target"]
+    }
     assert [labels[name] for name in table[own]] == table["label"].tolist()
-    return list(table[[own, other, "rank", "probability", "mass"]].itertuples(index=False, name=None))
+    return list(
+        table[[own, other, "rank", "probability", "mass"]].itertuples(index=False, name=None)
+    )
 
 
 LX = np.array(["u", "v", None] * 4 + ["u"], dtype=object)
@@ -337,8 +373,13 @@ PARTNER = np.array([10, 11, 6, -1, 1, -1, -1, 3, -1, 7, -1, 2, 8])
 
 
 def _label_table(plan: np.ndarray) -> np.ndarray:
-    x, y = pd.Series(LX).fillna("~"), pd.Series(LY).fillna("~")  # sorted last, as those without a label
-    return np.array([[plan[np.ix_(x == i, y == j)].sum() for j in sorted(set(y))] for i in sorted(set(x))])
+    x, y = (
+        pd.Series(LX).fillna("~"),
+        pd.Series(LY).fillna("~"),
+    )  # sorted last, as those without a label
+    return np.array(
+        [[plan[np.ix_(x == i, y == j)].sum() for j in sorted(set(y))] for i in sorted(set(x))]
+    )
 
 
 def _own_labels(plan: np.ndarray) -> np.ndarray:
@@ -359,12 +400,12 @@ METHODS: dict[str, tuple[Callable[[Coupling], Any], Callable[[np.ndarray], Any]]
     "row_mass": (lambda c: c.row_mass(), lambda t: t.sum(axis=1)),
     "column_mass": (lambda c: c.column_mass(), lambda t: t.sum(axis=0)),
     "mass": (lambda c: c.mass, lambda t: t.sum()),
-    "row_normalise": (
-        lambda c: c.row_normalise().to_dense(),
+    "row_normalize": (
+        lambda c: c.row_normalize().to_dense(),
         lambda t: np.nan_to_num(_means(t, np.eye(SHAPE[1]))),
     ),
-    "row_normalise twice": (
-        lambda c: c.row_normalise().row_normalise().row_mass(),
+    "row_normalize twice": (
+        lambda c: c.row_normalize().row_normalize().row_mass(),
         lambda t: (t.sum(axis=1) > 0) * 1.0,
     ),
     "entropy": (lambda c: c.entropy(), _entropies),
@@ -380,7 +421,10 @@ METHODS: dict[str, tuple[Callable[[Coupling], Any], Callable[[np.ndarray], Any]]
     "label_mass": (lambda c: c.label_mass(LX, LY).to_numpy(), _label_table),
     "label_mass of its own labels": (lambda c: c.label_mass().to_numpy(), _own_labels),
     "to_sparse": (lambda c: c.to_sparse(dtype=np.float64).toarray(), lambda t: t),
-    "to_sparse, top_k": (lambda c: c.to_sparse(2, dtype=np.float64).toarray(), lambda t: _largest(t, 2)),
+    "to_sparse, top_k": (
+        lambda c: c.to_sparse(2, dtype=np.float64).toarray(),
+        lambda t: _largest(t, 2),
+    ),
     "to_sparse, threshold": (
         lambda c: c.to_sparse(threshold=0.3, dtype=np.float64).toarray(),
         lambda t: _above(t, 0.3),
@@ -402,7 +446,10 @@ METHODS: dict[str, tuple[Callable[[Coupling], Any], Callable[[np.ndarray], Any]]
         lambda c: metrics.barycentric_foscttm(c, Y, PARTNER),
         lambda t: metrics.barycentric_foscttm(t, Y, PARTNER),
     ),
-    "metrics.label_mass": (lambda c: metrics.label_mass(c, LX, LY), lambda t: metrics.label_mass(t, LX, LY)),
+    "metrics.label_mass": (
+        lambda c: metrics.label_mass(c, LX, LY),
+        lambda t: metrics.label_mass(t, LX, LY),
+    ),
 }
 
 
@@ -464,16 +511,28 @@ def test_keeping_factors_takes_less_memory_than_the_matrix() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_one_bad_value_of_a_matched_cell_is_refused_however_the_plan_is_kept(form: str, bad: float) -> None:
+def test_one_bad_value_of_a_matched_cell_is_refused_however_the_plan_is_kept(
+    form: str, bad: float
+) -> None:
     coupling = _same_plan(form, 1)
-    i, j = (int(np.flatnonzero(mass > 0)[1]) for mass in (coupling.row_mass(), coupling.column_mass()))
+    i, j = (
+        int(np.flatnonzero(mass > 0)[1]) for mass in (coupling.row_mass(), coupling.column_mass())
+    )
     x, y = X.copy(), Y.copy()
     x[i, 1] = y[j, 0] = bad
     for call, name, cell in (
         (lambda: coupling.push(y), "y", f"1 of 12 target cells, first in cell 't{j}'"),
-        (lambda: coupling.push(sp.csr_matrix(y)), "y", f"1 of 12 target cells, first in cell 't{j}'"),
+        (
+            lambda: coupling.push(sp.csr_matrix(y)),
+            "y",
+            f"1 of 12 target cells, first in cell 't{j}'",
+        ),
         (lambda: coupling.pull(x), "x", f"1 of 13 source cells, first in cell 's{i}'"),
-        (lambda: coupling.push_mass(x[:, 1]), "weights", f"1 of 13 source cells, first in cell 's{i}'"),
+        (
+            lambda: coupling.push_mass(x[:, 1]),
+            "weights",
+            f"1 of 13 source cells, first in cell 's{i}'",
+        ),
         (lambda: coupling.pull_mass(y), "weights", f"1 of 12 target cells, first in cell 't{j}'"),
     ):
         message = f"{name} holds NaN or infinite values in {cell}, which would spread to every cell matched"
@@ -485,7 +544,10 @@ def test_one_bad_value_of_a_matched_cell_is_refused_however_the_plan_is_kept(for
 def test_values_of_cells_without_mass_are_not_used(form: str) -> None:
     coupling = _same_plan(form, 1)
     x, y, zero_x, zero_y = X.copy(), Y.copy(), X.copy(), Y.copy()
-    idle = [*np.flatnonzero(coupling.row_mass() == 0)], [*np.flatnonzero(coupling.column_mass() == 0)]
+    idle = (
+        [*np.flatnonzero(coupling.row_mass() == 0)],
+        [*np.flatnonzero(coupling.column_mass() == 0)],
+    )
     assert 9 in idle[0]  # a cell of a block
     x[idle[0]], y[idle[1]], zero_x[idle[0]], zero_y[idle[1]] = np.nan, np.nan, 0, 0
     for kind in (np.asarray, sp.csr_matrix):
@@ -540,7 +602,11 @@ def test_sending_the_row_masses_gives_the_column_masses() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), threshold=st.sampled_from([0.0, 1e-3, 0.1, 0.9]), sparse=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    threshold=st.sampled_from([0.0, 1e-3, 0.1, 0.9]),
+    sparse=st.booleans(),
+)
 def test_storing_keeps_row_masses_and_drops_no_more_than_promised(
     seed: int, threshold: float, sparse: bool
 ) -> None:
@@ -555,7 +621,9 @@ def test_storing_keeps_row_masses_and_drops_no_more_than_promised(
     assert report["n_dropped"] == np.count_nonzero(plan) - stored.nnz
     assert 0 <= report["mass_dropped"] <= threshold + 1e-12
     mass = plan.sum(axis=1, keepdims=True)
-    lost_of_rows = np.where(stored.toarray() > 0, 0, plan).sum(axis=1) / np.maximum(mass.ravel(), 1e-300)
+    lost_of_rows = np.where(stored.toarray() > 0, 0, plan).sum(axis=1) / np.maximum(
+        mass.ravel(), 1e-300
+    )
     assert (lost_of_rows <= threshold + 1e-12).all()
     if threshold == 0:
         np.testing.assert_allclose(stored.toarray(), plan)
@@ -570,14 +638,18 @@ def test_storing_keeps_row_masses_and_drops_no_more_than_promised(
     sparse=st.booleans(),
     at_a_time=st.sampled_from([1, 10, 2**22]),
 )
-def test_top_k_is_exact_also_with_ties(plan: np.ndarray, top_k: int, sparse: bool, at_a_time: int) -> None:
+def test_top_k_is_exact_also_with_ties(
+    plan: np.ndarray, top_k: int, sparse: bool, at_a_time: int
+) -> None:
     n, m = plan.shape
     whole = sp.csr_matrix(plan) if sparse else plan
     coupling = Coupling((CouplingBlock("", np.arange(n), np.arange(m), whole),), (n, m))
     with mock.patch.object(_plans, "BLOCK_VALUES", at_a_time):
         stored, report = coupling.sparsify(top_k, dtype=np.float64)
     assert report["top_k"] == top_k
-    np.testing.assert_array_equal(np.diff(stored.indptr), np.minimum(np.count_nonzero(plan, axis=1), top_k))
+    np.testing.assert_array_equal(
+        np.diff(stored.indptr), np.minimum(np.count_nonzero(plan, axis=1), top_k)
+    )
     kept = stored.toarray() > 0
     for row, stays in zip(plan, kept, strict=True):
         assert not stays.any() or row[stays].min() >= row[~stays].max(initial=0)
@@ -616,7 +688,9 @@ def test_how_far_the_columns_of_what_is_stored_are_off_by_hand(sparse: bool) -> 
         (np.array([0.5, 0.5]), 0.2, 1.0),
         (np.array([1.0, 1.0]), 0.5, 0.5),  # relative to the mass wanted
     ):
-        coupling = Coupling((CouplingBlock("", np.arange(2), np.arange(2), whole, None, b),), (2, 2))
+        coupling = Coupling(
+            (CouplingBlock("", np.arange(2), np.arange(2), whole, None, b),), (2, 2)
+        )
         assert coupling.sparsify()[1]["column_error"] == pytest.approx(whole_error, abs=1e-6)
         stored, report = coupling.sparsify(top_k=1)
         assert report["column_error"] == pytest.approx(top_error)
@@ -669,7 +743,7 @@ def _peak(call: Callable[[], Any]) -> int:
     [
         lambda c: c.row_mass(),
         lambda c: c.column_mass(),
-        lambda c: c.row_normalise().mass,
+        lambda c: c.row_normalize().mass,
         lambda c: c.entropy(),
         lambda c: c.confidence("target"),
         lambda c: c.push(np.ones((1500, 2))),
@@ -697,7 +771,8 @@ def test_nothing_n_by_m_is_built(call: Callable[[Coupling], Any]) -> None:
 def test_a_table_of_too_many_labels_is_refused_before_it_is_taken() -> None:
     labels = np.arange(1000)
     with pytest.raises(
-        TooLargeError, match=r"1,000 x 1,000 labels would take 0\.0 GB, more than max_memory_gb=0\.001"
+        TooLargeError,
+        match=r"1,000 x 1,000 labels would take 0\.0 GB, more than max_memory_gb=0\.001",
     ):
         _wide(1000).label_mass(labels, labels, max_memory_gb=0.001)
 
@@ -713,7 +788,10 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
     messages: list[str] = []
     with mock.patch.object(_plans, "BLOCK_VALUES", 2**14):
         assert _peak(lambda: messages.append(refused(lambda: coupling.to_dense(0.007)))) < 1e6
-        assert _peak(lambda: messages.append(refused(lambda: coupling.to_sparse(max_memory_gb=0.007)))) < 2e6
+        assert (
+            _peak(lambda: messages.append(refused(lambda: coupling.to_sparse(max_memory_gb=0.007))))
+            < 2e6
+        )
     assert messages[0] == (
         "a matrix of this coupling would take 0.0 GB, more than max_memory_gb=0.007. Keep the best matches only "
         "(top_k=20, threshold=1e-3), use push, pull or top_matches, which need no matrix, or raise max_memory_gb if "
@@ -736,8 +814,14 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
             lambda: CouplingBlock("a", np.arange(2), np.arange(3), np.ones((3, 2))),
             r"block 'a': a plan of 2 source and 3 target cells must have shape \(2, 3\); found \(3, 2\)",
         ),
-        (lambda: CouplingBlock("a", np.arange(1), np.arange(1), -np.ones((1, 1))), r"'a': .* finite masses"),
-        (lambda: CouplingBlock("a", np.arange(1), np.arange(1), np.full((1, 1), np.nan)), r"finite masses"),
+        (
+            lambda: CouplingBlock("a", np.arange(1), np.arange(1), -np.ones((1, 1))),
+            r"'a': .* finite masses",
+        ),
+        (
+            lambda: CouplingBlock("a", np.arange(1), np.arange(1), np.full((1, 1), np.nan)),
+            r"finite masses",
+        ),
         (lambda: Coupling(_hand().blocks, (2, 4)), r"a block names source cells outside 0 to 1"),
         (lambda: Coupling(_hand().blocks, (4, 2)), r"a block names target cells outside 0 to 1"),
         (
@@ -745,7 +829,9 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
             r"blocks must be disjoint; a source cell is in two",
         ),
         (
-            lambda: Coupling((CouplingBlock("", np.arange(2), np.array([1, 1]), np.ones((2, 2))),), (2, 2)),
+            lambda: Coupling(
+                (CouplingBlock("", np.arange(2), np.array([1, 1]), np.ones((2, 2))),), (2, 2)
+            ),
             r"a target cell is in two of them, or twice in one",
         ),
         (
@@ -788,7 +874,10 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
             lambda: _hand().push(np.array([["a"]] * 4)),
             r"y must hold real numbers; found values of type <U1\.",
         ),
-        (lambda: _hand().pull(np.ones((4, 1)) * 1j), r"x must hold real numbers; found .* complex128\."),
+        (
+            lambda: _hand().pull(np.ones((4, 1)) * 1j),
+            r"x must hold real numbers; found .* complex128\.",
+        ),
         (
             lambda: _hand().push_mass(["a", "b", "c", "d"]),
             r"weights must hold real numbers; found values of type <U1.*pandas\.get_dummies\(labels\)",
@@ -802,7 +891,10 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
             r"weights must be dense, .* source cell; found a sparse matrix\. .* pass weights\.toarray\(\)",
         ),
         (lambda: Coupling.from_sparse(np.ones(3)), r"plan must be a matrix .*; found shape \(3,\)"),
-        (lambda: Coupling.from_sparse(np.array([["a"]])), r"plan must hold real numbers; found .* <U1"),
+        (
+            lambda: Coupling.from_sparse(np.array([["a"]])),
+            r"plan must hold real numbers; found .* <U1",
+        ),
         (
             lambda: CouplingBlock("a", np.arange(1), np.arange(1), np.array([[1j]])),
             r"block 'a': a plan must hold real numbers; found values of type complex128",
@@ -811,12 +903,24 @@ def test_a_matrix_that_is_too_large_is_refused_before_it_is_taken() -> None:
             lambda: _hand().top_matches(0),
             r"n, the number of matches of a cell, must be at least 1, and whole; found 0",
         ),
-        (lambda: _hand().top_matches(side="row"), r"side must be 'source' or 'target'; found 'row'"),
+        (
+            lambda: _hand().top_matches(side="row"),
+            r"side must be 'source' or 'target'; found 'row'",
+        ),
         (lambda: _hand().entropy("rows"), r"side must be 'source' or 'target'; found 'rows'"),
         (lambda: _hand().confidence("x"), r"side must be 'source' or 'target'; found 'x'"),
-        (lambda: _hand().label_mass(["a"], ["a"] * 4), r"labels_x must hold .*: expected 4, found 1"),
-        (lambda: _hand().label_mass(["a"] * 4, ["a"]), r"labels_y must hold .*: expected 4, found 1"),
-        (lambda: _hand().label_mass(["a"] * 4), r"labels of both modalities are needed: pass labels_x and"),
+        (
+            lambda: _hand().label_mass(["a"], ["a"] * 4),
+            r"labels_x must hold .*: expected 4, found 1",
+        ),
+        (
+            lambda: _hand().label_mass(["a"] * 4, ["a"]),
+            r"labels_y must hold .*: expected 4, found 1",
+        ),
+        (
+            lambda: _hand().label_mass(["a"] * 4),
+            r"labels of both modalities are needed: pass labels_x and",
+        ),
         (
             lambda: Coupling.from_sparse(HAND).label_mass(),
             r"this coupling does not know the labels of its cells: pass label_mass\(labels_x, labels_y\)",

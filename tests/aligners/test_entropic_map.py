@@ -25,7 +25,9 @@ def test_by_hand() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), cost=st.sampled_from(["sqeuclidean", "cosine"]), epsilon=st.floats(0.01, 10)
+    seed=st.integers(0, 10**6),
+    cost=st.sampled_from(["sqeuclidean", "cosine"]),
+    epsilon=st.floats(0.01, 10),
 )
 def test_is_the_formula_dense_and_sparse(seed: int, cost: str, epsilon: float) -> None:
     rng = np.random.default_rng(seed)
@@ -48,7 +50,9 @@ def test_large_epsilon_is_the_mean_and_small_the_nearest() -> None:
         entropic_map(x, y, values, epsilon=1e9)[0], np.tile(values.mean(axis=0), (5, 1)), atol=1e-6
     )
     nearest = pairwise_cost(x, y).argmin(axis=1)
-    np.testing.assert_allclose(entropic_map(x, y, values, epsilon=1e-6)[0], values[nearest], atol=1e-6)
+    np.testing.assert_allclose(
+        entropic_map(x, y, values, epsilon=1e-6)[0], values[nearest], atol=1e-6
+    )
 
 
 def test_cells_at_one_place() -> None:

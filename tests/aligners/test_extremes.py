@@ -13,7 +13,7 @@ from scgroove.aligners import (
     GromovWasserstein,
     GromovWassersteinEach,
     LowRankCost,
-    SharedNearestNeighbours,
+    SharedNearestNeighbors,
     UnbalancedOT,
 )
 
@@ -30,14 +30,21 @@ def apart(one, other):
 def test_exact_plans_do_not_depend_on_units(scale):
     x, y = normal(60, 5), normal(60, 5, 1)
     assert apart(ExactOT(strict=True).align(x * scale, y * scale), ExactOT().align(x, y)) == 0
-    small, plain = (CoOptimalTransport(epsilon=0).align(x[:20] * s, y[:20, :4] * s) for s in (scale, 1))
-    assert small.evidence["objective"] / scale**2 == pytest.approx(plain.evidence["objective"], rel=1e-9)
+    small, plain = (
+        CoOptimalTransport(epsilon=0).align(x[:20] * s, y[:20, :4] * s) for s in (scale, 1)
+    )
+    assert small.evidence["objective"] / scale**2 == pytest.approx(
+        plain.evidence["objective"], rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("offset", [1e3, 1e6])
 def test_coot_does_not_depend_on_a_common_offset(offset):
     x, y = normal(30, 6), normal(30, 5, 1)
-    moved, plain = CoOptimalTransport().align(x + offset, y + offset), CoOptimalTransport().align(x, y)
+    moved, plain = (
+        CoOptimalTransport().align(x + offset, y + offset),
+        CoOptimalTransport().align(x, y),
+    )
     assert apart(moved, plain) < 1e-4
     assert moved.marginal_errors() == pytest.approx(
         (moved.evidence["row_error"], moved.evidence["column_error"]), abs=1e-12
@@ -63,7 +70,7 @@ def test_inner_products_and_kernels_have_a_scale(sign, scale):
     assert apart(coupling, plain) < 1e-3
 
 
-def test_a_centred_kernel_has_a_scale_though_its_mean_is_zero():
+def test_a_centered_kernel_has_a_scale_though_its_mean_is_zero():
     z = normal(20, 3)
     z -= z.mean(axis=0)
     size = np.sqrt(((z @ z.T) ** 2).mean())
@@ -81,7 +88,11 @@ def test_backends_agree_at_the_defaults(method, seed):
     x = z @ rng.normal(size=(6, 10)) + 0.2 * rng.normal(size=(60, 10))
     y = z @ rng.normal(size=(6, 10)) + 0.2 * rng.normal(size=(60, 10))
     labels = np.repeat(list("abcd"), 15)
-    cls = {"egw": GromovWasserstein, "egw_each": GromovWassersteinEach, "fgw": FusedGromovWasserstein}[method]
+    cls = {
+        "egw": GromovWasserstein,
+        "egw_each": GromovWassersteinEach,
+        "fgw": FusedGromovWasserstein,
+    }[method]
     given = (labels, labels) if method == "egw_each" else (None, None)
     here, there = (cls(backend=backend).align(x, y, *given) for backend in ("numpy", "jax"))
     assert apart(here, there) < 1e-4
@@ -124,7 +135,9 @@ def test_options_that_are_no_numbers_are_refused_at_once(cls, options, expected)
 def test_numbers_of_any_kind_are_numbers():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert SharedNearestNeighbours(k=np.int64(3)).k == 3
+        assert SharedNearestNeighbors(k=np.int64(3)).k == 3
         assert GromovWasserstein(max_outer=1e2).max_outer == 100
-        assert EntropicOT(rank=np.int32(4), n_jobs=np.int64(1), epsilon=np.float32(0.5)).epsilon == 0.5
+        assert (
+            EntropicOT(rank=np.int32(4), n_jobs=np.int64(1), epsilon=np.float32(0.5)).epsilon == 0.5
+        )
         assert isinstance(CoOptimalTransport(seed=np.int64(3)).seed, int)

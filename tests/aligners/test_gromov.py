@@ -34,8 +34,11 @@ def _data(seed: int, n: int = 30, m: int = 26, n_labels: int = 3, d_x: int = 4, 
     names = np.array([f"l{k}" for k in range(n_labels)])
     lx = names[np.concatenate([np.arange(n_labels), rng.integers(0, n_labels, n - n_labels)])]
     ly = names[np.concatenate([np.arange(n_labels), rng.integers(0, n_labels, m - n_labels)])]
-    centre = {name: 2 * rng.normal(size=3) for name in names}
-    u, v = (np.stack([centre[name] for name in own]) + rng.normal(size=(own.size, 3)) for own in (lx, ly))
+    center = {name: 2 * rng.normal(size=3) for name in names}
+    u, v = (
+        np.stack([center[name] for name in own]) + rng.normal(size=(own.size, 3))
+        for own in (lx, ly)
+    )
     noise = 0.1 * rng.normal(size=(n, d_x)), 0.1 * rng.normal(size=(m, d_y))
     x = u @ rng.normal(size=(3, d_x)) + noise[0]
     y = v @ rng.normal(size=(3, d_y)) + noise[1]
@@ -48,7 +51,9 @@ def _scaled(x: np.ndarray, metric: str = "sqeuclidean") -> np.ndarray:
 
 
 def _four_index(c: np.ndarray, d: np.ndarray, plan: np.ndarray) -> float:
-    return float(np.einsum("ijkl,ij,kl->", (c[:, None, :, None] - d[None, :, None, :]) ** 2, plan, plan))
+    return float(
+        np.einsum("ijkl,ij,kl->", (c[:, None, :, None] - d[None, :, None, :]) ** 2, plan, plan)
+    )
 
 
 def _entropy_term(plan: np.ndarray) -> float:
@@ -61,17 +66,17 @@ def _entropy_term(plan: np.ndarray) -> float:
 
 @pytest.mark.parametrize("method", ["egw", "fgw"])
 @pytest.mark.parametrize("intra_cost", ["sqeuclidean", "cosine", "euclidean"])
-@pytest.mark.parametrize("labelled", [True, False])
-def test_objective_is_what_the_definition_says(method: str, intra_cost: str, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_objective_is_what_the_definition_says(method: str, intra_cost: str, labeled: bool) -> None:
     x, y, lx, ly = _data(0, 12, 10, d_y=4)
     aligner = aligners.get(method)(epsilon=0.1, intra_cost=intra_cost, tol=1e-9, tol_outer=1e-8)
-    coupling = aligner.align(x, y, lx, ly) if labelled else aligner.align(x, y)
+    coupling = aligner.align(x, y, lx, ly) if labeled else aligner.align(x, y)
     plan, evidence = coupling.to_dense(), coupling.evidence
     metric = intra_cost
     quadratic = _four_index(_scaled(x, metric), _scaled(y, metric), plan)
     assert evidence["energy"] == pytest.approx(quadratic, rel=1e-6)
     cost = cdist(x, y, "sqeuclidean")
-    pairs = lx[:, None] == ly if labelled else np.full(cost.shape, True)
+    pairs = lx[:, None] == ly if labeled else np.full(cost.shape, True)
     linear = (cost * plan).sum() / cost[pairs].mean()
     expected = quadratic if method == "egw" else 0.5 * linear + 0.5 * quadratic
     assert evidence["transport_cost"] == pytest.approx(expected, rel=1e-6)
@@ -80,7 +85,9 @@ def test_objective_is_what_the_definition_says(method: str, intra_cost: str, lab
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), method=st.sampled_from(["egw", "egw_each", "fgw"]))
-@example(seed=7940, method="fgw")  # the last potentials meet the columns of the last problem at once
+@example(
+    seed=7940, method="fgw"
+)  # the last potentials meet the columns of the last problem at once
 def test_marginals_are_met_inside_labels(seed: int, method: str) -> None:
     x, y, lx, ly = _data(seed, d_y=4)
     coupling = aligners.get(method)(epsilon=0.05).align(x, y, lx, ly)
@@ -100,7 +107,9 @@ def test_marginals_are_met_inside_labels(seed: int, method: str) -> None:
 def test_the_coupling_is_a_stationary_point() -> None:
     """T is proportional to exp(-gradient / eps) up to row and column factors."""
     x, y, _, _ = _data(1, 14, 12)
-    coupling = GromovWasserstein(epsilon=0.03, tol=1e-11, tol_outer=1e-10, max_iter=100000).align(x, y)
+    coupling = GromovWasserstein(epsilon=0.03, tol=1e-11, tol_outer=1e-10, max_iter=100000).align(
+        x, y
+    )
     plan, c, d = coupling.to_dense(), _scaled(x), _scaled(y)
     gradient = 2 * ((c**2 @ plan.sum(axis=1))[:, None] + d**2 @ plan.sum(axis=0) - 2 * c @ plan @ d)
     potentials = 0.03 * np.log(plan) + gradient
@@ -122,7 +131,7 @@ def test_blocks_agree_with_dense_masked_matrices(anneal: bool) -> None:
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 0.05])
-def test_unlabelled_agrees_with_pot(epsilon: float) -> None:
+def test_unlabeled_agrees_with_pot(epsilon: float) -> None:
     x, y, _, _ = _data(3)
     c, d = _scaled(x), _scaled(y)
     theirs = ot.gromov.entropic_gromov_wasserstein(
@@ -139,14 +148,18 @@ def test_fused_agrees_with_pot() -> None:
         cost / cost.mean(), _scaled(x), _scaled(y), epsilon=0.05, alpha=0.3, solver="PGD",
         max_iter=2000, tol=1e-10, symmetric=True,
     )  # fmt: skip
-    aligner = FusedGromovWasserstein(epsilon=0.05, alpha=0.3, anneal=False, tol=1e-10, tol_outer=1e-9)
+    aligner = FusedGromovWasserstein(
+        epsilon=0.05, alpha=0.3, anneal=False, tol=1e-10, tol_outer=1e-9
+    )
     assert np.abs(aligner.align(x, y).to_dense() - theirs).sum() < 1e-4
 
 
 def test_fused_is_linear_at_zero_and_quadratic_at_one() -> None:
     x, y, lx, ly = _data(5, d_y=4)
     make = {"epsilon": 0.05, "tol": 1e-9, "tol_outer": 1e-9}
-    linear = EntropicOT(epsilon=0.05, epsilon_scope="global", tol=1e-9).align(x, y, lx, ly).to_dense()
+    linear = (
+        EntropicOT(epsilon=0.05, epsilon_scope="global", tol=1e-9).align(x, y, lx, ly).to_dense()
+    )
     fused = FusedGromovWasserstein(alpha=0, **make).align(x, y, lx, ly).to_dense()
     np.testing.assert_allclose(fused, linear, atol=1e-8)
     quadratic = GromovWasserstein(**make).align(x, y, lx, ly).to_dense()
@@ -163,7 +176,9 @@ def test_fused_takes_distances_from_other_representations() -> None:
     plain = GromovWasserstein(epsilon=0.1, tol=1e-9, tol_outer=1e-7).align(x, y, lx, ly)
     coupling = fused.align(z_x, z_y, lx, ly)
     np.testing.assert_allclose(coupling.to_dense(), plain.to_dense(), atol=1e-7)
-    with pytest.raises(ValueError, match=r"structure_x must have one row a cell: expected 29, found 30"):
+    with pytest.raises(
+        ValueError, match=r"structure_x must have one row a cell: expected 29, found 30"
+    ):
         fused.align(z_x[1:], z_y)
 
 
@@ -314,7 +329,9 @@ def test_plans_are_kept_as_factors_where_that_is_smaller() -> None:
 def test_iterations_are_those_of_all_steps(method: str) -> None:
     x, y, lx, ly = _data(15)
     few, many = (
-        aligners.get(method)(epsilon=0.05, anneal=False, tol_outer=1e-12, max_outer=steps).align(x, y, lx, ly)
+        aligners.get(method)(epsilon=0.05, anneal=False, tol_outer=1e-12, max_outer=steps).align(
+            x, y, lx, ly
+        )
         for steps in (2, 12)
     )
     assert (few.evidence["iterations"] > 0).all()
@@ -359,7 +376,7 @@ Z = np.arange(8.0).reshape(4, 2)
         (lambda: GromovWasserstein(max_outer=0), r"tol_outer must be positive and max_outer at least 1"),
         (lambda: GromovWasserstein(rank=0), r"rank must be a positive integer"),
         (lambda: GromovWasserstein(rank=2, intra_cost="cosine"), r"rank needs intra_cost='sqeuclidean'"),
-        (lambda: GromovWasserstein(rank=2).align(Z, Z, list("aabb"), list("aabb")), r"rank is for an unlabelled"),
+        (lambda: GromovWasserstein(rank=2).align(Z, Z, list("aabb"), list("aabb")), r"rank is for an unlabeled"),
         (lambda: FusedGromovWasserstein(alpha=1.5), r"alpha, the weight of the quadratic part, must lie in \[0, 1\]"),
         (lambda: FusedGromovWasserstein(cost="l1"), r"cost must be "),
         (lambda: FusedGromovWasserstein().align(Z, Z[:, :1]), r"needs both modalities in one space"),

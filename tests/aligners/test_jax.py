@@ -44,7 +44,9 @@ SIZES = [(5, 9), (1, 1), (30, 20), (1, 7), (18, 18), (40, 3), (25, 25)]
 @pytest.mark.parametrize("weighted", [False, True])
 def test_blocks_of_all_sizes_agree_with_pot_in_their_order(epsilon: float, weighted: bool) -> None:
     problems = [_problem(seed, n, m, epsilon, weighted) for seed, (n, m) in enumerate(SIZES)]
-    for problem, solved in zip(problems, solve_batch(problems, tol=1e-9, max_iter=50000), strict=True):
+    for problem, solved in zip(
+        problems, solve_batch(problems, tol=1e-9, max_iter=50000), strict=True
+    ):
         theirs = ot.bregman.sinkhorn_log(
             problem.a, problem.b, problem.cost, epsilon, numItermax=50000, stopThr=1e-12
         )
@@ -58,7 +60,9 @@ def test_blocks_of_all_sizes_agree_with_pot_in_their_order(epsilon: float, weigh
 @pytest.mark.parametrize("epsilon", [0.01, 1e-4])
 def test_is_finite_and_has_its_marginals_at_small_epsilon(epsilon: float) -> None:
     problems = [_problem(seed, n, m, epsilon) for seed, (n, m) in enumerate(SIZES)]
-    for problem, solved in zip(problems, solve_batch(problems, tol=1e-4, max_iter=100000), strict=True):
+    for problem, solved in zip(
+        problems, solve_batch(problems, tol=1e-4, max_iter=100000), strict=True
+    ):
         assert np.isfinite(solved.plan).all()
         np.testing.assert_allclose(solved.plan.sum(axis=1), problem.a, rtol=1e-8)
         assert np.abs(solved.plan.sum(axis=0) - problem.b).sum() < 1.1e-4
@@ -70,7 +74,9 @@ def test_agrees_with_the_numpy_solver_and_starts_warm() -> None:
     for problem, solved in zip(problems, first, strict=True):
         other = sinkhorn(problem, tol=1e-8, max_iter=50000)
         assert np.abs(solved.plan - other.plan).sum() < 1e-4
-    warm = [Problem(p.cost, p.a, p.b, p.epsilon, s.f, s.g) for p, s in zip(problems, first, strict=True)]
+    warm = [
+        Problem(p.cost, p.a, p.b, p.epsilon, s.f, s.g) for p, s in zip(problems, first, strict=True)
+    ]
     for again, solved in zip(solve_batch(warm, tol=1e-8, max_iter=50000), first, strict=True):
         assert again.iterations < solved.iterations / 4
         assert np.abs(again.plan - solved.plan).sum() < 1e-6
@@ -113,7 +119,9 @@ def test_a_shape_is_compiled_once() -> None:
 
     _solve.clear_cache()
     assert compiled(0, 21, 0.1, 1e-3, 99) == 1
-    assert compiled(10, 20, 0.3, 1e-4, 50) == 1  # other costs, eps, tol, max_iter and number of problems
+    assert (
+        compiled(10, 20, 0.3, 1e-4, 50) == 1
+    )  # other costs, eps, tol, max_iter and number of problems
     assert compiled(20, 90, 0.3, 1e-4, 50) == 2  # another shape
 
 
@@ -146,7 +154,9 @@ def test_a_batch_holds_as_much_as_it_may() -> None:
         assert size & (size - 1) == 0
         assert size == 1 or size * 64 * 64 <= max_values
     assert batch_size((64, 64), 500, 2**25, on_cpu=False) == 512
-    assert batch_size((64, 64), 500, 2**25, on_cpu=True) == batch_size((64, 64), 3, 2**25, on_cpu=True)
+    assert batch_size((64, 64), 500, 2**25, on_cpu=True) == batch_size(
+        (64, 64), 3, 2**25, on_cpu=True
+    )
 
 
 def test_a_problem_does_not_depend_on_its_company() -> None:
@@ -205,7 +215,9 @@ def test_relaxed_marginals_agree_with_pot(penalty: float) -> None:
         ((100.0, 100.0), 0.1),
     ],
 )
-def test_relaxed_marginals_agree_with_the_numpy_solver(rho: tuple[float, float], epsilon: float) -> None:
+def test_relaxed_marginals_agree_with_the_numpy_solver(
+    rho: tuple[float, float], epsilon: float
+) -> None:
     problems = [_problem(seed, n, m, epsilon) for seed, (n, m) in enumerate(SIZES)]
     for problem, solved in zip(
         problems, solve_batch(problems, tol=1e-8, max_iter=20000, rho=rho), strict=True
@@ -219,7 +231,9 @@ def test_relaxed_marginals_agree_with_the_numpy_solver(rho: tuple[float, float],
 
 def test_one_relaxed_marginal_converges_fast_though_its_penalty_is_large() -> None:
     """Plain iterations forget a common shift by rho / (rho + eps) only: thousands of them here."""
-    (solved,) = solve_batch([_problem(0, 20, 15, 0.1)], tol=1e-8, max_iter=1000, rho=(np.inf, 1000.0))
+    (solved,) = solve_batch(
+        [_problem(0, 20, 15, 0.1)], tol=1e-8, max_iter=1000, rho=(np.inf, 1000.0)
+    )
     assert solved.converged
     assert solved.iterations <= 200
 
@@ -227,7 +241,7 @@ def test_one_relaxed_marginal_converges_fast_though_its_penalty_is_large() -> No
 # ------------------------------------------------------------------------------------------- aligners on this backend
 
 
-def _labelled(seed: int):
+def _labeled(seed: int):
     rng = np.random.default_rng(seed)
     labels = np.repeat(["a", "b", "c"], [12, 20, 7])
     return rng.normal(size=(39, 3)), rng.normal(size=(39, 3)), labels
@@ -248,7 +262,7 @@ def _labelled(seed: int):
 def test_all_backends_give_the_same_coupling(make, backend) -> None:
     if backend == "pot" and isinstance(make(backend), GromovWasserstein):
         pytest.skip("over a minute: every step of the descent is solved anew")
-    x, y, labels = _labelled(0)
+    x, y, labels = _labeled(0)
     ours, other = (make(one).align(x, y, labels, labels) for one in ("numpy", backend))
     assert np.abs(ours.to_dense() - other.to_dense()).sum() < 1e-4
     assert other.evidence["objective"] == pytest.approx(ours.evidence["objective"], rel=1e-5)
@@ -256,10 +270,12 @@ def test_all_backends_give_the_same_coupling(make, backend) -> None:
 
 
 def test_pot_is_called_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y, labels = _labelled(0)
+    x, y, labels = _labeled(0)
     called = []
     theirs = ot.bregman.sinkhorn_log
-    monkeypatch.setattr(ot.bregman, "sinkhorn_log", lambda *a, **k: called.append(1) or theirs(*a, **k))
+    monkeypatch.setattr(
+        ot.bregman, "sinkhorn_log", lambda *a, **k: called.append(1) or theirs(*a, **k)
+    )
     EntropicOT(backend="numpy").align(x, y, labels, labels)
     assert not called
     found = EntropicOT(backend="pot").align(x, y, labels, labels)
@@ -273,8 +289,8 @@ def test_pot_is_called_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def _clusters(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     group = np.arange(n) % 4
-    centre = 6 * np.eye(4)
-    return centre[group] + rng.normal(size=(n, 4)), group
+    center = 6 * np.eye(4)
+    return center[group] + rng.normal(size=(n, 4)), group
 
 
 def test_low_rank_linear_meets_its_marginals_and_is_better_than_clusters() -> None:
@@ -290,7 +306,9 @@ def test_low_rank_linear_meets_its_marginals_and_is_better_than_clusters() -> No
     same_cluster = np.arange(200)[:, None] % 4 == np.arange(160) % 4
     assert coupling.evidence["transport_cost"] == pytest.approx(found, rel=1e-6)
     assert coupling.evidence["objective"] < found  # less by the entropies
-    assert exact < found < 0.6 * cost[same_cluster].mean()  # what knowing the clusters alone would give
+    assert (
+        exact < found < 0.6 * cost[same_cluster].mean()
+    )  # what knowing the clusters alone would give
     assert coupling.evidence["backend_used"] == "jax"
 
 
@@ -311,7 +329,9 @@ def _masses(seed: int, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
-def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan(epsilon: float) -> None:
+def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan(
+    epsilon: float,
+) -> None:
     (x, _), (y, _) = _clusters(0, 90), _clusters(1, 70)
     a, b = _masses(0, 90, 70)
     cost = cdist(x, y, "sqeuclidean")
@@ -331,7 +351,9 @@ def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan
     assert result.transport_cost == pytest.approx((plan * cost).sum(), rel=1e-6)
     assert ot.emd2(a, b, cost) < result.transport_cost
     parts = (result.q, result.r, result.g)
-    entropies = sum(float((part - part * np.log(np.where(part > 0, part, 1))).sum()) for part in parts)
+    entropies = sum(
+        float((part - part * np.log(np.where(part > 0, part, 1))).sum()) for part in parts
+    )
     assert result.objective == pytest.approx(result.transport_cost - epsilon * entropies)
     again = low_rank_sinkhorn(x + 1e3, y + 1e3, a, b, epsilon=epsilon, **options)
     np.testing.assert_array_equal(again.q, result.q)
@@ -339,9 +361,9 @@ def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan
 
 def test_low_rank_comes_close_to_the_exact_cost_of_tight_clusters() -> None:
     rng = np.random.default_rng(0)
-    centre, (few, many) = rng.normal(size=(6, 5)), rng.dirichlet(np.full(6, 3.0), size=2)
-    x = centre[rng.choice(6, 150, p=few)] + 0.03 * rng.normal(size=(150, 5))
-    y = centre[rng.choice(6, 130, p=many)] + 0.03 * rng.normal(size=(130, 5))
+    center, (few, many) = rng.normal(size=(6, 5)), rng.dirichlet(np.full(6, 3.0), size=2)
+    x = center[rng.choice(6, 150, p=few)] + 0.03 * rng.normal(size=(150, 5))
+    y = center[rng.choice(6, 130, p=many)] + 0.03 * rng.normal(size=(130, 5))
     a, b = np.full(150, 1 / 150), np.full(130, 1 / 130)
     result = low_rank_sinkhorn(
         x, y, a, b, epsilon=0.0, cost="sqeuclidean", rank=12, tol=1e-6, max_iter=1000, seed=0
@@ -353,11 +375,20 @@ def test_low_rank_comes_close_to_the_exact_cost_of_tight_clusters() -> None:
 def test_low_rank_cosine_costs_one_minus_the_similarity_and_needs_a_direction() -> None:
     (x, _), (y, _) = _clusters(0, 90), _clusters(1, 70)
     a, b = _masses(0, 90, 70)
-    options = {"epsilon": 0.0, "cost": "cosine", "rank": 12, "tol": 1e-5, "max_iter": 200, "seed": 0}
+    options = {
+        "epsilon": 0.0,
+        "cost": "cosine",
+        "rank": 12,
+        "tol": 1e-5,
+        "max_iter": 200,
+        "seed": 0,
+    }
     result = low_rank_sinkhorn(x, y, a, b, **options)
     plan = result.q / result.g @ result.r.T
     assert result.transport_cost == pytest.approx((plan * cdist(x, y, "cosine")).sum(), rel=1e-9)
-    with pytest.raises(ValueError, match=r"1 target cells are at the origin.*use cost='sqeuclidean'"):
+    with pytest.raises(
+        ValueError, match=r"1 target cells are at the origin.*use cost='sqeuclidean'"
+    ):
         low_rank_sinkhorn(x, np.where(np.arange(70)[:, None] == 3, 0.0, y), a, b, **options)
 
 
@@ -365,18 +396,24 @@ def test_low_rank_gromov_reports_the_distortion_of_its_plan() -> None:
     (x, _), (y, _) = _clusters(2, 60), _clusters(3, 50)
     a, b = _masses(1, 60, 50)
     x, scale = np.hstack([x, x[:, :2]]) + 100, (3.0, 7.0)
-    result = low_rank_gromov(x, y, a, b, epsilon=0.01, rank=6, tol=1e-4, max_iter=100, seed=0, scale=scale)
+    result = low_rank_gromov(
+        x, y, a, b, epsilon=0.01, rank=6, tol=1e-4, max_iter=100, seed=0, scale=scale
+    )
     plan = result.q / result.g @ result.r.T
     within_x, within_y = cdist(x, x, "sqeuclidean") / 3, cdist(y, y, "sqeuclidean") / 7
     wanted = (
-        a @ within_x**2 @ a + b @ within_y**2 @ b - 2 * float(((within_x @ plan @ within_y) * plan).sum())
+        a @ within_x**2 @ a
+        + b @ within_y**2 @ b
+        - 2 * float(((within_x @ plan @ within_y) * plan).sum())
     )
     np.testing.assert_allclose(plan.sum(axis=1), a, rtol=1e-9)
     np.testing.assert_allclose(plan.sum(axis=0), b, rtol=1e-9)
     assert result.transport_cost == pytest.approx(wanted, rel=1e-6)
 
 
-def test_scalings_that_overflow_are_replaced_by_the_log_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scalings_that_overflow_are_replaced_by_the_log_domain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = []
 
     def descent(costs, a, b, tol, key, *, rank, log_domain, **_):

@@ -33,7 +33,7 @@ def test_chunks_keep_the_order_and_are_balanced(sizes: list[int], n_chunks: int)
     filled = [sum(sizes[i] for i in part) for part in parts]
     for part, work in zip(parts, filled, strict=True):
         assert len(part) == 1 or work <= 1.001 * goal
-    # two neighbours are more than one chunk may hold, so there are fewer than twice as many as asked for
+    # two neighbors are more than one chunk may hold, so there are fewer than twice as many as asked for
     assert all(one + other > goal for one, other in pairwise(filled))
     assert len(parts) <= 2 * n_chunks
 

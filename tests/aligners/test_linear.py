@@ -63,7 +63,7 @@ def test_registry() -> None:
 @pytest.mark.parametrize("weights", ["mean", "source", "target", "equal"])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_labelled_couplings_have_their_marginals_and_keep_to_labels(
+def test_labeled_couplings_have_their_marginals_and_keep_to_labels(
     method: str, weights: str, seed: int
 ) -> None:
     x, y, lx, ly = _data(seed)
@@ -71,7 +71,9 @@ def test_labelled_couplings_have_their_marginals_and_keep_to_labels(
     assert coupling.mass == pytest.approx(1)
     assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
     mass = dict(zip(coupling.evidence["labels"], coupling.evidence["label_mass"], strict=True))
-    np.testing.assert_allclose(coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx])
+    np.testing.assert_allclose(
+        coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx]
+    )
     np.testing.assert_allclose(
         coupling.column_mass(), [mass[label] / (ly == label).sum() for label in ly], rtol=1e-3
     )
@@ -96,7 +98,10 @@ def test_order_of_cells_and_scale_of_the_space_play_no_part(method: str) -> None
     x, y, lx, ly = _data(1)
     make = aligners.get(method)
     plain = make().align(x, y, lx, ly).to_dense()
-    p, q = np.random.default_rng(0).permutation(len(x)), np.random.default_rng(1).permutation(len(y))
+    p, q = (
+        np.random.default_rng(0).permutation(len(x)),
+        np.random.default_rng(1).permutation(len(y)),
+    )
     turned = make().align(1e3 * x[p], 1e3 * y[q], lx[p], ly[q]).to_dense()
     np.testing.assert_allclose(turned, plain[np.ix_(p, q)], atol=1e-10)
 
@@ -111,7 +116,7 @@ def test_cells_without_a_shared_label_have_no_mass() -> None:
     evidence = coupling.evidence
     assert evidence["labels_only_source"].tolist() == ["only x"]
     assert evidence["labels_only_target"].tolist() == ["only y"]
-    assert (evidence["n_source_unlabelled"], evidence["n_target_unlabelled"]) == (1, 1)
+    assert (evidence["n_source_unlabeled"], evidence["n_target_unlabeled"]) == (1, 1)
     assert (evidence["n_source_used"], evidence["n_target_used"]) == (22, 16)
 
 
@@ -138,13 +143,19 @@ def test_eot_agrees_with_pot(scale: str, epsilon: float) -> None:
     cost = cdist(x, y, "sqeuclidean")
     cost /= cost.mean() if scale == "mean" else cost.max()
     a, b = np.full(24, 1 / 24), np.full(18, 1 / 18)
-    theirs = ot.sinkhorn(a, b, cost, epsilon, method="sinkhorn_log", numItermax=100000, stopThr=1e-11)
-    coupling = EntropicOT(epsilon=epsilon, epsilon_scale=scale, tol=1e-10, max_iter=100000).align(x, y)
+    theirs = ot.sinkhorn(
+        a, b, cost, epsilon, method="sinkhorn_log", numItermax=100000, stopThr=1e-11
+    )
+    coupling = EntropicOT(epsilon=epsilon, epsilon_scale=scale, tol=1e-10, max_iter=100000).align(
+        x, y
+    )
     assert np.abs(coupling.to_dense() - theirs).sum() < 1e-7
     absolute = coupling.evidence["epsilon_absolute"][0]
     divided_by = coupling.evidence["cost_scale"][0]
     assert absolute == pytest.approx(epsilon * divided_by)
-    objective = divided_by * ((theirs * cost).sum() + epsilon * (theirs * (np.log(theirs) - 1)).sum())
+    objective = divided_by * (
+        (theirs * cost).sum() + epsilon * (theirs * (np.log(theirs) - 1)).sum()
+    )
     assert coupling.evidence["objective"] == pytest.approx(objective, rel=1e-6)
 
 
@@ -208,7 +219,9 @@ def test_recovers_cells_that_were_only_shuffled() -> None:
 
 def test_cosine_cost() -> None:
     x, y, _, _ = _data(9)
-    expected = 1 - (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T
+    expected = (
+        1 - (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T
+    )
     np.testing.assert_allclose(pairwise_cost(x, y, "cosine"), expected, atol=1e-12)
     one = EntropicOT(cost="cosine").align(x, y)
     other = EntropicOT(cost="cosine").align(7 * x, np.arange(1, 19)[:, None] * y)
@@ -235,7 +248,7 @@ def test_evidence_is_flat_and_of_types_that_can_be_stored() -> None:
             assert isinstance(value, str | float | int | bool | np.ndarray), key
         assert {
             "method",
-            "labelled",
+            "labeled",
             "row_error",
             "column_error",
             "converged",
@@ -251,15 +264,19 @@ def test_evidence_is_flat_and_of_types_that_can_be_stored() -> None:
 def test_a_bad_coupling_warns_with_numbers_and_the_knob() -> None:
     x, y, lx, ly = _data(11)
     with pytest.warns(
-        ConvergenceWarning, match=r"'eot' did not converge for 3 of 3 blocks: label 'l0' \(marginal error"
+        ConvergenceWarning,
+        match=r"'eot' did not converge for 3 of 3 blocks: label 'l0' \(marginal error",
     ):
         coupling = EntropicOT(epsilon=1e-4, max_iter=3).align(x, y, lx, ly)
     assert not coupling.evidence["converged"]
     with pytest.warns(
-        ConvergenceWarning, match=r"Raise max_iter \(now 3\), or epsilon \(now 0.0001 of the mean cost\)"
+        ConvergenceWarning,
+        match=r"Raise max_iter \(now 3\), or epsilon \(now 0.0001 of the mean cost\)",
     ):
         EntropicOT(epsilon=1e-4, max_iter=3).align(x, y)
-    with pytest.warns(ConvergenceWarning, match=r"'emd' did not converge .* Raise max_iter \(now 2\)"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"'emd' did not converge .* Raise max_iter \(now 2\)"
+    ):
         ExactOT(max_iter=2).align(x, y)
     with pytest.warns(
         ConvergenceWarning,
@@ -298,8 +315,8 @@ def test_memory_is_refused_before_it_is_taken() -> None:
     assert tracemalloc.get_traced_memory()[1] < 1e7
     tracemalloc.stop()
     assert str(caught.value) == (
-        "method 'eot' would need about 20.4 GB, more than max_memory_gb=2: the unlabelled problem has "
-        "40000 x 30000 pairs of cells. To go on, align within labels (labelled=True), ask for a plan of low rank "
+        "method 'eot' would need about 20.4 GB, more than max_memory_gb=2: the unlabeled problem has "
+        "40000 x 30000 pairs of cells. To go on, align within labels (labeled=True), ask for a plan of low rank "
         "(rank=50), align a sample of the cells, or raise max_memory_gb if the machine has the memory."
     )
     labels = np.repeat(["a", "b"], [39000, 1000]), np.repeat(["a", "b"], [29000, 1000])
@@ -311,7 +328,12 @@ def test_memory_is_refused_before_it_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "aligner",
-    [EntropicOT(), EntropicOT(cost="cosine"), UnbalancedOT(epsilon=0.2), EntropicOT(epsilon="auto")],
+    [
+        EntropicOT(),
+        EntropicOT(cost="cosine"),
+        UnbalancedOT(epsilon=0.2),
+        EntropicOT(epsilon="auto"),
+    ],
 )
 @pytest.mark.parametrize("n_labels", [1, 2, 5])
 def test_memory_stays_within_the_estimate(aligner: Any, n_labels: int) -> None:
@@ -336,7 +358,10 @@ def test_the_estimate_counts_what_is_kept() -> None:
     # dense for both: 780 pairs against 59 cells of 31 values, 10 against 11 of 31
     assert EntropicOT().estimate_memory(parts, x, y) * 1e9 == 17 * 780 + 8 * 780 + 8 * 10
     # potentials of 59 cells of 2 values, and 10 pairs
-    assert EntropicOT().estimate_memory(parts, x[:, :1], y[:, :1]) * 1e9 == 17 * 780 + 8 * 59 * 2 + 8 * 10
+    assert (
+        EntropicOT().estimate_memory(parts, x[:, :1], y[:, :1]) * 1e9
+        == 17 * 780 + 8 * 59 * 2 + 8 * 10
+    )
 
 
 def test_plans_are_kept_in_the_form_that_takes_less_memory() -> None:
@@ -356,9 +381,13 @@ def test_plans_are_kept_in_the_form_that_takes_less_memory() -> None:
             np.abs(small.plan.sum(axis=1) - small.a).sum(),
         )
         assert sum(error) == pytest.approx(coupling.evidence["row_error"], abs=1e-12)
-        assert coupling.marginal_errors()[0] == pytest.approx(coupling.evidence["row_error"], abs=1e-12)
+        assert coupling.marginal_errors()[0] == pytest.approx(
+            coupling.evidence["row_error"], abs=1e-12
+        )
         cost = cdist(x, y, "sqeuclidean")
-        assert coupling.evidence["transport_cost"] == pytest.approx((coupling.to_dense() * cost).sum())
+        assert coupling.evidence["transport_cost"] == pytest.approx(
+            (coupling.to_dense() * cost).sum()
+        )
 
 
 # --------------------------------------------------------------------------------------------------- bad input
@@ -381,7 +410,10 @@ Z = np.arange(6.0).reshape(3, 2)
             lambda: ExactOT().align(Z, np.where(Z > 3, np.nan, Z)),
             r"y holds NaN .* in 1 of 3 cells, first in cell 2",
         ),
-        (lambda: ExactOT().align(np.where(Z > 3, np.inf, Z), Z), r"x holds NaN or infinite values in 1 of 3"),
+        (
+            lambda: ExactOT().align(np.where(Z > 3, np.inf, Z), Z),
+            r"x holds NaN or infinite values in 1 of 3",
+        ),
         (lambda: ExactOT().align(Z, Z, ["a"] * 3, ["b"] * 3), r"no label is shared"),
         (
             lambda: EntropicOT(epsilon=0),
@@ -396,7 +428,10 @@ Z = np.arange(6.0).reshape(3, 2)
             lambda: EntropicOT(epsilon_scope="label"),
             r"epsilon_scope must be ",
         ),
-        (lambda: EntropicOT(tol=0), r"tol must be positive and max_iter at least 1; found 0 and 10000"),
+        (
+            lambda: EntropicOT(tol=0),
+            r"tol must be positive and max_iter at least 1; found 0 and 10000",
+        ),
         (lambda: ExactOT(cost="l1"), r"cost must be "),
         (lambda: EntropicOT(max_iter=0), r"max_iter at least 1; found 1e-05 and 0"),
         (lambda: EntropicOT(epsilon="small"), r"epsilon must be "),
@@ -464,7 +499,9 @@ def test_weighted_emd_agrees_with_pot() -> None:
     wx, wy = _weights(20)
     coupling = ExactOT().align(x, y, weights_x=wx, weights_y=wy)
     cost = cdist(x, y, "sqeuclidean")
-    np.testing.assert_allclose(coupling.to_dense(), ot.emd(wx / wx.sum(), wy / wy.sum(), cost), atol=1e-12)
+    np.testing.assert_allclose(
+        coupling.to_dense(), ot.emd(wx / wx.sum(), wy / wy.sum(), cost), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 0.05])
@@ -525,7 +562,9 @@ def test_a_cell_of_weight_two_is_as_if_it_were_there_twice() -> None:
     twice = EntropicOT(epsilon=0.05 * scale, tol=1e-10).align(np.vstack([x, x[3]]), y).to_dense()
     np.testing.assert_allclose(twice[3], twice[24], atol=1e-12)
     np.testing.assert_allclose(once[3], 2 * twice[3], atol=1e-8)
-    np.testing.assert_allclose(np.delete(once, 3, axis=0), np.delete(twice[:24], 3, axis=0), atol=1e-8)
+    np.testing.assert_allclose(
+        np.delete(once, 3, axis=0), np.delete(twice[:24], 3, axis=0), atol=1e-8
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- unbalanced
@@ -538,7 +577,9 @@ def _penalty(found: np.ndarray, wanted: np.ndarray) -> float:
 @pytest.mark.parametrize("epsilon", [0.5, 0.05])
 @pytest.mark.parametrize(("rho_source", "rho_target"), [(1.0, 1.0), (0.05, 0.05), (0.2, 3.0)])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_uot_agrees_with_pot(epsilon: float, rho_source: float, rho_target: float, weighted: bool) -> None:
+def test_uot_agrees_with_pot(
+    epsilon: float, rho_source: float, rho_target: float, weighted: bool
+) -> None:
     x, y, _, _ = _data(30)
     wx, wy = _weights(30) if weighted else (np.ones(24), np.ones(18))
     a, b = wx / wx.sum(), wy / wy.sum()
@@ -560,13 +601,17 @@ def test_uot_agrees_with_pot(epsilon: float, rho_source: float, rho_target: floa
     assert coupling.evidence["converged"]
     assert np.abs(coupling.to_dense() - theirs).sum() < 1e-7
     assert coupling.evidence["mass"] == pytest.approx(theirs.sum(), rel=1e-6)
-    assert coupling.evidence["row_error"] == pytest.approx(np.abs(theirs.sum(axis=1) - a).sum(), rel=1e-5)
+    assert coupling.evidence["row_error"] == pytest.approx(
+        np.abs(theirs.sum(axis=1) - a).sum(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("scope", ["block", "global"])
 def test_the_objective_of_uot_by_hand_and_as_a_minimum(scope: str) -> None:
     x, y, lx, ly = _data(31)
-    aligner = UnbalancedOT(rho_source=0.3, rho_target=0.7, epsilon=0.1, epsilon_scope=scope, tol=1e-10)
+    aligner = UnbalancedOT(
+        rho_source=0.3, rho_target=0.7, epsilon=0.1, epsilon_scope=scope, tol=1e-10
+    )
     coupling = aligner.align(x, y, lx, ly)
     scales = dict(zip(coupling.labels, coupling.evidence["cost_scale"], strict=True))
 
@@ -575,7 +620,9 @@ def test_the_objective_of_uot_by_hand_and_as_a_minimum(scope: str) -> None:
         for block in coupling.blocks:
             t, scale = plan[np.ix_(block.rows, block.columns)], scales[block.label]
             cost = cdist(x[block.rows], y[block.columns], "sqeuclidean")
-            total += (t * cost).sum() + 0.1 * scale * _penalty(t, np.outer(block.a, block.b) / block.a.sum())
+            total += (t * cost).sum() + 0.1 * scale * _penalty(
+                t, np.outer(block.a, block.b) / block.a.sum()
+            )
             total += 0.3 * scale * _penalty(t.sum(axis=1), block.a)
             total += 0.7 * scale * _penalty(t.sum(axis=0), block.b)
         return total
@@ -607,7 +654,9 @@ def test_large_penalties_approach_eot_and_infinite_ones_are_eot() -> None:
 def test_mass_does_not_depend_on_the_number_of_cells_or_labels() -> None:
     rng = np.random.default_rng(37)
     aligner = UnbalancedOT(rho_source=0.2, rho_target=0.2, epsilon=0.2)
-    by_cells = [aligner.align(rng.normal(size=(n, 4)), rng.normal(size=(n, 4))).mass for n in (50, 200, 800)]
+    by_cells = [
+        aligner.align(rng.normal(size=(n, 4)), rng.normal(size=(n, 4))).mass for n in (50, 200, 800)
+    ]
     np.testing.assert_allclose(by_cells, by_cells[-1], rtol=0.15)
     assert max(by_cells) < 1
     x, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 4))
@@ -621,9 +670,9 @@ def test_mass_does_not_depend_on_the_number_of_cells_or_labels() -> None:
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_an_infinite_penalty_makes_its_side_exact(side: str) -> None:
     x, y, lx, ly = _data(33)
-    coupling = UnbalancedOT(**{"rho_source": 0.2, "rho_target": 0.2, f"rho_{side}": np.inf}, tol=1e-10).align(
-        x, y, lx, ly
-    )
+    coupling = UnbalancedOT(
+        **{"rho_source": 0.2, "rho_target": 0.2, f"rho_{side}": np.inf}, tol=1e-10
+    ).align(x, y, lx, ly)
     errors = dict(zip(("source", "target"), coupling.marginal_errors(), strict=True))
     assert errors.pop(side) < 1e-8
     assert next(iter(errors.values())) > 0.05
@@ -642,7 +691,8 @@ def test_a_cell_without_a_counterpart_loses_its_mass() -> None:
 def test_smaller_penalties_leave_more_mass_behind() -> None:
     x, y, _, _ = _data(35)
     masses = [
-        UnbalancedOT(rho_source=r, rho_target=r, epsilon=0.01).align(x, y).mass for r in (10, 1, 0.1, 0.02)
+        UnbalancedOT(rho_source=r, rho_target=r, epsilon=0.01).align(x, y).mass
+        for r in (10, 1, 0.1, 0.02)
     ]
     assert masses == sorted(masses, reverse=True)
     assert masses[-1] < 0.5
@@ -675,7 +725,9 @@ def test_auto_finds_the_noise(s: float, n: int, n_labels: int) -> None:
 def test_auto_of_unequal_numbers_of_cells() -> None:
     x, y, _, _ = _noisy(2, 700, 0.3)
     for rows, columns in ((700, 200), (700, 350)):
-        found = EntropicOT(epsilon="auto").align(x[:rows], y[:columns]).evidence["epsilon_absolute"][0]
+        found = (
+            EntropicOT(epsilon="auto").align(x[:rows], y[:columns]).evidence["epsilon_absolute"][0]
+        )
         assert found == pytest.approx(2 * 0.3**2, rel=0.2)
 
 
@@ -700,7 +752,11 @@ def test_auto_finds_the_matches_that_the_default_blurs() -> None:
     partner.normal(size=(300, 10))  # as in _noisy: the permutation follows
     true = np.argsort(partner.permutation(300))
     auto, default = (
-        EntropicOT(epsilon=epsilon).align(x, y).row_normalise().to_dense()[np.arange(300), true].mean()
+        EntropicOT(epsilon=epsilon)
+        .align(x, y)
+        .row_normalize()
+        .to_dense()[np.arange(300), true]
+        .mean()
         for epsilon in ("auto", 0.05)
     )
     assert auto > 0.9
@@ -748,7 +804,9 @@ def test_processes_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("make", JOBS)
-def test_jobs_can_be_sent_to_processes(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_can_be_sent_to_processes(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent = []
 
     def run(solve: Callable[..., Any], items: Any, *_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Matchers by neighbours against hand-made cases and a dense brute force; floor, chance and truth."""
+"""Matchers by neighbors against hand-made cases and a dense brute force; floor, chance and truth."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from scgroove import aligners, metrics
 from scgroove.aligners import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._blocks import partition
 from scgroove.aligners._matching import (
-    MutualNearestNeighbours,
+    MutualNearestNeighbors,
     OracleMatching,
     RandomMatching,
-    SharedNearestNeighbours,
+    SharedNearestNeighbors,
     UniformCoupling,
-    mutual_neighbours,
+    mutual_neighbors,
     nearest,
     nearest_with_self,
     north_west_corner,
     proportional_fit,
     random_plan,
-    shared_neighbours,
+    shared_neighbors,
 )
 from scgroove.aligners._plans import LowRankPlan
 
 CLASSES = {
-    "snn": SharedNearestNeighbours,
-    "nn": MutualNearestNeighbours,
+    "snn": SharedNearestNeighbors,
+    "nn": MutualNearestNeighbors,
     "random": RandomMatching,
     "uniform": UniformCoupling,
     "oracle": OracleMatching,
@@ -72,7 +72,7 @@ def test_registry(name: str) -> None:
     assert CLASSES[name].shared_space == (name in ("snn", "nn"))
 
 
-# ------------------------------------------------------------------------------------------------------ neighbours
+# ------------------------------------------------------------------------------------------------------ neighbors
 
 
 def _brute_nearest(x, y, k):
@@ -114,7 +114,9 @@ def test_of_equally_near_cells_the_first_count(width: int, seed: int, k: int) ->
 def test_nearest_survive_a_far_origin() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 10)), rng.normal(size=(300, 10))
-    np.testing.assert_array_equal(np.sort(nearest(x + 1e6, y + 1e6, 5)), np.sort(_brute_nearest(x, y, 5)))
+    np.testing.assert_array_equal(
+        np.sort(nearest(x + 1e6, y + 1e6, 5)), np.sort(_brute_nearest(x, y, 5))
+    )
 
 
 def test_nearest_in_many_slices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +125,7 @@ def test_nearest_in_many_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(nearest(x, y, 2), np.tile([0, 1], (7, 1)))
 
 
-def test_a_cell_is_its_own_neighbour_in_a_crowd() -> None:
+def test_a_cell_is_its_own_neighbor_in_a_crowd() -> None:
     found = nearest_with_self(np.zeros((6, 2)), 2)
     assert (found == np.arange(6)[:, None]).any(axis=1).all()
     assert all(np.unique(row).size == 2 for row in found)
@@ -132,25 +134,25 @@ def test_a_cell_is_its_own_neighbour_in_a_crowd() -> None:
 # ------------------------------------------------------------------------------------------------------------- snn
 
 
-def test_snn_with_one_neighbour_weighs_mutual_1_and_one_sided_a_third() -> None:
+def test_snn_with_one_neighbor_weighs_mutual_1_and_one_sided_a_third() -> None:
     # source 0 <-> target 0 and 1 <-> 2 are mutual; source 2 -> target 2 and target 1 -> source 0 are one-sided
     x, y = _line(0.0, 10.0, 12.0), _line(0.1, 1.0, 10.1)
-    weights = shared_neighbours(x, y, 1).toarray()
+    weights = shared_neighbors(x, y, 1).toarray()
     np.testing.assert_allclose(weights, [[1, 1 / 3, 0], [0, 0, 1], [0, 0, 1 / 3]])
-    plan = SharedNearestNeighbours(k=1, cost="sqeuclidean").align(x, y).to_dense()
+    plan = SharedNearestNeighbors(k=1, cost="sqeuclidean").align(x, y).to_dense()
     np.testing.assert_allclose(plan, np.array([[0.75, 0.25, 0], [0, 0, 1], [0, 0, 1]]) / 3)
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 14))
-def test_snn_is_the_jaccard_similarity_of_neighbourhoods(seed: int, k: int) -> None:
+def test_snn_is_the_jaccard_similarity_of_neighborhoods(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     n, m = rng.integers(2, 14, 2)
     x, y = rng.normal(size=(n, 3)), rng.normal(size=(m, 3))
-    found, expected = shared_neighbours(x, y, k), _brute_snn(x, y, k)
+    found, expected = shared_neighbors(x, y, k), _brute_snn(x, y, k)
     assert sp.issparse(found)
     np.testing.assert_allclose(found.toarray(), expected, atol=1e-12)
-    plan = SharedNearestNeighbours(k=k, cost="sqeuclidean").align(x, y).to_dense()
+    plan = SharedNearestNeighbors(k=k, cost="sqeuclidean").align(x, y).to_dense()
     np.testing.assert_allclose(plan, expected / expected.sum(axis=1, keepdims=True) / n, atol=1e-12)
 
 
@@ -159,7 +161,7 @@ def test_snn_is_the_jaccard_similarity_of_neighbourhoods(seed: int, k: int) -> N
 def test_snn_leaves_no_cell_alone_even_in_a_crowd(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.integers(0, 2, (25, 2)) * 1.0, rng.integers(0, 2, (17, 2)) * 1.0
-    weights = shared_neighbours(x, y, k)
+    weights = shared_neighbors(x, y, k)
     assert np.diff(weights.indptr).min() > 0
     assert np.diff(weights.tocsc().indptr).min() > 0
     assert weights.max() <= 1
@@ -167,12 +169,12 @@ def test_snn_leaves_no_cell_alone_even_in_a_crowd(seed: int, k: int) -> None:
 
 def test_snn_finds_the_truth_of_equal_spaces() -> None:
     x, y, _, _, partner = _paired(0)
-    assert metrics.trace(SharedNearestNeighbours(k=1).align(x, y), partner) > 0.99
+    assert metrics.trace(SharedNearestNeighbors(k=1).align(x, y), partner) > 0.99
 
 
 def test_cosine_looks_at_directions_only() -> None:
     x, y, lx, ly = _data(2)
-    for cls in (SharedNearestNeighbours, MutualNearestNeighbours):
+    for cls in (SharedNearestNeighbors, MutualNearestNeighbors):
         aligner = cls(k=3)
         assert aligner.cost == "cosine"
         lengths = np.random.default_rng(0).uniform(0.1, 10, (len(x), 1))
@@ -187,11 +189,13 @@ def test_snn_meets_rows_and_tells_of_columns_without_a_warning() -> None:
     x, y, lx, ly = _data(3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        coupling = SharedNearestNeighbours(k=2, strict=True).align(x, y, lx, ly)
+        coupling = SharedNearestNeighbors(k=2, strict=True).align(x, y, lx, ly)
     a, b = coupling.marginals
     np.testing.assert_allclose(coupling.row_mass(), a)
     assert coupling.evidence["row_error"] < 1e-12
-    assert coupling.evidence["column_error"] == pytest.approx(np.abs(coupling.column_mass() - b).sum())
+    assert coupling.evidence["column_error"] == pytest.approx(
+        np.abs(coupling.column_mass() - b).sum()
+    )
     assert coupling.evidence["column_error"] > 0.01
     assert coupling.evidence["converged"]
     assert coupling.evidence["k"] == 2
@@ -203,7 +207,7 @@ def test_balanced_snn_meets_both_marginals() -> None:
     x, y, *_ = _data(4)
     weights = np.random.default_rng(4).uniform(0.5, 2, len(x))
     plain, balanced = (
-        SharedNearestNeighbours(k=5, balance=balance).align(x, y, weights_x=weights)
+        SharedNearestNeighbors(k=5, balance=balance).align(x, y, weights_x=weights)
         for balance in (False, True)
     )
     a, b = balanced.marginals
@@ -234,7 +238,7 @@ def test_balancing_goes_as_far_as_the_matches_allow() -> None:
 
 def test_balancing_cut_short_warns() -> None:
     x, y, lx, ly = _data(5)
-    short = SharedNearestNeighbours(k=3, balance=True, max_iter=1)
+    short = SharedNearestNeighbors(k=3, balance=True, max_iter=1)
     with pytest.warns(
         ConvergenceWarning, match=r"'snn' did not converge .* Raise max_iter \(now 1\), or tol"
     ):
@@ -242,54 +246,60 @@ def test_balancing_cut_short_warns() -> None:
     assert not coupling.evidence["converged"]
     assert coupling.evidence["row_error"] < 1e-12
     with pytest.raises(ConvergenceError):
-        SharedNearestNeighbours(k=3, balance=True, max_iter=1, strict=True).align(x, y, lx, ly)
+        SharedNearestNeighbors(k=3, balance=True, max_iter=1, strict=True).align(x, y, lx, ly)
 
 
 def test_snn_keeps_memory_linear() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(3000, 8)), rng.normal(size=(3000, 8))
-    coupling = SharedNearestNeighbours(k=5).align(x, y)
+    coupling = SharedNearestNeighbors(k=5).align(x, y)
     assert sp.issparse(coupling.blocks[0].plan)
     assert coupling.nbytes < 3000 * 3000 / 4
     parts = partition(10**5, 10**5)
-    assert SharedNearestNeighbours().estimate_memory(parts, np.empty((10**5, 16)), None) < 2
+    assert SharedNearestNeighbors().estimate_memory(parts, np.empty((10**5, 16)), None) < 2
     with _raises("method 'snn' would need about", TooLargeError) as caught:
-        SharedNearestNeighbours(max_memory_gb=1e-4).align(x, y)
-    assert "align within labels (labelled=True), ask for fewer neighbours (k, now 15)" in str(caught.value)
+        SharedNearestNeighbors(max_memory_gb=1e-4).align(x, y)
+    assert "align within labels (labeled=True), ask for fewer neighbors (k, now 15)" in str(
+        caught.value
+    )
 
 
 def test_snn_of_equal_cells_does_not_fill_the_memory() -> None:
     # all share the first k cells, so that each pair is a match, which the estimate cannot know
     same = np.ones((600, 3))
-    assert SharedNearestNeighbours().estimate_memory(partition(600, 600), same, same) < 0.008
+    assert SharedNearestNeighbors().estimate_memory(partition(600, 600), same, same) < 0.008
     with _raises(
-        "method 'snn' needs more than max_memory_gb=0.008: among 600 x 600 cells, more pairs share a neighbour than usual",
+        "method 'snn' needs more than max_memory_gb=0.008: among 600 x 600 cells, more pairs share a neighbor than usual",
         TooLargeError,
     ):
-        SharedNearestNeighbours(max_memory_gb=0.008).align(same, same)
-    assert SharedNearestNeighbours(max_memory_gb=0.1).align(same, same).blocks[0].plan.nnz == 600**2
+        SharedNearestNeighbors(max_memory_gb=0.008).align(same, same)
+    assert SharedNearestNeighbors(max_memory_gb=0.1).align(same, same).blocks[0].plan.nnz == 600**2
 
 
 def test_snn_in_many_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, lx, ly = _data(12)
-    whole = SharedNearestNeighbours(k=3).align(x, y, lx, ly).to_dense()
+    whole = SharedNearestNeighbors(k=3).align(x, y, lx, ly).to_dense()
     monkeypatch.setattr("scgroove.aligners._matching.BLOCK_VALUES", 10)
-    np.testing.assert_array_equal(SharedNearestNeighbours(k=3).align(x, y, lx, ly).to_dense(), whole)
+    np.testing.assert_array_equal(SharedNearestNeighbors(k=3).align(x, y, lx, ly).to_dense(), whole)
 
 
 # -------------------------------------------------------------------------------------------------------------- nn
 
 
-def test_mutual_neighbours_on_a_line() -> None:
+def test_mutual_neighbors_on_a_line() -> None:
     x, y = _line(0.0, 10.0, 12.0), _line(0.1, 1.0, 10.1)
-    np.testing.assert_array_equal(mutual_neighbours(x, y, 1).toarray(), [[1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(
+        mutual_neighbors(x, y, 1).toarray(), [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    )
 
-    nearest_one = MutualNearestNeighbours(k=1, cost="sqeuclidean").align(x, y)
-    np.testing.assert_allclose(nearest_one.to_dense(), np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1]]) / 3)
+    nearest_one = MutualNearestNeighbors(k=1, cost="sqeuclidean").align(x, y)
+    np.testing.assert_allclose(
+        nearest_one.to_dense(), np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1]]) / 3
+    )
     assert nearest_one.evidence["n_source_unmatched"] == 1
     assert nearest_one.mass == pytest.approx(1)
 
-    dropped = MutualNearestNeighbours(k=1, cost="sqeuclidean", unmatched="drop").align(x, y)
+    dropped = MutualNearestNeighbors(k=1, cost="sqeuclidean", unmatched="drop").align(x, y)
     np.testing.assert_allclose(dropped.to_dense(), np.array([[1, 0, 0], [0, 0, 1], [0, 0, 0]]) / 3)
     assert dropped.evidence["n_source_unmatched"] == 1
     assert dropped.row_mass()[2] == 0
@@ -300,8 +310,10 @@ def test_mutual_neighbours_on_a_line() -> None:
 def test_partners_of_a_cell_get_equal_mass() -> None:
     # target 1 is among the two nearest of source 2, but source 2 not among those of target 1
     x, y = _line(0.0, 2.0, 9.0), _line(0.5, 1.5, 8.0)
-    np.testing.assert_array_equal(mutual_neighbours(x, y, 2).toarray(), [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
-    plan = MutualNearestNeighbours(k=2, cost="sqeuclidean").align(x, y).to_dense()
+    np.testing.assert_array_equal(
+        mutual_neighbors(x, y, 2).toarray(), [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    )
+    plan = MutualNearestNeighbors(k=2, cost="sqeuclidean").align(x, y).to_dense()
     np.testing.assert_allclose(plan, np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1]]) / 3)
 
 
@@ -320,7 +332,7 @@ def test_nn_is_its_definition(unmatched: str, seed: int, k: int) -> None:
     if unmatched == "nearest":
         expected[alone, _brute_nearest(x, y, 1)[alone, 0]] = 1
     expected *= (weights / weights.sum() / np.maximum(expected.sum(axis=1), 1))[:, None]
-    aligner = MutualNearestNeighbours(k=k, cost="sqeuclidean", unmatched=unmatched)
+    aligner = MutualNearestNeighbors(k=k, cost="sqeuclidean", unmatched=unmatched)
     coupling = aligner.align(x, y, weights_x=weights)
     np.testing.assert_allclose(coupling.to_dense(), expected, atol=1e-12)
     assert coupling.evidence["n_source_unmatched"] == alone.sum()
@@ -369,13 +381,17 @@ def test_random_is_reproducible_and_seeds_differ() -> None:
     assert first.evidence["seed"] == 1
     assert first.evidence["column_error"] < 1e-12
     # blocks of equal sizes are ordered independently
-    same = RandomMatching().align(np.zeros((40, 1)), np.zeros((40, 1)), ["a", "b"] * 20, ["a", "b"] * 20)
+    same = RandomMatching().align(
+        np.zeros((40, 1)), np.zeros((40, 1)), ["a", "b"] * 20, ["a", "b"] * 20
+    )
     assert (same.blocks[0].plan != same.blocks[1].plan).nnz > 0
 
 
 def test_random_is_at_chance() -> None:
     x, y, _, _, partner = _paired(0, n=300)
-    assert metrics.foscttm_coupling(RandomMatching().align(x, y), partner) == pytest.approx(0.5, abs=0.05)
+    assert metrics.foscttm_coupling(RandomMatching().align(x, y), partner) == pytest.approx(
+        0.5, abs=0.05
+    )
 
 
 def test_uniform_is_the_product_of_its_masses() -> None:
@@ -410,7 +426,7 @@ def test_yardsticks_need_no_shared_space(name: str) -> None:
     coupling = aligners.get(name)().align(np.zeros((4, 3)), np.zeros((6, 2)))
     assert coupling.shape == (4, 6)
     with _raises("found 3 dimensions in the source and 2 in the target"):
-        SharedNearestNeighbours().align(np.ones((4, 3)), np.ones((6, 2)))
+        SharedNearestNeighbors().align(np.ones((4, 3)), np.ones((6, 2)))
 
 
 # ---------------------------------------------------------------------------------------------------------- oracle
@@ -430,7 +446,9 @@ def test_oracle_is_the_truth(kind) -> None:
 
 
 def test_oracle_within_labels_loses_pairs_of_two_labels() -> None:
-    oracle = OracleMatching(pairs_x=["u", "v", "w", None], pairs_y=["w", "v", float("nan"), "u", "z"])
+    oracle = OracleMatching(
+        pairs_x=["u", "v", "w", None], pairs_y=["w", "v", float("nan"), "u", "z"]
+    )
     lx, ly = ["a", "a", "b", "b"], ["b", "a", "a", "b", "a"]
     coupling = oracle.align(np.zeros((4, 1)), np.zeros((5, 1)), lx, ly, weights_x=[1, 3, 1, 1])
     expected = np.zeros((4, 5))
@@ -471,7 +489,9 @@ def test_oracle_errors() -> None:
     with _raises("pairs_y is missing") as caught:
         OracleMatching(pairs_x=["u"]).align(np.zeros((1, 1)), np.zeros((1, 1)))
     assert "For scgroove.tl.align: method='oracle' and pair_key=." in str(caught.value)
-    with _raises("pairs_x must hold one identifier a cell, an array of shape (n,); found shape (2, 1)."):
+    with _raises(
+        "pairs_x must hold one identifier a cell, an array of shape (n,); found shape (2, 1)."
+    ):
         OracleMatching(pairs_x=[["u"], ["v"]], pairs_y=["u"])
     with _raises(
         "pairs_y must name each measured unit once; found 'v' for 2 cells, first for cells 1 and 3, and 1 such "
@@ -488,13 +508,23 @@ def test_oracle_errors() -> None:
 @pytest.mark.parametrize(
     ("n", "m", "message"),
     [
-        (3, 2, "pairs_x must hold one identifier a source cell, in the order of x: expected 3, found 2."),
-        (2, 1, "pairs_y must hold one identifier a target cell, in the order of y: expected 1, found 2."),
+        (
+            3,
+            2,
+            "pairs_x must hold one identifier a source cell, in the order of x: expected 3, found 2.",
+        ),
+        (
+            2,
+            1,
+            "pairs_y must hold one identifier a target cell, in the order of y: expected 1, found 2.",
+        ),
     ],
 )
 def test_oracle_needs_an_identifier_a_cell(n: int, m: int, message: str) -> None:
     with _raises(message):
-        OracleMatching(pairs_x=["u", "v"], pairs_y=["u", "v"]).align(np.zeros((n, 1)), np.zeros((m, 1)))
+        OracleMatching(pairs_x=["u", "v"], pairs_y=["u", "v"]).align(
+            np.zeros((n, 1)), np.zeros((m, 1))
+        )
 
 
 def test_oracle_needs_a_pair_in_a_block() -> None:
@@ -502,10 +532,12 @@ def test_oracle_needs_a_pair_in_a_block() -> None:
     x = np.zeros((2, 1))
     with _raises(
         "none of the 2 known pairs can be coupled: their cells have different labels, no label, or weight 0. Check the "
-        "labels, or align without them (labelled=False)."
+        "labels, or align without them (labeled=False)."
     ):
         oracle.align(x, x, ["a", "b"], ["b", "a"])
-    with _raises("none of the 2 known pairs can be coupled: their cells have weight 0. Check the weights."):
+    with _raises(
+        "none of the 2 known pairs can be coupled: their cells have weight 0. Check the weights."
+    ):
         oracle.align(x, x, weights_x=[1, 0], weights_y=[0, 1])
 
 
@@ -516,7 +548,7 @@ def test_oracle_needs_a_pair_in_a_block() -> None:
 @pytest.mark.parametrize("weights", ["mean", "source", "target", "equal"])
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_labelled_couplings_keep_to_labels(name: str, weights: str, seed: int) -> None:
+def test_labeled_couplings_keep_to_labels(name: str, weights: str, seed: int) -> None:
     x, y, lx, ly = _data(seed)
     coupling = aligners.get(name)(label_weights=weights).align(x, y, lx, ly)
     a, _ = coupling.marginals
@@ -538,7 +570,10 @@ def test_each_label_is_a_problem_of_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", WITHOUT_PAIRS)
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 4), (4, 1)])
 def test_labels_of_one_cell(name: str, n: int, m: int) -> None:
-    x, y = np.random.default_rng(0).normal(size=(n + 5, 3)), np.random.default_rng(1).normal(size=(m + 5, 3))
+    x, y = (
+        np.random.default_rng(0).normal(size=(n + 5, 3)),
+        np.random.default_rng(1).normal(size=(m + 5, 3)),
+    )
     coupling = aligners.get(name)().align(x, y, ["a"] * n + ["b"] * 5, ["a"] * m + ["b"] * 5)
     assert coupling.mass == pytest.approx(1)
     np.testing.assert_allclose(coupling.row_mass(), coupling.marginals[0])
@@ -569,8 +604,12 @@ def test_cells_of_weight_0_are_left_out(name: str) -> None:
     assert (coupling.row_mass()[:2] == 0).all()
     assert (coupling.column_mass()[4:6] == 0).all()
     assert coupling.evidence["n_source_weightless"] == 2
-    options = {"pairs_x": units_x[2:], "pairs_y": units_y[weights_y > 0]} if name == "oracle" else {}
-    alone = aligners.get(name)(**options).align(x[2:], y[weights_y > 0], weights_y=weights_y[weights_y > 0])
+    options = (
+        {"pairs_x": units_x[2:], "pairs_y": units_y[weights_y > 0]} if name == "oracle" else {}
+    )
+    alone = aligners.get(name)(**options).align(
+        x[2:], y[weights_y > 0], weights_y=weights_y[weights_y > 0]
+    )
     np.testing.assert_allclose(coupling.to_dense()[2:, weights_y > 0], alone.to_dense(), atol=1e-15)
 
 
@@ -594,13 +633,13 @@ def test_no_warning_is_given(name: str) -> None:
 @pytest.mark.parametrize(
     ("cls", "options", "message"),
     [
-        (SharedNearestNeighbours, {"k": 0}, "k, the number of neighbours of a cell, must be a positive integer; found 0."),
-        (MutualNearestNeighbours, {"k": 2.5}, "k must be "),
-        (MutualNearestNeighbours, {"cost": "l1"}, "cost must be "),
-        (SharedNearestNeighbours, {"tol": 0}, "tol, the share of the mass below which balancing stops, must be positive; found 0."),
-        (SharedNearestNeighbours, {"max_iter": 0}, "max_iter, the turns of balancing, must be at least 1; found 0. For none, balance=False."),
-        (SharedNearestNeighbours, {"n_jobs": 0}, "n_jobs must be a number of workers"),
-        (MutualNearestNeighbours, {"unmatched": "keep"}, "unmatched must be "),
+        (SharedNearestNeighbors, {"k": 0}, "k, the number of neighbors of a cell, must be a positive integer; found 0."),
+        (MutualNearestNeighbors, {"k": 2.5}, "k must be "),
+        (MutualNearestNeighbors, {"cost": "l1"}, "cost must be "),
+        (SharedNearestNeighbors, {"tol": 0}, "tol, the share of the mass below which balancing stops, must be positive; found 0."),
+        (SharedNearestNeighbors, {"max_iter": 0}, "max_iter, the turns of balancing, must be at least 1; found 0. For none, balance=False."),
+        (SharedNearestNeighbors, {"n_jobs": 0}, "n_jobs must be a number of workers"),
+        (MutualNearestNeighbors, {"unmatched": "keep"}, "unmatched must be "),
         (RandomMatching, {"seed": -1}, "seed must be "),
         (UniformCoupling, {"max_memory_gb": 0}, "max_memory_gb must be "),
     ],
@@ -610,7 +649,7 @@ def test_option_errors(cls: type, options: dict[str, object], message: str) -> N
         cls(**options)
 
 
-@pytest.mark.parametrize("cls", [SharedNearestNeighbours, MutualNearestNeighbours])
+@pytest.mark.parametrize("cls", [SharedNearestNeighbors, MutualNearestNeighbors])
 def test_cosine_needs_a_direction(cls: type) -> None:
     with _raises("cost='cosine' needs a direction: 1 target cells are at the origin."):
         cls().align(np.ones((3, 2)), np.array([[1.0, 1.0], [0.0, 0.0]]))

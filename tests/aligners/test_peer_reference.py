@@ -12,7 +12,9 @@ from scipy.special import logsumexp
 
 from scgroove.aligners import EntropicOT, GromovWasserstein, GromovWassersteinEach
 
-SHARED = Path(os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+SHARED = Path(
+    os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
+)
 REFERENCE = SHARED / "data" / "peer_reference" / "perturbot_reference.npz"
 
 pytestmark = pytest.mark.skipif(
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("epsilon", ["0.1", "0.01", "0.005", "0.001"])
-def test_unlabelled_eot_agrees_with_the_peer(epsilon: str) -> None:
+def test_unlabeled_eot_agrees_with_the_peer(epsilon: str) -> None:
     with np.load(REFERENCE) as stored:
         case = "A_shared_balanced"
         x, y = stored[f"{case}/X"], stored[f"{case}/Y"]
@@ -32,7 +34,7 @@ def test_unlabelled_eot_agrees_with_the_peer(epsilon: str) -> None:
     assert np.abs(ours - theirs).sum() / theirs.sum() < 5e-3
 
 
-def test_labelled_eot_is_not_the_sliced_coupling_of_the_peer() -> None:
+def test_labeled_eot_is_not_the_sliced_coupling_of_the_peer() -> None:
     with np.load(REFERENCE) as stored:
         case = "A_shared_balanced"
         x, y, lx, ly = (stored[f"{case}/{key}"] for key in ("X", "Y", "lx", "ly"))
@@ -54,9 +56,14 @@ A, B = "A_shared_balanced", "B_disjoint_balanced"
 
 @pytest.mark.parametrize(
     ("case", "epsilon"),
-    [(case, e) for case in (A, B) for e in ("0.1", "0.01", "0.005", "0.001") if (case, e) != (B, "0.001")],
+    [
+        (case, e)
+        for case in (A, B)
+        for e in ("0.1", "0.01", "0.005", "0.001")
+        if (case, e) != (B, "0.001")
+    ],
 )
-def test_labelled_gromov_agrees_with_the_peer(case: str, epsilon: str) -> None:
+def test_labeled_gromov_agrees_with_the_peer(case: str, epsilon: str) -> None:
     """eps of the peer is half of ours. For B at 0.001 the peer stopped short; see below."""
     x, y, lx, ly, theirs = _case(case, f"egw_labels/eps{epsilon}")
     aligner = GromovWasserstein(
@@ -70,7 +77,7 @@ def test_labelled_gromov_agrees_with_the_peer(case: str, epsilon: str) -> None:
     [(A, "0.1", 500), (A, "0.01", 500), (A, "0.005", 500), (A, "0.001", 500), (B, "0.1", 500), (B, "0.01", 9), (B, "0.005", 10)],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:method 'egw' did not converge")
-def test_unlabelled_gromov_agrees_with_the_peer(case: str, epsilon: str, steps: int) -> None:
+def test_unlabeled_gromov_agrees_with_the_peer(case: str, epsilon: str, steps: int) -> None:
     """For B below 0.1 the peer had not come to rest: compared after as many steps as it took."""
     x, y, _, _, theirs = _case(case, f"egw_all/eps{epsilon}")
     aligner = GromovWasserstein(
@@ -117,12 +124,14 @@ def _peer_rules(
 @pytest.mark.parametrize("kind", ["egw_labels", "egw_all"])
 def test_where_the_peer_stopped_short_its_rules_carried_on_lead_to_our_coupling(kind: str) -> None:
     x, y, lx, ly, theirs = _case(B, f"{kind}/eps0.001")
-    labelled = kind == "egw_labels"
-    same = lx[:, None] == ly if labelled else np.full((len(x), len(y)), True)
+    labeled = kind == "egw_labels"
+    same = lx[:, None] == ly if labeled else np.full((len(x), len(y)), True)
     assert np.abs(_peer_rules(x, y, same, 1e-3, 1e-3, 1e-3) - theirs).sum() < 1e-3
     on = _peer_rules(x, y, same, 1e-3, 1e-5, 1e-7)
-    aligner = GromovWasserstein(epsilon=2e-3, epsilon_scale="max", anneal=False, tol=1e-7, tol_outer=1e-6)
-    ours = aligner.align(x, y, lx, ly) if labelled else aligner.align(x, y)
+    aligner = GromovWasserstein(
+        epsilon=2e-3, epsilon_scale="max", anneal=False, tol=1e-7, tol_outer=1e-6
+    )
+    ours = aligner.align(x, y, lx, ly) if labeled else aligner.align(x, y)
     assert np.abs(ours.to_dense() - on).sum() < 5e-3
 
 
@@ -141,9 +150,13 @@ def test_gromov_of_each_label_agrees_with_the_peer(epsilon: str) -> None:
     assert np.abs(aligner.align(x, y, lx, ly).to_dense() - theirs).sum() < 5e-3
 
 
-def test_where_the_peer_stopped_short_in_each_label_its_rules_carried_on_lead_to_our_couplings() -> None:
+def test_where_the_peer_stopped_short_in_each_label_its_rules_carried_on_lead_to_our_couplings() -> (
+    None
+):
     x, y, lx, ly, theirs = _case(B, "egw_each/eps0.01")
-    aligner = GromovWasserstein(epsilon=0.02, epsilon_scale="max", anneal=False, tol=1e-8, tol_outer=1e-7)
+    aligner = GromovWasserstein(
+        epsilon=0.02, epsilon_scale="max", anneal=False, tol=1e-8, tol_outer=1e-7
+    )
     for label in np.unique(lx):
         i, j = lx == label, ly == label
         same = np.full((i.sum(), j.sum()), True)

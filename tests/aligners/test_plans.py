@@ -81,7 +81,9 @@ def test_memory_of_costs_by_hand() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), cost=st.sampled_from(["sqeuclidean", "cosine"]), far=st.sampled_from([0, 1e4])
+    seed=st.integers(0, 10**6),
+    cost=st.sampled_from(["sqeuclidean", "cosine"]),
+    far=st.sampled_from([0, 1e4]),
 )
 def test_the_mean_cost_in_linear_time(seed: int, cost: Any, far: float) -> None:
     rng = np.random.default_rng(seed)
@@ -136,13 +138,17 @@ def test_products_are_those_of_the_matrix(name: str, values: int) -> None:
             np.testing.assert_allclose(_dense(_plans.dot(plan, form(y))), matrix @ y)
             np.testing.assert_allclose(_dense(_plans.tdot(plan, form(x))), matrix.T @ x)
             parts = list(_plans.products(plan, form(y)))
-            np.testing.assert_allclose(np.concatenate([_dense(part) for *_, part in parts]), matrix @ y)
+            np.testing.assert_allclose(
+                np.concatenate([_dense(part) for *_, part in parts]), matrix @ y
+            )
             assert [row for start, stop, _ in parts for row in range(start, stop)] == list(range(N))
         sliced = list(_plans.slices(plan))
         np.testing.assert_allclose(_plans.row_sums(plan), matrix.sum(axis=1))
         np.testing.assert_allclose(_plans.column_sums(plan), matrix.sum(axis=0))
         np.testing.assert_allclose(_plans.column_slice(plan, 1, 3), matrix[:, 1:3], atol=1e-15)
-    np.testing.assert_allclose(np.concatenate([_dense(part) for *_, part in sliced]), matrix, atol=1e-15)
+    np.testing.assert_allclose(
+        np.concatenate([_dense(part) for *_, part in sliced]), matrix, atol=1e-15
+    )
     for start, stop, part in sliced:
         assert part.shape == (stop - start, M)
         assert stop - start == 1 or part.shape[0] * M <= values
@@ -178,7 +184,9 @@ def test_memory_of_plans_by_hand() -> None:
 
 
 def test_negligible_masses_are_zero_as_the_solver_has_them() -> None:
-    plan = PotentialPlan(FixedCost(np.array([[0.0, 459.0, 461.0, 1e9]])), np.zeros(1), np.zeros(4), 1.0)
+    plan = PotentialPlan(
+        FixedCost(np.array([[0.0, 459.0, 461.0, 1e9]])), np.zeros(1), np.zeros(4), 1.0
+    )
     np.testing.assert_allclose(plan.rows(), [[1.0, np.exp(-459), 0.0, 0.0]], rtol=1e-12)
 
 

@@ -69,7 +69,9 @@ def test_no_entropy_is_tried_where_the_aligner_takes_it() -> None:
 @pytest.mark.parametrize("method", ["eot", "egw"])
 def test_no_entropy_is_refused_where_it_does_not(method: str) -> None:
     x, y, _ = _data(4)
-    with pytest.raises(ValueError, match=r"epsilon must be positive.* found 0\.0\. .* use method='emd'"):
+    with pytest.raises(
+        ValueError, match=r"epsilon must be positive.* found 0\.0\. .* use method='emd'"
+    ):
         epsilon_scan(method, x, y, epsilons=(0.1, 0))
 
 
@@ -82,7 +84,9 @@ def test_what_is_no_list_of_numbers_is_refused(epsilons: Any) -> None:
 
 def test_what_has_no_epsilon_is_refused() -> None:
     x, y, _ = _data(3)
-    with pytest.raises(TypeError, match=r"'emd' has no epsilon to scan\. Those that have: 'eot', 'uot'"):
+    with pytest.raises(
+        TypeError, match=r"'emd' has no epsilon to scan\. Those that have: 'eot', 'uot'"
+    ):
         epsilon_scan(ExactOT(), x, y)
     with pytest.raises(ValueError, match=r"unknown aligner 'eto'\. Did you mean 'eot'"):
         epsilon_scan("eto", x, y)

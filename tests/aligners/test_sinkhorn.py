@@ -1,4 +1,4 @@
-"""Stabilised Sinkhorn scaling, balanced and not: against POT in the log domain, at any eps, and its limits."""
+"""Stabilized Sinkhorn scaling, balanced and not: against POT in the log domain, at any eps, and its limits."""
 
 from __future__ import annotations
 
@@ -135,9 +135,13 @@ def _plan_of(problem: Problem, f: np.ndarray, g: np.ndarray) -> np.ndarray:
 def test_the_potentials_make_the_plan(epsilon: float) -> None:
     problem = Problem(*_problem(8, 20, 15), epsilon)
     result = sinkhorn(problem, tol=1e-6, max_iter=100000)
-    np.testing.assert_allclose(result.plan, _plan_of(problem, result.f, result.g), rtol=1e-9, atol=1e-190)
+    np.testing.assert_allclose(
+        result.plan, _plan_of(problem, result.f, result.g), rtol=1e-9, atol=1e-190
+    )
     loose = unbalanced_sinkhorn(problem, (0.1, 2.0), tol=1e-6, max_iter=100000)
-    np.testing.assert_allclose(loose.plan, _plan_of(problem, loose.f, loose.g), rtol=1e-9, atol=1e-190)
+    np.testing.assert_allclose(
+        loose.plan, _plan_of(problem, loose.f, loose.g), rtol=1e-9, atol=1e-190
+    )
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 0.01])
@@ -205,7 +209,9 @@ def test_unbalanced_is_the_optimum(
     assert result.converged
     np.testing.assert_allclose(result.plan, _plan_of(problem, result.f, result.g), rtol=1e-9)
     sums = result.plan.sum(axis=1), result.plan.sum(axis=0)
-    for penalty, potential, found, wanted in zip(rho, (result.f, result.g), sums, (a, b), strict=True):
+    for penalty, potential, found, wanted in zip(
+        rho, (result.f, result.g), sums, (a, b), strict=True
+    ):
         if np.isinf(penalty):
             np.testing.assert_allclose(found, wanted, rtol=1e-6)
         else:
@@ -236,7 +242,9 @@ def test_infinite_penalties_are_the_balanced_problem() -> None:
 @pytest.mark.parametrize("epsilon", [1e2, 0.1, 1e-3, 1e-5])
 @pytest.mark.parametrize("rho", [(1e-3, 1e-3), (1e3, 1e3), (np.inf, 0.1)])
 def test_unbalanced_is_finite_at_any_epsilon(epsilon: float, rho: tuple[float, float]) -> None:
-    result = unbalanced_sinkhorn(Problem(*_problem(13, 20, 15), epsilon), rho, tol=1e-3, max_iter=300)
+    result = unbalanced_sinkhorn(
+        Problem(*_problem(13, 20, 15), epsilon), rho, tol=1e-3, max_iter=300
+    )
     assert np.isfinite(result.plan).all()
     assert result.plan.min() >= 0
     assert result.iterations <= 300
@@ -266,7 +274,9 @@ def test_the_shift_saves_iterations() -> None:
 
 
 def test_no_iterations_left_is_said_of_unbalanced_too() -> None:
-    result = unbalanced_sinkhorn(Problem(*_problem(16, 30, 20), 1e-3), (1.0, 1.0), tol=1e-9, max_iter=7)
+    result = unbalanced_sinkhorn(
+        Problem(*_problem(16, 30, 20), 1e-3), (1.0, 1.0), tol=1e-9, max_iter=7
+    )
     assert not result.converged
     assert result.iterations == 7
     assert np.isfinite(result.plan).all()

@@ -49,18 +49,24 @@ PLANS = {
     "csr without entries": sp.csr_matrix((N, M)),
     "low rank": LowRankPlan(RNG.random((N, 2)), RNG.random((M, 2)), RNG.random(2)),
     "potentials": _potential(_pair()),
-    "potentials, no mass in a row": dataclasses.replace(_potential(_pair()), f=np.array([0, 1, -np.inf, 2])),
+    "potentials, no mass in a row": dataclasses.replace(
+        _potential(_pair()), f=np.array([0, 1, -np.inf, 2])
+    ),
     "cosine": _potential(_pair("cosine")),
     "bilinear": _potential(_bilinear()),
     "sum": _potential(SumCost(_pair(), _bilinear(), 1 / 3)),
-    "nested": _potential(SumCost(SumCost(_pair(), _pair("cosine"), 0.1), SumCost(_bilinear(), _pair()))),
+    "nested": _potential(
+        SumCost(SumCost(_pair(), _pair("cosine"), 0.1), SumCost(_bilinear(), _pair()))
+    ),
     "fixed": _potential(FixedCost(RNG.random((N, M)))),
 }
 
 
 def _coupling(plan: Any, **options: Any) -> Coupling:
     """A block of cells 5, 6, 7, 0 and 2, 1, 4 among 9 x 6."""
-    block = CouplingBlock("gene", np.array([5, 6, 7, 0]), np.array([2, 1, 4]), plan, RNG.random(N), None)
+    block = CouplingBlock(
+        "gene", np.array([5, 6, 7, 0]), np.array([2, 1, 4]), plan, RNG.random(N), None
+    )
     return Coupling((block,), (9, 6), **options)
 
 
@@ -157,7 +163,9 @@ def test_evidence_of_every_type_comes_back(tmp_path: Path) -> None:
     _assert_same(_round_trip(coupling, tmp_path).evidence, EVIDENCE)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     evidence=st.dictionaries(
         st.text(max_size=5),
@@ -166,9 +174,12 @@ def test_evidence_of_every_type_comes_back(tmp_path: Path) -> None:
         | st.integers()
         | st.floats()
         | hnp.arrays(
-            hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes(), hnp.array_shapes(min_side=0)
+            hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes(),
+            hnp.array_shapes(min_side=0),
         )
-        | st.lists(st.text(max_size=3), min_size=1).map(lambda words: np.array(words, dtype=object)),
+        | st.lists(st.text(max_size=3), min_size=1).map(
+            lambda words: np.array(words, dtype=object)
+        ),
         max_size=6,
     )
 )
@@ -229,10 +240,14 @@ def test_what_was_loaded_can_be_saved_again_to_the_same_bytes_of_arrays(tmp_path
 
 
 def test_numpy_reads_the_file_without_pickle(tmp_path: Path) -> None:
-    coupling = _coupling(PLANS["potentials"], evidence={"objective": float("nan"), "n": np.arange(3)})
+    coupling = _coupling(
+        PLANS["potentials"], evidence={"objective": float("nan"), "n": np.arange(3)}
+    )
     coupling.save(tmp_path / "coupling.npz")
     with np.load(tmp_path / "coupling.npz", allow_pickle=False) as stored:
-        described = json.loads(stored["description"].item(), parse_constant=pytest.fail)  # NaN is no JSON
+        described = json.loads(
+            stored["description"].item(), parse_constant=pytest.fail
+        )  # NaN is no JSON
         values = stored["float64"]
     assert described["format"] == "scgroove coupling"
     assert described["format_version"] == 1
@@ -276,7 +291,9 @@ def test_saving_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_potentials_take_the_room_of_potentials(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(1000, 3))
     plan = PotentialPlan(PairCost(x, x), np.zeros(1000), np.zeros(1000), 1.0)
-    Coupling((CouplingBlock("", np.arange(1000), np.arange(1000), plan),), (1000, 1000)).save(tmp_path / "c")
+    Coupling((CouplingBlock("", np.arange(1000), np.arange(1000), plan),), (1000, 1000)).save(
+        tmp_path / "c"
+    )
     assert (tmp_path / "c").stat().st_size < plan.nbytes + 16000 + 4000  # rows and columns; heads
 
 
@@ -338,8 +355,14 @@ class Strange(PairCost):
             _coupling(_potential(Strange(np.ones((N, 1)), np.ones((M, 1))))),
             r"cost of plan of block 'gene' cannot be stored: found Strange\. What can be are strings, numbers",
         ),
-        (Coupling((), (1, 1), {"k": None, "bad": [1]}), r"evidence\['bad'\] cannot be stored: found list\. "),
-        (Coupling((), (1, 1), {"bad": {"a": 1}}), r"evidence\['bad'\] cannot be stored: found dict\. "),
+        (
+            Coupling((), (1, 1), {"k": None, "bad": [1]}),
+            r"evidence\['bad'\] cannot be stored: found list\. ",
+        ),
+        (
+            Coupling((), (1, 1), {"bad": {"a": 1}}),
+            r"evidence\['bad'\] cannot be stored: found dict\. ",
+        ),
         (
             Coupling((), (1, 1), {"bad": np.array(["a", None])}),
             r"evidence\['bad'\] cannot be stored: expected numbers, or strings only; found None among them",
@@ -405,15 +428,21 @@ def _write_zip(path: Path) -> None:
 
 def _write_other_description(path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, description=np.array(json.dumps({"format": "other", "format_version": 1}).encode()))
+        np.savez(
+            file,
+            description=np.array(json.dumps({"format": "other", "format_version": 1}).encode()),
+        )
 
 
 @pytest.mark.parametrize(
-    "write", [_write_text, _write_pickle, _write_other_archive, _write_zip, _write_other_description]
+    "write",
+    [_write_text, _write_pickle, _write_other_archive, _write_zip, _write_other_description],
 )
 def test_other_files_are_no_couplings(write: Any, tmp_path: Path) -> None:
     write(tmp_path / "file")
-    with pytest.raises(FileError, match=r"file is not a coupling that .*Coupling\.from_sparse") as caught:
+    with pytest.raises(
+        FileError, match=r"file is not a coupling that .*Coupling\.from_sparse"
+    ) as caught:
         Coupling.load(tmp_path / "file")
     assert caught.value.reason == "format"
 
@@ -458,7 +487,9 @@ def _described(path: Path, change: dict[str, Any]) -> None:
 
 
 def test_a_later_version_of_the_format(tmp_path: Path) -> None:
-    _described(tmp_path / "c", {"format_version": 2, "scgroove_version": "9.1", "coupling": "in a new way"})
+    _described(
+        tmp_path / "c", {"format_version": 2, "scgroove_version": "9.1", "coupling": "in a new way"}
+    )
     with pytest.raises(
         ValueError,
         match=r"was written by scgroove 9\.1 in version 2 of the format; this is scgroove .*, which reads versions up to 1",

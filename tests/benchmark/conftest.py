@@ -112,7 +112,9 @@ class Destroyer(_Counting):
         for a in mdata.mod.values():
             a.X[:] = 0.0
             a.obs["label"] = "gone"
-        return {m: np.ones((a.n_obs, 2)) * np.arange(a.n_obs)[:, None] for m, a in mdata.mod.items()}
+        return {
+            m: np.ones((a.n_obs, 2)) * np.arange(a.n_obs)[:, None] for m, a in mdata.mod.items()
+        }
 
 
 @LEARNERS.register("test_exit")

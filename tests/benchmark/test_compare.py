@@ -28,7 +28,11 @@ def table(values, *, better="lower"):
 
 def on(data, aligner="", **learners):
     """Values of learners over seeds on one data set."""
-    return {(data, name, aligner, s): v for name, values in learners.items() for s, v in enumerate(values)}
+    return {
+        (data, name, aligner, s): v
+        for name, values in learners.items()
+        for s, v in enumerate(values)
+    }
 
 
 def brute_force(d):
@@ -66,7 +70,9 @@ def test_signed_rank_agrees_with_scipy_without_ties(n):
     assert min(found.statistic, n * (n + 1) / 2 - found.statistic) == expected.statistic
 
 
-@pytest.mark.filterwarnings("ignore:Exact p-value:UserWarning", "ignore:Sample size too small:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exact p-value:UserWarning", "ignore:Sample size too small:UserWarning"
+)
 def test_many_differences_agree_with_scipys_normal_approximation():
     d = np.round(np.random.default_rng(0).normal(0.1, size=300), 1)
     expected = stats.wilcoxon(d, zero_method="pratt", method="asymptotic")
@@ -105,7 +111,9 @@ def test_one_data_set_by_hand():
         [0.20, 0.24, 0.21, 0.25, 0.26],
         [0.31, 0.34, 0.28, 0.35, 0.30],
     )
-    found = benchmark.compare(table(on("d", ref=ref, new=new, bad=bad)), "m", "ref").set_index("candidate")
+    found = benchmark.compare(table(on("d", ref=ref, new=new, bad=bad)), "m", "ref").set_index(
+        "candidate"
+    )
     d = np.subtract(ref, new)  # lower is better: positive where the new one is better
     row = found.loc["new"]
     assert (row["scope"], row["data"], row["reference"], row["n"], row["n_data"]) == (
@@ -142,7 +150,9 @@ def test_p_may_be_asked_for_as_well():
 
 def test_direction_of_the_metric():
     values = on("d", ref=[1.0, 2.0, 3.0], new=[2.0, 3.1, 3.9])
-    low, high = (benchmark.compare(table(values, better=b), "m", "ref").iloc[0] for b in ("lower", "higher"))
+    low, high = (
+        benchmark.compare(table(values, better=b), "m", "ref").iloc[0] for b in ("lower", "higher")
+    )
     assert (low["verdict"], high["verdict"]) == ("worse", "better")
     assert low["mean"] == pytest.approx(-high["mean"])
     assert (low["losses"], high["wins"]) == (3, 3)
@@ -182,7 +192,13 @@ def three():
 def test_scopes_speak_of_different_things(three):
     found = benchmark.compare(three, "m", "ref")
     assert found["scope"].tolist() == ["data set"] * 3 + ["these data sets", "across data sets"]
-    assert found["verdict"].tolist() == ["better", "better", "worse", "better", "no difference shown"]
+    assert found["verdict"].tolist() == [
+        "better",
+        "better",
+        "worse",
+        "better",
+        "no difference shown",
+    ]
     assert found["n"].tolist() == [4, 4, 4, 4, 3]
     assert found["n_data"].tolist() == [1, 1, 1, 3, 3]
     assert found["p_smallest"].tolist() == [0.125] * 4 + [0.25]
@@ -205,7 +221,13 @@ def test_pooled_intervals_by_hand(three):
 
 def test_joint_intervals_are_widened_for_the_family():
     rng = np.random.default_rng(0)
-    values = on("d", ref=rng.normal(size=6), a=rng.normal(size=6), b=rng.normal(size=6), c=rng.normal(size=6))
+    values = on(
+        "d",
+        ref=rng.normal(size=6),
+        a=rng.normal(size=6),
+        b=rng.normal(size=6),
+        c=rng.normal(size=6),
+    )
     found = benchmark.compare(table(values), "m", "ref").set_index("candidate")
     for name, row in found.iterrows():
         d = [values[("d", "ref", "", s)] - values[("d", name, "", s)] for s in range(6)]
@@ -219,13 +241,21 @@ def test_joint_intervals_are_widened_for_the_family():
 
 
 def test_seeds_that_lack_a_data_set_are_not_pooled():
-    values = on("d", ref=[0.4, 0.5, 0.6], new=[0.3, 0.3, 0.2]) | on("e", ref=[0.4, 0.5, 0.6], new=[0.1, 0.2])
+    values = on("d", ref=[0.4, 0.5, 0.6], new=[0.3, 0.3, 0.2]) | on(
+        "e", ref=[0.4, 0.5, 0.6], new=[0.1, 0.2]
+    )
     found = benchmark.compare(table(values), "m", "ref", quiet=True).set_index("scope")
     row = found.loc["these data sets"]
     assert (row["n"], row["n_missing"], row["n_data"]) == (2, 1, 2)
     assert row["mean"] == pytest.approx(np.mean([(0.1 + 0.3) / 2, (0.2 + 0.3) / 2]))
-    apart = on("d", ref=[0.4], new=[0.3]) | {("e", le, "", 1): v for le, v in (("ref", 0.4), ("new", 0.1))}
-    row = benchmark.compare(table(apart), "m", "ref", quiet=True).set_index("scope").loc["these data sets"]
+    apart = on("d", ref=[0.4], new=[0.3]) | {
+        ("e", le, "", 1): v for le, v in (("ref", 0.4), ("new", 0.1))
+    }
+    row = (
+        benchmark.compare(table(apart), "m", "ref", quiet=True)
+        .set_index("scope")
+        .loc["these data sets"]
+    )
     assert (row["n"], row["note"]) == (0, "no seed with all data sets")
     assert row["verdict"] == "no difference shown"
 
@@ -289,11 +319,16 @@ def test_aligners_and_methods():
 
 
 def test_missing_blocks_are_said_with_their_number():
-    values = on("d", ref=[0.4, 0.5, 0.6], new=[0.3, 0.3]) | on("e", ref=[0.4, 0.5, 0.6], k=[0.1, 0.2, 0.3])
+    values = on("d", ref=[0.4, 0.5, 0.6], new=[0.3, 0.3]) | on(
+        "e", ref=[0.4, 0.5, 0.6], k=[0.1, 0.2, 0.3]
+    )
     with pytest.warns(
-        ResultsWarning, match=r"without a pair with 'ref': 'k' 3 of 6, 'new' 4 of 6\. Only what both"
+        ResultsWarning,
+        match=r"without a pair with 'ref': 'k' 3 of 6, 'new' 4 of 6\. Only what both",
     ):
-        found = benchmark.compare(table(values), "m", "ref").set_index(["scope", "data", "candidate"])
+        found = benchmark.compare(table(values), "m", "ref").set_index(
+            ["scope", "data", "candidate"]
+        )
     assert found.loc[("data set", "d", "new"), ["n", "n_missing"]].tolist() == [2, 1]
     pooled = found.loc[("these data sets", "", "new")]
     assert (pooled["n"], pooled["n_data"], pooled["note"]) == (
@@ -318,7 +353,9 @@ def test_missing_aligners_are_said():
         for le in ("ref", "new") for a in "pqrs" for s in range(3) if le == "ref" or a == "p"
     }  # fmt: skip
     values[("d", "new", "p", 2)] -= 0.01
-    with pytest.warns(ResultsWarning, match=r"pairs of values without a pair with 'ref': 'new' 9 of 12"):
+    with pytest.warns(
+        ResultsWarning, match=r"pairs of values without a pair with 'ref': 'new' 9 of 12"
+    ):
         (row,) = benchmark.compare(table(values), "m", "ref").to_dict("records")
     assert (row["n"], row["n_missing"], row["n_pairs"], row["n_pairs_missing"]) == (3, 0, 3, 9)
     assert row["note"] == "rests on 3 of 12 pairs with the reference"
@@ -339,7 +376,9 @@ grids = st.lists(st.integers(-40, 40), min_size=24, max_size=24).map(
 def test_order_of_rows_does_not_matter(values, seed):
     results = table(values)
     shuffled = results.sample(frac=1, random_state=seed)
-    pd.testing.assert_frame_equal(benchmark.compare(shuffled, "m", "x"), benchmark.compare(results, "m", "x"))
+    pd.testing.assert_frame_equal(
+        benchmark.compare(shuffled, "m", "x"), benchmark.compare(results, "m", "x")
+    )
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,4 +1,4 @@
-"""Metrics that memorised labels would raise are scored on cells that the learner has not seen."""
+"""Metrics that memorized labels would raise are scored on cells that the learner has not seen."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,9 +8,14 @@ import pytest
 
 from scgroove import metrics
 from scgroove.aligners import ExactOT
-from scgroove.benchmark import ResultsError, SpecError, read, run, summarise
+from scgroove.benchmark import ResultsError, SpecError, read, run, summarize
 from scgroove.benchmark._data import load
-from scgroove.benchmark._held_out import N_FOLDS, folds_of, held_out_coupling, held_out_representation
+from scgroove.benchmark._held_out import (
+    N_FOLDS,
+    folds_of,
+    held_out_coupling,
+    held_out_representation,
+)
 from scgroove.benchmark._spec import Spec
 from scgroove.learners import LEARNERS, Learner
 from scgroove.pl._benchmark_findings import by_construction
@@ -65,7 +70,7 @@ def grid(tmp_path_factory):
     spec = {
         "data": [{**DATA, "control": "g00"}],
         "learners": ["test_by_heart", "test_fitted_cells_only", "random", "cca_labels"],
-        "aligners": ["eot", "eot unlabelled"],
+        "aligners": ["eot", "eot unlabeled"],
         "seeds": 1,
         "null": 2,
         "metrics": [*OF_SPACES, "foscttm_within_label", *OF_COUPLINGS],
@@ -83,7 +88,9 @@ def test_labels_known_by_heart_raise_no_score(grid):
 
 
 def test_labels_that_features_tell_are_found_in_cells_that_were_not_trained_on(grid):
-    rows = grid[0].query("learner == 'cca_labels' and metric in ['label_transfer_balanced', 'label_mass']")
+    rows = grid[0].query(
+        "learner == 'cca_labels' and metric in ['label_transfer_balanced', 'label_mass']"
+    )
     assert (rows.loc[rows["status"] == "done", "value"] > 0.6).all()
 
 
@@ -100,21 +107,27 @@ def test_a_learner_that_cannot_place_new_cells_has_no_score_of_labels(grid):
     rows = grid[0].query("learner == 'test_fitted_cells_only' and metric in @OF_SPACES")
     assert set(rows["status"]) == {"skipped"}
     assert rows["error"].str.contains("cannot embed cells that it was not fitted on").all()
-    inside = grid[0].query("learner == 'test_fitted_cells_only' and metric == 'foscttm_within_label'")
+    inside = grid[0].query(
+        "learner == 'test_fitted_cells_only' and metric == 'foscttm_within_label'"
+    )
     assert set(inside["status"]) == {"done"}
 
 
 def test_what_a_coupling_was_told_is_marked_and_has_no_value(grid):
     rows = grid[0].query("learner == 'random' and aligner == 'eot'").groupby("metric").first()
-    certain = rows.loc[["label_mass", "effect_pearson", "energy_distance", "coupling_foscttm_global"]]
+    certain = rows.loc[
+        ["label_mass", "effect_pearson", "energy_distance", "coupling_foscttm_global"]
+    ]
     assert set(certain["status"]) == {"by construction"}
     assert certain["value"].isna().all()
     assert rows.loc["coupling_foscttm_within_label", "status"] == "done"
-    without = grid[0].query("aligner == 'eot unlabelled' and metric == 'label_mass'")
+    without = grid[0].query("aligner == 'eot unlabeled' and metric == 'label_mass'")
     assert without.loc[without["learner"] != "test_fitted_cells_only", "value"].notna().all()
-    told = grid[0][grid[0]["aligner"] != "eot unlabelled"]
-    with pytest.raises(ValueError, match=r"'label_mass' is what it is by construction .*'eot unlabelled'"):
-        summarise(told, "label_mass")
+    told = grid[0][grid[0]["aligner"] != "eot unlabeled"]
+    with pytest.raises(
+        ValueError, match=r"'label_mass' is what it is by construction .*'eot unlabeled'"
+    ):
+        summarize(told, "label_mass")
 
 
 def test_no_metric_of_noise_is_perfect(grid):
@@ -129,13 +142,13 @@ def test_numbers_of_permuted_labels_stand_beside_every_score(grid):
     assert set(permuted["seed"]) == {0}
     done = results[results["status"] == "done"]
     assert (done["n_null"] == 2).all()
-    own = permuted.query("learner == 'cca_labels' and metric == 'label_transfer' and status == 'done'")[
-        "value"
-    ]
+    own = permuted.query(
+        "learner == 'cca_labels' and metric == 'label_transfer' and status == 'done'"
+    )["value"]
     beside = done.query("learner == 'cca_labels' and metric == 'label_transfer'")
     assert beside["null"].tolist() == pytest.approx([own.mean()])
     assert beside["null_sd"].tolist() == pytest.approx([own.std()])
-    table = summarise(results, "label_transfer").set_index("learner")
+    table = summarize(results, "label_transfer").set_index("learner")
     assert table.loc["cca_labels", "null"] == pytest.approx(own.mean())
     assert table.loc["cca_labels", "mean"] > table.loc["cca_labels", "null"] + 0.3
 
@@ -158,7 +171,10 @@ def test_permuted_labels_stay_with_their_pairs_and_leave_their_measurements():
         assert not np.array_equal(before, after)
         np.testing.assert_array_equal(np.sort(before[:, 0]), np.sort(after[:, 0]))
         np.testing.assert_array_equal(after, permuted.full.mod[m].X)
-        assert permuted.hidden.mod[m].obs["label"].tolist() == loaded.hidden.mod[m].obs["label"].tolist()
+        assert (
+            permuted.hidden.mod[m].obs["label"].tolist()
+            == loaded.hidden.mod[m].obs["label"].tolist()
+        )
         assert permuted.full.mod[m].obs_names.equals(loaded.full.mod[m].obs_names)
     assert loaded.permuted(0) is loaded
 
@@ -169,7 +185,11 @@ def test_folds_deal_out_labels_and_keep_pairs_together():
     source, target = folds[loaded.source], folds[loaded.target]
     np.testing.assert_array_equal(source, target[loaded.partner])
     for label in set(loaded.labels[0]):
-        assert np.bincount(source[loaded.labels[0] == label], minlength=N_FOLDS).tolist() == [4, 4, 4]
+        assert np.bincount(source[loaded.labels[0] == label], minlength=N_FOLDS).tolist() == [
+            4,
+            4,
+            4,
+        ]
 
 
 @pytest.mark.parametrize("null", [-1, True, 2.5, "all"])
@@ -179,7 +199,9 @@ def test_a_number_of_permutations_that_is_none(null):
 
 
 def test_results_of_scores_on_training_cells_are_not_read(grid, tmp_path):
-    (tmp_path / "run.json").write_text('{"format": 1, "versions": {"scgroove": "0.1.0"}, "spec": {}}')
+    (tmp_path / "run.json").write_text(
+        '{"format": 1, "versions": {"scgroove": "0.1.0"}, "spec": {}}'
+    )
     with pytest.raises(ResultsError, match="holds results in format 1"):
         read(tmp_path)
 

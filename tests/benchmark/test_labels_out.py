@@ -28,7 +28,9 @@ QUICK = ("label_ridge", "control_mean", "other_labels", "shuffled")
 
 
 def test_every_shared_label_is_hidden_once_a_seed(screen: mudata.MuData) -> None:
-    table = benchmark.leave_labels_out(screen, "rna", "protein", QUICK, control="g00", n_folds=3, seeds=2)
+    table = benchmark.leave_labels_out(
+        screen, "rna", "protein", QUICK, control="g00", n_folds=3, seeds=2
+    )
     counts = table.groupby(["method", "seed"])["label"].agg(["nunique", "size"])
     assert (counts == 7).all(axis=None)
     assert "g00" not in set(table["label"])
@@ -36,7 +38,9 @@ def test_every_shared_label_is_hidden_once_a_seed(screen: mudata.MuData) -> None
     assert (table["n_target"] == 30).all()
     assert (table["error"] == "").all()
     assert table["reliability"].between(0.5, 1).all()
-    folds = table.drop_duplicates(["seed", "label"]).pivot_table(index="label", columns="seed", values="fold")
+    folds = table.drop_duplicates(["seed", "label"]).pivot_table(
+        index="label", columns="seed", values="fold"
+    )
     assert (folds[0] != folds[1]).any(), "other folds with another seed"
 
 
@@ -47,16 +51,25 @@ def test_baselines_by_hand() -> None:
     for m in ("rna", "protein"):
         x = np.repeat([effects[name] for name in effects], 3, axis=0).astype(np.float32) + 0.5
         adata = anndata.AnnData(
-            x, obs=pd.DataFrame({"label": np.repeat(list(effects), 3)}, index=[f"{m}{i}" for i in range(15)])
+            x,
+            obs=pd.DataFrame(
+                {"label": np.repeat(list(effects), 3)}, index=[f"{m}{i}" for i in range(15)]
+            ),
         )
         adata.var_names = [f"{m}_0", f"{m}_1"]
         mods[m] = adata
     table = benchmark.leave_labels_out(
-        mudata.MuData(mods), "rna", "protein", QUICK, control="control", n_folds=4, min_cells_per_label=3
+        mudata.MuData(mods),
+        "rna",
+        "protein",
+        QUICK,
+        control="control",
+        n_folds=4,
+        min_cells_per_label=3,
     ).set_index(["label", "method"])
     assert (table.xs("control_mean", level="method")["relative_error"] == 1).all()
     assert (table.xs("control_mean", level="method")["effect_sign_agreement"] == 0.5).all()
-    # the mean effect of b, c, d in standardised features, all of one scale: (2/3, 1) against (1, 0)
+    # the mean effect of b, c, d in standardized features, all of one scale: (2/3, 1) against (1, 0)
     error = ((2 / 3 - 1) ** 2 + 1) / 1
     assert table.loc[("a", "other_labels"), "relative_error"] == pytest.approx(error, rel=1e-4)
     assert table.loc[("a", "label_ridge"), "relative_error"] < 0.2  # effects are the same in both
@@ -81,7 +94,9 @@ def test_the_target_never_sees_a_hidden_label() -> None:
         def _transform(self, mdata: mudata.MuData) -> dict[str, np.ndarray]:
             return {m: np.asarray(mdata.mod[m].X)[:, :3] for m in self.modalities_}
 
-    mdata = sg.simulations.weakly_paired(n_labels=6, n_cells_per_label=12, n_features=(5, 5), seed=0)
+    mdata = sg.simulations.weakly_paired(
+        n_labels=6, n_cells_per_label=12, n_features=(5, 5), seed=0
+    )
     table = benchmark.leave_labels_out(
         mdata, "rna", "protein", ["looks_on/knn", "looks_on/entropic"], n_folds=3
     )
@@ -113,12 +128,16 @@ def test_a_method_that_fails_says_so_and_the_others_go_on(screen: mudata.MuData)
     with pytest.warns(
         ResultsWarning, match="cca_labels/knn: ArgumentError: n_neighbors must be a whole number"
     ):
-        table = benchmark.leave_labels_out(screen, "rna", "protein", [bad, "other_labels"], n_folds=2)
+        table = benchmark.leave_labels_out(
+            screen, "rna", "protein", [bad, "other_labels"], n_folds=2
+        )
     failed = table["method"] == "cca_labels/knn"
     assert table.loc[failed, "effect_pearson"].isna().all()
     assert table.loc[~failed, "relative_error"].notna().all()
-    with pytest.raises(ValueError, match="no label has a value of 'effect_pearson' for every method"):
-        benchmark.summarise_labels(table)
+    with pytest.raises(
+        ValueError, match="no label has a value of 'effect_pearson' for every method"
+    ):
+        benchmark.summarize_labels(table)
 
 
 def test_same_result_in_two_processes(screen: mudata.MuData) -> None:
@@ -154,9 +173,13 @@ def rows(values: dict[str, list[float]]) -> pd.DataFrame:
 def test_summary_by_hand() -> None:
     base = [0.1, 0.3, 0.2, 0.4, 0.2, 0.3, 0.1, 0.2]
     table = rows(
-        {"good": [v + 0.3 + 0.01 * i for i, v in enumerate(base)], "same": base[::-1], "other_labels": base}
+        {
+            "good": [v + 0.3 + 0.01 * i for i, v in enumerate(base)],
+            "same": base[::-1],
+            "other_labels": base,
+        }
     )
-    found = benchmark.summarise_labels(table, interval="t").set_index("method")
+    found = benchmark.summarize_labels(table, interval="t").set_index("method")
     assert found.index[0] == "good"
     assert found.loc["good", "difference"] == pytest.approx(0.335)
     assert found["verdict"].to_dict() == {
@@ -165,25 +188,25 @@ def test_summary_by_hand() -> None:
         "other_labels": "reference",
     }
     assert (found["reference"] == "other_labels").all()
-    worse = benchmark.summarise_labels(table, "relative_error", interval="t").set_index("method")
+    worse = benchmark.summarize_labels(table, "relative_error", interval="t").set_index("method")
     assert worse.loc["good", "verdict"] == "worse", "an error is better when lower"
     assert worse.loc["good", "difference"] == pytest.approx(-0.335)
 
 
 def test_reference_is_the_best_baseline_unless_named() -> None:
     table = rows({"a": [1.0] * 3, "other_labels": [0.2, 0.3, 0.1], "shuffled": [0.5, 0.4, 0.6]})
-    assert set(benchmark.summarise_labels(table)["reference"]) == {"shuffled"}
-    assert set(benchmark.summarise_labels(table, reference="a")["reference"]) == {"a"}
+    assert set(benchmark.summarize_labels(table)["reference"]) == {"shuffled"}
+    assert set(benchmark.summarize_labels(table, reference="a")["reference"]) == {"a"}
     with pytest.raises(ValueError, match=r"reference='b': no such method"):
-        benchmark.summarise_labels(table, reference="b")
+        benchmark.summarize_labels(table, reference="b")
     with pytest.raises(ValueError, match=r"no baseline .* among the methods"):
-        benchmark.summarise_labels(table[table["method"] == "a"])
+        benchmark.summarize_labels(table[table["method"] == "a"])
 
 
 def test_labels_of_other_screens_are_other_labels() -> None:
     one = rows({"a": [1.0, 0.0], "other_labels": [0.0, 0.0]})
     table = pd.concat([one.assign(screen=0), one.assign(screen=1)])
-    assert set(benchmark.summarise_labels(table)["n_labels"]) == {4}
+    assert set(benchmark.summarize_labels(table)["n_labels"]) == {4}
 
 
 # ------------------------------------------------------------------------------------------------------- bad input

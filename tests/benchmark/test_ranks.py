@@ -26,7 +26,9 @@ def table(values, *, better="lower"):
 
 def grid(rows, names="abcdefgh"):
     """Results of one data set a row, a learner a column."""
-    return table({(f"d{i}", names[j], "", 0): v for i, row in enumerate(rows) for j, v in enumerate(row)})
+    return table(
+        {(f"d{i}", names[j], "", 0): v for i, row in enumerate(rows) for j, v in enumerate(row)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,9 @@ def test_critical_difference_agrees_with_the_table_of_demsar(level, expected):
 
 
 def test_ranks_by_hand():
-    found = benchmark.ranks(grid([[0.1, 0.2, 0.3], [0.2, 0.2, 0.4], [0.5, 0.1, 0.6], [0.1, 0.3, 0.2]]), "m")
+    found = benchmark.ranks(
+        grid([[0.1, 0.2, 0.3], [0.2, 0.2, 0.4], [0.5, 0.1, 0.6], [0.1, 0.3, 0.2]]), "m"
+    )
     assert found.table["method"].tolist() == ["a", "b", "c"]
     assert found.table["mean_rank"].tolist() == [
         (1 + 1.5 + 2 + 1) / 4,
@@ -100,7 +104,9 @@ def test_higher_is_better_turns_the_ranks():
 def test_incomplete_blocks_are_dropped_and_counted():
     results = grid([[1, 2, 3], [1, 2, 3], [3, 2, 1], [1, 2, np.nan]])
     results = results[results["value"].notna()]
-    with pytest.warns(ResultsWarning, match=r"1 of 4 blocks dropped, in which not everything was scored"):
+    with pytest.warns(
+        ResultsWarning, match=r"1 of 4 blocks dropped, in which not everything was scored"
+    ):
         found = benchmark.ranks(results, "m")
     assert (found.n_blocks, found.n_dropped) == (3, 1)
 
@@ -119,7 +125,9 @@ def test_learners_are_ranked_by_the_aligners_they_share():
     """b lacks the aligner on which all are good: it is not ranked against it."""
     values = {("d", le, "p", s): v for s in range(2) for le, v in (("a", 0.5), ("b", 0.4))}
     values |= {("d", "a", "q", s): 0.1 for s in range(2)}
-    with pytest.warns(ResultsWarning, match="nothing used of 'q', with which not everything was scored"):
+    with pytest.warns(
+        ResultsWarning, match="nothing used of 'q', with which not everything was scored"
+    ):
         found = benchmark.ranks(table(values), "m")
     assert found.table["method"].tolist() == ["b", "a"]
     assert found.table["mean"].tolist() == [0.4, 0.5]
@@ -128,7 +136,10 @@ def test_learners_are_ranked_by_the_aligners_they_share():
 
 def test_a_learner_that_lacks_many_aligners_can_be_left_out_for_them():
     values = {
-        ("d", le, a, 0): 0.5 + i for i, le in enumerate("abc") for a in "pqrs" if le != "c" or a in "pq"
+        ("d", le, a, 0): 0.5 + i
+        for i, le in enumerate("abc")
+        for a in "pqrs"
+        if le != "c" or a in "pq"
     }
     with pytest.warns(ResultsWarning, match="'c' left out"):
         found = benchmark.ranks(table(values), "m", min_share=0.6)
@@ -157,7 +168,10 @@ def test_order_of_rows_and_a_constant_change_nothing(seed):
     rng = np.random.default_rng(seed)
     results = grid(np.round(rng.normal(size=(5, 4)), 1))
     expected = benchmark.ranks(results, "m")
-    for other in (results.sample(frac=1, random_state=seed), results.assign(value=results["value"] + 0.3)):
+    for other in (
+        results.sample(frac=1, random_state=seed),
+        results.assign(value=results["value"] + 0.3),
+    ):
         found = benchmark.ranks(other, "m")
         np.testing.assert_array_equal(
             found.table[["method", "mean_rank"]], expected.table[["method", "mean_rank"]]
@@ -172,7 +186,11 @@ def test_ranks_by_data_set_by_hand():
         ("x", 0): (1.0, 2.0, 3.0), ("x", 1): (1.0, 1.0, 3.0), ("y", 0): (3.0, 2.0, 1.0), ("y", 1): (9.0, 2.0, 1.0),
     }  # fmt: skip
     results = table(
-        {(d, le, "", s): v for (d, s), each in values.items() for le, v in zip("abc", each, strict=True)}
+        {
+            (d, le, "", s): v
+            for (d, s), each in values.items()
+            for le, v in zip("abc", each, strict=True)
+        }
     )
     found = benchmark.ranks(results, "m")
     by_data = found.by_data()
@@ -183,7 +201,9 @@ def test_ranks_by_data_set_by_hand():
     assert by_data.loc["c"].tolist() == [3.0, 1.0]
     np.testing.assert_allclose(by_data.mean(axis=1), found.table["mean_rank"])
     assert found.in_blocks.loc[("x", 1)].to_dict() == {"a": 1.5, "b": 1.5, "c": 3.0}
-    averaged = benchmark.ranks(results, "m", block=["data"]).by_data()  # ranks of the mean over seeds
+    averaged = benchmark.ranks(
+        results, "m", block=["data"]
+    ).by_data()  # ranks of the mean over seeds
     assert averaged.loc["a"].tolist() == [1.0, 3.0]
     over_data = benchmark.ranks(results, "m", block=["seed"])
     with pytest.raises(

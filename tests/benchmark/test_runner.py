@@ -42,7 +42,9 @@ def test_every_cell_is_scored_and_written(small, tmp_path, fits):
     assert set(cells.index) == {(a, s) for a in ("", "eot", "uniform") for s in (0, 1)}
     assert len(list((tmp_path / "out" / "cells").glob("*.parquet"))) == 6
     assert fits() == {**dict.fromkeys(fits(), 0), "test_noisy_truth": 2 * FITS}
-    good = results.query("metric == 'barycentric_foscttm_within_label' and aligner == 'eot'")["value"]
+    good = results.query("metric == 'barycentric_foscttm_within_label' and aligner == 'eot'")[
+        "value"
+    ]
     assert (good < 0.3).all()
     even = results.query("metric == 'trace_over_chance' and aligner == 'uniform'")["value"]
     np.testing.assert_allclose(even, 1.0)
@@ -91,7 +93,9 @@ def test_scores_are_those_of_the_metrics(small, tmp_path):
     value = results.query("metric == 'foscttm_within_label' and seed == 1")["value"].item()
     assert value == pytest.approx(expected, abs=1e-12)
     coupling = sg.aligners.EntropicOT().align(found["z_rna"], found["z_protein"], *labels)
-    value = results.query("metric == 'trace_within_label' and seed == 1 and aligner == 'eot'")["value"].item()
+    value = results.query("metric == 'trace_within_label' and seed == 1 and aligner == 'eot'")[
+        "value"
+    ].item()
     assert value == pytest.approx(sg.metrics.trace(coupling, partner), abs=1e-9)
 
 
@@ -101,7 +105,9 @@ def test_a_second_run_does_nothing_again(small, tmp_path, fits):
     told = []
     second = run(small, tmp_path / "out", progress=lambda title, state: told.append(state))
     pd.testing.assert_frame_equal(first, second)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} == times
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()
+    } == times
     assert fits()["test_noisy_truth"] == 2 * FITS
     assert told[-1].kept == told[-1].finished == 6
 
@@ -122,7 +128,11 @@ def test_other_options_are_other_cells(small, tmp_path, fits):
 
 
 def test_failures_are_recorded_and_the_rest_goes_on(small, tmp_path):
-    spec = {**small, "learners": ["test_crash", "test_nan", "test_shape", "test_noisy_truth"], "seeds": 1}
+    spec = {
+        **small,
+        "learners": ["test_crash", "test_nan", "test_shape", "test_noisy_truth"],
+        "seeds": 1,
+    }
     results = quiet(spec, tmp_path / "out")
     failed = results[results["status"] == "failed"]
     assert len(failed) == 9
@@ -182,12 +192,18 @@ def test_shards_share_the_work(small, tmp_path, fits):
 def test_on_a_dask_cluster(small, tmp_path):
     import joblib
 
-    distributed = pytest.importorskip("distributed", reason="dask is an extra: pip install 'scgroove[dask]'")
+    distributed = pytest.importorskip(
+        "distributed", reason="dask is an extra: pip install 'scgroove[dask]'"
+    )
     spec = {**small, "learners": ["pca_procrustes"]}
     told = []
     with (
         distributed.LocalCluster(
-            host="127.0.0.1", n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            host="127.0.0.1",
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
         ) as cluster,
         distributed.Client(cluster),
         joblib.parallel_config("dask"),
@@ -244,7 +260,8 @@ def test_a_full_disk_loses_nothing(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(
-        CannotWriteError, match=r"No space left on device. Every cell that was finished before is kept"
+        CannotWriteError,
+        match=r"No space left on device. Every cell that was finished before is kept",
     ):
         quiet(small, out)
     monkeypatch.setattr(os, "replace", real)
@@ -267,7 +284,12 @@ def test_a_damaged_cell_is_done_again(small, tmp_path):
 
 def test_cells_of_changed_data_are_not_taken_for_those_of_the_file(tmp_path):
     file = tmp_path / "screen.h5mu"
-    spec = {"data": [{"file": str(file)}], "learners": ["test_spy"], "aligners": ["uniform"], "seeds": 1}
+    spec = {
+        "data": [{"file": str(file)}],
+        "learners": ["test_spy"],
+        "aligners": ["uniform"],
+        "seeds": 1,
+    }
     scenario = Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated()
     sg.simulations.from_scenario(scenario, seed=0).write(file)
     before = {cell.key for job in plan(Spec.from_dict(spec)) for cell, _ in job.cells}
@@ -287,7 +309,10 @@ def test_a_file_keeps_what_the_spec_says(tmp_path):
     mdata = sg.simulations.from_scenario(scenario, seed=0)
     mdata.write(tmp_path / "screen.h5mu")
     spec = Spec.from_dict(
-        {"data": [{"file": str(tmp_path / "screen.h5mu"), "drop_labels": ["g00"]}], "learners": ["test_spy"]}
+        {
+            "data": [{"file": str(tmp_path / "screen.h5mu"), "drop_labels": ["g00"]}],
+            "learners": ["test_spy"],
+        }
     )
     loaded = load(spec.data[0], 0)
     assert set(loaded.labels[0]) == {"g01", "g02", "g03"}
@@ -319,7 +344,7 @@ def test_effects_are_scored_where_a_control_is_named(tmp_path):
     spec = {
         "data": [{**SMALL, "control": "g01"}],
         "learners": ["test_noisy_truth"],
-        "aligners": ["eot unlabelled"],
+        "aligners": ["eot unlabeled"],
         "seeds": 1,
     }
     results = quiet(spec, tmp_path / "out")
@@ -330,7 +355,10 @@ def test_effects_are_scored_where_a_control_is_named(tmp_path):
     assert "effect_pearson" not in set(other["metric"])
     unknown = quiet({**spec, "data": [{**SMALL, "control": "g1"}]}, tmp_path / "unknown")
     assert set(unknown["status"]) == {"failed"}
-    assert "control='g1' is no label of both modalities. Did you mean 'g01'?" in unknown["error"].iloc[0]
+    assert (
+        "control='g1' is no label of both modalities. Did you mean 'g01'?"
+        in unknown["error"].iloc[0]
+    )
 
 
 def test_doses_of_a_file_are_scored_and_hidden(tmp_path):
@@ -369,10 +397,14 @@ def test_a_spec_that_has_grown_or_changed_gives_its_own_results_only(small, tmp_
     out = tmp_path / "out"
     first = quiet(small, out)
     cells = ["data", "learner", "aligner", "seed", "metric"]
-    more = quiet({**small, "metrics": ["foscttm_global", "trace_global", "foscttm_within_label"]}, out)
+    more = quiet(
+        {**small, "metrics": ["foscttm_global", "trace_global", "foscttm_within_label"]}, out
+    )
     assert not more.duplicated(cells).any()
-    benchmark.summarise(more, "foscttm_global")
-    changed = quiet({**small, "aligners": [{"method": "eot", "options": {"epsilon": 0.5}}, "uniform"]}, out)
+    benchmark.summarize(more, "foscttm_global")
+    changed = quiet(
+        {**small, "aligners": [{"method": "eot", "options": {"epsilon": 0.5}}, "uniform"]}, out
+    )
     assert not changed.duplicated(cells).any()
     assert set(changed.loc[changed["aligner"] == "eot", "aligner.epsilon"]) == {0.5}
     quick = quiet(Spec.from_dict(small).quick(), out)
@@ -400,7 +432,9 @@ def test_a_damaged_cell_is_told_and_the_others_are_read(small, tmp_path):
     quiet(small, tmp_path / "out")
     victim = next((tmp_path / "out" / "cells").glob("*__eot__*"))
     victim.write_bytes(victim.read_bytes()[:40])
-    with pytest.warns(benchmark.ResultsWarning, match="is damaged or incomplete and counts as not done"):
+    with pytest.warns(
+        benchmark.ResultsWarning, match="is damaged or incomplete and counts as not done"
+    ):
         results = read(tmp_path / "out")
     assert len(results.groupby(["aligner", "seed"])) == 5
 
@@ -434,7 +468,10 @@ def test_what_a_learner_does_to_its_data_no_other_sees(small, tmp_path):
 def test_rows_say_who_was_told_the_truth(small, tmp_path):
     spec = {
         **small,
-        "learners": [{"learner": "clip_oracle", "name": "CLIP", "options": {"max_epochs": 2}}, "random"],
+        "learners": [
+            {"learner": "clip_oracle", "name": "CLIP", "options": {"max_epochs": 2}},
+            "random",
+        ],
     }
     told = (
         quiet({**spec, "aligners": ["eot", "oracle"]}, tmp_path / "out")
@@ -450,7 +487,10 @@ def test_rows_say_who_was_told_the_truth(small, tmp_path):
 def test_a_learner_that_wants_to_end_everything(small, tmp_path):
     results = quiet({**small, "learners": ["test_exit", "test_noisy_truth"]}, tmp_path / "out")
     assert set(results.loc[results["learner"] == "test_exit", "status"]) == {"failed"}
-    assert set(results.loc[results["learner"] == "test_noisy_truth", "status"]) == {"done", "by construction"}
+    assert set(results.loc[results["learner"] == "test_noisy_truth", "status"]) == {
+        "done",
+        "by construction",
+    }
 
 
 def test_a_file_that_was_moved_is_the_same_data(small, tmp_path):
@@ -462,7 +502,9 @@ def test_a_file_that_was_moved_is_the_same_data(small, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()}
     here.rename(there)
     again = quiet({**small, "data": [{"file": str(there)}]}, tmp_path / "out")
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").iterdir()
+    } == before
     assert again.equals(first)
     sg.simulations.from_scenario(scenario, seed=1).write(there)
     other = quiet({**small, "data": [{"file": str(there)}]}, tmp_path / "out")
@@ -488,7 +530,10 @@ def test_files_that_do_not_fit(tmp_path, small):
         ({"drop_labels": ["g0O"]}, "drop_labels names 'g0O', which no cell has"),
         ({"unlabeled_category": "g0O"}, "unlabeled_category names 'g0O', which no cell has"),
         ({"control": "g1"}, "control='g1' is no label of both modalities"),
-        ({"dose_key": "labl"}, r"dose_key='labl' is no column of obs of 'rna'\. Did you mean 'label'"),
+        (
+            {"dose_key": "labl"},
+            r"dose_key='labl' is no column of obs of 'rna'\. Did you mean 'label'",
+        ),
         ({"label_key": "lable"}, "lable"),
         ({"source": "protein", "target": "protein"}, "source and target are both 'protein'"),
     ):
@@ -540,7 +585,9 @@ def test_a_killed_run_goes_on_and_redoes_nothing(tmp_path):
     done = {path: path.stat().st_mtime_ns for path in (out / "cells").glob("*.parquet")}
     assert len(done) == 4
     fitted = log.read_text().split()
-    subprocess.run([*command, "2", "0"], check=True, timeout=HANGS)  # workers know the class of the script
+    subprocess.run(
+        [*command, "2", "0"], check=True, timeout=HANGS
+    )  # workers know the class of the script
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert len(list((out / "cells").glob("*.parquet"))) == 8
     finished = {path.name.split("__")[3] for path in done if "__uniform__" in path.name}
@@ -561,7 +608,9 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("swallowed", [True, False])
-def test_a_learner_that_is_stopped_is_not_recorded_as_failed(small, tmp_path, monkeypatch, swallowed):
+def test_a_learner_that_is_stopped_is_not_recorded_as_failed(
+    small, tmp_path, monkeypatch, swallowed
+):
     """Lightning turns Ctrl-C into SystemExit, and numba swallows it."""
 
     def stopped(self, mdata):
@@ -573,7 +622,9 @@ def test_a_learner_that_is_stopped_is_not_recorded_as_failed(small, tmp_path, mo
                 raise SystemExit(1) from None
         return {m: np.asarray(a.X)[:, :3] for m, a in mdata.mod.items()}
 
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored where tests run
+    inherited = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # may be ignored where tests run
     monkeypatch.setattr(LEARNERS.get("test_noisy_truth"), "_transform", stopped)
     with pytest.raises(KeyboardInterrupt):
         quiet(small, tmp_path / "out")
@@ -596,7 +647,9 @@ def test_names_whose_files_would_be_the_same_are_refused(small, tmp_path):
 def test_a_damaged_manifest_is_told(small, tmp_path, damage):
     Store(tmp_path).open({}, [])
     (tmp_path / "run.json").write_text(damage)
-    with pytest.raises(ResultsError, match=r"run\.json cannot be read: it is not what scgroove wrote"):
+    with pytest.raises(
+        ResultsError, match=r"run\.json cannot be read: it is not what scgroove wrote"
+    ):
         read(tmp_path)
 
 
@@ -621,4 +674,6 @@ def test_damaged_cells_and_representations_count_as_not_done(tmp_path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = store.read()
-            assert found.empty or found.equals(before), "names of columns have no checksum in the format"
+            assert found.empty or found.equals(before), (
+                "names of columns have no checksum in the format"
+            )

@@ -30,7 +30,7 @@ def block_diagonal(inside):
     return np.kron(np.eye(3), inside) / 3
 
 
-def trial(x, y, plan, *, others=(), labelled=True, realign=None):
+def trial(x, y, plan, *, others=(), labeled=True, realign=None):
     from scipy.sparse import csr_matrix
 
     coupling = Coupling.from_sparse(csr_matrix(plan))
@@ -45,7 +45,7 @@ def trial(x, y, plan, *, others=(), labelled=True, realign=None):
         projected=coupling.push(y),
         others=list(others),
         realign=realign or (lambda a, b: coupling),
-        labelled=labelled,
+        labeled=labeled,
         seed=0,
     )
 
@@ -56,7 +56,9 @@ UNIFORM = block_diagonal(np.full((N, N), 1 / N**2))
 
 def shuffled(seed=0):
     rng = np.random.default_rng(seed)
-    return sum(np.kron(np.diag(np.eye(3)[g]), np.eye(N)[rng.permutation(N)]) for g in range(3)) / (3 * N)
+    return sum(np.kron(np.diag(np.eye(3)[g]), np.eye(N)[rng.permutation(N)]) for g in range(3)) / (
+        3 * N
+    )
 
 
 def mean(name, one):
@@ -65,7 +67,12 @@ def mean(name, one):
 
 @pytest.mark.parametrize(
     ("score", "right", "even"),
-    [("cycle_consistency", 1, 0), ("predictability", 1, 0), ("structure", 1, 0), ("sharpness", 1, 0)],
+    [
+        ("cycle_consistency", 1, 0),
+        ("predictability", 1, 0),
+        ("structure", 1, 0),
+        ("sharpness", 1, 0),
+    ],
 )
 def test_the_truth_scores_one_and_the_uniform_coupling_nothing(pair, score, right, even):
     assert mean(score, trial(*pair, IDENTITY)) == pytest.approx(right, abs=0.02)
@@ -105,16 +112,18 @@ def test_agreement_with_the_same_and_with_chance(pair):
     assert np.isnan(TRUTH_FREE.get("agreement")(trial(*pair, IDENTITY))).all()
 
 
-def test_mass_on_the_right_label_of_an_unlabelled_coupling(pair):
+def test_mass_on_the_right_label_of_an_unlabeled_coupling(pair):
     even = np.full((3 * N, 3 * N), 1 / (3 * N) ** 2)
     np.testing.assert_allclose(
-        TRUTH_FREE.get("heldout_label_mass")(trial(*pair, even, labelled=False)), 0, atol=1e-9
+        TRUTH_FREE.get("heldout_label_mass")(trial(*pair, even, labeled=False)), 0, atol=1e-9
     )
     np.testing.assert_allclose(
-        TRUTH_FREE.get("heldout_label_mass")(trial(*pair, IDENTITY, labelled=False)), 1
+        TRUTH_FREE.get("heldout_label_mass")(trial(*pair, IDENTITY, labeled=False)), 1
     )
     half = (even + IDENTITY) / 2
-    np.testing.assert_allclose(TRUTH_FREE.get("heldout_label_mass")(trial(*pair, half, labelled=False)), 0.5)
+    np.testing.assert_allclose(
+        TRUTH_FREE.get("heldout_label_mass")(trial(*pair, half, labeled=False)), 0.5
+    )
 
 
 def test_labels_are_merged_two_by_two_and_hidden_from_the_aligner(pair):
@@ -128,7 +137,9 @@ def test_labels_are_merged_two_by_two_and_hidden_from_the_aligner(pair):
         return Coupling.from_sparse(csr_matrix(same / same.sum()))
 
     values = TRUTH_FREE.get("heldout_label_mass")(trial(*pair, IDENTITY, realign=realign))
-    np.testing.assert_allclose(values, 0, atol=1e-9, err_msg="uniform within merged labels is chance")
+    np.testing.assert_allclose(
+        values, 0, atol=1e-9, err_msg="uniform within merged labels is chance"
+    )
     merged = {label: set(np.asarray(seen[0][0])[label == LABELS]) for label in "abc"}
     assert all(len(codes) == 1 for codes in merged.values())
     assert len(set.union(*merged.values())) == 1, "three labels make one group of three"
@@ -155,15 +166,21 @@ def test_select_prefers_the_aligner_that_is_right(pair):
     assert choice.n_labels == 3
     assert "'eot' by predictability" in repr(choice)
     again = select(x, y, LABELS, LABELS, ["uniform", "eot", "random"])
-    pd.testing.assert_frame_equal(choice.table.drop(columns="seconds"), again.table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(
+        choice.table.drop(columns="seconds"), again.table.drop(columns="seconds")
+    )
 
 
-def test_select_takes_options_and_unlabelled_forms(pair):
+def test_select_takes_options_and_unlabeled_forms(pair):
     x, y = pair[0], pair[0] + 0.3
     choice = select(
-        x, y, LABELS, LABELS, [AlignerSpec("eot", name="sharp", options={"epsilon": 1e-3}), "eot unlabelled"]
+        x,
+        y,
+        LABELS,
+        LABELS,
+        [AlignerSpec("eot", name="sharp", options={"epsilon": 1e-3}), "eot unlabeled"],
     )
-    assert set(choice.couplings) == {"sharp", "eot unlabelled"}
+    assert set(choice.couplings) == {"sharp", "eot unlabeled"}
     assert choice.couplings["sharp"].evidence["epsilon"] == 1e-3
 
 
@@ -198,14 +215,18 @@ def test_the_score_that_is_chosen_by(pair):
 def test_labels_that_one_candidate_lacks_count_for_none():
     values = np.array([[0.9, np.nan, np.nan], [0.95, 0.5, 0.5]])
     assert _usable(values, "predictability").tolist() == [True, False, False]
-    with pytest.raises(ValueError, match=r"no label could be scored by 'sharpness' for every candidate"):
+    with pytest.raises(
+        ValueError, match=r"no label could be scored by 'sharpness' for every candidate"
+    ):
         _usable(np.array([[np.nan, 1.0], [1.0, np.nan]]), "sharpness")
 
 
 def test_a_candidate_that_fails_is_left_out(pair):
     x, y = pair
     broken = AlignerSpec("egw", name="broken", options={"max_memory_gb": 1e-9})
-    with pytest.warns(ResultsWarning, match="left out of the choice, because they failed: broken: "):
+    with pytest.warns(
+        ResultsWarning, match="left out of the choice, because they failed: broken: "
+    ):
         choice = select(x, y, LABELS, LABELS, ["emd", "uniform", broken])
     assert set(choice.table.index) == {"emd", "uniform"}
     with pytest.raises(ValueError, match=r"fewer than two candidates could be run\. broken: "):

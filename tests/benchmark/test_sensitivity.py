@@ -46,7 +46,11 @@ def test_each_factor_has_its_levels_and_all_else_is_as_in_the_base(results):
 def test_a_row_is_there_once_for_each_seed(results):
     keys = ["factor", "level", "learner", "aligner", "seed", "metric"]
     assert not results.duplicated(keys).any()
-    n = results[results["metric"] == "foscttm_within_label"].groupby(["factor", "level", "learner"]).size()
+    n = (
+        results[results["metric"] == "foscttm_within_label"]
+        .groupby(["factor", "level", "learner"])
+        .size()
+    )
     assert (n == 2).all()
     assert len(n) == 8
 
@@ -81,7 +85,9 @@ def test_figure_has_a_panel_for_each_factor(results):
 
 
 def test_mistakes(tmp_path, results):
-    with pytest.raises(ValueError, match=r"unknown factor 'temprature'\. Did you mean 'temperature'"):
+    with pytest.raises(
+        ValueError, match=r"unknown factor 'temprature'\. Did you mean 'temperature'"
+    ):
         benchmark.sensitivity(tmp_path / "x", factors=["temprature"])
     assert not (tmp_path / "x").exists()
     with pytest.raises(ValueError, match=r"must be what scgroove.benchmark.sensitivity returns"):
@@ -96,7 +102,10 @@ def test_every_level_can_be_taken(name):
         value = factor.value(level)
         if factor.of == "learner":
             assert (
-                getattr(LearnerSpec("groove", options={factor.option: value}).build(), factor.option) == value
+                getattr(
+                    LearnerSpec("groove", options={factor.option: value}).build(), factor.option
+                )
+                == value
             )
         else:
             assert getattr(Scenario(**{factor.option: value}), factor.option) == value

@@ -11,12 +11,12 @@ def test_names_stand_for_themselves(small):
     assert spec.data[0].simulated().n_features == (12, 9)
 
 
-def test_unlabelled_forms_have_names_of_their_own():
+def test_unlabeled_forms_have_names_of_their_own():
     spec = Spec.from_dict(
-        {"data": ["reference"], "learners": ["test_apart"], "aligners": ["egw", "egw unlabelled"]}
+        {"data": ["reference"], "learners": ["test_apart"], "aligners": ["egw", "egw unlabeled"]}
     )
-    assert [(one.method, one.labelled) for one in spec.aligners] == [("egw", True), ("egw", False)]
-    assert [one.name for one in spec.aligners] == ["egw", "egw unlabelled"]
+    assert [(one.method, one.labeled) for one in spec.aligners] == [("egw", True), ("egw", False)]
+    assert [one.name for one in spec.aligners] == ["egw", "egw unlabeled"]
 
 
 def test_toml_round_trip(tmp_path, small):
@@ -26,7 +26,7 @@ def test_toml_round_trip(tmp_path, small):
 title = "Mine"
 seeds = [3, 7]
 learners = ["test_noisy_truth", {learner = "test_noisy_truth", name = "loud", options = {noise = 2.0}}]
-aligners = ["eot", {method = "eot", labelled = false, name = "free", options = {epsilon = 0.1}}]
+aligners = ["eot", {method = "eot", labeled = false, name = "free", options = {epsilon = 0.1}}]
 metrics = ["trace_within_label"]
 
 [[data]]
@@ -50,7 +50,11 @@ drop_labels = ["unknown"]
 
 def test_quick_is_small_and_keeps_files(tmp_path):
     spec = Spec.from_dict(
-        {"data": ["reference", "many_labels", "exclusive", "a.h5mu"], "learners": ["test_apart"], "seeds": 5}
+        {
+            "data": ["reference", "many_labels", "exclusive", "a.h5mu"],
+            "learners": ["test_apart"],
+            "seeds": 5,
+        }
     )
     quick = spec.quick()
     assert quick.seeds == (0,)
@@ -58,7 +62,9 @@ def test_quick_is_small_and_keeps_files(tmp_path):
         scenario = one.simulated()
         assert scenario.n_labels <= 8
         assert max(scenario.cells_per_label()) <= 20
-    assert quick.data[2].simulated().n_labels > sum(quick.data[2].simulated().exclusive().values()) + 1
+    assert (
+        quick.data[2].simulated().n_labels > sum(quick.data[2].simulated().exclusive().values()) + 1
+    )
     assert quick.data[3] == spec.data[3]
 
 
@@ -75,13 +81,19 @@ BAD = {
         {"data": ["reference"], "learners": ["test_apart"], "aligners": ["egv"]},
         "Did you mean 'egw'?",
     ),
-    "an unknown scenario": ({"data": ["refrence"], "learners": ["test_apart"]}, "Did you mean 'reference'?"),
+    "an unknown scenario": (
+        {"data": ["refrence"], "learners": ["test_apart"]},
+        "Did you mean 'reference'?",
+    ),
     "an unknown metric": (
         {"data": ["reference"], "learners": ["test_apart"], "metrics": ["trace_within_labl"]},
         "unknown metric 'trace_within_labl'. Did you mean 'trace_within_label'?",
     ),
     "an option of a learner": (
-        {"data": ["reference"], "learners": [{"learner": "test_noisy_truth", "options": {"nois": 1}}]},
+        {
+            "data": ["reference"],
+            "learners": [{"learner": "test_noisy_truth", "options": {"nois": 1}}],
+        },
         "no option 'nois'. Did you mean 'noise'?",
     ),
     "an option of an aligner": (
@@ -108,9 +120,15 @@ BAD = {
         {"data": [{"scenario": "reference", "parameters": {"rho": 2}}], "learners": ["test_apart"]},
         "rho must be between 0",
     ),
-    "twice": ({"data": ["reference", "reference"], "learners": ["test_apart"]}, "'reference' twice"),
+    "twice": (
+        {"data": ["reference", "reference"], "learners": ["test_apart"]},
+        "'reference' twice",
+    ),
     "no learner": ({"data": ["reference"]}, "at least one of learners"),
-    "no seed": ({"data": ["reference"], "learners": ["test_apart"], "seeds": 0}, "seeds must be how many"),
+    "no seed": (
+        {"data": ["reference"], "learners": ["test_apart"], "seeds": 0},
+        "seeds must be how many",
+    ),
     "a negative seed": (
         {"data": ["reference"], "learners": ["test_apart"], "seeds": [-1]},
         "seeds must be how many",
@@ -120,7 +138,10 @@ BAD = {
         "one of the two",
     ),
     "neither": ({"data": [{"name": "x"}], "learners": ["test_apart"]}, "one of the two"),
-    "no name of a learner": ({"data": ["reference"], "learners": [{"name": "x"}]}, "must say which learner"),
+    "no name of a learner": (
+        {"data": ["reference"], "learners": [{"name": "x"}]},
+        "must say which learner",
+    ),
     "a number": ({"data": [3], "learners": ["test_apart"]}, "must be a name or a table"),
 }
 
@@ -170,12 +191,18 @@ def test_one_label_to_drop_may_be_text():
         ),
         ({"scenario": "reference", "n_top_features": 5}, "n_top_features goes with a file"),
         ({"scenario": "reference", "dose_key": "dose"}, "dose_key goes with a file"),
-        ({"scenario": "reference", "unlabeled_category": "x"}, "unlabeled_category goes with a file"),
+        (
+            {"scenario": "reference", "unlabeled_category": "x"},
+            "unlabeled_category goes with a file",
+        ),
         (
             {"file": "a.h5mu", "n_top_features": "2000"},
             "n_top_features must be a whole number of at least 1; found '2000'",
         ),
-        ({"file": "a.h5mu", "min_cells_per_label": 0}, "min_cells_per_label must be a whole number"),
+        (
+            {"file": "a.h5mu", "min_cells_per_label": 0},
+            "min_cells_per_label must be a whole number",
+        ),
     ],
 )
 def test_options_of_data_that_would_do_nothing_or_harm(options, message):

@@ -21,7 +21,14 @@ def table(values, *, better="lower", metric="m", **fixed):
         dict(zip(("data", "learner", "aligner", "seed"), key, strict=True), value=value)
         for key, value in values.items()
     ]
-    filled = {"chance": 0.5, "chance_sd": 0.01, "perfect": 0.0, "status": "done", "error": "", **fixed}
+    filled = {
+        "chance": 0.5,
+        "chance_sd": 0.01,
+        "perfect": 0.0,
+        "status": "done",
+        "error": "",
+        **fixed,
+    }
     return pd.DataFrame(rows).assign(metric=metric, better=better, **filled)
 
 
@@ -31,7 +38,14 @@ def one(values, **fixed):
 
 
 def undone(data, learner, aligner, seed, status="failed", error="ValueError: no"):
-    row = {"data": data, "learner": learner, "aligner": aligner, "seed": seed, "metric": "", "value": np.nan}
+    row = {
+        "data": data,
+        "learner": learner,
+        "aligner": aligner,
+        "seed": seed,
+        "metric": "",
+        "value": np.nan,
+    }
     return pd.DataFrame([{**row, "better": "", "status": status, "error": error}])
 
 
@@ -40,7 +54,7 @@ def undone(data, learner, aligner, seed, status="failed", error="ValueError: no"
 
 def test_t_interval_by_hand():
     values = np.array([0.30, 0.34, 0.31, 0.37, 0.33])
-    row = benchmark.summarise(one(values), "m").iloc[0]
+    row = benchmark.summarize(one(values), "m").iloc[0]
     # the 97.5 % quantile of t with 4 degrees of freedom is 2.776 in every textbook
     half = 2.776445 * values.std(ddof=1) / math.sqrt(5)
     assert row["mean"] == pytest.approx(0.33)
@@ -55,15 +69,17 @@ def test_t_interval_by_hand():
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
 def test_t_interval_agrees_with_scipy(level):
     values = np.random.default_rng(0).gamma(2, size=7)
-    row = benchmark.summarise(one(values), "m", level=level).iloc[0]
+    row = benchmark.summarize(one(values), "m", level=level).iloc[0]
     expected = stats.ttest_1samp(values, 0).confidence_interval(level)
     assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
 
 
 def test_one_seed_has_no_interval_and_says_so():
     results = table({("d", "l", "", 0): 1.0, ("d", "k", "", 0): 2.0, ("d", "k", "", 1): 3.0})
-    with pytest.warns(ResultsWarning, match=r"1 of 2 groups has a single seed, hence no interval\. Run more"):
-        found = benchmark.summarise(results, "m").set_index("learner")
+    with pytest.warns(
+        ResultsWarning, match=r"1 of 2 groups has a single seed, hence no interval\. Run more"
+    ):
+        found = benchmark.summarize(results, "m").set_index("learner")
     assert found.loc["l", ["low", "high", "sd"]].isna().all()
     assert found.loc["l", "interval"] == "none (one seed)"
     assert found.loc["k", "low"] < found.loc["k", "mean"] < found.loc["k", "high"]
@@ -73,7 +89,7 @@ def test_values_of_a_seed_are_averaged_before_the_interval():
     """Four aligners of one seed are not four repetitions."""
     keys = [("d", "l", a, s) for a in ("p", "q") for s in range(3)]
     results = table(dict(zip(keys, [1.0, 2.0, 3.0, 5.0, 6.0, 7.0], strict=True)))
-    row = benchmark.summarise(results, "m", by=["data", "learner"]).iloc[0]
+    row = benchmark.summarize(results, "m", by=["data", "learner"]).iloc[0]
     expected = stats.ttest_1samp([3.0, 4.0, 5.0], 0).confidence_interval(0.95)
     assert row["n_seeds"] == 3
     assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
@@ -84,23 +100,26 @@ def test_a_group_that_lacks_cells_in_a_seed_is_named():
     with pytest.warns(
         ResultsWarning, match=r"1 group of 1 average different numbers.*'d, l': between 1 and 2"
     ):
-        benchmark.summarise(results, "m", by=["data", "learner"])
+        benchmark.summarize(results, "m", by=["data", "learner"])
 
 
 def test_values_that_are_not_defined_are_said_and_left_out():
     results = one([1.0, np.nan, 3.0, np.inf])
     with pytest.warns(
-        ResultsWarning, match=r"not defined .* in 2 of 4 cells, among them data 'd', learner 'l', seed 1"
+        ResultsWarning,
+        match=r"not defined .* in 2 of 4 cells, among them data 'd', learner 'l', seed 1",
     ):
-        row = benchmark.summarise(results, "m").iloc[0]
+        row = benchmark.summarize(results, "m").iloc[0]
     assert (row["mean"], row["n_seeds"]) == (2.0, 2)
 
 
 def test_bootstrap_is_reproducible_and_named():
     results = one([1.0, 2.1, 4.3, 8.7, 9.1, 11.3])
-    first, again = (benchmark.summarise(results, "m", interval="bootstrap", n_boot=500) for _ in range(2))
+    first, again = (
+        benchmark.summarize(results, "m", interval="bootstrap", n_boot=500) for _ in range(2)
+    )
     pd.testing.assert_frame_equal(first, again)
-    other = benchmark.summarise(results, "m", interval="bootstrap", n_boot=500, seed=1)
+    other = benchmark.summarize(results, "m", interval="bootstrap", n_boot=500, seed=1)
     assert other["low"].iloc[0] != first["low"].iloc[0]
     assert first["interval"].iloc[0] == "bootstrap"
     assert 1.0 < first["low"].iloc[0] < first["mean"].iloc[0] < first["high"].iloc[0] < 11.3
@@ -110,7 +129,9 @@ def test_bootstrap_agrees_with_all_resamples():
     """Three values have 27 samples with replacement: the quantiles of many draws are those of all of them."""
     values = np.array([1.0, 2.0, 4.0])
     every = np.array([[a, b, c] for a in values for b in values for c in values]).mean(axis=1)
-    row = benchmark.summarise(one(values), "m", interval="bootstrap", level=0.8, n_boot=50_000).iloc[0]
+    row = benchmark.summarize(
+        one(values), "m", interval="bootstrap", level=0.8, n_boot=50_000
+    ).iloc[0]
     expected = np.quantile(every, [0.1, 0.9], method="inverted_cdf")
     assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
 
@@ -123,7 +144,7 @@ def test_coverage_of_the_bootstrap_is_what_the_docstring_says(n, low, high):
     results = table(dict(zip(keys, rng.normal(size=len(keys)), strict=True)))
     covered = {}
     for kind in ("t", "bootstrap"):
-        found = benchmark.summarise(results, "m", interval=kind, n_boot=500)
+        found = benchmark.summarize(results, "m", interval=kind, n_boot=500)
         covered[kind] = np.mean((found["low"] <= 0) & (found["high"] >= 0))
     assert low < covered["bootstrap"] < high
     assert 0.92 < covered["t"] < 0.98
@@ -137,8 +158,10 @@ def test_order_of_rows_does_not_matter(seed):
     results = table(dict(zip(keys, rng.normal(size=len(keys)), strict=True)))
     shuffled = results.sample(frac=1, random_state=seed % 1000)
     for kind in ("t", "bootstrap"):
-        expected = benchmark.summarise(results, "m", interval=kind, n_boot=200)
-        pd.testing.assert_frame_equal(benchmark.summarise(shuffled, "m", interval=kind, n_boot=200), expected)
+        expected = benchmark.summarize(results, "m", interval=kind, n_boot=200)
+        pd.testing.assert_frame_equal(
+            benchmark.summarize(shuffled, "m", interval=kind, n_boot=200), expected
+        )
     expected = benchmark.gap_closed(results, "m", ceiling="perfect")
     pd.testing.assert_frame_equal(benchmark.gap_closed(shuffled, "m", ceiling="perfect"), expected)
 
@@ -171,7 +194,9 @@ def test_share_of_the_gap_has_the_interval_of_fieller():
         ("d", "oracle_latent", "", s): 0.5 - g for s, g in enumerate(gap)
     }
     row = benchmark.gap_closed(table(values), "m").iloc[0]
-    kept = [r for r in np.linspace(0, 1, 4001) if stats.ttest_1samp(gone - r * gap, 0).pvalue >= 0.05]
+    kept = [
+        r for r in np.linspace(0, 1, 4001) if stats.ttest_1samp(gone - r * gap, 0).pvalue >= 0.05
+    ]
     assert (row["low"], row["high"]) == pytest.approx((kept[0], kept[-1]), abs=5e-4)
     assert row["mean"] == pytest.approx(gone.mean() / gap.mean())
     boot = benchmark.gap_closed(table(values), "m", interval="bootstrap").iloc[0]
@@ -189,7 +214,7 @@ def test_no_share_where_no_gap_is_shown():
 
 def test_what_repeats_itself_has_no_interval():
     values = {("d", "l", "", s): 0.4995 + 1e-9 * s for s in range(5)}
-    row = benchmark.summarise(table(values), "m").iloc[0]
+    row = benchmark.summarize(table(values), "m").iloc[0]
     assert np.isnan(row["low"])
     assert row["interval"] == "none (same in every seed)"
 
@@ -208,7 +233,9 @@ def test_the_best_aligner_is_found_among_the_learners_that_all_can_use():
 
 def test_gap_above_a_baseline_where_higher_is_better():
     values = {
-        ("d", le, "p", s): v + s for le, v in (("base", 10.0), ("l", 13.0), ("top", 16.0)) for s in range(2)
+        ("d", le, "p", s): v + s
+        for le, v in (("base", 10.0), ("l", 13.0), ("top", 16.0))
+        for s in range(2)
     }
     found = benchmark.gap_closed(table(values, better="higher"), "m", floor="base", ceiling="top")
     assert found["learner"].tolist() == ["l"]
@@ -223,7 +250,9 @@ def test_a_limit_that_is_no_better_leaves_no_gap():
         shares = benchmark.gap_shares(table(values), "m", ceiling="top")
     assert shares["seed"].tolist() == [0]
     assert shares["value"].tolist() == pytest.approx([0.5])
-    with pytest.raises(ValueError, match=r"the limit 'top' is nowhere better than the floor 'chance'"):
+    with pytest.raises(
+        ValueError, match=r"the limit 'top' is nowhere better than the floor 'chance'"
+    ):
         benchmark.gap_shares(
             table({k: v if k[1] == "l" else 0.7 for k, v in values.items()}), "m", ceiling="top"
         )
@@ -238,10 +267,13 @@ def test_gap_closed_knows_no_scale_and_no_direction(seed, scale, shift, flip):
     plain = benchmark.gap_closed(table(values), "m", floor="base", ceiling="top")
     sign = -1 if flip else 1
     moved = table(
-        {k: sign * scale * v + shift for k, v in values.items()}, better="higher" if flip else "lower"
+        {k: sign * scale * v + shift for k, v in values.items()},
+        better="higher" if flip else "lower",
     )
     again = benchmark.gap_closed(moved, "m", floor="base", ceiling="top")
-    np.testing.assert_allclose(again[["mean", "low", "high"]], plain[["mean", "low", "high"]], atol=1e-9)
+    np.testing.assert_allclose(
+        again[["mean", "low", "high"]], plain[["mean", "low", "high"]], atol=1e-9
+    )
 
 
 # -- the best, and cost ------------------------------------------------------------------------------------------
@@ -266,7 +298,9 @@ def test_best_and_those_not_told_apart_from_it():
 
 def test_costs_and_the_front():
     values = {
-        ("d", le, "p", s): v for le, v in (("a", 0.1), ("b", 0.2), ("c", 0.3), ("e", 0.3)) for s in range(2)
+        ("d", le, "p", s): v
+        for le, v in (("a", 0.1), ("b", 0.2), ("c", 0.3), ("e", 0.3))
+        for s in range(2)
     }
     results = table(values).assign(align_seconds=1.0, align_memory_mb=5.0)
     results["fit_seconds"] = results["learner"].map({"a": 10.0, "b": 3.0, "c": 5.0, "e": 3.0})
@@ -280,7 +314,9 @@ def test_costs_and_the_front():
 
 def test_a_group_that_lacks_cells_is_on_no_front():
     values = {("d", "a", "", s): 0.3 for s in range(2)} | {("d", "b", "", 0): 0.1}
-    found = benchmark.costs(table(values, fit_seconds=1.0, fit_memory_mb=1.0), "m").set_index("learner")
+    found = benchmark.costs(table(values, fit_seconds=1.0, fit_memory_mb=1.0), "m").set_index(
+        "learner"
+    )
     assert found["lacks"].to_dict() == {"a": 0, "b": 1}
     assert found["front_seconds"].to_dict() == {"a": True, "b": False}
 
@@ -289,7 +325,9 @@ def test_a_group_that_lacks_cells_is_on_no_front():
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8))
 def test_front_is_what_nothing_dominates(points):
     cost, quality = np.array(points, dtype=float).T
-    expected = [not any((c <= x and q >= y) and (c < x or q > y) for c, q in points) for x, y in points]
+    expected = [
+        not any((c <= x and q >= y) and (c < x or q > y) for c, q in points) for x, y in points
+    ]
     assert on_front(cost, quality).tolist() == expected
 
 
@@ -322,7 +360,12 @@ def test_failures_are_counted_with_their_first_error():
 
 def test_cells_that_were_not_run_are_missing():
     results = table(
-        {("d", "l", "p", 0): 1.0, ("d", "l", "p", 1): 1.0, ("e", "k", "p", 0): 1.0, ("e", "k", "q", 0): 1.0}
+        {
+            ("d", "l", "p", 0): 1.0,
+            ("d", "l", "p", 1): 1.0,
+            ("e", "k", "p", 0): 1.0,
+            ("e", "k", "q", 0): 1.0,
+        }
     )
     found = benchmark.failures(results).set_index(["learner", "aligner"])
     assert set(found["status"]) == {"missing"}
@@ -398,20 +441,20 @@ def test_options_and_what_aligners_say_are_no_parameters():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda r: benchmark.summarise(r, "fosctm"), KeyError, r"no metric 'fosctm' in these results\. Did you mean 'foscttm'\?"),
-        (lambda r: benchmark.summarise(r, "foscttm", interval="bootstap"), ValueError, r"Did you mean 'bootstrap'\?"),
-        (lambda r: benchmark.summarise(r, "foscttm", interval="bootstrap", n_boot=3), ValueError, r"n_boot must be "),
-        (lambda r: benchmark.summarise(r, "foscttm", level=95), ValueError, r"level must be "),
-        (lambda r: benchmark.summarise(r, "foscttm", by=["learners"]), KeyError, r"Did you mean 'learner'\?"),
-        (lambda r: benchmark.summarise(r, "foscttm", by=["seed"]), KeyError, r"by: no column 'seed'"),
+        (lambda r: benchmark.summarize(r, "fosctm"), KeyError, r"no metric 'fosctm' in these results\. Did you mean 'foscttm'\?"),
+        (lambda r: benchmark.summarize(r, "foscttm", interval="bootstap"), ValueError, r"Did you mean 'bootstrap'\?"),
+        (lambda r: benchmark.summarize(r, "foscttm", interval="bootstrap", n_boot=3), ValueError, r"n_boot must be "),
+        (lambda r: benchmark.summarize(r, "foscttm", level=95), ValueError, r"level must be "),
+        (lambda r: benchmark.summarize(r, "foscttm", by=["learners"]), KeyError, r"Did you mean 'learner'\?"),
+        (lambda r: benchmark.summarize(r, "foscttm", by=["seed"]), KeyError, r"by: no column 'seed'"),
         (lambda r: benchmark.gap_closed(r, "foscttm", ceiling="oracle"), KeyError, r"no learner 'oracle'.*They hold: 'l', 'perfect'"),
         (lambda r: benchmark.gap_closed(r.assign(perfect=np.nan), "foscttm", ceiling="perfect"), ValueError, r"has no perfect value"),
-        (lambda r: benchmark.summarise(r.drop(columns=["better"]), "foscttm"), ValueError, r"lacks \['better'\]"),
-        (lambda r: benchmark.summarise(r.iloc[:0], "foscttm"), ValueError, r"is empty: nothing was run"),
+        (lambda r: benchmark.summarize(r.drop(columns=["better"]), "foscttm"), ValueError, r"lacks \['better'\]"),
+        (lambda r: benchmark.summarize(r.iloc[:0], "foscttm"), ValueError, r"is empty: nothing was run"),
         (lambda r: benchmark.failures([r]), TypeError, r"expected the table of results, a DataFrame.*found list"),
-        (lambda r: benchmark.summarise(pd.concat([r, r.assign(rho=1.0)]), "foscttm"), ValueError, r"has 2 values for data 'd', learner 'l', seed 0\. They differ in \['rho'\]"),
-        (lambda r: benchmark.summarise(r.assign(better=["lower", "higher"]), "foscttm"), ValueError, r"all rows must have the same better.*\['higher', 'lower'\]"),
-        (lambda r: benchmark.summarise(r.assign(status="failed"), "foscttm"), KeyError, r"They hold: none"),
+        (lambda r: benchmark.summarize(pd.concat([r, r.assign(rho=1.0)]), "foscttm"), ValueError, r"has 2 values for data 'd', learner 'l', seed 0\. They differ in \['rho'\]"),
+        (lambda r: benchmark.summarize(r.assign(better=["lower", "higher"]), "foscttm"), ValueError, r"all rows must have the same better.*\['higher', 'lower'\]"),
+        (lambda r: benchmark.summarize(r.assign(status="failed"), "foscttm"), KeyError, r"They hold: none"),
     ],
 )  # fmt: skip
 def test_messages(call, error, message):
@@ -421,7 +464,7 @@ def test_messages(call, error, message):
 
 def test_all_undefined_values_are_an_error_that_says_so():
     with pytest.warns(ResultsWarning), pytest.raises(ValueError, match=r"'m' has no finite value"):
-        benchmark.summarise(one([np.nan, np.nan]), "m")
+        benchmark.summarize(one([np.nan, np.nan]), "m")
 
 
 def test_the_table_is_left_as_it_is():
@@ -429,6 +472,6 @@ def test_the_table_is_left_as_it_is():
     before = results.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        benchmark.summarise(results, "m")
+        benchmark.summarize(results, "m")
         benchmark.failures(results)
     pd.testing.assert_frame_equal(results, before)

@@ -74,7 +74,14 @@ def test_a_report_elsewhere_and_compared_with_what_is_named(folder):
 def test_list_names_what_can_be_combined():
     answer = call("list")
     assert answer.exit_code == 0, answer.output
-    for name in ("groove", "ps_logistic", "eot", "foscttm_within_label", "half_shared", "reference"):
+    for name in (
+        "groove",
+        "ps_logistic",
+        "eot",
+        "foscttm_within_label",
+        "half_shared",
+        "reference",
+    ):
         assert f"  {name} " in answer.output
 
 
@@ -154,7 +161,9 @@ def test_methods_of_a_file_take_part_on_workers_too(tmp_path):
     command = [sys.executable, "-m", "scgroove", "benchmark", *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    found = benchmark.read(tmp_path / "out").query("learner == 'first_two' and metric == 'n_source_cells'")
+    found = benchmark.read(tmp_path / "out").query(
+        "learner == 'first_two' and metric == 'n_source_cells'"
+    )
     assert found["value"].tolist() == [32.0]
 
 

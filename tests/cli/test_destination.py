@@ -102,7 +102,9 @@ def crash_at(number, monkeypatch):
 
 
 @pytest.mark.parametrize("mine", [{}, {"notes.txt": "mine", "figures/mine.png": "mine"}])
-def test_after_a_crash_at_any_point_the_old_or_the_new_results_are_whole(tmp_path, mine, monkeypatch):
+def test_after_a_crash_at_any_point_the_old_or_the_new_results_are_whole(
+    tmp_path, mine, monkeypatch
+):
     monkeypatch.setattr(_destination, "PROBE", 16)
     number, ended = 0, False
     while not ended:
@@ -122,7 +124,9 @@ def test_after_a_crash_at_any_point_the_old_or_the_new_results_are_whole(tmp_pat
                     ended = True
                 except CrashError:
                     pass
-        places = [contents(one) or {} for one in (folder / "out", folder / ".out.old", made.results)]
+        places = [
+            contents(one) or {} for one in (folder / "out", folder / ".out.old", made.results)
+        ]
         assert any(files.items() <= one.items() for one in places for files in (OLD, NEW)), number
         assert mine.keys() <= set().union(*places), number
         with destination(folder).locked():  # the next run
@@ -234,14 +238,20 @@ def test_a_full_disk_is_found_before_any_work(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CannotWriteError, match="No space left on device"), destination(tmp_path).locked():
+    with (
+        pytest.raises(CannotWriteError, match="No space left on device"),
+        destination(tmp_path).locked(),
+    ):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(CannotWriteError, match="cannot write to"), destination(tmp_path / "file").locked():
+    with (
+        pytest.raises(CannotWriteError, match="cannot write to"),
+        destination(tmp_path / "file").locked(),
+    ):
         pass
 
 
@@ -262,7 +272,9 @@ def test_a_refused_run_leaves_the_folder_of_the_other(tmp_path):
             "try: two.locked().__enter__()\n"
             "except UserError: print(two.last_words())\n"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert done.stdout == "Nothing was written.\n", done.stderr
         assert first.unfinished.is_dir()
         assert (tmp_path / ".out.lock").exists()

@@ -65,17 +65,29 @@ def refused(answer, expected, out):
 
 def test_a_missing_file_with_its_near_miss(file, tmp_path):
     answer = run(file.with_name("scren.h5mu"), out=tmp_path / "out")
-    refused(answer, r"There is no file '.*scren\.h5mu'\. Did you mean 'screen\.h5mu'\?", tmp_path / "out")
+    refused(
+        answer,
+        r"There is no file '.*scren\.h5mu'\. Did you mean 'screen\.h5mu'\?",
+        tmp_path / "out",
+    )
 
 
 def test_a_folder(file, tmp_path):
-    refused(run(file.parent, out=tmp_path / "out"), r"is a folder; expected a MuData file", tmp_path / "out")
+    refused(
+        run(file.parent, out=tmp_path / "out"),
+        r"is a folder; expected a MuData file",
+        tmp_path / "out",
+    )
 
 
 def test_not_hdf5(tmp_path):
     (tmp_path / "table.h5mu").write_text("a,b\n1,2\n")
     answer = run(tmp_path / "table.h5mu", out=tmp_path / "out")
-    refused(answer, r"is not an HDF5 file; expected a MuData file.*mudata\.MuData\(\{'rna'", tmp_path / "out")
+    refused(
+        answer,
+        r"is not an HDF5 file; expected a MuData file.*mudata\.MuData\(\{'rna'",
+        tmp_path / "out",
+    )
 
 
 def test_an_anndata_file(tmp_path):
@@ -104,7 +116,9 @@ def test_one_modality_only(tmp_path):
     MuData({"rna": screen()["rna"]}).write_h5mu(tmp_path / "one.h5mu")
     answer = run(tmp_path / "one.h5mu", out=tmp_path / "out")
     refused(
-        answer, r"has one modality only, rna \(30 cells x 6 features\); matching needs two", tmp_path / "out"
+        answer,
+        r"has one modality only, rna \(30 cells x 6 features\); matching needs two",
+        tmp_path / "out",
     )
 
 
@@ -169,7 +183,11 @@ def test_a_teaching_error_of_the_package_is_shown_clean(tmp_path):
     mdata = screen()
     mdata["prot"].obs["label"] = pd.Categorical(np.resize(["x", "y"], 24))
     mdata.write_h5mu(tmp_path / "disjoint.h5mu")
-    refused(run(tmp_path / "disjoint.h5mu", out=tmp_path / "out"), r"Error: .*[Nn]o label", tmp_path / "out")
+    refused(
+        run(tmp_path / "disjoint.h5mu", out=tmp_path / "out"),
+        r"Error: .*[Nn]o label",
+        tmp_path / "out",
+    )
 
 
 def test_labels_with_one_cell_are_refused_unless_asked_for(tmp_path):
@@ -177,9 +195,16 @@ def test_labels_with_one_cell_are_refused_unless_asked_for(tmp_path):
     mdata["prot"].obs["label"] = pd.Categorical(["a"] * 12 + ["b"] * 11 + ["c"])
     mdata.write_h5mu(tmp_path / "single.h5mu")
     answer = run(tmp_path / "single.h5mu", out=tmp_path / "out")
-    refused(answer, r"fewer than 2 cells in a modality.*'c'.*min_cells_per_label=1", tmp_path / "out")
+    refused(
+        answer, r"fewer than 2 cells in a modality.*'c'.*min_cells_per_label=1", tmp_path / "out"
+    )
     code, said = run(
-        tmp_path / "single.h5mu", "--min-cells-per-label", "1", "--epochs", "1", out=tmp_path / "out"
+        tmp_path / "single.h5mu",
+        "--min-cells-per-label",
+        "1",
+        "--epochs",
+        "1",
+        out=tmp_path / "out",
     )
     assert code == 0, said
     assert "fewer than 20 cells in a modality: a, b, c" in said
@@ -200,10 +225,13 @@ def test_an_unexpected_error_is_called_a_bug(file, tmp_path, monkeypatch):
     def broken(*_, **__):
         return {}["nothing"]
 
-    monkeypatch.setattr(_workflow, "analyse", broken)
+    monkeypatch.setattr(_workflow, "analyze", broken)
     code, said = run(file, out=tmp_path / "out")
     assert code == 1
-    assert "Unexpected KeyError: nothing This looks like a bug in scgroove. Run it again with --debug" in said
+    assert (
+        "Unexpected KeyError: nothing This looks like a bug in scgroove. Run it again with --debug"
+        in said
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -213,7 +241,7 @@ def test_an_error_of_the_disk_is_no_bug(file, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_workflow, "analyse", full)
+    monkeypatch.setattr(_workflow, "analyze", full)
     code, said = run(file, out=tmp_path / "out")
     assert code == 2
     assert "No space left on device" in said
@@ -226,7 +254,7 @@ def test_stopping_leaves_nothing(file, tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_workflow, "analyse", stopped)
+    monkeypatch.setattr(_workflow, "analyze", stopped)
     code, said = run(file, out=tmp_path / "out")
     assert code == 130
     assert "Stopped. Nothing was written." in said
@@ -240,7 +268,11 @@ def earlier_run(folder, command="run", extra=()):
     folder.mkdir()
     (folder / "report.html").write_text("earlier")
     (folder / "figures").mkdir()
-    manifest = {"made_by": "scgroove 0", "command": command, "files": ["report.html", "figures", "run.json"]}
+    manifest = {
+        "made_by": "scgroove 0",
+        "command": command,
+        "files": ["report.html", "figures", "run.json"],
+    }
     (folder / "run.json").write_text(json.dumps(manifest))
     for name in extra:
         (folder / name).write_text("mine")
@@ -281,6 +313,10 @@ def test_a_file_in_the_way(file, tmp_path):
 
 
 def test_a_demo_replaces_an_earlier_demo_but_not_a_run(tmp_path):
-    Destination(earlier_run(tmp_path / "a", "demo"), tmp_path, overwrite=False, command="demo").check()
+    Destination(
+        earlier_run(tmp_path / "a", "demo"), tmp_path, overwrite=False, command="demo"
+    ).check()
     with pytest.raises(UserError, match="--overwrite"):
-        Destination(earlier_run(tmp_path / "b", "run"), tmp_path, overwrite=False, command="demo").check()
+        Destination(
+            earlier_run(tmp_path / "b", "run"), tmp_path, overwrite=False, command="demo"
+        ).check()

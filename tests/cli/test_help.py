@@ -39,7 +39,7 @@ def test_no_command_shows_the_help():
 @pytest.mark.parametrize(
     "option",
     ["--label", "--source", "--target", "--out", "--batch-key", "--unlabeled-category", "--layer", "--likelihood",
-     "--method", "--unlabelled-coupling", "--pair-key", "--paired", "--not-paired", "--null", "--epochs", "--seed", "--accelerator", "--overwrite", "--debug"],
+     "--method", "--unlabeled-coupling", "--pair-key", "--paired", "--not-paired", "--null", "--epochs", "--seed", "--accelerator", "--overwrite", "--debug"],
 )  # fmt: skip
 def test_run_explains_every_option(option):
     assert option in text("run", "--help")
@@ -47,7 +47,10 @@ def test_run_explains_every_option(option):
 
 def test_run_shows_examples():
     said = text("run", "--help")
-    assert "scgroove run screen.h5mu --label perturbation --source rna --target prot --out results" in said
+    assert (
+        "scgroove run screen.h5mu --label perturbation --source rna --target prot --out results"
+        in said
+    )
     assert "--label rna=gene --label prot=target" in said
 
 
@@ -66,6 +69,9 @@ def test_help_is_fast_and_imports_nothing_heavy():
     )
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", code, "--help"], check=True, capture_output=True, env={**os.environ, **ENV}
+        [sys.executable, "-c", code, "--help"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, **ENV},
     )
     assert time.perf_counter() - start < 3, "about 0.2 s on an idle machine"

@@ -31,7 +31,9 @@ FIGURES = {"confusion.png", "coupling.png", "imputation.png", "latent.png", "tra
 
 
 def call(*arguments):
-    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], env={"NO_COLOR": "1"})
+    result = CliRunner().invoke(
+        cli.app, [str(argument) for argument in arguments], env={"NO_COLOR": "1"}
+    )
     assert result.exit_code == 0, result.output + str(result.exception)
     return result.output
 
@@ -46,7 +48,9 @@ def text_of(folder):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "out"
-    said = call("demo", "--out", folder, "--epochs", "6", "--labels", "8", "--cells", "30", "--seed", "3")
+    said = call(
+        "demo", "--out", folder, "--epochs", "6", "--labels", "8", "--cells", "30", "--seed", "3"
+    )
     return folder, said
 
 
@@ -54,7 +58,13 @@ def demo(tmp_path_factory):
 def screen(tmp_path_factory):
     """Different cells, labels of different names, counts in a layer, a batch, and a label that means none."""
     mdata = simulations.weakly_paired(
-        6, 30, counts=("rna",), n_features=(20, 4), co_assayed=False, exclusive_labels={"rna": 2}, seed=1
+        6,
+        30,
+        counts=("rna",),
+        n_features=(20, 4),
+        co_assayed=False,
+        exclusive_labels={"rna": 2},
+        seed=1,
     )
     rna, protein = mdata["rna"], mdata["protein"]
     rna.layers["counts"] = rna.X.copy()
@@ -89,7 +99,9 @@ def test_everything_is_there_and_nothing_else(demo, run):
     assert {path.name for path in run[0].iterdir()} == WITHOUT_TRUTH
     for folder in (demo[0], run[0]):
         assert {path.name for path in (folder / "figures").iterdir()} == FIGURES
-        assert [path.name for path in folder.parent.iterdir()] == [folder.name], "nothing unfinished is left"
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name], (
+            "nothing unfinished is left"
+        )
         files = json.loads((folder / "run.json").read_text())["files"]
         assert set(files) == {path.name for path in folder.iterdir()}
 
@@ -148,7 +160,9 @@ def test_every_score_stands_beside_permuted_labels(demo, run):
     table = pd.read_csv(run[0] / "null.csv")
     groove = table[table["learner"] == "groove"].set_index("score")
     assert (groove["n_null"] == 2).all()
-    assert {"label accuracy rna → protein, all cells", "r of label means, all cells"} <= set(groove.index)
+    assert {"label accuracy rna → protein, all cells", "r of label means, all cells"} <= set(
+        groove.index
+    )
     assert groove["null_mean"].notna().all()
     assert "null_r" in pd.read_csv(run[0] / "imputation.csv")
     said = text_of(run[0])
@@ -187,7 +201,7 @@ def test_the_report_tells_the_run_in_numbers(demo):
     assert "there are negative values" in said
 
 
-def test_the_report_names_shared_exclusive_and_unlabelled(demo, run):
+def test_the_report_names_shared_exclusive_and_unlabeled(demo, run):
     said = text_of(demo[0])
     assert "5 labels are shared: g0" in said
     assert re.search(r"2 labels are only in rna: g\d\d, g\d\d\.", said)
@@ -262,7 +276,16 @@ def test_whether_names_mean_the_same_cell_is_an_option(tmp_path):
         del part.obs["pair_id"]
         part.obs_names = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 9)]
     mudata.MuData(parts).write_h5mu(tmp_path / "wells.h5mu")
-    asked = ["run", tmp_path / "wells.h5mu", "--source", "rna", "--target", "protein", "--epochs", 1]
+    asked = [
+        "run",
+        tmp_path / "wells.h5mu",
+        "--source",
+        "rna",
+        "--target",
+        "protein",
+        "--epochs",
+        1,
+    ]
     call(*asked, "--out", tmp_path / "out", "--paired")
     assert pd.read_csv(tmp_path / "out" / "scores.csv")["n"].max() == 32
     assert "look like wells" not in text_of(tmp_path / "out")
@@ -282,7 +305,7 @@ def test_options_reach_the_steps(run):
 def test_a_coupling_without_labels_and_the_other_methods(screen, tmp_path):
     call(
         "run", screen, "--source", "protein", "--target", "rna", "--label", "rna=gene", "--label", "protein=target",
-        "--unlabelled-coupling", "--method", "emd", "--impute", "barycentric", "--epochs", "1",
+        "--unlabeled-coupling", "--method", "emd", "--impute", "barycentric", "--epochs", "1",
         "--likelihood", "rna=normal", "--encoder", "mlp", "--out", tmp_path / "out",
     )  # fmt: skip
     said = text_of(tmp_path / "out")
@@ -291,7 +314,7 @@ def test_a_coupling_without_labels_and_the_other_methods(screen, tmp_path):
     assert "It was made without looking at labels, so that they can judge it" in said
     assert "chosen by the user" in said
     mdata = mudata.read_h5mu(tmp_path / "out" / "aligned.h5mu")
-    assert not mdata.uns["coupling_protein_rna"]["labelled"]
+    assert not mdata.uns["coupling_protein_rna"]["labeled"]
 
 
 def test_the_same_seed_gives_the_same_result(screen, tmp_path):
@@ -308,11 +331,21 @@ def test_the_same_seed_gives_the_same_result(screen, tmp_path):
 
 def test_overwriting_and_the_default_folder(screen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = ["--source", "protein", "--target", "rna", "--label", "rna=gene", "--label", "protein=target"]
+    options = [
+        "--source",
+        "protein",
+        "--target",
+        "rna",
+        "--label",
+        "rna=gene",
+        "--label",
+        "protein=target",
+    ]
     options += ["--layer", "rna=counts"]
     call("run", screen, *options, "--epochs", "1")
     assert re.search(
-        r"Counts are compared at a total of [\d,]+ in every cell", text_of(tmp_path / "screen-scgroove")
+        r"Counts are compared at a total of [\d,]+ in every cell",
+        text_of(tmp_path / "screen-scgroove"),
     )
     before = (tmp_path / "screen-scgroove" / "report.html").stat().st_mtime_ns
     call("run", screen, *options, "--epochs", "1", "--overwrite")
@@ -325,8 +358,27 @@ def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, m
     from scgroove import _null, _workflow, tl
     from scgroove.model import GROOVE
 
-    options = ["--source", "rna", "--target", "protein", "--label", "rna=gene", "--label", "protein=target"]
-    command = ["run", str(screen), *options, "--epochs", "1", "--null", "3", "--out", str(tmp_path / "out")]
+    options = [
+        "--source",
+        "rna",
+        "--target",
+        "protein",
+        "--label",
+        "rna=gene",
+        "--label",
+        "protein=target",
+    ]
+    command = [
+        "run",
+        str(screen),
+        *options,
+        "--epochs",
+        "1",
+        "--null",
+        "3",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     repetitions = []
 
     def third_is_broken(results, *_):
@@ -339,15 +391,18 @@ def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, m
         raise RuntimeError("no")
 
     def again(*more):
-        return CliRunner().invoke(cli.app, [*command, *more], env={"NO_COLOR": "1", "COLUMNS": "500"})
+        return CliRunner().invoke(
+            cli.app, [*command, *more], env={"NO_COLOR": "1", "COLUMNS": "500"}
+        )
 
     with monkeypatch.context() as patch:
         patch.setattr(tl, "impute", broken)
         stopped = again()
     kept = tmp_path / ".out.unfinished" / "results"
     assert stopped.exit_code == 1
-    assert f"What was done is kept in {kept.parent} (up to 'align'; the model is in {kept / 'model'})" in (
-        stopped.output
+    assert (
+        f"What was done is kept in {kept.parent} (up to 'align'; the model is in {kept / 'model'})"
+        in (stopped.output)
     )
     with monkeypatch.context() as patch:
         patch.setattr(_workflow, "_draw", broken)
@@ -361,7 +416,9 @@ def test_a_late_error_keeps_what_is_done_and_the_run_goes_on(screen, tmp_path, m
     mdata = mudata.read_h5mu(kept / "aligned.h5mu")
     latent = GROOVE.load(str(kept / "model"), mdata).get_latent_representation(modality="rna")
     np.testing.assert_allclose(latent, mdata["rna"].obsm["X_groove"], atol=1e-6)
-    other = CliRunner().invoke(cli.app, [*command, "--seed", "5", "--resume"], env={"COLUMNS": "500"})
+    other = CliRunner().invoke(
+        cli.app, [*command, "--seed", "5", "--resume"], env={"COLUMNS": "500"}
+    )
     assert other.exit_code == 2
     assert "It differs in seed (0, now 5)" in other.output
     done = again("--resume")

@@ -41,7 +41,9 @@ def test_a_stage_comes_back(tmp_path):
     assert stages.restore("embed", again)
     assert not stages.restore("align", again)
     np.testing.assert_array_equal(again.mdata["rna"].obsm["X_groove"], np.arange(8.0).reshape(4, 2))
-    pd.testing.assert_series_equal(again.mdata["prot"].obs["group"], results.mdata["prot"].obs["group"])
+    pd.testing.assert_series_equal(
+        again.mdata["prot"].obs["group"], results.mdata["prot"].obs["group"]
+    )
     np.testing.assert_array_equal(again.mdata.obsp["coupling_rna_prot"].toarray(), np.eye(7))
     assert again.mdata.uns["coupling_rna_prot"]["method"] == "eot"
     pd.testing.assert_frame_equal(again.accuracy, results.accuracy, check_index_type=False)
@@ -67,6 +69,8 @@ def test_a_damaged_stage_and_those_after_it_are_done_again(tmp_path):
     file = stages.file_of("align")
     file.write_bytes(file.read_bytes()[:-50])
     assert stages.restore("embed", fresh())
-    with pytest.warns(UserWarning, match=r"'align' is done again: .*01-align\.h5 is damaged or incomplete"):
+    with pytest.warns(
+        UserWarning, match=r"'align' is done again: .*01-align\.h5 is damaged or incomplete"
+    ):
         assert not stages.restore("align", fresh())
     assert stages.done == ["embed"]

@@ -84,7 +84,9 @@ def ended(process):
 
 def processes_of(session):
     """Processes of a session, without those that have ended."""
-    found = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True, check=True
+    )
     rows = [line.split(maxsplit=2) for line in found.stdout.splitlines()]
     return [args for of, state, args in rows if int(of) == session and not state.startswith("Z")]
 
@@ -101,7 +103,9 @@ def statuses(out):
     ("number", "jobs", "to_all"),
     [(signal.SIGINT, 1, True), (signal.SIGTERM, 1, False), (signal.SIGINT, 2, True)],
 )
-def test_a_benchmark_that_is_stopped_while_groove_trains_goes_on_later(tmp_path, number, jobs, to_all):
+def test_a_benchmark_that_is_stopped_while_groove_trains_goes_on_later(
+    tmp_path, number, jobs, to_all
+):
     (tmp_path / "own.py").write_text(LEARNER)
     mark, out = tmp_path / "training", tmp_path / "out"
     (tmp_path / "spec.toml").write_text(SPEC.format(mark=mark))
@@ -112,7 +116,9 @@ def test_a_benchmark_that_is_stopped_while_groove_trains_goes_on_later(tmp_path,
     (os.killpg if to_all else os.kill)(process.pid, number)
     _, said = ended(process)
     assert process.returncode == 128 + number, said
-    assert said.endswith("\nStopped. What was finished is kept: the same command goes on from there.\n")
+    assert said.endswith(
+        "\nStopped. What was finished is kept: the same command goes on from there.\n"
+    )
     assert "Traceback" not in said
     assert statuses(out) == {("ps_logistic", "done")}
     assert processes_of(process.pid) == []
@@ -143,4 +149,7 @@ def test_nobody_needs_to_read_what_goes_wrong(tmp_path):
     process = start("run", "nothing.h5mu", folder=tmp_path)
     process.stderr.close()
     assert process.stdout.read() == ""
-    assert process.wait(timeout=300) in (2, 141)  # by how much was written before the reader had gone
+    assert process.wait(timeout=300) in (
+        2,
+        141,
+    )  # by how much was written before the reader had gone

@@ -33,8 +33,12 @@ def test_likelihood_from_the_data(form, x, likelihood):
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
-@pytest.mark.parametrize(("n_features", "share", "panel"), [(8, 0.4, False), (7, 0.4, True), (8, 0.6, True)])
-def test_few_features_or_one_with_most_of_the_counts_have_no_library_sizes(form, n_features, share, panel):
+@pytest.mark.parametrize(
+    ("n_features", "share", "panel"), [(8, 0.4, False), (7, 0.4, True), (8, 0.6, True)]
+)
+def test_few_features_or_one_with_most_of_the_counts_have_no_library_sizes(
+    form, n_features, share, panel
+):
     x = np.full((5, n_features), 60.0, dtype=np.float32)
     x[:, 3] = np.round(60 * (n_features - 1) * share / (1 - share))
     seen = profile(adata(form(x)), "prot")
@@ -58,7 +62,9 @@ def test_numbers_of_the_profile():
 def test_first_bad_value_is_named(form, bad):
     x = np.ones((5, 3), dtype=np.float32)
     x[3, 1] = bad
-    with pytest.raises(ValueError, match=r"mdata\['rna'\].X holds .* first in cell '3', feature '1'"):
+    with pytest.raises(
+        ValueError, match=r"mdata\['rna'\].X holds .* first in cell '3', feature '1'"
+    ):
         profile(adata(form(x)), "rna")
 
 

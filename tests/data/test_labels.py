@@ -8,14 +8,21 @@ from scgroove.data import encode_labels, label_keys, label_table, labels_of
 
 
 def test_labels_are_text_and_missing_ones_none():
-    obs = pd.DataFrame({"l": pd.Categorical(["b", None, "a", "skip"], categories=["skip", "b", "a"])})
+    obs = pd.DataFrame(
+        {"l": pd.Categorical(["b", None, "a", "skip"], categories=["skip", "b", "a"])}
+    )
     assert labels_of(obs, "l", "skip").tolist() == ["b", None, "a", None]
     assert labels_of(pd.DataFrame({"l": [1.0, np.nan, 2.0]}), "l").tolist() == ["1", None, "2"]
     assert labels_of(pd.DataFrame({"l": [1, 2]}), "l").tolist() == ["1", "2"]
 
 
 def test_codes():
-    assert encode_labels(np.array(["b", None, "a", "z"], dtype=object), ["a", "b"]).tolist() == [1, -1, 0, -1]
+    assert encode_labels(np.array(["b", None, "a", "z"], dtype=object), ["a", "b"]).tolist() == [
+        1,
+        -1,
+        0,
+        -1,
+    ]
 
 
 def test_table(make_mdata):
@@ -24,10 +31,10 @@ def test_table(make_mdata):
     table = label_table(mdata)
     assert table["status"].to_dict() == {
         "A": "shared", "B": "shared", "C": "shared", "ctrl": "shared",
-        "D": "exclusive", "E": "exclusive", "(unlabelled)": "unlabelled",
+        "D": "exclusive", "E": "exclusive", "(unlabeled)": "unlabeled",
     }  # fmt: skip
     assert table.loc["D"].tolist()[:2] == [40, 0]
-    assert table.loc["(unlabelled)"].tolist()[:2] == [20, 0]
+    assert table.loc["(unlabeled)"].tolist()[:2] == [20, 0]
     assert table[["rna", "img"]].sum().tolist() == [200, 150]
     assert "ctrl" not in label_table(mdata, unlabeled_category="ctrl").index
 
@@ -38,7 +45,9 @@ def test_keys(make_mdata):
         "rna": "label",
         "img": "lane",
     }
-    with pytest.raises(KeyError, match=r"'labels' not found in mdata\['rna'\].obs.*Did you mean 'label'\?"):
+    with pytest.raises(
+        KeyError, match=r"'labels' not found in mdata\['rna'\].obs.*Did you mean 'label'\?"
+    ):
         label_keys(mdata, "labels", ["rna", "img"])
     with pytest.raises(ValueError, match="expected one column for each of"):
         label_keys(mdata, {"rna": "label"}, ["rna", "img"])

@@ -35,7 +35,9 @@ def screen(names, given, d=6, seed=0):
     for m, cells in names.items():
         obs = pd.DataFrame({"label": np.asarray(given[m], dtype=object)}, index=cells)
         var = pd.DataFrame(index=[f"{m}_{j}" for j in range(d)])
-        mods[m] = ad.AnnData(rng.gamma(2, size=(len(cells), d)).astype(np.float32), obs=obs, var=var)
+        mods[m] = ad.AnnData(
+            rng.gamma(2, size=(len(cells), d)).astype(np.float32), obs=obs, var=var
+        )
     return md.MuData(mods)
 
 
@@ -85,7 +87,9 @@ def test_equal_names_with_equal_labels(make_mdata):
 def test_names_that_every_screen_has_are_not_believed(names, found):
     sorted_labels = np.repeat(["a", "b", "c", "d"], 12)
     mdata = screen(dict.fromkeys(MODS, names), dict.fromkeys(MODS, sorted_labels))
-    with pytest.warns(UserWarning, match=f"48 obs names are equal in 'rna' and 'img', but .*{found}"):
+    with pytest.warns(
+        UserWarning, match=f"48 obs names are equal in 'rna' and 'img', but .*{found}"
+    ):
         assert not believed(mdata)
     assert pair_ids(mdata, MODS, True)["rna"].tolist() == names
 
@@ -132,7 +136,9 @@ def test_as_many_barcodes_as_collide_are_not_believed():
     mdata = screen(
         {"rna": cells[:n], "img": cells[n - n_shared :]}, {"rna": of_run, "img": of_run[::-1]}, d=1
     )
-    mdata["img"].obs["label"] = mdata["rna"].obs["label"].reindex(mdata["img"].obs_names).fillna("a")
+    mdata["img"].obs["label"] = (
+        mdata["rna"].obs["label"].reindex(mdata["img"].obs_names).fillna("a")
+    )
     with pytest.warns(UserWarning, match="5.4 expected by chance"):
         assert not believed(mdata)
 
@@ -202,7 +208,10 @@ def test_a_column_is_checked(make_mdata):
     with pytest.warns(UserWarning, match="no identifier is in two modalities"):
         pair_ids(mdata, MODS, "unit")
     mdata["img"].obs["unit"] = 1.0
-    for ask in (lambda: pair_ids(mdata, MODS, "unit"), lambda: known_partners(mdata, *MODS, "unit")):
+    for ask in (
+        lambda: pair_ids(mdata, MODS, "unit"),
+        lambda: known_partners(mdata, *MODS, "unit"),
+    ):
         with pytest.raises(ValueError, match="'1' is used more than once"):
             ask()
 
@@ -229,7 +238,9 @@ def imputed(mdata):
     mdata["rna"].obsm["imputed_img"] = values
     mdata["rna"].uns["imputed_img"] = {"features": mdata["img"].var_names.to_numpy(dtype=object)}
     for adata in mdata.mod.values():
-        adata.obsm["X_groove"] = np.random.default_rng(1).normal(size=(adata.n_obs, 3)).astype(np.float32)
+        adata.obsm["X_groove"] = (
+            np.random.default_rng(1).normal(size=(adata.n_obs, 3)).astype(np.float32)
+        )
     return mdata
 
 
@@ -249,7 +260,7 @@ def scored(mdata):
     plt.close("all")
     counts.append(drawn[0] if drawn and drawn[0] > 5 else 0)
     try:
-        sg.tl.align(mdata, "rna", "img", method="oracle", labelled=False)
+        sg.tl.align(mdata, "rna", "img", method="oracle", labeled=False)
         counts.append(np.count_nonzero(sg.get.coupling(mdata, "rna", "img").to_dense() > 0))
     except ValueError:
         counts.append(0)

@@ -66,12 +66,17 @@ def test_size_as_dense_tensors(tmp_path):
     assert bytes_on_device(managers_of(mdata)) == 80 * (4 * 15 + 16) + 80 * (4 * 8 + 16)
     assert not fits(managers_of(mdata), torch.device("cpu"))
     plain = MuData(
-        {m: AnnData(a.X, obs=a.obs[["label"]].copy(), var=a.var[[]].copy()) for m, a in mdata.mod.items()}
+        {
+            m: AnnData(a.X, obs=a.obs[["label"]].copy(), var=a.var[[]].copy())
+            for m, a in mdata.mod.items()
+        }
     )
     plain.write_h5mu(tmp_path / "screen.h5mu")
     backed = mudata.read_h5mu(tmp_path / "screen.h5mu", backed=True)
     assert bytes_on_device(managers_of(backed)) is None
-    with pytest.raises(ValueError, match=r"data_on_device=True, but some modalities are on disk.*to_memory"):
+    with pytest.raises(
+        ValueError, match=r"data_on_device=True, but some modalities are on disk.*to_memory"
+    ):
         GROOVE(backed).train(1, data_on_device=True, **QUIET)
 
 

@@ -110,7 +110,8 @@ def test_free_cells_fill_their_share():
     assert (labels["a"][batch["a"]] == -1).sum() == 4
     assert len(batch["b"]) == 12
     assert all(
-        (labels["a"][b["a"]] >= 0).all() for b in sampler(labels, n_labels=2, n_cells=6, free_fraction=0.0)
+        (labels["a"][b["a"]] >= 0).all()
+        for b in sampler(labels, n_labels=2, n_cells=6, free_fraction=0.0)
     )
 
 

@@ -52,7 +52,12 @@ def h5mu(mdata, folder):
 
 def h5mu_dense(mdata, folder):
     return h5mu(
-        MuData({m: AnnData(a.X.toarray(), obs=a.obs.copy(), var=a.var.copy()) for m, a in mdata.mod.items()}),
+        MuData(
+            {
+                m: AnnData(a.X.toarray(), obs=a.obs.copy(), var=a.var.copy())
+                for m, a in mdata.mod.items()
+            }
+        ),
         folder,
     )
 
@@ -69,7 +74,9 @@ def zarr_csr(mdata, folder):
 def dask_dense(mdata, folder):
     return MuData(
         {
-            m: AnnData(da.from_array(a.X.toarray(), chunks=(17, -1)), obs=a.obs.copy(), var=a.var.copy())
+            m: AnnData(
+                da.from_array(a.X.toarray(), chunks=(17, -1)), obs=a.obs.copy(), var=a.var.copy()
+            )
             for m, a in mdata.mod.items()
         }
     )
@@ -79,7 +86,9 @@ def dask_csr(mdata, folder):
     return MuData(
         {
             m: AnnData(
-                da.from_array(a.X, chunks=(17, a.n_vars), asarray=False), obs=a.obs.copy(), var=a.var.copy()
+                da.from_array(a.X, chunks=(17, a.n_vars), asarray=False),
+                obs=a.obs.copy(),
+                var=a.var.copy(),
             )
             for m, a in mdata.mod.items()
         }
@@ -153,7 +162,9 @@ def test_rows_are_those_asked_for(stored, rows, span):
         for x in kinds:
             assert on_disk(x)
             found = read_rows(x, wanted)
-            np.testing.assert_array_equal(found.toarray() if sp.issparse(found) else found, dense[wanted])
+            np.testing.assert_array_equal(
+                found.toarray() if sp.issparse(found) else found, dense[wanted]
+            )
 
 
 def test_a_window_gives_rows_in_any_order():
@@ -195,7 +206,9 @@ def test_workers_are_refused(tmp_path):
 
 @pytest.mark.parametrize("window_gb", [0, -1.0])
 def test_a_window_of_nothing_is_refused(window_gb):
-    with pytest.raises(ValueError, match="window_gb, the memory for cells read ahead, must be positive"):
+    with pytest.raises(
+        ValueError, match="window_gb, the memory for cells read ahead, must be positive"
+    ):
         trained(memory(), window_gb)
 
 
@@ -211,7 +224,9 @@ def test_a_store_that_changes_is_told(tmp_path):
     (tmp_path / "ckpt").mkdir()
     mdata = zarr_csr(memory(), tmp_path)
     before = {m: stamp(a.X) for m, a in mdata.mod.items()}
-    with pytest.raises(RuntimeError, match=r"rna.zarr.*'rna', was changed while the model was trained"):
+    with pytest.raises(
+        RuntimeError, match=r"rna.zarr.*'rna', was changed while the model was trained"
+    ):
         trained(mdata, 1e-6, callbacks=[Meddler()])
     assert stamp(mdata["rna"].X) != before["rna"]
     assert stamp(mdata["protein"].X) == before["protein"]

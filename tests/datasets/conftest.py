@@ -81,8 +81,12 @@ def papalexi(server, request):
     )
     rng = np.random.default_rng(0)
     order = [cells[i] for i in (3, 1, 0, 5, 4, 2)] + ["l1_Z"]
-    rna = pd.DataFrame(rng.poisson(1.0, (1203, 7)), index=[f"G{i}" for i in range(1203)], columns=order)
-    adt = pd.DataFrame(rng.poisson(9.0, (4, 7)), index=["CD86", "PDL1", "PDL2", "CD366"], columns=order[::-1])
+    rna = pd.DataFrame(
+        rng.poisson(1.0, (1203, 7)), index=[f"G{i}" for i in range(1203)], columns=order
+    )
+    adt = pd.DataFrame(
+        rng.poisson(9.0, (4, 7)), index=["CD86", "PDL1", "PDL2", "CD366"], columns=order[::-1]
+    )
     corner = request.param
     server.files |= {
         "GSM4633614_ECCITE_cDNA_counts.tsv.gz": as_tsv(rna, corner),
@@ -127,10 +131,13 @@ def frangieh(server, tmp_path):
 
 @pytest.fixture
 def neurips(server, tmp_path):
-    """The format of both files of the competition: one matrix, normalised in X, counts in a layer."""
+    """The format of both files of the competition: one matrix, normalized in X, counts in a layer."""
     x, _ = counts(6, range(5), 3)
     obs = pd.DataFrame(
-        {"cell_type": pd.Categorical(["B", "NK", "B", "NK", "B", "NK"]), "batch": ["s1d1", "s1d2"] * 3},
+        {
+            "cell_type": pd.Categorical(["B", "NK", "B", "NK", "B", "NK"]),
+            "batch": ["s1d1", "s1d2"] * 3,
+        },
         index=[f"cell{i}" for i in range(6)],
     )
     var = pd.DataFrame(
@@ -140,5 +147,7 @@ def neurips(server, tmp_path):
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as file:
         file.write(as_h5ad(adata, tmp_path))
-    server.files["GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz"] = packed.getvalue()
+    server.files["GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz"] = (
+        packed.getvalue()
+    )
     return adata

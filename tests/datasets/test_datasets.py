@@ -77,7 +77,8 @@ def test_disjoint_halves(papalexi, options):
     again = sg.datasets.papalexi_2021(disjoint=True, seed=0, **options)
     assert again["rna"].obs_names.equals(mdata["rna"].obs_names)
     seeds = {
-        tuple(sg.datasets.papalexi_2021(disjoint=True, seed=s, **options)["rna"].obs_names) for s in range(6)
+        tuple(sg.datasets.papalexi_2021(disjoint=True, seed=s, **options)["rna"].obs_names)
+        for s in range(6)
     }
     assert len(seeds) > 1
 
@@ -85,7 +86,11 @@ def test_disjoint_halves(papalexi, options):
 def test_frangieh(frangieh, options):
     rna, protein = frangieh
     mdata = sg.datasets.frangieh_2021(**options)
-    assert mdata["rna"].obs_names.tolist() == mdata["prot"].obs_names.tolist() == rna.obs_names.tolist()
+    assert (
+        mdata["rna"].obs_names.tolist()
+        == mdata["prot"].obs_names.tolist()
+        == rna.obs_names.tolist()
+    )
     np.testing.assert_array_equal(mdata["rna"].X.toarray(), rna.X.toarray())
     np.testing.assert_array_equal(mdata["prot"].X.toarray(), protein[rna.obs_names].X)
     obs = mdata["prot"].obs
@@ -109,14 +114,20 @@ def test_frangieh_of_one_condition(frangieh, options):
 
 def test_neurips(neurips, options, server):
     mdata = sg.datasets.neurips_2021_cite(**options)
-    np.testing.assert_array_equal(mdata["rna"].X.toarray(), neurips.layers["counts"][:, :3].toarray())
-    np.testing.assert_array_equal(mdata["prot"].X.toarray(), neurips.layers["counts"][:, 3:].toarray())
+    np.testing.assert_array_equal(
+        mdata["rna"].X.toarray(), neurips.layers["counts"][:, :3].toarray()
+    )
+    np.testing.assert_array_equal(
+        mdata["prot"].X.toarray(), neurips.layers["counts"][:, 3:].toarray()
+    )
     assert mdata["prot"].var_names.tolist() == ["CD3", "CD19"]
     assert mdata["rna"].obs["label"].tolist() == neurips.obs["cell_type"].tolist()
     assert mdata["rna"].obs["batch"].tolist() == neurips.obs["batch"].tolist()
     sg.datasets.neurips_2021_cite(**options)
     assert server.asked == [CITE], "the second time it is there"
-    server.files["GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz"] = server.files[CITE]
+    server.files["GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz"] = (
+        server.files[CITE]
+    )
     with pytest.raises(DownloadError, match="has no features of type 'ATAC'"):
         sg.datasets.neurips_2021_multiome(**options)
 
@@ -127,7 +138,7 @@ def test_table():
         name for name in sg.datasets.__all__ if name[-4:].isdigit() or name.startswith("neurips")
     }
     assert (table["size_mb"] > 0).all()
-    assert (table[["citation", "licence", "accession"]] != "").all(axis=None)
+    assert (table[["citation", "license", "accession"]] != "").all(axis=None)
     for one in DATASETS.values():
         for file in one.files:
             assert file.url.startswith("https://")
@@ -140,7 +151,8 @@ def test_table():
 def test_wrong_checksum(papalexi, server, tmp_path):
     """The file of this test is not the published one, whose checksum is known."""
     with pytest.raises(
-        DownloadError, match=f"{METADATA} from .* is not the file that was expected: .* It was not kept"
+        DownloadError,
+        match=f"{METADATA} from .* is not the file that was expected: .* It was not kept",
     ):
         sg.datasets.papalexi_2021(mirror=server.address, cache=tmp_path / "cache", progress=False)
     assert METADATA not in left(tmp_path)
@@ -157,9 +169,13 @@ def test_right_checksum(server, tmp_path):
     assert server.asked == ["a.txt", "a.txt"], "what is spoilt in the cache is had anew"
 
 
-def test_a_transfer_that_breaks_off_leaves_nothing_and_can_be_repeated(papalexi, options, server, tmp_path):
+def test_a_transfer_that_breaks_off_leaves_nothing_and_can_be_repeated(
+    papalexi, options, server, tmp_path
+):
     server.cut.add(RNA)
-    with pytest.raises(DownloadError, match=rf"{RNA} \(about 50 MB\) could not be downloaded .* Try again"):
+    with pytest.raises(
+        DownloadError, match=rf"{RNA} \(about 50 MB\) could not be downloaded .* Try again"
+    ):
         sg.datasets.papalexi_2021(**options)
     assert left(tmp_path) == []
     server.cut.clear()
@@ -174,12 +190,18 @@ def test_a_file_that_is_not_there(options, tmp_path):
 
 def test_no_server(any_contents, tmp_path):
     with pytest.raises(DownloadError, match="download it by other means and put it there as"):
-        sg.datasets.neurips_2021_cite(mirror="http://127.0.0.1:9/x", cache=tmp_path / "cache", progress=False)
+        sg.datasets.neurips_2021_cite(
+            mirror="http://127.0.0.1:9/x", cache=tmp_path / "cache", progress=False
+        )
 
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda c: c[: len(c) // 2], lambda c: b"no gzip at all", lambda c: c[:30] + b"\0\0\0\0" + c[34:]],
+    [
+        lambda c: c[: len(c) // 2],
+        lambda c: b"no gzip at all",
+        lambda c: c[:30] + b"\0\0\0\0" + c[34:],
+    ],
 )
 def test_a_damaged_file_is_taken_away(neurips, options, server, tmp_path, damage):
     whole = server.files[CITE]
@@ -203,7 +225,9 @@ def test_a_damaged_table_is_taken_away(papalexi, options, server, tmp_path):
 
 def test_files_of_another_format(papalexi, neurips, options, server):
     server.files[METADATA] = gzip.compress(b"gene\tphase\nc1\tSTAT1\tG1\n")
-    with pytest.raises(DownloadError, match=r"lacks the columns \['replicate'\]; it has \['gene', 'phase'\]"):
+    with pytest.raises(
+        DownloadError, match=r"lacks the columns \['replicate'\]; it has \['gene', 'phase'\]"
+    ):
         sg.datasets.papalexi_2021(**options)
     (options["cache"] / METADATA).unlink()
     server.files[METADATA] = gzip.compress(b"gene\treplicate\nl1_unknown\tSTAT1\trep1\n")
@@ -236,13 +260,17 @@ def test_an_h5ad_without_what_is_needed(options, server, tmp_path):
 def test_a_folder_that_cannot_be_written(papalexi, options):
     options["cache"].mkdir()
     options["cache"].chmod(0o500)
-    with pytest.raises(DownloadError, match="Name another folder, cache=, or set SCGROOVE_DATA_DIR"):
+    with pytest.raises(
+        DownloadError, match="Name another folder, cache=, or set SCGROOVE_DATA_DIR"
+    ):
         sg.datasets.papalexi_2021(**options)
 
 
 def test_a_file_in_the_way_of_the_folder(papalexi, options):
     options["cache"].write_text("in the way")
-    with pytest.raises(DownloadError, match="Name another folder, cache=, or set SCGROOVE_DATA_DIR"):
+    with pytest.raises(
+        DownloadError, match="Name another folder, cache=, or set SCGROOVE_DATA_DIR"
+    ):
         sg.datasets.papalexi_2021(**options)
 
 
@@ -268,7 +296,5 @@ def test_unpacking_starts_anew_where_the_packed_file_is_newer(tmp_path):
 
 
 def test_the_module_is_light():
-    script = (
-        "import sys, scgroove.datasets\nassert not {'torch', 'scvi', 'scanpy', 'anndata'} & set(sys.modules)"
-    )
+    script = "import sys, scgroove.datasets\nassert not {'torch', 'scvi', 'scanpy', 'anndata'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

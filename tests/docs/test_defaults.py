@@ -25,7 +25,11 @@ def test_the_page_of_defaults_names_those_of_the_model(model):
     encoder, dropout, temperature = re.search(sentence, text).groups()
     said = (encoder, float(dropout), float(temperature))
     options = model.init_params_["non_kwargs"]
-    assert (options["encoder"], options["dropout"], model.module.terms["groupclip"].temperature) == said
+    assert (
+        options["encoder"],
+        options["dropout"],
+        model.module.terms["groupclip"].temperature,
+    ) == said
     groove = learners.get("groove")()
     assert (groove.encoder, groove.dropout, groove.temperature) == said
 

@@ -22,7 +22,9 @@ from scgroove.model import GROOVE
 from scgroove.simulations import SCENARIOS
 
 PAGES = Path(__file__).parents[2] / "docs" / "user_guide"
-pytestmark = pytest.mark.skipif(not PAGES.is_dir(), reason=f"the documentation is not here ({PAGES})")
+pytestmark = pytest.mark.skipif(
+    not PAGES.is_dir(), reason=f"the documentation is not here ({PAGES})"
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -44,24 +46,33 @@ def test_examples_of_extending_run(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     module = ModuleType("extending_page")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look themselves up
+    monkeypatch.setitem(
+        sys.modules, module.__name__, module
+    )  # where dataclasses look themselves up
     shown = module.__dict__
     for code in blocks("extending", "python"):
         exec(compile(code, "extending.md", "exec", dont_inherit=True), shown)
-    assert {m: values.shape for m, values in shown["z"].items()} == {"rna": (120, 6), "protein": (120, 6)}
+    assert {m: values.shape for m, values in shown["z"].items()} == {
+        "rna": (120, 6),
+        "protein": (120, 6),
+    }
     distance = shown["model"].history["label_means_train"].iloc[:, 0].astype(float)
     assert 0 < distance.iloc[-1] < distance.max()
     assert shown["coupling"].mass == pytest.approx(1)
     results = shown["results"]
     assert benchmark.failures(results).empty
-    found = benchmark.summarise(results, "top_partner_within_label", by=("learner",)).set_index("learner")
+    found = benchmark.summarize(results, "top_partner_within_label", by=("learner",)).set_index(
+        "learner"
+    )
     assert found.loc["pls_labels", "mean"] > 2 * found.loc["random", "mean"]
     assert found.loc["random", "chance"] == pytest.approx(1 / 20)
 
 
 def screen():
     """Return the small screen that the errors on the page are about."""
-    return sg.simulations.weakly_paired(n_labels=4, n_cells_per_label=20, n_features=(20, 10), seed=0)
+    return sg.simulations.weakly_paired(
+        n_labels=4, n_cells_per_label=20, n_features=(20, 10), seed=0
+    )
 
 
 def represented():
@@ -91,7 +102,9 @@ def one_cell():
     mdata = screen()
     labels = mdata["rna"].obs["label"].to_numpy()
     kept = np.sort([*np.flatnonzero(labels != "g01"), np.flatnonzero(labels == "g01")[0]])
-    GROOVE.setup_mudata(MuData({"rna": mdata["rna"][kept].copy(), "protein": mdata["protein"]}), "label")
+    GROOVE.setup_mudata(
+        MuData({"rna": mdata["rna"][kept].copy(), "protein": mdata["protein"]}), "label"
+    )
 
 
 def zero_cell():
@@ -111,7 +124,7 @@ def no_representation():
 
 
 def too_large():
-    sg.tl.align(represented(), "rna", "protein", use_rep="X_rep", labelled=False, max_memory_gb=1e-5)
+    sg.tl.align(represented(), "rna", "protein", use_rep="X_rep", labeled=False, max_memory_gb=1e-5)
 
 
 def not_converged():

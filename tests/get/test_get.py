@@ -45,7 +45,13 @@ def test_coupling(mdata: md.MuData) -> None:
 def _screen() -> md.MuData:
     """Labels of 2 to 8 cells in shuffled order, one label in one modality only, some cells without one, and weights."""
     mdata = sg.simulations.weakly_paired(
-        5, 8, n_features=(4, 3), n_latent=2, exclusive_labels=1, unlabeled_fraction=0.2, co_assayed=False
+        5,
+        8,
+        n_features=(4, 3),
+        n_latent=2,
+        exclusive_labels=1,
+        unlabeled_fraction=0.2,
+        co_assayed=False,
     )
     rng = np.random.default_rng(0)
     for m, adata in mdata.mod.items():
@@ -55,32 +61,41 @@ def _screen() -> md.MuData:
     return md.MuData(dict(mdata.mod))
 
 
-def _found(mdata: md.MuData, method: str, labelled: bool, weights: bool) -> Coupling:
+def _found(mdata: md.MuData, method: str, labeled: bool, weights: bool) -> Coupling:
     """What the aligner itself returns."""
     pair = [mdata[m] for m in ("rna", "protein")]
     labels = [adata.obs["label"].astype(object).replace("g01", np.nan) for adata in pair]
-    inputs = [adata.obsm["X_groove"] for adata in pair] + (labels if labelled else [])
-    keys = {"weights_x": pair[0].obs["weight"], "weights_y": pair[1].obs["weight"]} if weights else {}
+    inputs = [adata.obsm["X_groove"] for adata in pair] + (labels if labeled else [])
+    keys = (
+        {"weights_x": pair[0].obs["weight"], "weights_y": pair[1].obs["weight"]} if weights else {}
+    )
     return ALIGNERS.get(method)().align(*inputs, **keys)
 
 
 @pytest.mark.parametrize("method", ["uniform", "eot", "emd", "nn", "uot"])
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labeled", [True, False])
 @pytest.mark.parametrize("weights", [True, False])
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_a_coupling_is_the_one_that_the_aligner_made(
-    method: str, labelled: bool, weights: bool, on_disk: bool, tmp_path: Path
+    method: str, labeled: bool, weights: bool, on_disk: bool, tmp_path: Path
 ) -> None:
     mdata = _screen()
-    keys = {"unlabeled_category": "g01", "weight_key": "weight" if weights else None, "labelled": labelled}
+    keys = {
+        "unlabeled_category": "g01",
+        "weight_key": "weight" if weights else None,
+        "labeled": labeled,
+    }
     sg.tl.align(mdata, "rna", "protein", method=method, threshold=0, **keys)
     if on_disk:
         mdata.write(tmp_path / "aligned.h5mu")
         mdata = md.read_h5mu(tmp_path / "aligned.h5mu")
-    coupling, expected = sg.get.coupling(mdata, "rna", "protein"), _found(mdata, method, labelled, weights)
+    coupling, expected = (
+        sg.get.coupling(mdata, "rna", "protein"),
+        _found(mdata, method, labeled, weights),
+    )
     assert coupling.labels == expected.labels
-    assert set(coupling.labels) <= ({"g00", "g02", "g03"} if labelled else {""})
-    assert len(coupling.labels) > labelled
+    assert set(coupling.labels) <= ({"g00", "g02", "g03"} if labeled else {""})
+    assert len(coupling.labels) > labeled
     for own, other in zip(coupling.blocks, expected.blocks, strict=True):
         np.testing.assert_array_equal(own.rows, other.rows)
         np.testing.assert_array_equal(own.columns, other.columns)
@@ -93,7 +108,7 @@ def test_a_coupling_is_the_one_that_the_aligner_made(
         np.testing.assert_allclose(own, other, rtol=1e-12)
     np.testing.assert_allclose(coupling.marginal_errors(), expected.marginal_errors(), **near)
     assert coupling.top_matches(1)["label"].tolist() == expected.top_matches(1)["label"].tolist()
-    if labelled:
+    if labeled:
         own, other = coupling.label_mass(), expected.label_mass()
         assert own.index.tolist() == other.index.tolist()
         np.testing.assert_allclose(own, other, **near)
@@ -142,7 +157,7 @@ def _gone(mdata: md.MuData) -> None:
     del mdata["protein"].obs["label"]
 
 
-def _one_relabelled(mdata: md.MuData) -> None:
+def _one_relabeled(mdata: md.MuData) -> None:
     labels = mdata["protein"].obs["label"].astype(object)
     labels.iloc[int((labels == "g00").argmax())] = "g02"
     mdata["protein"].obs["label"] = labels
@@ -177,7 +192,10 @@ def _subset_and_swapped(mdata: md.MuData) -> md.MuData:
     ("spoil", "reason"),
     [
         (_gone, r"the label column 'label' of 'protein' is gone"),
-        (_one_relabelled, r"other cells of 'protein' take part now: was 'label' or 'weight' changed\?"),
+        (
+            _one_relabeled,
+            r"other cells of 'protein' take part now: was 'label' or 'weight' changed\?",
+        ),
         (_two_swapped, r"cells are matched whose labels differ now"),
         (_all_renamed, r"other cells of 'rna' take part now"),
         (_weights_gone, r"other cells of 'rna' take part now: was 'label' or 'weight' changed\?"),
@@ -220,7 +238,9 @@ def test_weights_that_are_gone_leave_the_blocks_where_none_was_zero() -> None:
     np.testing.assert_allclose(coupling.marginals[1], before.marginals[1])
 
 
-@pytest.mark.parametrize("evidence", [None, {}, {"source": "rna", "target": "protein", "note": "mine"}])
+@pytest.mark.parametrize(
+    "evidence", [None, {}, {"source": "rna", "target": "protein", "note": "mine"}]
+)
 def test_a_matrix_of_your_own_is_one_block(evidence: dict[str, str] | None) -> None:
     mdata = _screen()
     sg.tl.align(mdata, "rna", "protein")
@@ -247,7 +267,9 @@ def test_a_coupling_is_not_read_against_its_direction(mdata: md.MuData) -> None:
     third.var_names = [f"atac_{name}" for name in third.var_names]
     wider = md.MuData({**mdata.mod, "atac": third})
     wider.obsp["c"], wider.uns["c"] = mdata.obsp["c"], mdata.uns["c"]
-    with pytest.raises(ValueError, match=r"not from 'atac' to 'protein'\. Read it with .*key='c'\)\.$"):
+    with pytest.raises(
+        ValueError, match=r"not from 'atac' to 'protein'\. Read it with .*key='c'\)\.$"
+    ):
         sg.get.coupling(wider, "atac", "protein", key="c")
 
 
@@ -255,7 +277,9 @@ def test_renamed_modalities_say_how_to_go_on(mdata: md.MuData) -> None:
     before = sg.get.coupling(mdata, "rna", "protein").to_dense()
     renamed = md.MuData({"RNA": mdata["rna"], "protein": mdata["protein"]})
     for held in ("obsp", "uns"):
-        getattr(renamed, held)["coupling_rna_protein"] = getattr(mdata, held)["coupling_rna_protein"]
+        getattr(renamed, held)["coupling_rna_protein"] = getattr(mdata, held)[
+            "coupling_rna_protein"
+        ]
     with pytest.raises(
         ValueError,
         match=r"If these were renamed, say so: mdata\.uns\['coupling_rna_protein'\]\.update\(source='RNA', target='protein'\)",
@@ -275,13 +299,18 @@ def test_imputed(mdata: md.MuData) -> None:
     assert table.columns.tolist() == mdata["protein"].var_names.tolist()
     np.testing.assert_array_equal(table.to_numpy(), mdata["rna"].obsm["imputed_protein"])
     del mdata["rna"].uns["imputed_protein"]
-    assert sg.get.imputed(mdata, "rna", "protein").columns.tolist() == mdata["protein"].var_names.tolist()
+    assert (
+        sg.get.imputed(mdata, "rna", "protein").columns.tolist()
+        == mdata["protein"].var_names.tolist()
+    )
 
 
 def test_imputed_without_names_says_so(mdata: md.MuData) -> None:
     mdata["rna"].obsm["imputed_protein"] = np.ones((15, 2))
     del mdata["rna"].uns["imputed_protein"]
-    with pytest.raises(ValueError, match=r"the names of the 2 features of 'imputed_protein' are not known"):
+    with pytest.raises(
+        ValueError, match=r"the names of the 2 features of 'imputed_protein' are not known"
+    ):
         sg.get.imputed(mdata, "rna", "protein")
 
 
@@ -296,7 +325,9 @@ def test_imputed_without_names_says_so(mdata: md.MuData) -> None:
         (lambda m: sg.get.imputed(m, "rn", "protein"), r"source='rn': mdata has no such modality, .* Did you mean 'rna'\?"),
     ],
 )  # fmt: skip
-def test_what_is_not_there_gets_the_call_that_makes_it(mdata: md.MuData, call: object, message: str) -> None:
+def test_what_is_not_there_gets_the_call_that_makes_it(
+    mdata: md.MuData, call: object, message: str
+) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         call(mdata)
     assert isinstance(caught.value, KeyError)

@@ -13,7 +13,9 @@ Y = np.array([[0.0, 10.0], [2.0, 20.0], [4.0, 60.0]])
 
 
 def test_effective_partners_by_hand():
-    coupling = Coupling.from_sparse(np.array([[0.2, 0.0, 0.0], [0.1, 0.1, 0.0], [0.3, 0.1, 0.0], [0, 0, 0]]))
+    coupling = Coupling.from_sparse(
+        np.array([[0.2, 0.0, 0.0], [0.1, 0.1, 0.0], [0.3, 0.1, 0.0], [0, 0, 0]])
+    )
     np.testing.assert_allclose(imputers.effective_partners(coupling), [1.0, 2.0, 1.6, np.nan])
 
 
@@ -28,7 +30,9 @@ def test_barycentric_flags_cells_without_mass():
 def test_extrapolated_cells_have_the_entropic_map_and_the_others_stay():
     rng = np.random.default_rng(0)
     z_x, z_y = rng.normal(size=(2, 2)), rng.normal(size=(3, 2))
-    found = imputers.barycentric(Coupling.from_sparse(np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])), Y)
+    found = imputers.barycentric(
+        Coupling.from_sparse(np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])), Y
+    )
     filled = imputers.extrapolate(found, z_x, z_y, Y, epsilon=0.1)
     expected, absolute = entropic_map(z_x[1:], z_y, Y, epsilon=0.1)
     np.testing.assert_allclose(filled.values, [[1.0, 15.0], expected[0]], rtol=1e-6)
@@ -53,7 +57,12 @@ def test_knn_by_hand(sparse):
 def test_knn_inside_labels_and_beyond_them():
     codes_x, codes_y = np.array([0, 2, -1]), np.array([1, 0, 0])
     found = imputers.knn(
-        [[0.0], [0.0], [0.0]], [[0.0], [5.0], [7.0]], Y, n_neighbors=1, codes_x=codes_x, codes_y=codes_y
+        [[0.0], [0.0], [0.0]],
+        [[0.0], [5.0], [7.0]],
+        Y,
+        n_neighbors=1,
+        codes_x=codes_x,
+        codes_y=codes_y,
     )
     np.testing.assert_allclose(
         found.values, [Y[1], Y[0], Y[0]]
@@ -61,7 +70,7 @@ def test_knn_inside_labels_and_beyond_them():
     assert found.extrapolated.tolist() == [False, True, True]
 
 
-def test_more_neighbours_than_cells_is_the_mean():
+def test_more_neighbors_than_cells_is_the_mean():
     found = imputers.knn([[0.0]], [[0.0], [1.0], [2.0]], Y, n_neighbors=99)
     np.testing.assert_allclose(found.values[0], Y.mean(axis=0))
     assert found.n_effective.tolist() == [3.0]

@@ -19,13 +19,18 @@ def cells():
 def test_is_ridge_on_the_means_of_shared_labels(cells, sparse):
     x, y, codes_x, codes_y = cells
     fitted = LabelRidge().fit(x, sp.csr_matrix(y) if sparse else y, codes_x, codes_y)
-    means = [np.array([v[c == k].mean(axis=0) for k in range(4)]) for v, c in ((x, codes_x), (y, codes_y))]
+    means = [
+        np.array([v[c == k].mean(axis=0) for k in range(4)])
+        for v, c in ((x, codes_x), (y, codes_y))
+    ]
     by_hand = Ridge(fitted.penalty_).fit(*means)
     found = fitted.predict(x)
     np.testing.assert_allclose(found.values, by_hand.predict(x), rtol=1e-5, atol=1e-6)
     assert found.values.dtype == np.float32
     of_label = found.values[codes_x == 5].mean(axis=0)
-    np.testing.assert_allclose(of_label, by_hand.predict(x[codes_x == 5].mean(axis=0)[None])[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        of_label, by_hand.predict(x[codes_x == 5].mean(axis=0)[None])[0], rtol=1e-5
+    )
 
 
 def test_one_feature_stays_two_dimensional(cells):
@@ -35,7 +40,9 @@ def test_one_feature_stays_two_dimensional(cells):
 
 def test_refuses(cells):
     x, y, codes_x, codes_y = cells
-    with pytest.raises(ValueError, match="needs 3 labels or more that both modalities have; found 2"):
+    with pytest.raises(
+        ValueError, match="needs 3 labels or more that both modalities have; found 2"
+    ):
         LabelRidge().fit(x, y, np.where(codes_x > 1, -1, codes_x), codes_y)
     with pytest.raises(RuntimeError, match="not fitted"):
         LabelRidge().predict(x)

@@ -55,7 +55,8 @@ def test_cells_without_mass_play_no_part(linear):
     options = {"hidden": (), "n_models": 1, "max_epochs": 3}
     coupling = Coupling.from_sparse(np.diag(mass / mass.sum()))
     one, other = (
-        CouplingRegression(**options).fit(v, y, coupling).predict(x[:5]).values for v in (x, spoiled)
+        CouplingRegression(**options).fit(v, y, coupling).predict(x[:5]).values
+        for v in (x, spoiled)
     )
     np.testing.assert_array_equal(one, other)
 
@@ -80,13 +81,17 @@ def test_one_cell_has_the_value_that_it_has_among_others(linear):
     """Perturb-OT's network is left in training mode, where it has not."""
     x, y, coupling = linear
     fitted = CouplingRegression(hidden=(16,), n_models=1, max_epochs=3).fit(x, y, coupling)
-    np.testing.assert_allclose(fitted.predict(x[:1]).values, fitted.predict(x).values[:1], rtol=1e-5)
+    np.testing.assert_allclose(
+        fitted.predict(x[:1]).values, fitted.predict(x).values[:1], rtol=1e-5
+    )
 
 
 def test_stops_early_on_noise_and_keeps_the_best(linear):
     x, _, coupling = linear
     y = np.random.default_rng(2).normal(size=(300, 3))
-    fitted = CouplingRegression(hidden=(64,), n_models=1, dropout=0.0, lr=1e-2, max_epochs=200, patience=5)
+    fitted = CouplingRegression(
+        hidden=(64,), n_models=1, dropout=0.0, lr=1e-2, max_epochs=200, patience=5
+    )
     fitted.fit(x, y, coupling)
     assert fitted.evidence["best_epoch"] < 100
     assert fitted.evidence["validation_loss"] < 1.3

@@ -89,13 +89,17 @@ def test_predictive_sd_by_hand():
     y = np.array([[0.0], [4.0], [10.0], [14.0]])
     spread = LabelSpread.of(y, np.array([0, 0, 1, 1]), 2)  # means 2 and 12, variances 8
     found = imputation(
-        [[3.0], [5.0], [12.0], [7.0]], n_effective=4.0, between=np.full((4, 1), 0.5, dtype=np.float32)
+        [[3.0], [5.0], [12.0], [7.0]],
+        n_effective=4.0,
+        between=np.full((4, 1), 0.5, dtype=np.float32),
     )
     sd = imputers.predictive_sd(found, np.array([0, 0, 1, -1]), spread)
     # 8 (1 + 1/4) + bias + 0.5; bias 4 for label 0 (4 against 2), 0 for label 1; without a label the variance of 2 and 12
     np.testing.assert_allclose(sd.ravel(), np.sqrt([14.5, 14.5, 10.5, 60.5]), rtol=1e-6)
     unseen = imputers.predictive_sd(found, np.array([0, 0, 1, -1]), spread, np.array([9.0]))
-    np.testing.assert_allclose(unseen.ravel(), np.sqrt([14.5, 14.5, 10.5, 10.5 + 9 + 25]), rtol=1e-6)
+    np.testing.assert_allclose(
+        unseen.ravel(), np.sqrt([14.5, 14.5, 10.5, 10.5 + 9 + 25]), rtol=1e-6
+    )
 
 
 def test_half_of_what_is_imputed_inside_a_label_counts_as_error():
@@ -140,7 +144,9 @@ def test_shrinking_by_hand():
     assert found.values[0] == 3.0
     mean = imputers.shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 1.0)
     np.testing.assert_allclose(mean.values.ravel(), [2.0, 2.0, 7.0, 8.0])
-    np.testing.assert_allclose(mean.n_effective, [2.0, 2.0, 4.0, 4.0])  # a mean of the two cells of the label
+    np.testing.assert_allclose(
+        mean.n_effective, [2.0, 2.0, 4.0, 4.0]
+    )  # a mean of the two cells of the label
     with pytest.raises(ValueError, match="shrink must be a number of at least 0"):
         imputers.shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 1.5)
 

@@ -34,7 +34,9 @@ class Shapes(Learner):
 
 @pytest.fixture(scope="module")
 def screen() -> Any:
-    return scgroove.simulations.weakly_paired(n_labels=4, n_cells_per_label=8, n_features=(12, 9), seed=1)
+    return scgroove.simulations.weakly_paired(
+        n_labels=4, n_cells_per_label=8, n_features=(12, 9), seed=1
+    )
 
 
 def test_fit_returns_itself_with_the_evidence_and_transform_adds_to_it(screen: Any) -> None:
@@ -93,7 +95,7 @@ def test_features_missing(screen: Any, name: str) -> None:
         ("pca", {}),
         ("lda", {}),
         ("ps_mlp", {}),
-        ("cca_centred", {}),
+        ("cca_centered", {}),
         ("supcon", {"max_epochs": 1}),
         ("vae_adversarial", {"max_epochs": 1}),
     ],
@@ -136,7 +138,10 @@ def test_modalities_are_those_asked_for_in_that_order(screen: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m, n: np.ones((n - 1, 2)), r"shape \(32, k\) for 'rna'; found float64 of shape \(31, 2\)"),
+        (
+            lambda m, n: np.ones((n - 1, 2)),
+            r"shape \(32, k\) for 'rna'; found float64 of shape \(31, 2\)",
+        ),
         (lambda m, n: np.ones(n), r"found float64 of shape \(32,\)"),
         (lambda m, n: np.ones((n, 0)), r"found float64 of shape \(32, 0\)"),
         (lambda m, n: np.full((n, 2), "a"), r"found <U1 of shape"),
@@ -163,7 +168,8 @@ def test_values_that_are_not_finite_are_refused_and_counted(screen: Any, bad: fl
         return z
 
     with pytest.raises(
-        LearnerOutputError, match=r"'shapes' returned NaN or infinite values for 2 of 32 cells of 'rna'"
+        LearnerOutputError,
+        match=r"'shapes' returned NaN or infinite values for 2 of 32 cells of 'rna'",
     ):
         Shapes(make).fit_transform(screen)
 
@@ -185,7 +191,8 @@ def test_one_width_for_all_only_if_it_claims_one_space(screen: Any) -> None:
         return np.ones((n, len(m)))
 
     with pytest.raises(
-        LearnerOutputError, match=r"share a space, but their widths differ: \{'rna': 3, 'protein': 7\}"
+        LearnerOutputError,
+        match=r"share a space, but their widths differ: \{'rna': 3, 'protein': 7\}",
     ):
         Shapes(make).fit_transform(screen)
 
@@ -210,11 +217,16 @@ def test_new_data_must_have_the_modalities(screen: Any) -> None:
 def test_labels_are_looked_for_before_anything_is_learned(screen: Any) -> None:
     with pytest.raises(KeyError, match="Did you mean 'label'"):
         Shapes().fit(screen, "lable")
-    assert Shapes().fit(screen, {"rna": "label", "protein": "true_label"}).seen_ == ("rna", "protein")
+    assert Shapes().fit(screen, {"rna": "label", "protein": "true_label"}).seen_ == (
+        "rna",
+        "protein",
+    )
 
 
 def test_names_and_options_that_are_not_known_get_the_near_miss() -> None:
-    with pytest.raises(ValueError, match=r"unknown learner 'ps_logistik'\. Did you mean 'ps_logistic'"):
+    with pytest.raises(
+        ValueError, match=r"unknown learner 'ps_logistik'\. Did you mean 'ps_logistic'"
+    ):
         construct("ps_logistik")
     with pytest.raises(
         TypeError,
@@ -234,7 +246,8 @@ def test_every_learner_stands_under_its_own_name() -> None:
 def test_ceilings_are_said_to_be_ceilings() -> None:
     assert get("oracle_latent").uses_truth
     assert not any(
-        get(n).uses_truth or get(n).uses_pairs for n in ("pca", "lda", "cca_labels", "ps_logistic", "random")
+        get(n).uses_truth or get(n).uses_pairs
+        for n in ("pca", "lda", "cca_labels", "ps_logistic", "random")
     )
     assert not get("pca").aligned
     assert not get("pca").uses_labels

@@ -21,9 +21,9 @@ def screen() -> md.MuData:
     )
 
 
-@pytest.mark.parametrize("use", ["free", "penalised", "none"])
+@pytest.mark.parametrize("use", ["free", "penalized", "none"])
 def test_fitted_cells_are_predicted_by_folds_they_are_not_in(screen: md.MuData, use: str) -> None:
-    """By hand: with dummies that are not penalised, with dummies that are, and without."""
+    """By hand: with dummies that are not penalized, with dummies that are, and without."""
     read = Screen.read(screen)
     x, y = read.features()["rna"](screen["rna"]).astype(float), screen["rna"].obsm["shared"]
     codes, penalty = read.codes["rna"], 2.0
@@ -33,11 +33,14 @@ def test_fitted_cells_are_predicted_by_folds_they_are_not_in(screen: md.MuData, 
     dummies = np.eye(6)[codes]
     if use == "none":
         expected = Ridge(alpha=penalty).fit(x[~inside], y[~inside]).predict(x[inside])
-    elif use == "penalised":
+    elif use == "penalized":
         inputs = np.hstack([x, dummies])
         expected = Ridge(alpha=penalty).fit(inputs[~inside], y[~inside]).predict(inputs[inside])
     else:
-        inputs, cost = np.hstack([x, dummies[:, :5]]), np.r_[np.full(x.shape[1], penalty), np.zeros(5)]
+        inputs, cost = (
+            np.hstack([x, dummies[:, :5]]),
+            np.r_[np.full(x.shape[1], penalty), np.zeros(5)],
+        )
         u = inputs[~inside]
         expected = inputs[inside] @ np.linalg.solve(u.T @ u + np.diag(cost), u.T @ y[~inside])
     np.testing.assert_allclose(found, expected, atol=1e-8)
@@ -68,7 +71,9 @@ def test_what_is_told_no_truth_is_no_better(scenario: str) -> None:
     def score(learner: Learner) -> float:
         z = learner.fit_transform(mdata)
         return float(
-            scgroove.metrics.foscttm(z["rna"], z["protein"], partner, labels_x=labels[0], labels_y=labels[1])
+            scgroove.metrics.foscttm(
+                z["rna"], z["protein"], partner, labels_x=labels[0], labels_y=labels[1]
+            )
         )
 
     limit = score(OracleLatent())
@@ -105,7 +110,8 @@ def test_the_latent_may_be_the_target(screen: md.MuData) -> None:
 def test_new_cells_are_predicted_by_the_regression_on_all(screen: md.MuData) -> None:
     rows = np.arange(150)
     seen, new = (
-        md.MuData({m: screen[m][rows[mask]].copy() for m in screen.mod}) for mask in (rows < 120, rows >= 120)
+        md.MuData({m: screen[m][rows[mask]].copy() for m in screen.mod})
+        for mask in (rows < 120, rows >= 120)
     )
     learner = OracleLatent().fit(seen)
     z = learner.transform(new)
@@ -134,7 +140,8 @@ def test_labels_of_new_cells_are_asked_for_only_if_used(screen: md.MuData) -> No
         new[m].X = new[m].X + 0.01
         del new[m].obs["label"]
     with pytest.raises(
-        KeyError, match=r"new cells need mdata\['rna'\]\.obs\['label'\] too; its columns are.*use_label=False"
+        KeyError,
+        match=r"new cells need mdata\['rna'\]\.obs\['label'\] too; its columns are.*use_label=False",
     ):
         OracleLatent().fit(screen).transform(new)
     z = OracleLatent(use_label=False).fit(screen).transform(new)
@@ -150,7 +157,9 @@ def test_data_without_truth_are_refused_with_what_they_have(screen: md.MuData) -
     ):
         OracleLatent().fit(real)
     del real["protein"].obsm["latent"], real["protein"].obsm["state"]
-    with pytest.raises(KeyError, match=r"found nothing there.*Leave it out of benchmarks on real data"):
+    with pytest.raises(
+        KeyError, match=r"found nothing there.*Leave it out of benchmarks on real data"
+    ):
         OracleLatent("latent").fit(real)
 
 

@@ -27,7 +27,9 @@ from scgroove.learners._screen import Screen
 
 @pytest.fixture(scope="module")
 def screen() -> md.MuData:
-    return scgroove.simulations.weakly_paired(n_labels=6, n_cells_per_label=20, n_features=(25, 10), seed=2)
+    return scgroove.simulations.weakly_paired(
+        n_labels=6, n_cells_per_label=20, n_features=(25, 10), seed=2
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- pca
@@ -58,7 +60,9 @@ def _groups(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def _alike_up_to_sign(one: np.ndarray, other: np.ndarray) -> None:
     assert one.shape == other.shape
-    np.testing.assert_allclose(one, other * np.sign((one * other).sum(axis=0)), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        one, other * np.sign((one * other).sum(axis=0)), rtol=1e-6, atol=1e-8
+    )
 
 
 def test_without_shrinkage_discriminants_are_those_of_scikit_learn() -> None:
@@ -69,7 +73,7 @@ def test_without_shrinkage_discriminants_are_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
-def test_discriminants_solve_the_generalised_eigenproblem(shrinkage: float) -> None:
+def test_discriminants_solve_the_generalized_eigenproblem(shrinkage: float) -> None:
     """Scikit-learn shrinks the covariance of the label means as well, and so has other discriminants where it shrinks."""
     x, codes = _groups()
     _, weights, _ = discriminants(x, codes, 4, shrinkage)
@@ -157,19 +161,19 @@ def test_the_coordinates_are_a_minimum_of_the_ridge_problem() -> None:
     """Against the problem as written: for G fixed each W is a ridge regression, and no other orthonormal G costs less."""
     means, reg = _means(1, widths=(4, 3, 5)), 0.4
     maps, told = maxvar(means, _all(means), reg, 2)
-    centred = [c - c.mean(axis=0) for c in means.values()]
-    ridges = [reg * (c**2).sum() / min(8, c.shape[1]) for c in centred]
+    centered = [c - c.mean(axis=0) for c in means.values()]
+    ridges = [reg * (c**2).sum() / min(8, c.shape[1]) for c in centered]
 
     def cost(g: np.ndarray) -> float:
         total = 0.0
-        for c, ridge in zip(centred, ridges, strict=True):
+        for c, ridge in zip(centered, ridges, strict=True):
             w = np.linalg.solve(c.T @ c + ridge * np.eye(c.shape[1]), c.T @ g)
             total += ((g - c @ w) ** 2).sum() + ridge * (w**2).sum()
         return total
 
     gram = sum(
         c @ np.linalg.solve(c.T @ c + r * np.eye(c.shape[1]), c.T)
-        for c, r in zip(centred, ridges, strict=True)
+        for c, r in zip(centered, ridges, strict=True)
     )
     best = np.linalg.eigh(gram)[1][:, ::-1][:, :2]
     assert cost(best) == pytest.approx(3 * 2 - 3 * told.sum(), rel=1e-6)
@@ -178,7 +182,7 @@ def test_the_coordinates_are_a_minimum_of_the_ridge_problem() -> None:
         other, _ = np.linalg.qr(best + 0.1 * (rng.normal(size=best.shape) - 0.0))
         other, _ = np.linalg.qr(other - other.mean(axis=0))
         assert cost(other) >= cost(best) - 1e-9
-    for (_, weights, _), c, ridge in zip(maps.values(), centred, ridges, strict=True):
+    for (_, weights, _), c, ridge in zip(maps.values(), centered, ridges, strict=True):
         w = np.linalg.solve(c.T @ c + ridge * np.eye(c.shape[1]), c.T @ best) * told**2
         np.testing.assert_allclose(np.abs(weights), np.abs(w), atol=1e-8)
 
@@ -189,7 +193,9 @@ def test_modalities_that_are_turned_copies_agree() -> None:
     turn, _ = np.linalg.qr(rng.normal(size=(4, 4)))
     means = {"a": c, "b": 3 * c @ turn + 5}
     maps, _ = maxvar(means, _all(means), 0.1)
-    np.testing.assert_allclose(apply(maps["a"], means["a"]), apply(maps["b"], means["b"]), atol=1e-9)
+    np.testing.assert_allclose(
+        apply(maps["a"], means["a"]), apply(maps["b"], means["b"]), atol=1e-9
+    )
 
 
 def test_labels_that_a_modality_lacks_are_left_out_of_its_term() -> None:
@@ -214,7 +220,8 @@ def test_labels_that_a_modality_lacks_are_left_out_of_its_term() -> None:
 def test_discriminants_count_by_their_share_of_variance_between_labels(screen: md.MuData) -> None:
     """With unit variance inside labels (no shrinkage), b is the variance of the label means, by hand."""
     plain, weighted = (
-        LinearDiscriminants(shrinkage=0.0, weighted=use).fit_transform(screen) for use in (False, True)
+        LinearDiscriminants(shrinkage=0.0, weighted=use).fit_transform(screen)
+        for use in (False, True)
     )
     codes = Screen.read(screen).codes
     for m, z in plain.items():
@@ -256,7 +263,9 @@ def test_cells_are_mapped_as_their_labels_are(screen: md.MuData) -> None:
 
 
 def test_chance_is_gaussian_and_independent_between_modalities_and_seeds() -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=10, n_cells_per_label=200, n_features=(4, 3), seed=0)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=10, n_cells_per_label=200, n_features=(4, 3), seed=0
+    )
     z = RandomRepresentation(6).fit_transform(mdata, seed=1)
     order = mdata["protein"].obs_names.get_indexer(mdata["rna"].obs_names)
     pooled = np.hstack(
@@ -274,10 +283,13 @@ def test_chance_is_gaussian_and_independent_between_modalities_and_seeds() -> No
     [
         (lambda: PrincipalComponents(0), "n_components must be "),
         (lambda: PrincipalComponents(2.5), "found 2.5"),  # type: ignore[arg-type]
-        (lambda: LinearDiscriminants(shrinkage=1.2), "shrinkage must be between 0 .* or 'auto'; found 1.2"),
+        (
+            lambda: LinearDiscriminants(shrinkage=1.2),
+            "shrinkage must be between 0 .* or 'auto'; found 1.2",
+        ),
         (lambda: LinearDiscriminants(n_components=0), "n_components must be"),
-        (lambda: LabelCCA(regularisation=0), "regularisation must be "),
-        (lambda: LabelCCA(regularisation=float("nan")), "regularisation must be "),
+        (lambda: LabelCCA(regularization=0), "regularization must be "),
+        (lambda: LabelCCA(regularization=float("nan")), "regularization must be "),
         (lambda: RandomRepresentation(-3), "found -3"),
     ],
 )
@@ -291,7 +303,9 @@ def test_one_cell_a_label_is_refused_where_the_spread_inside_labels_is_needed(na
     rng = np.random.default_rng(0)
     mods = {}
     for m, d in (("a", 5), ("b", 4)):
-        obs = pd.DataFrame({"label": [f"g{i}" for i in range(9)]}, index=[f"{m}{i}" for i in range(9)])
+        obs = pd.DataFrame(
+            {"label": [f"g{i}" for i in range(9)]}, index=[f"{m}{i}" for i in range(9)]
+        )
         mods[m] = ad.AnnData(rng.normal(size=(9, d)).astype(np.float32), obs=obs)
     with pytest.raises(ValueError, match=r"each shared label has one cell in 'a'.*'cca_labels'"):
         LEARNERS.get(name)().fit(md.MuData(mods), "label")

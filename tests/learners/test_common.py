@@ -63,9 +63,9 @@ def test_principal_components_are_those_of_a_singular_value_decomposition() -> N
 
 def test_random_projection_finds_what_stands_out() -> None:
     rng = np.random.default_rng(2)
-    x = (rng.normal(size=(300, 5)) @ rng.normal(size=(5, 2500)) + 0.1 * rng.normal(size=(300, 2500))).astype(
-        np.float32
-    )
+    x = (
+        rng.normal(size=(300, 5)) @ rng.normal(size=(5, 2500)) + 0.1 * rng.normal(size=(300, 2500))
+    ).astype(np.float32)
     pca = principal_components(x, 5, seed=3)
     assert pca.explained_variance_ratio_.sum() > 0.98
     assert project(pca, x).tobytes() == project(principal_components(x, 5, seed=3), x).tobytes()

@@ -78,8 +78,12 @@ def test_learners_of_this_package_are_always_there(nothing_installed: None) -> N
         unavailable_reason("moskot")
 
 
-def test_options_are_checked_by_name_before_the_package_is_looked_for(nothing_installed: None) -> None:
-    with pytest.raises(TypeError, match=r"learner 'glue' has no option 'n_latnt'. Did you mean 'n_latent'"):
+def test_options_are_checked_by_name_before_the_package_is_looked_for(
+    nothing_installed: None,
+) -> None:
+    with pytest.raises(
+        TypeError, match=r"learner 'glue' has no option 'n_latnt'. Did you mean 'n_latent'"
+    ):
         construct("glue", {"n_latnt": 3})
 
 
@@ -119,7 +123,9 @@ def test_links_by_labels_are_the_strongest_correlations_of_the_means() -> None:
             expected |= {(i, int(j)) for j in np.argsort(-np.abs(r[i]))[:n]}
         for j in range(4):
             expected |= {(int(i), j) for i in np.argsort(-np.abs(r[:, j]))[:n]}
-        assert {(k.source[1], k.target[1]) for k in links} == {(i, j) for i, j in expected if i != 3}
+        assert {(k.source[1], k.target[1]) for k in links} == {
+            (i, j) for i, j in expected if i != 3
+        }
         for link in links:
             assert (link.source[0], link.target[0]) == ("a", "b")
             assert link.weight == pytest.approx(r[link.source[1], link.target[1]])
@@ -141,14 +147,19 @@ def test_two_labels_link_nothing() -> None:
 
 def test_links_that_are_given() -> None:
     names = {"a": ["CD4", "CD8A"], "b": ["cd4_adt", "cd8_adt"]}
-    found = feature_links([("CD4", "cd4_adt"), ("cd8_adt", "CD8A"), ("cd4_adt", "CD4")], names, {}, {}, 1)
+    found = feature_links(
+        [("CD4", "cd4_adt"), ("cd8_adt", "CD8A"), ("cd4_adt", "CD4")], names, {}, {}, 1
+    )
     assert [(k.source, k.target) for k in found] == [(("a", 0), ("b", 0)), (("b", 1), ("a", 1))]
-    with pytest.raises(ValueError, match=r"feature 'CD44', which no modality has. Did you mean 'CD4'"):
+    with pytest.raises(
+        ValueError, match=r"feature 'CD44', which no modality has. Did you mean 'CD4'"
+    ):
         feature_links([("CD44", "cd4_adt")], names, {}, {}, 1)
     with pytest.raises(ValueError, match="'CD4' and 'CD8A' are both in 'a'"):
         feature_links([("CD4", "CD8A")], names, {}, {}, 1)
     with pytest.raises(
-        ValueError, match="links must be 'auto', 'names', 'labels' or pairs of features; found 'all'"
+        ValueError,
+        match="links must be 'auto', 'names', 'labels' or pairs of features; found 'all'",
     ):
         feature_links("all", names, {}, {}, 1)  # type: ignore[arg-type]
 
@@ -162,7 +173,9 @@ class Glue(ModuleType):
     def __init__(self) -> None:
         super().__init__("scglue")
         self.config = SimpleNamespace(GRAPH_SHUFFLE_NUM_WORKERS=1)
-        self.models = SimpleNamespace(configure_dataset=self.configure_dataset, fit_SCGLUE=self.fit_SCGLUE)
+        self.models = SimpleNamespace(
+            configure_dataset=self.configure_dataset, fit_SCGLUE=self.fit_SCGLUE
+        )
         self.configured: list[tuple[str, dict[str, Any]]] = []
 
     def configure_dataset(self, adata: Any, prob_model: str, **options: Any) -> None:
@@ -195,7 +208,9 @@ def glue(monkeypatch: pytest.MonkeyPatch) -> Glue:
     fake = Glue()
     monkeypatch.setattr(external, "missing", lambda extra: None)
     monkeypatch.setattr(
-        external, "import_extra", lambda module, extra: {"scglue": fake, "networkx": networkx}[module]
+        external,
+        "import_extra",
+        lambda module, extra: {"scglue": fake, "networkx": networkx}[module],
     )
     return fake
 
@@ -207,7 +222,10 @@ def test_glue_is_given_counts_as_counts_and_labels_as_cell_types(
     z = learner.fit_transform(screen, seed=4)
     assert capsys.readouterr() == ("", "")
     assert [kind for kind, _ in glue.configured] == ["NB", "Normal"]
-    assert [options["use_rep"] for _, options in glue.configured] == ["X_pca", None]  # 12 features and 8
+    assert [options["use_rep"] for _, options in glue.configured] == [
+        "X_pca",
+        None,
+    ]  # 12 features and 8
     assert glue.adatas["rna"].obsm["X_pca"].shape == (50, 10)
     assert sp.issparse(glue.adatas["rna"].X)
     assert (glue.adatas["rna"].X != screen["rna"].X).nnz == 0
@@ -246,7 +264,9 @@ def test_the_guidance_graph_has_what_scglue_asks_for(glue: Glue, screen: md.MuDa
 
 
 def test_a_graph_by_hand(glue: Glue) -> None:
-    graph = guidance_graph({"a": ["x"], "b": ["y", "z"]}, [external.Link(("a", 0), ("b", 1), -0.25)])
+    graph = guidance_graph(
+        {"a": ["x"], "b": ["y", "z"]}, [external.Link(("a", 0), ("b", 1), -0.25)]
+    )
     assert dict(graph.edges) == {
         ("x", "x"): {"weight": 1.0, "sign": 1},
         ("y", "y"): {"weight": 1.0, "sign": 1},
@@ -305,12 +325,16 @@ def moscot(monkeypatch: pytest.MonkeyPatch) -> list[Translation]:
     module = SimpleNamespace(TranslationProblem=Translation)
     monkeypatch.setattr(external, "missing", lambda extra: None)
     monkeypatch.setattr(
-        external, "import_extra", lambda name, extra: {"moscot.problems.cross_modality": module}[name]
+        external,
+        "import_extra",
+        lambda name, extra: {"moscot.problems.cross_modality": module}[name],
     )
     return Translation.made
 
 
-def test_other_modalities_are_projected_into_the_first(moscot: list[Translation], screen: md.MuData) -> None:
+def test_other_modalities_are_projected_into_the_first(
+    moscot: list[Translation], screen: md.MuData
+) -> None:
     z = MoscotLearner(n_components=4, alpha=0.3, epsilon=0.02).fit_transform(screen)
     (problem,) = moscot
     assert problem.joint == "label"
@@ -327,7 +351,9 @@ def test_other_modalities_are_projected_into_the_first(moscot: list[Translation]
     assert problem.source.obsm["label"][unknown].sum() == 0
 
 
-def test_distances_alone_do_not_see_the_labels(moscot: list[Translation], screen: md.MuData) -> None:
+def test_distances_alone_do_not_see_the_labels(
+    moscot: list[Translation], screen: md.MuData
+) -> None:
     MoscotLearner(alpha=1.0).fit(screen)
     assert moscot[0].joint is None
 
@@ -339,12 +365,14 @@ def test_every_modality_goes_to_the_first(moscot: list[Translation]) -> None:
     learner = MoscotLearner(n_components=3)
     z = learner.fit_transform(mdata)
     assert len(moscot) == 2
-    assert all(problem.y is moscot[0].y or np.array_equal(problem.y, moscot[0].y) for problem in moscot)
+    assert all(
+        problem.y is moscot[0].y or np.array_equal(problem.y, moscot[0].y) for problem in moscot
+    )
     assert {one.shape for one in z.values()} == {(15, 3)}
     assert learner.evidence["converged"] == {"b": True, "c": True}
 
 
-def test_a_cell_without_a_row_is_put_at_the_mean_of_its_neighbours(
+def test_a_cell_without_a_row_is_put_at_the_mean_of_its_neighbors(
     moscot: list[Translation], screen: md.MuData
 ) -> None:
     learner = MoscotLearner(n_components=3, n_neighbors=4)
@@ -359,10 +387,14 @@ def test_a_cell_without_a_row_is_put_at_the_mean_of_its_neighbours(
     np.testing.assert_array_equal(z["rna"], fitted["rna"])
 
 
-def test_a_full_coupling_of_too_many_cells_is_refused(moscot: list[Translation], screen: md.MuData) -> None:
+def test_a_full_coupling_of_too_many_cells_is_refused(
+    moscot: list[Translation], screen: md.MuData
+) -> None:
     with pytest.raises(TooLargeError, match=r"full coupling of 2,500 pairs of cells.*rank=100"):
         MoscotLearner(max_memory_gb=1e-6).fit(screen)
-    assert MoscotLearner(max_memory_gb=1e-6, rank=5).fit(screen).evidence["converged"] == {"protein": True}
+    assert MoscotLearner(max_memory_gb=1e-6, rank=5).fit(screen).evidence["converged"] == {
+        "protein": True
+    }
 
 
 @pytest.mark.parametrize(
@@ -423,18 +455,22 @@ class Diagvi:
 def diagvi(monkeypatch: pytest.MonkeyPatch) -> type[Diagvi]:
     Diagvi.setup.clear()
     monkeypatch.setattr(external, "missing", lambda extra: None)
-    monkeypatch.setattr(external, "import_extra", lambda name, extra: SimpleNamespace(DIAGVI=Diagvi))
+    monkeypatch.setattr(
+        external, "import_extra", lambda name, extra: SimpleNamespace(DIAGVI=Diagvi)
+    )
     return Diagvi
 
 
-def test_diagvi_is_given_labels_and_links_that_go_together(diagvi: type[Diagvi], screen: md.MuData) -> None:
+def test_diagvi_is_given_labels_and_links_that_go_together(
+    diagvi: type[Diagvi], screen: md.MuData
+) -> None:
     learner = DiagviLearner(n_latent=2, max_epochs=5)
     z = learner.fit_transform(screen, seed=1)
     (rna, for_rna), (protein, for_protein) = diagvi.setup
     assert (for_rna["likelihood"], for_rna["normalize_lib"]) == ("nb", True)
     assert (for_protein["likelihood"], for_protein["normalize_lib"]) == ("normal", False)
-    assert set(rna.obs["label"]) == {"g00", "g01", "g02", "g03", "(unlabelled)"}
-    assert for_rna["unlabeled_category"] == "(unlabelled)"
+    assert set(rna.obs["label"]) == {"g00", "g01", "g02", "g03", "(unlabeled)"}
+    assert for_rna["unlabeled_category"] == "(unlabeled)"
     last = diagvi.last
     assert list(last.mapping.columns) == ["rna", "protein"]
     assert len(last.mapping) == learner.evidence["n_links"] > 0
@@ -443,7 +479,9 @@ def test_diagvi_is_given_labels_and_links_that_go_together(diagvi: type[Diagvi],
     assert means["rna"].max() > 5  # counts as they are
     assert last.forgotten == [rna, protein]
     assert learner.evidence["epochs"] == 2
-    np.testing.assert_allclose(z["rna"][:, 0], np.asarray(screen["rna"].X.sum(axis=1)).ravel(), rtol=1e-5)
+    np.testing.assert_allclose(
+        z["rna"][:, 0], np.asarray(screen["rna"].X.sum(axis=1)).ravel(), rtol=1e-5
+    )
     for m, split in last.trained["datasplitter_kwargs"].items():
         train, validation, test = split["external_indexing"]
         assert sorted(np.r_[train, validation].tolist()) == list(range(screen[m].n_obs))
@@ -462,7 +500,9 @@ def test_diagvi_is_for_two_modalities(diagvi: type[Diagvi]) -> None:
     assert {options["labels_key"] for _, options in diagvi.setup} == {None}
 
 
-def test_what_they_do_to_global_random_states_stays_with_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_they_do_to_global_random_states_stays_with_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     import random
 
     import torch

@@ -62,7 +62,9 @@ def three() -> md.MuData:
         seed=4,
     )
     kept = mdata["image"].obs["label"].astype(str) != "g00"
-    return md.MuData({"rna": mdata["rna"], "protein": mdata["protein"], "image": mdata["image"][kept].copy()})
+    return md.MuData(
+        {"rna": mdata["rna"], "protein": mdata["protein"], "image": mdata["image"][kept].copy()}
+    )
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -88,7 +90,9 @@ def test_the_data_stay_as_they_are(name: str, screen: md.MuData) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_a_cell_stands_where_it_stands_alone_or_in_another_order(name: str, screen: md.MuData) -> None:
+def test_a_cell_stands_where_it_stands_alone_or_in_another_order(
+    name: str, screen: md.MuData
+) -> None:
     learner = make(name).fit(screen)
     every = learner.transform(screen)
     rows = {m: np.random.default_rng(0).permutation(screen[m].n_obs)[:31] for m in screen.mod}
@@ -133,7 +137,9 @@ def test_the_order_of_the_cells_does_not_matter(name: str, screen: md.MuData) ->
 
 @pytest.mark.parametrize("name", [n for n in LEARNERS if n != "random"])
 def test_units_of_the_features_do_not_matter(name: str) -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=6, n_cells_per_label=15, n_features=(20, 12), seed=6)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=6, n_cells_per_label=15, n_features=(20, 12), seed=6
+    )
     scaled = mdata.copy()
     factors = np.random.default_rng(0).uniform(0.5, 20, size=20).astype(np.float32)
     scaled["rna"].X = scaled["rna"].X * factors + 3
@@ -159,7 +165,9 @@ def test_aligned_learners_match_cells_and_chance_does_not(name: str) -> None:
     if name == "random":
         assert 0.42 < score < 0.58
     else:
-        assert score < (0.33 if name == "ps_logistic" else 0.25)  # its logits are longer in one modality
+        assert score < (
+            0.33 if name == "ps_logistic" else 0.25
+        )  # its logits are longer in one modality
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -171,7 +179,9 @@ def test_three_modalities_of_which_one_lacks_a_label(name: str, three: md.MuData
         return
     gaps = []
     labels = {m: three[m].obs["label"].astype(str).to_numpy() for m in z}
-    means = {m: np.stack([z[m][labels[m] == f"g0{g}"].mean(axis=0) for g in range(1, 7)]) for m in z}
+    means = {
+        m: np.stack([z[m][labels[m] == f"g0{g}"].mean(axis=0) for g in range(1, 7)]) for m in z
+    }
     for a, b in (("rna", "protein"), ("rna", "image"), ("protein", "image")):
         spread = np.linalg.norm(means[a] - means[b].mean(axis=0), axis=1).mean()
         gaps.append(np.linalg.norm(means[a] - means[b], axis=1).mean() / spread)
@@ -179,10 +189,15 @@ def test_three_modalities_of_which_one_lacks_a_label(name: str, three: md.MuData
         assert max(gaps) < 0.7
 
 
-@pytest.mark.parametrize("name", [n for n in LEARNERS if n not in ("pca", "random", "oracle_latent")])
+@pytest.mark.parametrize(
+    "name", [n for n in LEARNERS if n not in ("pca", "random", "oracle_latent")]
+)
 def test_a_single_shared_label_is_not_enough(name: str) -> None:
     mdata = scgroove.simulations.weakly_paired(
-        n_labels=3, n_cells_per_label=6, n_features=(5, 4), exclusive_labels={"rna": 1, "protein": 1}
+        n_labels=3,
+        n_cells_per_label=6,
+        n_features=(5, 4),
+        exclusive_labels={"rna": 1, "protein": 1},
     )
     with pytest.raises(ValueError, match="two"):
         make(name).fit(mdata)
@@ -199,14 +214,18 @@ def test_new_cells_must_have_the_features(name: str, screen: md.MuData) -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_two_labels_of_two_cells_are_enough(name: str) -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=2, n_cells_per_label=2, n_features=(6, 5), seed=1)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=2, n_cells_per_label=2, n_features=(6, 5), seed=1
+    )
     z = make(name).fit_transform(mdata)
     assert all(np.isfinite(one).all() and len(one) == 4 for one in z.values())
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_feature_without_variance_does_no_harm(name: str) -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=4, n_cells_per_label=8, n_features=(10, 8), seed=2)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=4, n_cells_per_label=8, n_features=(10, 8), seed=2
+    )
     plain = make(name).fit_transform(mdata)
     padded = mdata["rna"].copy()
     import anndata as ad
@@ -219,4 +238,6 @@ def test_a_feature_without_variance_does_no_harm(name: str) -> None:
     )
     z = make(name).fit_transform(md.MuData({"rna": flat, "protein": mdata["protein"]}))
     width = plain["rna"].shape[1]
-    np.testing.assert_allclose(z["rna"][:, :width], plain["rna"], atol=2e-2 * np.abs(plain["rna"]).max())
+    np.testing.assert_allclose(
+        z["rna"][:, :width], plain["rna"], atol=2e-2 * np.abs(plain["rna"]).max()
+    )

@@ -64,7 +64,9 @@ def test_a_cell_has_one_place_whatever_other_cells_there_are(name, screen):
         np.testing.assert_allclose(part[m], whole[m][5:25], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["groove", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"])
+@pytest.mark.parametrize(
+    "name", ["groove", "supcon", "clip_pseudo", "clip_oracle", "davae", "mmd", "ps_mlp"]
+)
 def test_three_modalities(name):
     screen = sg.simulations.weakly_paired(
         4, 12, modalities=("rna", "protein", "atac"), n_features=(20, 15, 12), seed=0
@@ -76,7 +78,9 @@ def test_three_modalities(name):
 def within_label(screen, found):
     partner = screen["protein"].obs_names.get_indexer(screen["rna"].obs_names)
     labels = [screen[m].obs["label"].to_numpy() for m in ("rna", "protein")]
-    return sg.metrics.foscttm(found["rna"], found["protein"], partner, labels_x=labels[0], labels_y=labels[1])
+    return sg.metrics.foscttm(
+        found["rna"], found["protein"], partner, labels_x=labels[0], labels_y=labels[1]
+    )
 
 
 def test_groupclip_links_the_modalities_and_without_it_they_are_at_chance():
@@ -136,7 +140,9 @@ def told_apart(found):
     z = np.concatenate(list(found.values()))
     modality = np.repeat(np.arange(len(found)), [len(part) for part in found.values()])
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    return cross_val_score(RandomForestClassifier(100, random_state=0), z, modality, cv=folds).mean()
+    return cross_val_score(
+        RandomForestClassifier(100, random_state=0), z, modality, cv=folds
+    ).mean()
 
 
 @pytest.mark.parametrize("name", ["davae", "vae_adversarial"])
@@ -194,7 +200,9 @@ def test_discrepancy_agrees_with_loops_and_is_unbiased():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     same = torch.as_tensor(rng.normal(size=(4000, 12, 2)))
     values = squared_mmd(same[:, :6], same[:, 6:], (1.0,)).numpy()
-    assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values)), "no discrepancy, none on average"
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values)), (
+        "no discrepancy, none on average"
+    )
 
 
 def test_moment_matching_lowers_the_discrepancy(easy):
@@ -233,7 +241,9 @@ def test_scores_are_the_same_whatever_cells_are_beside(easy):
 
     learner = construct("ps_mlp", {"max_epochs": 3}).fit(easy)
     one = mudata.MuData({m: a[:1].copy() for m, a in easy.mod.items()})
-    np.testing.assert_allclose(learner.transform(one)["rna"], learner.transform(easy)["rna"][:1], atol=1e-5)
+    np.testing.assert_allclose(
+        learner.transform(one)["rna"], learner.transform(easy)["rna"][:1], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,13 @@ import pytest
 from scipy.linalg import orthogonal_procrustes
 
 import scgroove
-from scgroove.learners import GroupProcrustes, Learner, LearnerOutputError, PrincipalComponents, construct
+from scgroove.learners import (
+    GroupProcrustes,
+    Learner,
+    LearnerOutputError,
+    PrincipalComponents,
+    construct,
+)
 from scgroove.learners._procrustes import label_error, procrustes, to_first, to_mean
 
 
@@ -60,7 +66,9 @@ def planted(
     return mdata
 
 
-def matched(mdata: md.MuData, z: dict[str, np.ndarray], a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
+def matched(
+    mdata: md.MuData, z: dict[str, np.ndarray], a: str, b: str
+) -> tuple[np.ndarray, np.ndarray]:
     order = mdata[b].obs_names.get_indexer(mdata[a].obs_names)
     both = order >= 0
     return z[a][both], z[b][order[both]]
@@ -90,7 +98,8 @@ def test_a_planted_factor_is_found_if_asked_for(reference: Any) -> None:
     )
     np.testing.assert_allclose(one, other, atol=1e-5)
     assert (
-        one.std() / np.mean([mdata[m].obsm["planted"].std() for m in mdata.mod]) > 0.9 or reference == "first"
+        one.std() / np.mean([mdata[m].obsm["planted"].std() for m in mdata.mod]) > 0.9
+        or reference == "first"
     )
     one, other = matched(mdata, GroupProcrustes(Planted()).fit_transform(mdata), "rna", "protein")
     assert np.abs(one - other).max() > 1
@@ -100,9 +109,14 @@ def test_three_modalities_and_one_that_shares_labels_with_the_second_only() -> N
     names = ("rna", "protein", "image")
     mdata = planted(12, modalities=names, scales=(1, 1, 1))
     keep = {"rna": range(7), "protein": range(12), "image": range(7, 12)}
-    parts = {m: mdata[m][mdata[m].obs["label"].isin([f"g{g:02d}" for g in keep[m]])].copy() for m in names}
+    parts = {
+        m: mdata[m][mdata[m].obs["label"].isin([f"g{g:02d}" for g in keep[m]])].copy()
+        for m in names
+    }
     apart = md.MuData(parts)
-    with pytest.raises(ValueError, match=r"'image' has 0 labels in common with 'rna'.*reference='mean'"):
+    with pytest.raises(
+        ValueError, match=r"'image' has 0 labels in common with 'rna'.*reference='mean'"
+    ):
         GroupProcrustes(Planted()).fit(apart)
     for data in (apart, mdata):
         z = GroupProcrustes(Planted(), reference="mean").fit_transform(data)
@@ -169,10 +183,13 @@ def test_different_widths_are_padded_or_reduced(width: Any, expected: int) -> No
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_generalised_procrustes_is_no_worse_than_going_to_the_first_and_rests() -> None:
+def test_generalized_procrustes_is_no_worse_than_going_to_the_first_and_rests() -> None:
     rng = np.random.default_rng(2)
     common = rng.normal(size=(9, 3))
-    means = {m: (common + 0.4 * rng.normal(size=(9, 3))) @ rotation(rng, 3) + i for i, m in enumerate("abc")}
+    means = {
+        m: (common + 0.4 * rng.normal(size=(9, 3))) @ rotation(rng, 3) + i
+        for i, m in enumerate("abc")
+    }
     present = {m: np.ones(9, dtype=bool) for m in means}
     first, mean = (solve(means, present, scale=False, keep=True) for solve in (to_first, to_mean))
     assert label_error(means, present, mean) <= label_error(means, present, first) + 1e-12
@@ -181,8 +198,8 @@ def test_generalised_procrustes_is_no_worse_than_going_to_the_first_and_rests() 
         m = str(rng.choice(list(means)))
         step, _ = np.linalg.qr(np.eye(3) + 0.05 * rng.normal(size=(3, 3)))
         step *= np.sign(np.diag(step))
-        centre, turn, offset = mean[m]
-        moved = {**mean, m: (centre, turn @ step, offset)}
+        center, turn, offset = mean[m]
+        moved = {**mean, m: (center, turn @ step, offset)}
         assert label_error(means, present, moved) >= best - 1e-9
     for _, turn, _ in mean.values():
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
@@ -228,7 +245,11 @@ def test_what_the_learner_inside_returns_is_checked_under_its_name() -> None:
             ValueError,
             "for a learner given by name",
         ),
-        (lambda: GroupProcrustes(PrincipalComponents), TypeError, "a learner or its name; found <class"),
+        (
+            lambda: GroupProcrustes(PrincipalComponents),
+            TypeError,
+            "a learner or its name; found <class",
+        ),
         (
             lambda: GroupProcrustes(reference="last"),
             ValueError,
@@ -238,6 +259,8 @@ def test_what_the_learner_inside_returns_is_checked_under_its_name() -> None:
         (lambda: GroupProcrustes(unseen=True), ValueError, "unseen must be "),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_options_that_cannot_be_used_are_refused(
+    make: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         make()

@@ -40,19 +40,25 @@ def test_logits_are_those_of_scikit_learn(screen: md.MuData) -> None:
         known = codes >= 0
         theirs = LogisticRegression(C=0.3, max_iter=2000).fit(x[known], codes[known])
         np.testing.assert_allclose(z[m], theirs.decision_function(x), atol=1e-8)
-        np.testing.assert_allclose(np.exp(log_softmax(z[m], axis=1)), theirs.predict_proba(x), atol=1e-8)
+        np.testing.assert_allclose(
+            np.exp(log_softmax(z[m], axis=1)), theirs.predict_proba(x), atol=1e-8
+        )
         np.testing.assert_allclose(z[m].sum(axis=1), 0, atol=1e-6)
 
 
 def test_of_two_labels_each_has_a_logit() -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=2, n_cells_per_label=25, n_features=(6, 5), seed=1)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=2, n_cells_per_label=25, n_features=(6, 5), seed=1
+    )
     z = LogisticPropensity(grid=[1.0]).fit_transform(mdata)
     for m in mdata.mod:
         x, codes = _inputs(mdata, m)
         theirs = LogisticRegression(C=1.0, max_iter=2000).fit(x, codes)
         assert z[m].shape == (50, 2)
         np.testing.assert_allclose(z[m][:, 1] - z[m][:, 0], theirs.decision_function(x), atol=1e-8)
-        np.testing.assert_allclose(np.exp(log_softmax(z[m], axis=1)), theirs.predict_proba(x), atol=1e-8)
+        np.testing.assert_allclose(
+            np.exp(log_softmax(z[m], axis=1)), theirs.predict_proba(x), atol=1e-8
+        )
 
 
 def test_a_label_that_a_modality_lacks_has_logit_zero() -> None:
@@ -68,14 +74,18 @@ def test_a_label_that_a_modality_lacks_has_logit_zero() -> None:
     assert np.abs(z["a"][:, 1]).min() > 0
 
 
-def test_standardised_logits_have_labels_weighing_alike(screen: md.MuData) -> None:
+def test_standardized_logits_have_labels_weighing_alike(screen: md.MuData) -> None:
     raw = LogisticPropensity(grid=[0.1]).fit_transform(screen)
     scaled = ScaledLogisticPropensity().fit_transform(screen)
     for m in screen.mod:
         _, codes = _inputs(screen, m)
         per_label = [scaled[m][codes == g] for g in range(5)]
-        np.testing.assert_allclose(np.mean([z.mean(axis=0) for z in per_label], axis=0), 0, atol=1e-9)
-        np.testing.assert_allclose(np.mean([(z**2).mean(axis=0) for z in per_label], axis=0), 1, atol=1e-9)
+        np.testing.assert_allclose(
+            np.mean([z.mean(axis=0) for z in per_label], axis=0), 0, atol=1e-9
+        )
+        np.testing.assert_allclose(
+            np.mean([(z**2).mean(axis=0) for z in per_label], axis=0), 1, atol=1e-9
+        )
         for k in range(5):  # column by column a shift and a factor
             assert np.corrcoef(raw[m][:, k], scaled[m][:, k])[0, 1] == pytest.approx(1)
 
@@ -90,7 +100,9 @@ def test_balanced_scale_by_hand() -> None:
 # --------------------------------------------------------------------------------------------- choice of the penalty
 
 
-def _data(seed: int, n_per_label: int = 20, n_labels: int = 5, d: int = 10) -> tuple[np.ndarray, np.ndarray]:
+def _data(
+    seed: int, n_per_label: int = 20, n_labels: int = 5, d: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(n_labels), n_per_label)
     return rng.normal(size=(n_labels, d))[codes] + 1.5 * rng.normal(size=(codes.size, d)), codes
@@ -119,7 +131,8 @@ def test_the_penalty_is_that_of_least_cross_entropy_on_held_out_cells() -> None:
                 x[folds != fold], codes[folds != fold]
             )
             total += (
-                log_loss(codes[folds == fold], model.predict_proba(x[folds == fold])) * (folds == fold).sum()
+                log_loss(codes[folds == fold], model.predict_proba(x[folds == fold]))
+                * (folds == fold).sum()
             )
         assert loss == pytest.approx(total / len(x), rel=2e-2)
     assert best == min(losses, key=losses.__getitem__)
@@ -146,7 +159,10 @@ def test_labels_with_fewer_cells_than_folds() -> None:
 
 def test_with_one_cell_a_label_there_is_nothing_to_choose_by() -> None:
     x, codes = _data(4, n_per_label=1)
-    assert choose_penalty(x, codes, [0.001, 0.03, 0.08, 10.0], 5, np.random.default_rng(0)) == (0.08, {})
+    assert choose_penalty(x, codes, [0.001, 0.03, 0.08, 10.0], 5, np.random.default_rng(0)) == (
+        0.08,
+        {},
+    )
     assert choose_penalty(x, codes, [7.0], 5, np.random.default_rng(0)) == (7.0, {})
 
 
@@ -194,7 +210,9 @@ def test_wide_modalities_are_reduced_and_still_tell_labels() -> None:
 
 
 def test_many_labels() -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=200, n_cells_per_label=4, n_features=(30, 20), seed=0)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=200, n_cells_per_label=4, n_features=(30, 20), seed=0
+    )
     z = ScaledLogisticPropensity().fit_transform(mdata)
     assert z["rna"].shape == (800, 200)
     _, codes = _inputs(mdata, "rna")

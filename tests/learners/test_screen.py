@@ -21,8 +21,12 @@ def modality(
     x: Any, labels: Sequence[Any], names: Sequence[str] | None = None, features: str = "f"
 ) -> ad.AnnData:
     x = x if sp.issparse(x) else np.asarray(x, dtype=np.float32)
-    obs = pd.DataFrame({"label": labels}, index=list(names or [f"{features}{i}" for i in range(x.shape[0])]))
-    return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"{features}_{j}" for j in range(x.shape[1])]))
+    obs = pd.DataFrame(
+        {"label": labels}, index=list(names or [f"{features}{i}" for i in range(x.shape[0])])
+    )
+    return ad.AnnData(
+        x, obs=obs, var=pd.DataFrame(index=[f"{features}_{j}" for j in range(x.shape[1])])
+    )
 
 
 def pair(labels_a: Sequence[Any], labels_b: Sequence[Any], **more: Sequence[Any]) -> md.MuData:
@@ -34,7 +38,9 @@ def pair(labels_a: Sequence[Any], labels_b: Sequence[Any], **more: Sequence[Any]
 
 
 def test_the_vocabulary_is_what_two_modalities_or_more_have() -> None:
-    screen = Screen.read(pair(["x", "y", "only", None], ["y", "x", "x"], c=["z", "y"], d=["z", "w"]))
+    screen = Screen.read(
+        pair(["x", "y", "only", None], ["y", "x", "x"], c=["z", "y"], d=["z", "w"])
+    )
     assert screen.vocabulary == ("x", "y", "z")
     assert screen.codes["a"].tolist() == [0, 1, -1, -1]
     assert screen.codes["b"].tolist() == [1, 0, 0]
@@ -66,12 +72,13 @@ def test_only_the_modalities_asked_for_count() -> None:
 
 def test_nothing_in_common_is_an_error_that_shows_both() -> None:
     with pytest.raises(
-        ValueError, match=r"no label is in two modalities.*found \[\['x'\], \['X'\]\].*right column\?"
+        ValueError,
+        match=r"no label is in two modalities.*found \[\['x'\], \['X'\]\].*right column\?",
     ):
         Screen.read(pair(["x", None], ["X", "X"]))
 
 
-def test_real_values_are_standardised() -> None:
+def test_real_values_are_standardized() -> None:
     x = np.array([[0.0, 5.0, 1.0], [2.0, 5.0, -1.0], [4.0, 5.0, 3.5]])
     adata = modality(x, ["x"] * 3)
     features = Features.fit(adata, "a")
@@ -86,7 +93,7 @@ def test_real_values_are_standardised() -> None:
 
 
 @pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_matrix, sp.csc_matrix])
-def test_counts_are_normalised_to_the_median_library_and_logged_first(as_matrix: Any) -> None:
+def test_counts_are_normalized_to_the_median_library_and_logged_first(as_matrix: Any) -> None:
     x = np.array([[1, 3, 0], [2, 2, 4], [8, 4, 4.0]], dtype=np.float32)  # totals 4, 8, 16
     wide = np.hstack(
         [x, np.zeros((3, 20), dtype=np.float32)]
@@ -104,7 +111,9 @@ def test_one_protein_of_a_panel_that_falls_leaves_the_others_as_they_are() -> No
     before = np.array([[900, 50, 30], [800, 60, 25], [850, 40, 35]], dtype=np.float32)
     after = before * [0.1, 1, 1]
     features = Features.fit(modality(before, ["x"] * 3), "a")
-    changed = features(modality(after.astype(np.float32), ["x"] * 3)) - features(modality(before, ["x"] * 3))
+    changed = features(modality(after.astype(np.float32), ["x"] * 3)) - features(
+        modality(before, ["x"] * 3)
+    )
     assert features.library is None
     assert (changed[:, 0] < -1).all()
     np.testing.assert_array_equal(changed[:, 1:], 0)
@@ -120,7 +129,9 @@ def test_values_that_are_not_finite_are_refused() -> None:
 
 
 def test_a_cell_is_the_same_alone_as_among_others() -> None:
-    mdata = scgroove.simulations.weakly_paired(n_labels=3, n_cells_per_label=10, counts=["rna"], seed=2)
+    mdata = scgroove.simulations.weakly_paired(
+        n_labels=3, n_cells_per_label=10, counts=["rna"], seed=2
+    )
     for m, features in Screen.read(mdata).features().items():
         every = features(mdata[m])
         few = mdata[m][[7, 2, 19]].copy()

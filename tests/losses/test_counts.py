@@ -22,12 +22,16 @@ def counts(n=80, d=7, largest=30, seed=0, dtype=torch.float64):
 
 
 @settings(max_examples=20, deadline=None)
-@given(n=st.integers(1, 100), d=st.integers(1, 9), largest=st.integers(0, 120), seed=st.integers(0, 9))
+@given(
+    n=st.integers(1, 100), d=st.integers(1, 9), largest=st.integers(0, 120), seed=st.integers(0, 9)
+)
 def test_values_are_those_of_scipy(n, d, largest, seed):
     x, log_mean, log_theta = counts(n, d, largest, seed)
     theta, mean = log_theta.exp().numpy(), log_mean.exp().numpy()
     expected = stats.nbinom.logpmf(x.numpy(), theta, theta / (theta + mean))
-    assert nb_log_likelihood(log_mean, log_theta.exp(), x).numpy() == pytest.approx(expected, abs=1e-9)
+    assert nb_log_likelihood(log_mean, log_theta.exp(), x).numpy() == pytest.approx(
+        expected, abs=1e-9
+    )
     expected = stats.poisson.logpmf(x.numpy(), mean)
     assert poisson_log_likelihood(log_mean, x).numpy() == pytest.approx(expected, abs=1e-9)
 
@@ -43,9 +47,13 @@ def test_gradients_are_those_of_scvi(largest):
         return value, *torch.autograd.grad((value * weight).sum(), leaves)
 
     ours = gradients(lambda log_mean, theta: nb_log_likelihood(log_mean, theta, x))
-    theirs = gradients(lambda log_mean, theta: NegativeBinomial(mu=log_mean.exp(), theta=theta).log_prob(x))
+    theirs = gradients(
+        lambda log_mean, theta: NegativeBinomial(mu=log_mean.exp(), theta=theta).log_prob(x)
+    )
     for found, expected in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5)  # scvi adds 1e-8 inside logarithms
+        torch.testing.assert_close(
+            found, expected, rtol=1e-6, atol=1e-5
+        )  # scvi adds 1e-8 inside logarithms
 
 
 def test_gradients_are_those_of_finite_differences():

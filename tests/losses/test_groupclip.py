@@ -1,4 +1,4 @@
-"""GroupCLIP against a plain double loop, its special cases, its gradients, and its behaviour at the edges."""
+"""GroupCLIP against a plain double loop, its special cases, its gradients, and its behavior at the edges."""
 
 import math
 import subprocess
@@ -71,14 +71,18 @@ def tensors(values):
 )
 def test_equals_the_double_loop(kind, positives, seed, sizes, tau):
     z, labels = random_case(seed, sizes)
-    found = group_clip_loss(tensors(z), tensors(labels), temperature=tau, kind=kind, positives=positives)
+    found = group_clip_loss(
+        tensors(z), tensors(labels), temperature=tau, kind=kind, positives=positives
+    )
     assert float(found) == pytest.approx(double_loop(z, labels, tau, kind, positives), abs=1e-6)
 
 
 def test_by_hand():
     # one anchor, two candidates of which one is positive, dot similarities 1 and 0, tau 1
     x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    loss = group_clip_anchors(x, y, torch.tensor([0]), torch.tensor([0, 1]), temperature=1.0, kind="dot")
+    loss = group_clip_anchors(
+        x, y, torch.tensor([0]), torch.tensor([0, 1]), temperature=1.0, kind="dot"
+    )
     assert float(loss) == pytest.approx(math.log(1 + math.exp(-1)))
 
 
@@ -98,7 +102,9 @@ def test_one_cell_a_label_is_clip(kind):
 def test_equal_modalities_are_supcon(positives):
     z, labels = random_case(3, sizes=(12, 12))
     x, y = torch.as_tensor(z["m0"]), torch.as_tensor(labels["m0"])
-    anchors = group_clip_anchors(x, x, y, y, temperature=0.3, positives=positives, exclude_self=True)
+    anchors = group_clip_anchors(
+        x, x, y, y, temperature=0.3, positives=positives, exclude_self=True
+    )
     expected = supcon_loss(x, y, temperature=0.3, positives=positives)
     assert float(anchors.mean()) == pytest.approx(float(expected), abs=1e-9)
 
@@ -123,13 +129,13 @@ def test_gradcheck(kind, positives):
     assert torch.autograd.gradcheck(loss, (tau, *inputs))
 
 
-def test_unlabelled_cells_change_nothing():
+def test_unlabeled_cells_change_nothing():
     z, labels = random_case(7, sizes=(8, 9))
     labels = {m: np.abs(v) for m, v in labels.items()}
     with_more = {m: np.concatenate([v, np.full((4, v.shape[1]), 3.0)]) for m, v in z.items()}
-    unlabelled = {m: np.concatenate([v, np.full(4, -1)]) for m, v in labels.items()}
+    unlabeled = {m: np.concatenate([v, np.full(4, -1)]) for m, v in labels.items()}
     before = group_clip_loss(tensors(z), tensors(labels))
-    assert float(group_clip_loss(tensors(with_more), tensors(unlabelled))) == pytest.approx(
+    assert float(group_clip_loss(tensors(with_more), tensors(unlabeled))) == pytest.approx(
         float(before), abs=1e-12
     )
 
@@ -183,7 +189,12 @@ def test_blocks_of_anchors_are_the_whole(positives, exclude_self, monkeypatch):
         x, y = (torch.tensor(v, requires_grad=True) for v in z.values())
         tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
         losses = group_clip_anchors(
-            x, y, *tensors(labels).values(), temperature=tau, positives=positives, exclude_self=exclude_self
+            x,
+            y,
+            *tensors(labels).values(),
+            temperature=tau,
+            positives=positives,
+            exclude_self=exclude_self,
         )
         losses.square().sum().backward()
         found.append([losses, x.grad, y.grad, tau.grad])

@@ -24,7 +24,9 @@ def tower(embeddings=None, present=None, **options):
 def loss(term, z, codes, weights=None):
     """The loss of modalities by their position."""
     networks = SimpleNamespace(modalities=list(NAMES))
-    named = [None if v is None else {NAMES[i]: one for i, one in v.items()} for v in (z, codes, weights)]
+    named = [
+        None if v is None else {NAMES[i]: one for i, one in v.items()} for v in (z, codes, weights)
+    ]
     return term(TermBatch(networks, {}, {}, named[0], {}, named[1], named[1], named[2]))
 
 

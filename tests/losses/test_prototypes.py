@@ -45,7 +45,9 @@ def test_momentum_by_hand():
     torch.testing.assert_close(term.prototypes[0, :5], first)
     term.follow(batch(later, labels))
     second = F.normalize(later["a"].view(5, 2, 4).mean(1), dim=1)
-    torch.testing.assert_close(term.prototypes[0, :5], F.normalize(0.9 * first + 0.1 * second, dim=1))
+    torch.testing.assert_close(
+        term.prototypes[0, :5], F.normalize(0.9 * first + 0.1 * second, dim=1)
+    )
     assert term.seen.tolist() == [[True] * 5 + [False]] * 2
     assert not term.prototypes[:, 5].any()
 
@@ -63,7 +65,9 @@ def test_labels_that_are_not_in_the_batch_are_candidates():
     few = {m: torch.tensor([0, 1, -1, -1, -1]) for m in "ab"}
     term = bank(temperature=0.5)
     term.follow(batch(z, labels))
-    sims = {m: F.normalize(z[m][:2], dim=1) @ F.normalize(z[n], dim=1).T / 0.5 for m, n in ("ab", "ba")}
+    sims = {
+        m: F.normalize(z[m][:2], dim=1) @ F.normalize(z[n], dim=1).T / 0.5 for m, n in ("ab", "ba")
+    }
     expected = sum(-F.log_softmax(s, dim=1)[[0, 1], [0, 1]].mean() for s in sims.values()) / 2
     assert term(batch(z, few)).item() == pytest.approx(expected.item(), abs=1e-6)
 

@@ -24,7 +24,9 @@ def case(seed, sizes=(7, 5), k=4, n_labels=3):
 
 
 def one_hot(codes, n_labels=3):
-    return torch.nn.functional.one_hot(codes.clamp_min(0), n_labels).double() * (codes >= 0)[:, None]
+    return (
+        torch.nn.functional.one_hot(codes.clamp_min(0), n_labels).double() * (codes >= 0)[:, None]
+    )
 
 
 def triple_loop(z, q, weights, agreement, tau):
@@ -46,7 +48,9 @@ def triple_loop(z, q, weights, agreement, tau):
                         for h in range(q[m].shape[1])
                     )
                     a, b = z[m][i], z[other][j]
-                    e = float(weights[other][j]) * math.exp(float(a @ b / a.norm() / b.norm()) / tau)
+                    e = float(weights[other][j]) * math.exp(
+                        float(a @ b / a.norm() / b.norm()) / tau
+                    )
                     same += e * min(1.0, max(0.0, s))
                     total += e
                 if same > 0:
@@ -64,13 +68,16 @@ def test_equals_the_triple_loop(seed):
     rng = np.random.default_rng(seed)
     q = {m: one_hot(c) for m, c in labels.items()}
     weights = {
-        m: torch.tensor(rng.uniform(size=len(v)) * (rng.uniform(size=len(v)) > 0.2)) for m, v in z.items()
+        m: torch.tensor(rng.uniform(size=len(v)) * (rng.uniform(size=len(v)) > 0.2))
+        for m, v in z.items()
     }
     k = rng.uniform(size=(3, 3)) * 0.5
     agreement = torch.tensor(np.maximum(k, k.T))
     agreement.fill_diagonal_(1.0)
     expected = triple_loop(z, q, weights, agreement, 0.2)
-    found = group_clip_loss(z, labels, weights=weights, agreement=agreement.float(), temperature=0.2)
+    found = group_clip_loss(
+        z, labels, weights=weights, agreement=agreement.float(), temperature=0.2
+    )
     assert float(found) == pytest.approx(expected, abs=2e-6)
 
 
@@ -194,5 +201,9 @@ def test_blocks_are_the_whole(monkeypatch):
 def test_agreement_by_hand():
     k = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
     codes, other = torch.tensor([0, 1, -1]), torch.tensor([1, -1])
-    torch.testing.assert_close(label_agreement(codes, other), torch.tensor([[0.0, 0], [1, 0], [0, 0]]))
-    torch.testing.assert_close(label_agreement(codes, other, k), torch.tensor([[0.5, 0], [1, 0], [0, 0]]))
+    torch.testing.assert_close(
+        label_agreement(codes, other), torch.tensor([[0.0, 0], [1, 0], [0, 0]])
+    )
+    torch.testing.assert_close(
+        label_agreement(codes, other, k), torch.tensor([[0.5, 0], [1, 0], [0, 0]])
+    )

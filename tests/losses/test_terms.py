@@ -11,7 +11,9 @@ from scgroove.losses import BackTranslation, Reconstruction, Term, negative_log_
 def test_mean_over_features():
     x = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
     found = negative_log_likelihood(Normal(torch.zeros(2, 2), torch.ones(2, 2)), x)
-    assert found.tolist() == pytest.approx((-stats.norm.logpdf(x.numpy()).mean(axis=1)).tolist(), abs=1e-6)
+    assert found.tolist() == pytest.approx(
+        (-stats.norm.logpdf(x.numpy()).mean(axis=1)).tolist(), abs=1e-6
+    )
 
 
 def test_mean_over_the_measured_features_only():

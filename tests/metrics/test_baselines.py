@@ -43,7 +43,9 @@ def test_label_mean_is_the_plain_loop_dense_and_sparse(seed: int) -> None:
             if cells:
                 expected[i] = values[cells].mean(axis=0)
         for form in (values, sp.csr_matrix(values)):
-            np.testing.assert_allclose(label_mean(form, of_measured, wanted, exclude=left_out), expected)
+            np.testing.assert_allclose(
+                label_mean(form, of_measured, wanted, exclude=left_out), expected
+            )
 
 
 def test_control_mean() -> None:
@@ -59,7 +61,9 @@ def test_shuffled_takes_each_measured_cell_of_the_label_as_often() -> None:
     found = shuffled_within_label(values, labels, labels, seed=1)
     assert sorted(found[:4, 0]) == [0, 1, 2, 3]
     assert sorted(found[4:, 0]) == [4, 5, 6]
-    more = shuffled_within_label(sp.csr_matrix(values), labels, ["b"] * 6 + ["a"] * 2 + ["z", None], seed=1)
+    more = shuffled_within_label(
+        sp.csr_matrix(values), labels, ["b"] * 6 + ["a"] * 2 + ["z", None], seed=1
+    )
     assert sorted(more[:6, 0]) == [4, 4, 5, 5, 6, 6]
     assert len(set(more[6:8, 0])) == 2
     assert np.isnan(more[8:]).all()
@@ -85,7 +89,10 @@ def test_shuffled_takes_each_measured_cell_of_the_label_as_often() -> None:
             r"a row of measured \(0 to 3\) or -1: expected 1 integers",
         ),
         (lambda: label_mean(M, LABELS, ["a"], exclude=[0, 1]), r"found int64 of shape \(2,\)"),
-        (lambda: shuffled_within_label(M[0], LABELS, ["a"]), r"measured must be numbers, one row a cell"),
+        (
+            lambda: shuffled_within_label(M[0], LABELS, ["a"]),
+            r"measured must be numbers, one row a cell",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message: str) -> None:

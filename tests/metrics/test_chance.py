@@ -52,7 +52,9 @@ def test_a_sample_of_rows_and_columns_estimates_the_variance() -> None:
     for k in (40, 150):
         exact = matching_variance(a, 150, 200, k)
         some = [
-            matching_variance(a[np.ix_(rng.choice(150, 30, False), rng.choice(200, 30, False))], 150, 200, k)
+            matching_variance(
+                a[np.ix_(rng.choice(150, 30, False), rng.choice(200, 30, False))], 150, 200, k
+            )
             for _ in range(300)
         ]
         assert np.mean(some) == pytest.approx(exact, rel=0.05)
@@ -85,24 +87,28 @@ ONE = {
     "recall_at_1": lambda d, p, o: metrics.recall_at_k(d["x"], d["y"], p, k=1, **o),
     "mean_reciprocal_rank": lambda d, p, o: metrics.mean_reciprocal_rank(d["x"], d["y"], p, **o),
     "coupling_foscttm": lambda d, p, o: metrics.foscttm_coupling(d["coupling"], p, **o),
-    "barycentric_foscttm": lambda d, p, o: metrics.barycentric_foscttm(d["coupling"], d["y"], p, **o),
+    "barycentric_foscttm": lambda d, p, o: metrics.barycentric_foscttm(
+        d["coupling"], d["y"], p, **o
+    ),
     "trace": lambda d, p, o: metrics.trace_per_cell(d["coupling"], p, **o)[0].mean(),
 }
 
 
 @pytest.mark.parametrize("name", ONE)
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("labelled", [True, False])
-def test_mean_and_spread_are_those_over_all_permutations(name: str, seed: int, labelled: bool) -> None:
-    n, options = (6, LX) if labelled else (5, {})
+@pytest.mark.parametrize("labeled", [True, False])
+def test_mean_and_spread_are_those_over_all_permutations(
+    name: str, seed: int, labeled: bool
+) -> None:
+    n, options = (6, LX) if labeled else (5, {})
     problem = _problem(seed)
     plan = problem["coupling"][:n, :n] + 0.01 * np.eye(n)
-    if labelled:
+    if labeled:
         plan *= np.array(LABELS)[:, None] == np.array(LABELS)
     problem = {"x": problem["x"][:n], "y": problem["y"][:n], "coupling": plan}
-    scope = "within_label" if labelled else "global"
+    scope = "within_label" if labeled else "global"
     found = metrics.score(f"{name}_{scope}", partner=np.arange(n), **problem, **options)
-    orders = _within(LABELS) if labelled else map(np.array, permutations(range(n)))
+    orders = _within(LABELS) if labeled else map(np.array, permutations(range(n)))
     every = [ONE[name](problem, order, options) for order in orders]
     assert found.value == pytest.approx(ONE[name](problem, np.arange(n), options))
     assert found.chance == pytest.approx(np.mean(every))
@@ -114,7 +120,11 @@ def test_mean_and_spread_are_those_over_all_permutations(name: str, seed: int, l
 )
 def test_where_few_partners_are_known_pairs_are_drawn_among_all_cells(name: str) -> None:
     rng = np.random.default_rng(4)
-    problem = {"x": rng.normal(size=(4, 2)), "y": rng.normal(size=(5, 2)), "coupling": rng.random((4, 5))}
+    problem = {
+        "x": rng.normal(size=(4, 2)),
+        "y": rng.normal(size=(5, 2)),
+        "coupling": rng.random((4, 5)),
+    }
     found = metrics.score(f"{name}_global", partner=[2, -1, 0, 4], **problem)
     every = []
     for pairs in _matchings(4, 5, 3):
@@ -138,7 +148,9 @@ def test_cells_without_mass_have_no_part() -> None:
     y = np.random.default_rng(6).normal(size=(5, 2))
     orders = [np.array(order) for order in permutations(range(5))]
     for name in ("coupling_foscttm", "barycentric_foscttm"):
-        found = metrics.score(f"{name}_global", coupling=sp.csr_matrix(plan), y=y, partner=np.arange(5))
+        found = metrics.score(
+            f"{name}_global", coupling=sp.csr_matrix(plan), y=y, partner=np.arange(5)
+        )
         every = [ONE[name]({"coupling": plan, "y": y}, order, {}) for order in orders]
         assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
     found = metrics.score("trace_global", coupling=plan, partner=np.arange(5))
@@ -149,7 +161,10 @@ def test_cells_without_mass_have_no_part() -> None:
 
 def test_label_and_latent_metrics_over_all_permutations() -> None:
     problem = _problem(1)
-    uneven, orders = np.array(["a", "a", "a", "b", "b"]), [list(order) for order in permutations(range(5))]
+    uneven, orders = (
+        np.array(["a", "a", "a", "b", "b"]),
+        [list(order) for order in permutations(range(5))],
+    )
     plan = problem["coupling"][:, :5]
     found = metrics.score("label_mass", coupling=plan, labels_x=LABELS, labels_y=uneven)
     every = [metrics.label_mass(plan, LABELS, uneven[order]) for order in orders]
@@ -162,8 +177,12 @@ def test_label_and_latent_metrics_over_all_permutations() -> None:
         # three cells of one label and two of the other: 0.6 * 0.6 + 0.4 * 0.4; labels that weigh alike: one half
         assert found.chance == pytest.approx(expected)
     u = problem["u"]
-    found = metrics.score("latent_error", coupling=problem["coupling"], latent_x=u, latent_y=u, **LX)
-    every = [metrics.latent_error(problem["coupling"], u[order], u, **LX) for order in _within(LABELS)]
+    found = metrics.score(
+        "latent_error", coupling=problem["coupling"], latent_x=u, latent_y=u, **LX
+    )
+    every = [
+        metrics.latent_error(problem["coupling"], u[order], u, **LX) for order in _within(LABELS)
+    ]
     assert found.chance_sd == pytest.approx(np.std(every))
     assert found.chance == 1  # what the uniform coupling has; a one-to-one random match has about 2
 
@@ -184,7 +203,9 @@ def test_chance_of_the_trace_is_that_of_the_uniform_coupling() -> None:
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
-def test_chance_of_the_trace_of_a_coupling_across_labels_is_that_of_random_partners(form: Any) -> None:
+def test_chance_of_the_trace_of_a_coupling_across_labels_is_that_of_random_partners(
+    form: Any,
+) -> None:
     problem = _problem(2)
     plan = problem["coupling"] + 0.01
     given_ = {"coupling": form(plan), "partner": np.arange(6), **LX}
@@ -235,13 +256,19 @@ L40 = np.repeat(["a", "b"], 20)
 
 
 def test_draws_agree_with_what_is_computed() -> None:
-    found = chance(_foscttm, np.arange(40), 40, labels_x=L40, labels_y=L40, n_permutations=200, seed=1)
+    found = chance(
+        _foscttm, np.arange(40), 40, labels_x=L40, labels_y=L40, n_permutations=200, seed=1
+    )
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 2)), rng.normal(size=(40, 2))
-    exact = metrics.score("foscttm_within_label", x=x, y=y, partner=np.arange(40), labels_x=L40, labels_y=L40)
+    exact = metrics.score(
+        "foscttm_within_label", x=x, y=y, partner=np.arange(40), labels_x=L40, labels_y=L40
+    )
     assert found.mean == pytest.approx(0.5, abs=4 * found.sd / np.sqrt(200))
     assert found.sd == pytest.approx(exact.chance_sd, rel=0.15)
-    again = chance(_foscttm, np.arange(40), 40, labels_x=L40, labels_y=L40, n_permutations=200, seed=1)
+    again = chance(
+        _foscttm, np.arange(40), 40, labels_x=L40, labels_y=L40, n_permutations=200, seed=1
+    )
     assert again == found
 
 
@@ -268,7 +295,10 @@ def test_drawn_partners_are_a_matching_within_the_candidates() -> None:
     [
         ({"n_permutations": 1}, "n_permutations must be a whole number of at least 2"),
         ({"partner": [0, 5]}, r"partner must be between 0 and 1"),
-        ({"labels_x": ["a", "a"], "labels_y": ["b", "b"]}, r"no true match is among the candidates"),
+        (
+            {"labels_x": ["a", "a"], "labels_y": ["b", "b"]},
+            r"no true match is among the candidates",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:

@@ -46,7 +46,9 @@ def test_variance_by_hand() -> None:
     assert found == pytest.approx({"a": 1 / 27.5, "b": 4 / 27.5})
     assert within_label_variance(z, labels) == pytest.approx(2.5 / 27.5)
     alone = within_label_variance_per_label([*z, [5.0]], [*labels, "c"])
-    np.testing.assert_allclose([*alone.values()], [1 / 22, 4 / 22, np.nan])  # mean square of all: 110 / 5
+    np.testing.assert_allclose(
+        [*alone.values()], [1 / 22, 4 / 22, np.nan]
+    )  # mean square of all: 110 / 5
     assert within_label_variance([*z, [5.0]], [*labels, "c"]) == pytest.approx(2.5 / 27.5)
 
 
@@ -84,7 +86,9 @@ def test_rotation_shift_and_scale_change_nothing(seed: int, scale: float, shift:
         (within_label_rank_per_label, within_label_rank),
         (within_label_variance_per_label, within_label_variance),
     ):
-        assert of_each(turned, labels) == pytest.approx(of_each(z, labels), rel=1e-6, abs=1e-9, nan_ok=True)
+        assert of_each(turned, labels) == pytest.approx(
+            of_each(z, labels), rel=1e-6, abs=1e-9, nan_ok=True
+        )
         assert of_all(turned, labels) == pytest.approx(of_all(z, labels), rel=1e-6, abs=1e-9)
     assert 0 <= within_label_variance(z, labels) <= 1
     assert within_label_rank(z, labels) <= d + 1e-9
@@ -102,7 +106,10 @@ def test_shares_of_labels_add_up(seed: int) -> None:
 
 
 def test_points_have_neither_rank_nor_variance() -> None:
-    z, labels = np.full((6, 3), 0.1) * np.array([[1.0], [1.0], [1.0], [3.0], [3.0], [3.0]]), list("aaabbb")
+    z, labels = (
+        np.full((6, 3), 0.1) * np.array([[1.0], [1.0], [1.0], [3.0], [3.0], [3.0]]),
+        list("aaabbb"),
+    )
     assert (within_label_rank(z, labels), within_label_variance(z, labels)) == (0, 0)
     assert within_label_variance_per_label(z[:3], list("aab"))["a"] == 0  # all in one point
     assert within_label_variance(z[:3], list("aaa")) == 0
@@ -159,7 +166,7 @@ def test_chance_is_the_mean_over_noise() -> None:
 
 
 def test_mirrored_pairs_tell_nothing() -> None:
-    rng = np.random.default_rng(4)  # of two cells centred together, one would give the other away
+    rng = np.random.default_rng(4)  # of two cells centered together, one would give the other away
     found = retention(rng.normal(size=(80, 60)), rng.normal(size=80), np.repeat(np.arange(40), 2))
     assert found[0].value < 0.1
 
@@ -167,8 +174,8 @@ def test_mirrored_pairs_tell_nothing() -> None:
 def test_is_the_plain_regression_where_cells_are_many() -> None:
     z, rng = _z(5), np.random.default_rng(6)
     t = 2 * z[:, 1] + rng.normal(size=LABELS.size)
-    centred = [v - np.array([v[name == LABELS].mean(axis=0) for name in LABELS]) for v in (z, t)]
-    assert retention(z, t, LABELS)[0].value == pytest.approx(LinearRegression().fit(*centred).score(*centred), abs=0.04)  # fmt: skip
+    centered = [v - np.array([v[name == LABELS].mean(axis=0) for name in LABELS]) for v in (z, t)]
+    assert retention(z, t, LABELS)[0].value == pytest.approx(LinearRegression().fit(*centered).score(*centered), abs=0.04)  # fmt: skip
 
 
 def test_neither_order_rotation_nor_scale_matters_to_numbers() -> None:
@@ -181,7 +188,7 @@ def test_neither_order_rotation_nor_scale_matters_to_numbers() -> None:
     assert retention(turned, 7 + 1e-3 * t, LABELS)[0].value == pytest.approx(value, rel=1e-6)
 
 
-def test_categories_are_told_by_neighbours_of_the_label() -> None:
+def test_categories_are_told_by_neighbors_of_the_label() -> None:
     z, rng = _z(9), np.random.default_rng(10)
     within = z[:, 0] - OF_LABEL
     frame = pd.DataFrame(
@@ -233,7 +240,9 @@ def _loop(z: np.ndarray, labels: np.ndarray, k: int) -> float:
     for i in range(n):
         near = sorted((j for j in range(n) if j != i), key=lambda j: ((z[i] - z[j]) ** 2).sum())[:k]
         votes = [labels[j] for j in near]
-        weight = {name: votes.count(name) / (labels == name).sum() for name in votes}  # in order of nearness
+        weight = {
+            name: votes.count(name) / (labels == name).sum() for name in votes
+        }  # in order of nearness
         right[labels[i]].append(max(weight, key=weight.__getitem__) == labels[i])
     return float(np.mean([np.mean(hits) for hits in right.values()]))
 
@@ -244,7 +253,9 @@ def test_is_the_plain_loop(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.repeat(["a", "b", "c"], rng.integers(2, 9, 3))
     z = rng.normal(size=(labels.size, 2)) + (labels == "a")[:, None]
-    assert leakage(z, labels, n_neighbors=k, n_permutations=2).value == pytest.approx(_loop(z, labels, k))
+    assert leakage(z, labels, n_neighbors=k, n_permutations=2).value == pytest.approx(
+        _loop(z, labels, k)
+    )
 
 
 def test_noise_is_at_chance_and_separated_labels_are_told() -> None:
@@ -267,7 +278,7 @@ def test_rare_labels_weigh_as_much() -> None:
     assert leakage(rng.normal(size=(400, 2)), labels).chance.mean == pytest.approx(1 / 2, abs=0.06)
 
 
-@pytest.mark.parametrize("d", [2, 20])  # two ways to search neighbours
+@pytest.mark.parametrize("d", [2, 20])  # two ways to search neighbors
 def test_of_cells_in_one_point_nothing_is_told_however_sorted(d: int) -> None:
     labels = np.repeat(list("abcde"), 40)
     found = leakage(np.full((200, d), 0.3), labels)
@@ -275,7 +286,7 @@ def test_of_cells_in_one_point_nothing_is_told_however_sorted(d: int) -> None:
     twins = np.repeat(np.random.default_rng(2).normal(size=(100, d)), 2, axis=0)
     assert (
         leakage(twins, np.tile(["a", "b"], 100), n_neighbors=1).value == 0
-    )  # a cell is not its own neighbour
+    )  # a cell is not its own neighbor
 
 
 def test_of_cells_equally_far_those_that_vote_are_drawn() -> None:

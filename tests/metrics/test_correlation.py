@@ -80,7 +80,9 @@ def test_invariances(metric: Callable) -> None:
     order, features = rng.permutation(25), rng.permutation(6)
     expected = metric(p, m)
     moved = expected[features] if "feature" in metric.__name__ else expected[order]
-    np.testing.assert_allclose(metric(p[order][:, features], m[order][:, features]), moved, atol=1e-12)
+    np.testing.assert_allclose(
+        metric(p[order][:, features], m[order][:, features]), moved, atol=1e-12
+    )
     np.testing.assert_allclose(metric(3 * p + 2, 5 * m - 1), expected, atol=1e-12)
     np.testing.assert_allclose(metric(p, -m), -expected, atol=1e-12)
     np.testing.assert_allclose(metric(m, m), 1)
@@ -102,7 +104,9 @@ def test_what_varies_by_rounding_only_is_constant() -> None:
 def test_missing_values_are_an_error_unless_left_out() -> None:
     p, m = np.ones((3, 2)), np.arange(6.0).reshape(3, 2)
     p[1, 0] = NAN
-    with pytest.raises(ValueError, match=r"predicted holds 1 missing values \(NaN\). Pass nan='omit'"):
+    with pytest.raises(
+        ValueError, match=r"predicted holds 1 missing values \(NaN\). Pass nan='omit'"
+    ):
         pearson_per_feature(p, m)
     assert np.isnan(pearson_per_cell(p, m, nan="omit")[1])  # one pair is left
 
@@ -124,7 +128,12 @@ def test_missing_values_are_an_error_unless_left_out() -> None:
         ),
         (np.ones((1, 2)), np.array([["a", "b"]]), {}, r"measured must be numbers.*found <U1"),
         (np.full((1, 2), np.inf), np.ones((1, 2)), {}, r"predicted holds 2 infinite values"),
-        (np.ones((1, 2)), np.ones((1, 2)), {"nan": "drop"}, r"nan must be 'raise' or 'omit'; found 'drop'"),
+        (
+            np.ones((1, 2)),
+            np.ones((1, 2)),
+            {"nan": "drop"},
+            r"nan must be 'raise' or 'omit'; found 'drop'",
+        ),
         (np.ones((0, 2)), np.ones((0, 2)), {}, r"there is nothing to compare"),
     ],
 )

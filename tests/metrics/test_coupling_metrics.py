@@ -74,7 +74,9 @@ def test_trace_over_chance_by_hand() -> None:
     labels = ["a", "a", "b"]
     share = T[[0, 1], :2].sum(axis=1) / T[:2].sum(axis=1)  # of the mass within label a
     chance = (share.sum() / 2 + T[2, 2] / T[2].sum()) / 3
-    assert trace_over_chance(T, labels_x=labels, labels_y=labels) == pytest.approx(trace(T) / chance)
+    assert trace_over_chance(T, labels_x=labels, labels_y=labels) == pytest.approx(
+        trace(T) / chance
+    )
 
 
 def test_uniform_couplings_are_at_chance() -> None:
@@ -129,7 +131,10 @@ def _brute_force(plan, partner, lx, ly) -> float:
             if others:
                 shares.append(
                     np.mean(
-                        [(matrix[i, j] > matrix[i, p]) + 0.5 * (matrix[i, j] == matrix[i, p]) for j in others]
+                        [
+                            (matrix[i, j] > matrix[i, p]) + 0.5 * (matrix[i, j] == matrix[i, p])
+                            for j in others
+                        ]
                     )
                 )
         return shares
@@ -143,7 +148,9 @@ def _brute_force(plan, partner, lx, ly) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), within=st.booleans())
-def test_foscttm_coupling_is_the_double_loop_dense_sparse_and_in_blocks(seed: int, within: bool) -> None:
+def test_foscttm_coupling_is_the_double_loop_dense_sparse_and_in_blocks(
+    seed: int, within: bool
+) -> None:
     rng = np.random.default_rng(seed)
     n_x, n_y = rng.integers(2, 8, 2)
     plan = rng.integers(0, 4, (n_x, n_y)).astype(float)
@@ -151,11 +158,16 @@ def test_foscttm_coupling_is_the_double_loop_dense_sparse_and_in_blocks(seed: in
     n_known = rng.integers(1, min(n_x, n_y) + 1)
     partner[rng.permutation(n_x)[:n_known]] = rng.permutation(n_y)[:n_known]
     names = np.array(["a", "b", None], dtype=object)
-    lx, ly = (names[rng.integers(0, 3, n)] if within else np.full(n, "a", dtype=object) for n in (n_x, n_y))
+    lx, ly = (
+        names[rng.integers(0, 3, n)] if within else np.full(n, "a", dtype=object)
+        for n in (n_x, n_y)
+    )
     expected = _brute_force(plan, partner, lx, ly)
     cut = n_x // 2
     top, bottom = np.arange(cut), np.arange(cut, n_x)
-    in_blocks = Blocks(plan.shape, [(top, np.arange(n_y), plan[:cut]), (bottom, np.arange(n_y), plan[cut:])])
+    in_blocks = Blocks(
+        plan.shape, [(top, np.arange(n_y), plan[:cut]), (bottom, np.arange(n_y), plan[cut:])]
+    )
     for form in (plan, sp.csr_matrix(plan), sp.coo_array(plan), in_blocks):
         if np.isnan(expected):
             with pytest.raises(ValueError, match="no cell can be scored"):
@@ -177,7 +189,9 @@ def test_other_metrics_are_alike_dense_sparse_and_in_blocks() -> None:
         assert trace_over_chance(form, partner, labels_x=lx, labels_y=ly) == pytest.approx(
             trace_over_chance(plan, partner, labels_x=lx, labels_y=ly)
         )
-        assert barycentric_foscttm(form, y, partner) == pytest.approx(barycentric_foscttm(plan, y, partner))
+        assert barycentric_foscttm(form, y, partner) == pytest.approx(
+            barycentric_foscttm(plan, y, partner)
+        )
         assert latent_error(form, u, y) == pytest.approx(latent_error(plan, u, y))
         assert label_mass(form, lx, ly) == pytest.approx(1)
 
@@ -238,19 +252,28 @@ def test_scaling_the_coupling_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: foscttm_coupling(-T), r"finite masses of at least 0; found a negative mass or NaN"),
+        (
+            lambda: foscttm_coupling(-T),
+            r"finite masses of at least 0; found a negative mass or NaN",
+        ),
         (lambda: foscttm_coupling(T[:2]), r"equal numbers of cells; found 2 and 3"),
         (
             lambda: trace(np.zeros((2, 2))),
             r"no cell can be scored: none of the source cells with a known match",
         ),
-        (lambda: barycentric_foscttm(T, np.zeros((2, 1))), r"expected \(3, d\), found shape \(2, 1\)"),
+        (
+            lambda: barycentric_foscttm(T, np.zeros((2, 1))),
+            r"expected \(3, d\), found shape \(2, 1\)",
+        ),
         (
             lambda: latent_error(T, np.zeros((2, 1)), np.zeros((3, 1))),
             r"plan must have shape \(2, 3\); found",
         ),
-        (lambda: latent_error(0 * T, np.eye(3), np.eye(3)), r"no source cell has both mass in the coupling"),
-        (lambda: label_mass(T, [None] * 3, list("abc")), r"no mass between labelled cells"),
+        (
+            lambda: latent_error(0 * T, np.eye(3), np.eye(3)),
+            r"no source cell has both mass in the coupling",
+        ),
+        (lambda: label_mass(T, [None] * 3, list("abc")), r"no mass between labeled cells"),
     ],
 )
 def test_what_does_not_fit_is_refused(call: object, message: str) -> None:

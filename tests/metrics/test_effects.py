@@ -30,7 +30,9 @@ def test_by_hand() -> None:
     names, effects = label_effects(measured, LABELS, "ctrl")
     assert names == ["a", "b"]
     np.testing.assert_allclose(effects, [[1, 2, 0], [0.5, 0, -0.5]])
-    predicted = 10 + np.array([[0, 0, 0], [0, 0, 0], [1, 2, 0], [1, 2, 0], [-1, 0, 1], [-1, 0, 1.0]])
+    predicted = 10 + np.array(
+        [[0, 0, 0], [0, 0, 0], [1, 2, 0], [1, 2, 0], [-1, 0, 1], [-1, 0, 1.0]]
+    )
     args = (predicted, measured, LABELS, LABELS, "ctrl")
     own = {"controls": "own"}
     assert effect_pearson_per_label(*args, **own) == pytest.approx({"a": 1, "b": -1})
@@ -41,7 +43,9 @@ def test_by_hand() -> None:
     # to the measured controls, (1, 1, 1): (10, 11, 9) for a and (8, 9, 10) for b, all of one sign
     assert effect_pearson_per_label(*args) == pytest.approx({"a": 1, "b": -1})
     assert effect_sign_agreement_per_label(*args) == {"a": 1, "b": 0.5}
-    moved = predicted + np.array([0, 0, -3.0])  # a bias of one feature: (10, 11, 6) against (1, 2, 0)
+    moved = predicted + np.array(
+        [0, 0, -3.0]
+    )  # a bias of one feature: (10, 11, 6) against (1, 2, 0)
     found = effect_pearson_per_label(moved, *args[1:])
     assert found["a"] == pytest.approx(pearsonr([10, 11, 6], [1, 2, 0])[0])
 
@@ -50,7 +54,8 @@ def _screen(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     names = np.array(["ctrl", "a", "b", "c", None], dtype=object)
     lp, lm = (
-        np.concatenate([["ctrl", "a"], names[rng.integers(0, 5, rng.integers(0, 9))]]) for _ in range(2)
+        np.concatenate([["ctrl", "a"], names[rng.integers(0, 5, rng.integers(0, 9))]])
+        for _ in range(2)
     )
     return rng.normal(size=(len(lp), 5)), rng.normal(size=(len(lm), 5)), lp, lm
 
@@ -98,7 +103,11 @@ def test_baselines_and_invariances() -> None:
 
 
 def test_cells_with_missing_values_are_left_out_if_asked() -> None:
-    p, m, labels = np.array([[0.0, 0], [1, 2], [np.nan, 9]]), np.array([[0.0, 0], [1, 2]]), ["ctrl", "a", "a"]
+    p, m, labels = (
+        np.array([[0.0, 0], [1, 2], [np.nan, 9]]),
+        np.array([[0.0, 0], [1, 2]]),
+        ["ctrl", "a", "a"],
+    )
     with pytest.raises(ValueError, match=r"values holds 1 missing"):
         effect_pearson(p, m, labels, labels[:2], "ctrl")
     assert effect_pearson(p, m, labels, labels[:2], "ctrl", nan="omit") == pytest.approx(1)
@@ -118,7 +127,10 @@ def test_cells_with_missing_values_are_left_out_if_asked() -> None:
         ({"predicted": np.ones((2, 3))}, r"must have the same features: found 3 and 2"),
         ({"controls": "none"}, r"controls must be "),
         ({"top_k": 0}, r"top_k must be "),
-        ({"measured": np.ones((2, 2))}, r"no label can be scored: the measured effect of each is the same"),
+        (
+            {"measured": np.ones((2, 2))},
+            r"no label can be scored: the measured effect of each is the same",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:

@@ -22,7 +22,9 @@ def test_is_a_loop_over_labels(table):
         for i in range(len(x)):
             rest = np.arange(len(x)) != i
             fitted = Ridge(ridge * len(x)).fit(scaled[rest], y[rest])
-            errors.setdefault(ridge, []).append(((y[i] - fitted.predict(scaled[i : i + 1])) ** 2).sum())
+            errors.setdefault(ridge, []).append(
+                ((y[i] - fitted.predict(scaled[i : i + 1])) ** 2).sum()
+            )
     best = min(errors.values(), key=sum)
     of_mean = [((y[i] - y[np.arange(len(y)) != i].mean(0)) ** 2).sum() for i in range(len(y))]
     found = embedding_signal(x, y, n_permutations=19)
@@ -36,7 +38,8 @@ def test_a_table_that_says_all_and_one_with_noise(table):
     rng = np.random.default_rng(1)
     y = x @ rng.normal(size=(6, 3))
     scores = [
-        embedding_signal(x + noise * x.std() * rng.normal(size=x.shape), y).score for noise in (0.0, 0.5, 5.0)
+        embedding_signal(x + noise * x.std() * rng.normal(size=x.shape), y).score
+        for noise in (0.0, 0.5, 5.0)
     ]
     assert scores[0] > 0.99
     assert scores[0] > scores[1] > scores[2]
@@ -46,7 +49,9 @@ def test_a_table_that_says_all_and_one_with_noise(table):
 def test_of_tables_that_say_nothing_few_seem_to(table):
     _, y = table
     rng = np.random.default_rng(2)
-    p = [embedding_signal(rng.normal(size=(24, 6)), y, n_permutations=99).p_value for _ in range(60)]
+    p = [
+        embedding_signal(rng.normal(size=(24, 6)), y, n_permutations=99).p_value for _ in range(60)
+    ]
     assert np.mean(np.array(p) <= 0.1) <= 0.2
     assert 0.35 < np.mean(p) < 0.65
 

@@ -36,7 +36,9 @@ def _loop(a: np.ndarray, b: np.ndarray, unbiased: bool) -> float:
 def test_by_hand() -> None:
     # 2 E|a - b| = 2 (3 + 1) / 2 = 4; E|a - a'| = (0 + 2 + 2 + 0) / 4 = 1, without the zeros 2
     assert energy_distance([[0.0], [2.0]], [[3.0]]) == 3
-    with pytest.raises(ValueError, match=r"a sample needs 2 cells at least for unbiased=True; found 1"):
+    with pytest.raises(
+        ValueError, match=r"a sample needs 2 cells at least for unbiased=True; found 1"
+    ):
         energy_distance([[0.0], [2.0]], [[3.0]], unbiased=True)
     assert energy_distance([[0.0], [2.0]], [[3.0], [3.0]], unbiased=True) == 2
 
@@ -49,7 +51,9 @@ def test_is_the_double_loop(seed: int, unbiased: bool, chunk: int) -> None:
     expected = _loop(a, b, unbiased)
     with mock.patch.object(_candidates, "BLOCK_VALUES", chunk):
         assert energy_distance(a, b, unbiased=unbiased) == pytest.approx(expected, abs=1e-12)
-        assert energy_distance(sp.csr_matrix(b), a, unbiased=unbiased) == pytest.approx(expected, abs=1e-12)
+        assert energy_distance(sp.csr_matrix(b), a, unbiased=unbiased) == pytest.approx(
+            expected, abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
@@ -74,7 +78,9 @@ def test_of_each_label() -> None:
     p, m = rng.normal(size=(9, 2)), rng.normal(size=(8, 2))
     lp, lm = [*"aaabbbcc", None], [*"aabbbzz", None]
     found = energy_distance_per_label(p, m, lp, lm)
-    assert found == pytest.approx({"a": energy_distance(p[:3], m[:2]), "b": energy_distance(p[3:6], m[2:5])})
+    assert found == pytest.approx(
+        {"a": energy_distance(p[:3], m[:2]), "b": energy_distance(p[3:6], m[2:5])}
+    )
     p[8] = np.nan
     assert energy_distance_per_label(p, m, lp, lm, nan="omit") == pytest.approx(found)
     with pytest.raises(ValueError, match=r"predicted holds 2 missing values"):
@@ -102,7 +108,8 @@ def test_a_sample_of_the_cells_is_near_the_exact_value_and_seeded() -> None:
     assert some[0] == pytest.approx(exact, rel=0.5)
     assert energy_distance(a, b, max_cells=3000, unbiased=True) == exact
     same = [
-        energy_distance(a[:1000], a[1000:], max_cells=100, unbiased=True, seed=seed) for seed in range(30)
+        energy_distance(a[:1000], a[1000:], max_cells=100, unbiased=True, seed=seed)
+        for seed in range(30)
     ]
     biased = [energy_distance(a[:1000], a[1000:], max_cells=100, seed=seed) for seed in range(30)]
     assert abs(np.mean(same)) < 0.006 < np.mean(biased)
@@ -111,7 +118,10 @@ def test_a_sample_of_the_cells_is_near_the_exact_value_and_seeded() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: energy_distance(np.ones((2, 2)), np.ones((2, 3))), r"same features: found 2 and 3"),
+        (
+            lambda: energy_distance(np.ones((2, 2)), np.ones((2, 3))),
+            r"same features: found 2 and 3",
+        ),
         (
             lambda: energy_distance(np.ones((0, 2)), np.ones((2, 2))),
             r"a sample needs 1 cell at least; found 0",

@@ -66,7 +66,15 @@ def test_within_label_compares_cells_of_one_label() -> None:
 def test_within_label_leaves_out_who_cannot_be_scored() -> None:
     z = np.arange(7.0)[:, None]
     labels_x = ["a", "a", "b", None, "c", "d", "d"]
-    labels_y = ["a", "a", "b", "a", "a", "d", "d"]  # b: one candidate; None: unlabelled; c: match has label a
+    labels_y = [
+        "a",
+        "a",
+        "b",
+        "a",
+        "a",
+        "d",
+        "d",
+    ]  # b: one candidate; None: unlabeled; c: match has label a
     fx, fy = foscttm_per_cell(z, z, labels_x=labels_x, labels_y=labels_y)
     assert np.isnan(fx).tolist() == [False, False, True, True, True, False, False]
     assert np.isnan(fy).tolist() == [False, False, True, True, True, False, False]
@@ -80,7 +88,9 @@ def test_labels_are_compared_by_name_not_by_code() -> None:
     one = pd.Categorical(labels, categories=["a", "b"])
     other = pd.Categorical(labels, categories=["b", "x", "a"])
     w = z[::-1]
-    assert foscttm(z, w, labels_x=one, labels_y=other) == foscttm(z, w, labels_x=labels, labels_y=labels)
+    assert foscttm(z, w, labels_x=one, labels_y=other) == foscttm(
+        z, w, labels_x=labels, labels_y=labels
+    )
 
 
 def _brute_force(x, y, partner, lx, ly) -> float:
@@ -117,7 +127,10 @@ def test_is_the_double_loop(data: st.DataObject) -> None:
     partner[rng.permutation(n_x)[:n_known]] = rng.permutation(n_y)[:n_known]
     within = data.draw(st.booleans())
     names = np.array(["a", "b", None], dtype=object)
-    lx, ly = (names[rng.integers(0, 3, n)] if within else np.full(n, "a", dtype=object) for n in (n_x, n_y))
+    lx, ly = (
+        names[rng.integers(0, 3, n)] if within else np.full(n, "a", dtype=object)
+        for n in (n_x, n_y)
+    )
     block_size = data.draw(st.sampled_from([None, 1, 2]))
     expected = _brute_force(x, y, partner, lx, ly)
     options = {"labels_x": lx, "labels_y": ly, "block_size": block_size}
@@ -143,7 +156,9 @@ def test_is_symmetric_and_does_not_depend_on_the_order_of_cells(seed: int) -> No
 
 def test_unrelated_representations_are_at_chance() -> None:
     rng = np.random.default_rng(0)
-    assert foscttm(rng.normal(size=(400, 4)), rng.normal(size=(400, 4))) == pytest.approx(0.5, abs=0.02)
+    assert foscttm(rng.normal(size=(400, 4)), rng.normal(size=(400, 4))) == pytest.approx(
+        0.5, abs=0.02
+    )
 
 
 def test_memory_is_linear_in_the_cells() -> None:
@@ -157,7 +172,9 @@ def test_memory_is_linear_in_the_cells() -> None:
 
 def test_is_registered() -> None:
     assert METRICS.get("foscttm") is foscttm
-    assert {"barycentric_foscttm", "foscttm_coupling", "trace", "trace_over_chance"} <= set(METRICS.names())
+    assert {"barycentric_foscttm", "foscttm_coupling", "trace", "trace_over_chance"} <= set(
+        METRICS.names()
+    )
 
 
 Z = np.arange(6.0).reshape(3, 2)
@@ -174,17 +191,45 @@ Z = np.arange(6.0).reshape(3, 2)
         ((Z, Z[:, :1]), {}, r"x and y must lie in one space: found 2 and 1 dimensions"),
         ((Z[0], Z), {}, r"x must be a matrix \(n, d\); found shape \(2,\)"),
         ((Z, np.where(Z == 3, np.nan, Z)), {}, r"y holds NaN or infinite values in 1 of 3 rows"),
-        ((Z, Z, [0, 1]), {}, r"partner must be integers, one a row of x: expected shape \(3,\), found int64"),
+        (
+            (Z, Z, [0, 1]),
+            {},
+            r"partner must be integers, one a row of x: expected shape \(3,\), found int64",
+        ),
         ((Z, Z, [0.0, 1.0, 2.0]), {}, r"partner must be integers, .* found float64"),
-        ((Z, Z, [0, 1, 3]), {}, r"between 0 and 2 \(rows of y\), or -1 for none; found values from 0 to 3"),
+        (
+            (Z, Z, [0, 1, 3]),
+            {},
+            r"between 0 and 2 \(rows of y\), or -1 for none; found values from 0 to 3",
+        ),
         ((Z, Z, [0, 1, 1]), {}, r"partner points twice to one row of y"),
         ((Z, Z, [-1, -1, -1]), {}, r"no true match is known"),
-        ((Z, Z), {"labels_x": ["a"] * 3}, r"labels of both modalities are needed; labels_y is None"),
-        ((Z, Z), {"labels_x": ["a"] * 3, "labels_y": ["a"]}, r"labels_y must hold .*: expected 3, found 1"),
-        ((Z, Z), {"within_label": True}, r"within_label=True compares cells of one label: pass labels_x"),
+        (
+            (Z, Z),
+            {"labels_x": ["a"] * 3},
+            r"labels of both modalities are needed; labels_y is None",
+        ),
+        (
+            (Z, Z),
+            {"labels_x": ["a"] * 3, "labels_y": ["a"]},
+            r"labels_y must hold .*: expected 3, found 1",
+        ),
+        (
+            (Z, Z),
+            {"within_label": True},
+            r"within_label=True compares cells of one label: pass labels_x",
+        ),
         ((Z, Z), {"labels_x": list("abc"), "labels_y": list("abc")}, r"no cell can be scored"),
-        ((Z, Z), {"metric": "manhattan"}, r"metric must be 'euclidean' or 'cosine'; found 'manhattan'"),
-        ((0 * Z, Z), {"metric": "cosine"}, r"metric='cosine' needs a direction: 3 rows of x are all zero"),
+        (
+            (Z, Z),
+            {"metric": "manhattan"},
+            r"metric must be 'euclidean' or 'cosine'; found 'manhattan'",
+        ),
+        (
+            (0 * Z, Z),
+            {"metric": "cosine"},
+            r"metric='cosine' needs a direction: 3 rows of x are all zero",
+        ),
         ((Z, Z), {"block_size": 0}, "block_size must be a whole number of at least 1"),
     ],
 )

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from scgroove.metrics import METRICS, MissingTruthError, label_transfer, label_transfer_per_cell, score
+from scgroove.metrics import (
+    METRICS,
+    MissingTruthError,
+    label_transfer,
+    label_transfer_per_cell,
+    score,
+)
 
 
 def test_by_hand() -> None:
@@ -31,7 +37,7 @@ def test_equal_votes_go_to_the_label_of_the_nearest_voter() -> None:
     assert label_transfer(x, [[1.2]], labels_x, ["c"], n_neighbors=3) == 1
 
 
-def test_unlabelled_cells_neither_vote_nor_are_scored() -> None:
+def test_unlabeled_cells_neither_vote_nor_are_scored() -> None:
     x, y = [[0.0], [0.1], [1.0]], [[0.0], [0.05]]
     found = label_transfer_per_cell(x, y, [None, "a", "b"], ["a", np.nan], n_neighbors=1)
     np.testing.assert_array_equal(found, [1, np.nan])
@@ -60,22 +66,31 @@ def test_is_the_plain_loop(seed: int, k: int) -> None:
     lx, ly = list(names[rng.integers(0, 4, n_x)]), list(names[rng.integers(0, 4, n_y)])
     expected = _loop(x, y, lx, ly, k)
     if not expected:
-        with pytest.raises(MissingTruthError, match="no target cell has a label that a source cell has"):
+        with pytest.raises(
+            MissingTruthError, match="no target cell has a label that a source cell has"
+        ):
             label_transfer(x, y, lx, ly, n_neighbors=k)
         return
     by_label = [
-        np.mean([hit for label, hit in expected if label == one]) for one in {label for label, _ in expected}
+        np.mean([hit for label, hit in expected if label == one])
+        for one in {label for label, _ in expected}
     ]
-    assert label_transfer(x, y, lx, ly, n_neighbors=k) == pytest.approx(np.mean([hit for _, hit in expected]))
-    assert label_transfer(x, y, lx, ly, n_neighbors=k, balanced=True) == pytest.approx(np.mean(by_label))
+    assert label_transfer(x, y, lx, ly, n_neighbors=k) == pytest.approx(
+        np.mean([hit for _, hit in expected])
+    )
+    assert label_transfer(x, y, lx, ly, n_neighbors=k, balanced=True) == pytest.approx(
+        np.mean(by_label)
+    )
 
 
 def test_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     labels = rng.choice(list("aaabbc"), 400)
-    centre = {"a": 0.0, "b": 1.0, "c": 2.0}
-    x, y = (np.array([[centre[v], 0] for v in labels]) + rng.normal(size=(400, 2)) for _ in range(2))
-    theirs = KNeighborsClassifier(1).fit(x, labels).predict(y)  # one neighbour: no ties
+    center = {"a": 0.0, "b": 1.0, "c": 2.0}
+    x, y = (
+        np.array([[center[v], 0] for v in labels]) + rng.normal(size=(400, 2)) for _ in range(2)
+    )
+    theirs = KNeighborsClassifier(1).fit(x, labels).predict(y)  # one neighbor: no ties
     assert label_transfer(x, y, labels, labels, n_neighbors=1) == pytest.approx(
         accuracy_score(labels, theirs)
     )
@@ -89,10 +104,12 @@ def test_invariances() -> None:
     x, y, labels = rng.normal(size=(90, 4)), rng.normal(size=(80, 4)), rng.integers(0, 4, 90)
     value = label_transfer(x, y, labels, labels[:80])
     order_x, order_y = rng.permutation(90), rng.permutation(80)
-    assert label_transfer(x[order_x], y[order_y], labels[order_x], labels[:80][order_y]) == pytest.approx(
+    assert label_transfer(
+        x[order_x], y[order_y], labels[order_x], labels[:80][order_y]
+    ) == pytest.approx(value)
+    assert label_transfer(1e3 + 1e-3 * x, 1e3 + 1e-3 * y, labels, labels[:80]) == pytest.approx(
         value
     )
-    assert label_transfer(1e3 + 1e-3 * x, 1e3 + 1e-3 * y, labels, labels[:80]) == pytest.approx(value)
     assert label_transfer(x, y, 9 - labels, 9 - labels[:80]) == pytest.approx(value)
     assert label_transfer(x, 5 * x, labels, labels, n_neighbors=1, metric="cosine") == 1
     assert METRICS.get("label_transfer") is label_transfer
@@ -103,7 +120,10 @@ def test_invariances() -> None:
     [
         ({"n_neighbors": 0}, r"n_neighbors must be "),
         ({"labels_x": ["a"]}, r"labels_x must hold one label a cell: expected 2, found 1"),
-        ({"labels_y": ["b", "b"]}, r"no target cell has a label that a source cell has.*one vocabulary"),
+        (
+            {"labels_y": ["b", "b"]},
+            r"no target cell has a label that a source cell has.*one vocabulary",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:
@@ -115,7 +135,13 @@ def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:
 def test_chance_of_the_score_does_not_depend_on_what_is_told() -> None:
     """Of eight cells six are "a": to call all of them "a" is right in three of four, and no more than chance."""
     x, y = np.array([[2.0], [99.0]]), np.arange(8.0)[:, None]
-    cells = {"x": x, "y": y, "labels_x": ["a", "b"], "labels_y": ["a"] * 6 + ["b"] * 2, "n_neighbors": 1}
+    cells = {
+        "x": x,
+        "y": y,
+        "labels_x": ["a", "b"],
+        "labels_y": ["a"] * 6 + ["b"] * 2,
+        "n_neighbors": 1,
+    }
     always, right = (
         score("label_transfer", **cells),
         score("label_transfer", **{**cells, "x": [[2.0], [8.0]]}),
@@ -127,7 +153,9 @@ def test_chance_of_the_score_does_not_depend_on_what_is_told() -> None:
 
 
 def test_one_label_cannot_be_told_from_another() -> None:
-    with pytest.raises(MissingTruthError, match="have one label, so that there is no other label to tell"):
+    with pytest.raises(
+        MissingTruthError, match="have one label, so that there is no other label to tell"
+    ):
         score("label_transfer", x=[[0.0], [1.0]], y=[[0.0]], labels_x=["a", "b"], labels_y=["a"])
 
 
@@ -135,7 +163,9 @@ def test_a_score_that_is_perfect_by_construction_is_left_out() -> None:
     """Every cell has one candidate, or ten are looked at where there are three."""
     x, labels = np.random.default_rng(0).normal(size=(6, 2)), list("aaabbb")
     given_ = {"x": x, "y": x[::-1], "labels_x": labels, "labels_y": labels, "partner": np.arange(6)}
-    with pytest.raises(MissingTruthError, match="'recall_at_10_within_label' is 1 by construction here"):
+    with pytest.raises(
+        MissingTruthError, match="'recall_at_10_within_label' is 1 by construction here"
+    ):
         score("recall_at_10_within_label", **given_)
     alone = {"coupling": np.eye(6), "labels_x": list("abcdef"), "labels_y": list("abcdef")}
     with pytest.raises(MissingTruthError, match="'trace_within_label' is 1 by construction here"):

@@ -40,7 +40,13 @@ def sorted_screen():
     y = u + 0.5 * rng.normal(size=u.shape)
     measured = np.tanh(u @ rng.normal(size=(3, 8))) + 2
     plan = EntropicOT(epsilon=0.1).align(u, y, LABELS, LABELS)
-    return {"u": u, "y": y, "measured": measured, "plan": plan.to_dense(), "predicted": plan.push(measured)}
+    return {
+        "u": u,
+        "y": y,
+        "measured": measured,
+        "plan": plan.to_dense(),
+        "predicted": plan.push(measured),
+    }
 
 
 def given(screen, order, form=np.asarray):
@@ -205,15 +211,17 @@ def test_dose_fraction_by_hand():
     assert relative.value == pytest.approx(0.1)
     assert (relative.chance, relative.chance_sd) == (pytest.approx(-0.1), pytest.approx(0.2))
     twice = dosed()
-    assert score("perturbot_dose_fraction", **{**twice, "coupling": 2 * twice["coupling"]}) == fraction
+    assert (
+        score("perturbot_dose_fraction", **{**twice, "coupling": 2 * twice["coupling"]}) == fraction
+    )
 
 
 def test_cells_without_a_dose_or_a_label_have_no_equal():
     unknown = score("perturbot_dose_fraction", **dosed(doses_y=[1.0, 10.0, np.nan, 10.0, 10.0]))
     assert unknown.value == pytest.approx(0.30)  # the 0.25 of label b is gone
     assert unknown.chance == pytest.approx(0.20 + 0.125)  # its only dose is at one of two cells
-    unlabelled = score("perturbot_dose_fraction", **dosed(labels_x=["a", None, "b", "b"]))
-    assert unlabelled.value == pytest.approx(0.20 + 0.25)
+    unlabeled = score("perturbot_dose_fraction", **dosed(labels_x=["a", None, "b", "b"]))
+    assert unlabeled.value == pytest.approx(0.20 + 0.25)
 
 
 def test_chance_of_doses_is_exact():
@@ -238,13 +246,19 @@ def test_chance_of_doses_is_exact():
         doses_y=doses_y[order],
     )
     assert found.value == pytest.approx(each[0])
-    assert (found.chance, found.chance_sd) == (pytest.approx(np.mean(each)), pytest.approx(np.std(each)))
+    assert (found.chance, found.chance_sd) == (
+        pytest.approx(np.mean(each)),
+        pytest.approx(np.std(each)),
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"doses_y": None}, r"needs doses_x and doses_y, the dose of each source and target cell: not given"),
+        (
+            {"doses_y": None},
+            r"needs doses_x and doses_y, the dose of each source and target cell: not given",
+        ),
         ({"doses_x": [1, 10]}, r"one row a source cell; found .*'doses_x': 2"),
         ({"labels_y": ["c"] * 5}, r"no source and target cell have the same label"),
         ({"coupling": np.zeros((4, 5))}, r"no mass between cells of known pairs"),

@@ -51,7 +51,9 @@ def _loop_foscttm(query: np.ndarray, y: np.ndarray) -> float:
     for i in range(len(y)):
         distance = [float(np.sqrt(((query[i] - other) ** 2).sum())) for other in y]
         ordered = sorted(distance)
-        shares.append(np.mean([place for place, d in enumerate(ordered) if d == distance[i]]) / (len(y) - 1))
+        shares.append(
+            np.mean([place for place, d in enumerate(ordered) if d == distance[i]]) / (len(y) - 1)
+        )
     return float(np.mean(shares))
 
 
@@ -82,7 +84,9 @@ def test_pooled_foscttm_rewards_separated_labels_alone() -> None:
     y = 100.0 * labels[:, None] + np.random.default_rng(0).normal(size=(60, 1))
     uniform = (labels[:, None] == labels).astype(float)
     assert perturbot_foscttm(uniform, y) < 0.11
-    assert barycentric_foscttm(uniform, y, labels_x=labels, labels_y=labels) == pytest.approx(0.5, abs=0.01)
+    assert barycentric_foscttm(uniform, y, labels_x=labels, labels_y=labels) == pytest.approx(
+        0.5, abs=0.01
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -105,16 +109,20 @@ def test_perturbot_dose_fraction(seed: int) -> None:
     chance = uniform / pairs
     if abs(perfect - chance) > 1e-9:
         assert found[1] == pytest.approx((fraction - chance) / (perfect - chance), **CLOSE)
-    assert perturbot_dose_fraction(sp.csr_matrix(plan), dose_x, dose_y, labels, labels) == pytest.approx(
-        found, nan_ok=True
-    )
+    assert perturbot_dose_fraction(
+        sp.csr_matrix(plan), dose_x, dose_y, labels, labels
+    ) == pytest.approx(found, nan_ok=True)
 
 
 def test_dose_fraction_takes_the_mass_for_one_as_the_peer_does() -> None:
     """Four labels of 15 cells at three doses: an identity of mass 60 has 60 and, relative, 89.5."""
     labels, doses = np.repeat(np.arange(4), 15), np.tile(np.arange(3), 20)
-    assert perturbot_dose_fraction(np.eye(60), doses, doses, labels, labels) == pytest.approx((60, 89.5))
-    assert perturbot_dose_fraction(np.eye(60) / 60, doses, doses, labels, labels) == pytest.approx((1, 1))
+    assert perturbot_dose_fraction(np.eye(60), doses, doses, labels, labels) == pytest.approx(
+        (60, 89.5)
+    )
+    assert perturbot_dose_fraction(np.eye(60) / 60, doses, doses, labels, labels) == pytest.approx(
+        (1, 1)
+    )
     same = (labels[:, None] == labels) / 900
     assert perturbot_dose_fraction(same, doses, doses, labels, labels) == pytest.approx((1 / 3, 0))
 
@@ -136,9 +144,15 @@ def test_perturbot_prediction(seed: int, divided: bool) -> None:
     found = perturbot_prediction(p, m, control_mean=scale if divided else None)
     pairs = [(a / scale, b / scale) for a, b in zip(p, m, strict=True)]
     features = list(zip(p.T, m.T, strict=True))
-    assert found["Pearson_corr"] == pytest.approx(np.mean([pearson(a, b) for a, b in pairs]), **CLOSE)
-    assert found["Spearman_corr"] == pytest.approx(np.mean([spearmanr(a, b)[0] for a, b in pairs]), **CLOSE)
-    assert found["Pearson_samples"] == pytest.approx(np.mean([pearson(a, b) for a, b in features]), **CLOSE)
+    assert found["Pearson_corr"] == pytest.approx(
+        np.mean([pearson(a, b) for a, b in pairs]), **CLOSE
+    )
+    assert found["Spearman_corr"] == pytest.approx(
+        np.mean([spearmanr(a, b)[0] for a, b in pairs]), **CLOSE
+    )
+    assert found["Pearson_samples"] == pytest.approx(
+        np.mean([pearson(a, b) for a, b in features]), **CLOSE
+    )
     assert np.isnan(found["Spearman_samples"])
     assert found["MSE"] == pytest.approx(
         np.mean([np.mean((a - b) ** 2) for a, b in zip(p, m, strict=True)]), **CLOSE
@@ -177,7 +191,9 @@ def test_psa_trace_and_latent_mse(seed: int, empty: bool) -> None:
         ]
         errors.append(np.mean(squares))
     if not traces:
-        with pytest.raises(MissingTruthError, match="no label can be scored: in each, a cell has no mass"):
+        with pytest.raises(
+            MissingTruthError, match="no label can be scored: in each, a cell has no mass"
+        ):
             psa_trace(plan, labels)
         return
     for form in (plan, sp.csr_matrix(plan)):
@@ -273,7 +289,9 @@ def test_numbers_that_the_peer_returned(shared: Path) -> None:
             within = barycentric_foscttm(cut, y, labels_x=labels, labels_y=labels)
             swaps = 1 / (15 * 14 * 4)
             assert within == pytest.approx(their["within_label_FOSCTTM_mean"], abs=swaps + 1e-9)
-            assert psa_trace(plan, labels) == pytest.approx(their["within_label_trace_mean"], abs=1e-6)
+            assert psa_trace(plan, labels) == pytest.approx(
+                their["within_label_trace_mean"], abs=1e-6
+            )
             seen += 1
     assert seen > 30
 
@@ -295,7 +313,9 @@ def test_numbers_that_the_peer_returned(shared: Path) -> None:
         ),
         (lambda: perturbot_foscttm(None, np.ones((3, 1)), use_barycenter=False), r"pass x="),
         (
-            lambda: perturbot_foscttm(None, np.ones((3, 1)), x=np.ones((2, 1)), use_barycenter=False),
+            lambda: perturbot_foscttm(
+                None, np.ones((3, 1)), x=np.ones((2, 1)), use_barycenter=False
+            ),
             r"row i of x is the true match of row i of y: found 2 and 3 rows",
         ),
         (
@@ -306,11 +326,20 @@ def test_numbers_that_the_peer_returned(shared: Path) -> None:
             lambda: perturbot_prediction(np.eye(2), np.eye(2), control_mean=[1.0]),
             r"control_mean must have shape \(2,\); found \(1,\)",
         ),
-        (lambda: psa_trace(np.eye(2), ["a"]), r"labels must have one entry a cell: expected 2, found 1"),
+        (
+            lambda: psa_trace(np.eye(2), ["a"]),
+            r"labels must have one entry a cell: expected 2, found 1",
+        ),
         (lambda: psa_foscttm(np.eye(2), np.eye(2), ["a", "b"]), r"no label can be scored"),
-        (lambda: psa_latent_mse(np.eye(2), np.eye(3), ["a", "a"]), r"latent must have one entry a cell"),
+        (
+            lambda: psa_latent_mse(np.eye(2), np.eye(3), ["a", "a"]),
+            r"latent must have one entry a cell",
+        ),
         (lambda: psa_trace(-np.eye(2), ["a", "a"]), r"finite masses of at least 0"),
-        (lambda: PRESETS.get("psa_trase"), r"unknown preset 'psa_trase'. Did you mean 'psa_trace'\?"),
+        (
+            lambda: PRESETS.get("psa_trase"),
+            r"unknown preset 'psa_trase'. Did you mean 'psa_trace'\?",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message: str) -> None:

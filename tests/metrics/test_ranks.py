@@ -19,7 +19,9 @@ def _loop(x: np.ndarray, y: np.ndarray, partner: np.ndarray) -> tuple[list[float
     def share(cell: np.ndarray, pool: np.ndarray, match: int) -> float:
         distance = [sum((a - b) ** 2 for a, b in zip(cell, other, strict=True)) for other in pool]
         others = [d for j, d in enumerate(distance) if j != match]
-        return sum((d < distance[match]) + 0.5 * (d == distance[match]) for d in others) / len(others)
+        return sum((d < distance[match]) + 0.5 * (d == distance[match]) for d in others) / len(
+            others
+        )
 
     forth, back = [np.nan] * len(x), [np.nan] * len(y)
     for i, j in enumerate(partner):
@@ -34,7 +36,9 @@ def test_tiles_of_any_size_are_the_double_loop(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
     n_x, n_y = rng.integers(2, 14, 2)
     x, y = (rng.integers(0, 3, (n, 2)).astype(float) for n in (n_x, n_y))
-    k = rng.integers(1, min(n_x, n_y) + 1)  # few known matches: each direction alone; many: both in one pass
+    k = rng.integers(
+        1, min(n_x, n_y) + 1
+    )  # few known matches: each direction alone; many: both in one pass
     partner = np.full(n_x, -1)
     partner[rng.permutation(n_x)[:k]] = rng.permutation(n_y)[:k]
     rows, columns = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))
@@ -61,11 +65,17 @@ def test_more_cells_than_a_byte_counts() -> None:
     forth, back = foscttm_per_cell(x, x[order], np.argsort(order))
     assert (forth == 0).all()
     assert (back == 0).all()
-    assert foscttm(x, -x) == pytest.approx(np.mean([abs(2 * i - 999) for i in range(1000)]) / 999, abs=2e-3)
+    assert foscttm(x, -x) == pytest.approx(
+        np.mean([abs(2 * i - 999) for i in range(1000)]) / 999, abs=2e-3
+    )
 
 
-@given(n=st.integers(2, 30), before=st.integers(0, 29), ties=st.integers(0, 29), k=st.integers(1, 40))
-def test_rules_are_means_over_the_orders_of_the_ties(n: int, before: int, ties: int, k: int) -> None:
+@given(
+    n=st.integers(2, 30), before=st.integers(0, 29), ties=st.integers(0, 29), k=st.integers(1, 40)
+)
+def test_rules_are_means_over_the_orders_of_the_ties(
+    n: int, before: int, ties: int, k: int
+) -> None:
     before = min(before, n - 1)
     ties = min(ties, n - 1 - before)
     ranks = Ranks(*(np.array([float(part)]) for part in (before, ties, n)))

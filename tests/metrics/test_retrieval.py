@@ -37,8 +37,12 @@ def test_within_label_only_cells_of_the_label_compete() -> None:
     assert mean_reciprocal_rank(X, Y, labels_x=labels, labels_y=labels) == 0.5
 
 
-def _loop(x: np.ndarray, y: np.ndarray, lx: np.ndarray, ly: np.ndarray, k: int) -> tuple[float, float]:
-    def one(a: np.ndarray, b: np.ndarray, la: np.ndarray, lb: np.ndarray) -> tuple[list[float], list[float]]:
+def _loop(
+    x: np.ndarray, y: np.ndarray, lx: np.ndarray, ly: np.ndarray, k: int
+) -> tuple[float, float]:
+    def one(
+        a: np.ndarray, b: np.ndarray, la: np.ndarray, lb: np.ndarray
+    ) -> tuple[list[float], list[float]]:
         recall, reciprocal = [], []
         for i in range(len(a)):
             if la[i] is None or la[i] != lb[i] or (lb == la[i]).sum() < 2:
@@ -84,7 +88,11 @@ def test_invariances_and_chance() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"k, the number of nearest candidates, must be at least 1; found 0"):
+    with pytest.raises(
+        ValueError, match=r"k, the number of nearest candidates, must be at least 1; found 0"
+    ):
         recall_at_k(X, Y, k=0)
-    with pytest.raises(ValueError, match=r"x and y must lie in one space: found 1 and 2 dimensions"):
+    with pytest.raises(
+        ValueError, match=r"x and y must lie in one space: found 1 and 2 dimensions"
+    ):
         mean_reciprocal_rank(X, np.ones((3, 2)))

@@ -100,7 +100,9 @@ def test_values_are_those_of_the_functions(screen: dict) -> None:
         "recall_at_1_global": metrics.recall_at_k(s["x"], s["y"], partner, k=1),
         "recall_at_10_within_label": metrics.recall_at_k(s["x"], s["y"], partner, k=10, **labels),
         "recall_at_10_global": metrics.recall_at_k(s["x"], s["y"], partner, k=10),
-        "mean_reciprocal_rank_within_label": metrics.mean_reciprocal_rank(s["x"], s["y"], partner, **labels),
+        "mean_reciprocal_rank_within_label": metrics.mean_reciprocal_rank(
+            s["x"], s["y"], partner, **labels
+        ),
         "mean_reciprocal_rank_global": metrics.mean_reciprocal_rank(s["x"], s["y"], partner),
         "label_transfer": metrics.label_transfer(s["x"], s["y"], **labels),
         "label_transfer_balanced": metrics.label_transfer(s["x"], s["y"], **labels, balanced=True),
@@ -141,7 +143,10 @@ def test_of_cells_in_another_order_they_are_the_same(screen: dict) -> None:
     plan = screen["coupling"].to_dense()
     moved = {
         **{name: screen[name][rows] for name in ("x", "labels_x", "latent_x", "predicted")},
-        **{name: screen[name][columns] for name in ("y", "labels_y", "doses_y", "latent_y", "measured")},
+        **{
+            name: screen[name][columns]
+            for name in ("y", "labels_y", "doses_y", "latent_y", "measured")
+        },
         "coupling": sp.csr_matrix(plan[np.ix_(rows, columns)]),
         "partner": np.argsort(columns)[screen["partner"][rows]],
         "control": "ctrl",
@@ -169,7 +174,10 @@ def test_imputation_by_chance_is_over_all_permutations_within_labels(
     name: str, chunk: int, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(2)
-    predicted, measured = rng.poisson(2.0, (8, 5)).astype(float), rng.poisson(2.0, (7, 5)).astype(float)
+    predicted, measured = (
+        rng.poisson(2.0, (8, 5)).astype(float),
+        rng.poisson(2.0, (7, 5)).astype(float),
+    )
     predicted[:, 1] = 3.0  # counts as 0
     measured[:, 2] = 1.0  # is left out of the correlations
     labels = np.array(["a", "b", None, "a", "b", "a", None, "b"], dtype=object)
@@ -197,7 +205,9 @@ def test_imputation_by_chance_is_over_all_permutations_within_labels(
     assert found.n == 7
 
 
-def test_a_sample_of_the_cells_gives_nearly_the_same_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_of_the_cells_gives_nearly_the_same_spread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(3)
     predicted = rng.normal(size=(300, 6))
     given = {
@@ -245,7 +255,12 @@ def test_distances_are_computed_once(screen: dict, monkeypatch: pytest.MonkeyPat
     real = _foscttm.partner_ranks
     monkeypatch.setattr(_foscttm, "partner_ranks", lambda *a: calls.append(1) or real(*a))
     scores(
-        ["foscttm_global", "recall_at_1_global", "recall_at_10_global", "mean_reciprocal_rank_global"],
+        [
+            "foscttm_global",
+            "recall_at_1_global",
+            "recall_at_10_global",
+            "mean_reciprocal_rank_global",
+        ],
         **screen,
     )
     assert len(calls) == 1
@@ -255,7 +270,8 @@ def test_what_is_missing_is_said_or_left_out_with_the_reason(screen: dict) -> No
     names = ["foscttm_global", "latent_error", "label_transfer"]
     given = {name: screen[name] for name in ("x", "y", "partner", "coupling")}
     with pytest.raises(
-        MissingTruthError, match=r"'latent_error' needs latent_x and latent_y, the true latent of each"
+        MissingTruthError,
+        match=r"'latent_error' needs latent_x and latent_y, the true latent of each",
     ):
         scores(names, **given)
     found = scores(names, missing="skip", **given)
@@ -263,25 +279,33 @@ def test_what_is_missing_is_said_or_left_out_with_the_reason(screen: dict) -> No
     assert list(found.skipped) == ["latent_error", "label_transfer"]
     assert "needs labels_x and labels_y" in found.skipped["label_transfer"]
     with pytest.raises(
-        MissingTruthError, match=r"needs partner, the target row that truly matches.*numpy.arange\(n\)"
+        MissingTruthError,
+        match=r"needs partner, the target row that truly matches.*numpy.arange\(n\)",
     ):
         score("trace_global", coupling=screen["coupling"])
     every = scores(**given)
-    assert {SCORES.get(one.name).needs <= {"x", "y", "partner", "coupling"} for one in every} == {True}
+    assert {SCORES.get(one.name).needs <= {"x", "y", "partner", "coupling"} for one in every} == {
+        True
+    }
     assert len(every) + len(every.skipped) == len(without_presets())
 
 
 def test_a_truth_that_scores_no_cell_is_missing_too(screen: dict) -> None:
     given = {name: screen[name] for name in ("x", "y", "coupling")}
     alone = {"labels_x": list(range(N)), "labels_y": list(range(N))}
-    found = scores(["foscttm_within_label"], missing="skip", partner=screen["partner"], **alone, **given)
+    found = scores(
+        ["foscttm_within_label"], missing="skip", partner=screen["partner"], **alone, **given
+    )
     assert "no cell can be scored" in found.skipped["foscttm_within_label"]
-    found = scores(["foscttm_global", "trace_global"], missing="skip", partner=np.full(N, -1), **given)
+    found = scores(
+        ["foscttm_global", "trace_global"], missing="skip", partner=np.full(N, -1), **given
+    )
     assert set(found.skipped) == {"foscttm_global", "trace_global"}
     assert "no true match is known" in found.skipped["trace_global"]
     constant = {**screen, "measured": np.ones((N, 12))}
     with pytest.raises(
-        MissingTruthError, match=r"the measured values are constant, so that nothing can be told apart"
+        MissingTruthError,
+        match=r"the measured values are constant, so that nothing can be told apart",
     ):
         score("pearson_per_feature", **constant)
     with pytest.raises(MissingTruthError, match=r"every feature of the measured cells is constant"):
@@ -293,9 +317,12 @@ def test_a_truth_that_scores_no_cell_is_missing_too(screen: dict) -> None:
 
 def test_latents_that_are_all_equal_cannot_be_scored(screen: dict) -> None:
     with pytest.raises(
-        MissingTruthError, match=r"the uniform coupling has no error that another could be compared with"
+        MissingTruthError,
+        match=r"the uniform coupling has no error that another could be compared with",
     ):
-        score("latent_error", **{**screen, "latent_x": np.ones((N, 2)), "latent_y": np.ones((N, 2))})
+        score(
+            "latent_error", **{**screen, "latent_x": np.ones((N, 2)), "latent_y": np.ones((N, 2))}
+        )
 
 
 def test_memory_is_linear_in_the_cells() -> None:
@@ -303,9 +330,16 @@ def test_memory_is_linear_in_the_cells() -> None:
     z = np.random.default_rng(0).normal(size=(n, 2))
     labels = np.arange(n) % 4
     coupling = EntropicOT(epsilon=1.0).align(z, z, labels, labels)
-    names = ["foscttm_global", "coupling_foscttm_global", "barycentric_foscttm_within_label", "label_mass"]
+    names = [
+        "foscttm_global",
+        "coupling_foscttm_global",
+        "barycentric_foscttm_within_label",
+        "label_mass",
+    ]
     tracemalloc.start()
-    scores(names, x=z, y=z, coupling=coupling, partner=np.arange(n), labels_x=labels, labels_y=labels)
+    scores(
+        names, x=z, y=z, coupling=coupling, partner=np.arange(n), labels_x=labels, labels_y=labels
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 49e6  # half of one n x n matrix
@@ -316,7 +350,9 @@ def test_cells_with_missing_values_are_left_out_of_imputation(screen: dict) -> N
     predicted[:5] = np.nan
     found = score("mse", **{**screen, "predicted": predicted})
     assert found.n == N - 5
-    assert found.value == pytest.approx(metrics.mse(predicted[5:], screen["measured"][screen["partner"][5:]]))
+    assert found.value == pytest.approx(
+        metrics.mse(predicted[5:], screen["measured"][screen["partner"][5:]])
+    )
 
 
 def test_results_are_plain_and_a_table(screen: dict) -> None:
@@ -326,7 +362,15 @@ def test_results_are_plain_and_a_table(screen: dict) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         found[0].value = 0.0
     table = found.to_frame()
-    assert table.columns.tolist() == ["name", "value", "chance", "chance_sd", "n", "better", "perfect"]
+    assert table.columns.tolist() == [
+        "name",
+        "value",
+        "chance",
+        "chance_sd",
+        "n",
+        "better",
+        "perfect",
+    ]
     assert table["name"].tolist() == ["trace_over_chance", "foscttm_global"]
     pd.testing.assert_frame_equal(
         scores(["foscttm_global"], **screen).to_frame(), table.iloc[[1]].reset_index(drop=True)
@@ -349,7 +393,12 @@ def test_results_are_plain_and_a_table(screen: dict) -> None:
             TypeError,
             r"scores\(\) has no argument 'partners'. What can be given: x, y",
         ),
-        (["foscttm_global"], {"missing": "no"}, ValueError, r"missing must be 'raise' or 'skip'; found 'no'"),
+        (
+            ["foscttm_global"],
+            {"missing": "no"},
+            ValueError,
+            r"missing must be 'raise' or 'skip'; found 'no'",
+        ),
         (
             ["foscttm_global"],
             {"x": np.ones((3, 4))},
@@ -362,8 +411,18 @@ def test_results_are_plain_and_a_table(screen: dict) -> None:
             ValueError,
             r"one row a target cell; found .*'labels_y': 1",
         ),
-        (["foscttm_global"], {"partner": [0, 1]}, ValueError, r"one row a source cell; found .*'partner': 2"),
-        (["r2"], {"measured": np.ones((N, 3))}, ValueError, r"must have the same features: found 12 and 3"),
+        (
+            ["foscttm_global"],
+            {"partner": [0, 1]},
+            ValueError,
+            r"one row a source cell; found .*'partner': 2",
+        ),
+        (
+            ["r2"],
+            {"measured": np.ones((N, 3))},
+            ValueError,
+            r"must have the same features: found 12 and 3",
+        ),
         (
             ["effect_pearson"],
             {"control": "ctr"},
@@ -372,7 +431,9 @@ def test_results_are_plain_and_a_table(screen: dict) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(screen: dict, arguments, change: dict, error, message: str) -> None:
+def test_what_does_not_fit_is_refused(
+    screen: dict, arguments, change: dict, error, message: str
+) -> None:
     with pytest.raises(error, match=message):
         scores(arguments, **{**screen, **change})
 
@@ -380,7 +441,9 @@ def test_what_does_not_fit_is_refused(screen: dict, arguments, change: dict, err
 def test_a_metric_of_ones_own_takes_part(monkeypatch):
     monkeypatch.setattr(SCORES, "_items", dict(SCORES._items))
 
-    @metrics.register("spread", kind="representation", better="higher", perfect=np.nan, needs=("x",))
+    @metrics.register(
+        "spread", kind="representation", better="higher", perfect=np.nan, needs=("x",)
+    )
     def spread(material):
         return metrics.Found(float(np.std(material.x)), metrics.Chance(0.0, 1.0), len(material.x))
 
@@ -389,7 +452,9 @@ def test_a_metric_of_ones_own_takes_part(monkeypatch):
     with pytest.raises(MissingTruthError, match="representation of the source cells"):
         score("spread", y=np.zeros((2, 1)))
     with pytest.raises(ValueError, match="already taken"):
-        metrics.register("spread", kind="coupling", better="lower", perfect=0.0, needs=())(lambda material: 1)
+        metrics.register("spread", kind="coupling", better="lower", perfect=0.0, needs=())(
+            lambda material: 1
+        )
 
 
 @pytest.mark.parametrize(

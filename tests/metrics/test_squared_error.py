@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_squared_error, r2_score
 
-from scgroove.metrics import METRICS, _values, mse, mse_per_cell, mse_per_feature, r2, r2_per_feature
+from scgroove.metrics import (
+    METRICS,
+    _values,
+    mse,
+    mse_per_cell,
+    mse_per_feature,
+    r2,
+    r2_per_feature,
+)
 
 P = np.array([[1.0, 2.0], [3.0, 2.0]])
 M = np.array([[0.0, 2.0], [4.0, 2.0]])
@@ -35,8 +43,12 @@ def test_agrees_with_scikit_learn(seed: int, chunk: int) -> None:
     p, m = rng.normal(size=(n, f)), 100 + rng.normal(size=(n, f))
     with mock.patch.object(_values, "CHUNK_VALUES", chunk):
         assert mse(p, m) == pytest.approx(mean_squared_error(m, p))
-        np.testing.assert_allclose(mse_per_feature(p, m), mean_squared_error(m, p, multioutput="raw_values"))
-        np.testing.assert_allclose(mse_per_cell(p, m), mean_squared_error(m.T, p.T, multioutput="raw_values"))
+        np.testing.assert_allclose(
+            mse_per_feature(p, m), mean_squared_error(m, p, multioutput="raw_values")
+        )
+        np.testing.assert_allclose(
+            mse_per_cell(p, m), mean_squared_error(m.T, p.T, multioutput="raw_values")
+        )
         np.testing.assert_allclose(r2_per_feature(p, m), r2_score(m, p, multioutput="raw_values"))
         assert r2(p, m) == pytest.approx(r2_score(m, p, multioutput="variance_weighted"))
 
@@ -50,7 +62,9 @@ def test_missing_pairs_are_left_out_one_by_one(seed: int) -> None:
     m[rng.random((6, 3)) < 0.3] = np.nan
     squares, about = [], []
     for j in range(3):
-        pairs = [(p[i, j], m[i, j]) for i in range(6) if not (np.isnan(p[i, j]) or np.isnan(m[i, j]))]
+        pairs = [
+            (p[i, j], m[i, j]) for i in range(6) if not (np.isnan(p[i, j]) or np.isnan(m[i, j]))
+        ]
         mean = np.mean([b for _, b in pairs]) if pairs else np.nan
         squares.append([(a - b) ** 2 for a, b in pairs])
         about.append(sum((b - mean) ** 2 for _, b in pairs) if len(pairs) > 1 else 0.0)
@@ -83,5 +97,7 @@ def test_sparse_order_and_scale() -> None:
 
 @pytest.mark.parametrize("metric", [mse, mse_per_cell, mse_per_feature, r2, r2_per_feature])
 def test_what_does_not_fit_is_refused(metric) -> None:
-    with pytest.raises(ValueError, match=r"same cells and features.*found shapes \(2, 2\) and \(2, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"same cells and features.*found shapes \(2, 2\) and \(2, 1\)"
+    ):
         metric(P, M[:, :1])

@@ -9,13 +9,20 @@ import scgroove as sg
 from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Reconstruction
 from scgroove.model import GROOVE
 
-QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "logger": None}
+QUIET = {
+    "accelerator": "cpu",
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "logger": None,
+}
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def screen(seed, n_labels=12, n_cells=40, **options):
-    mdata = sg.simulations.weakly_paired(n_labels, n_cells, n_features=(60, 40), seed=seed, **options)
+    mdata = sg.simulations.weakly_paired(
+        n_labels, n_cells, n_features=(60, 40), seed=seed, **options
+    )
     for adata in mdata.mod.values():
         adata.obs["truth"] = adata.obs["label"].astype(str)
     return mdata
@@ -30,7 +37,7 @@ def latent(mdata, seed, setup=None, train=None, cells=None, **options):
 
 
 def matched(mdata, z, keep=None):
-    """FOSCTTM over all of the kept cells, that inside labels, and labels found by ten neighbours."""
+    """FOSCTTM over all of the kept cells, that inside labels, and labels found by ten neighbors."""
     a, b = z
     order = mdata[b].obs_names.get_indexer(mdata[a].obs_names)
     keep = np.ones(len(order), dtype=bool) if keep is None else keep
@@ -93,7 +100,9 @@ def test_balanced_batches_find_rare_labels():
             z = latent(mdata, seed, train={"datasplitter_kwargs": {"balance": balance}})
             truth = {m: mdata[m].obs["truth"].to_numpy() for m in z}
             tail = pd.Series(truth["rna"]).value_counts().index[10:]
-            hits = sg.metrics.label_transfer_per_cell(z["rna"], z["protein"], truth["rna"], truth["protein"])
+            hits = sg.metrics.label_transfer_per_cell(
+                z["rna"], z["protein"], truth["rna"], truth["protein"]
+            )
             per = pd.Series(hits).groupby(truth["protein"]).mean()
             rare.append(per[per.index.isin(tail)].mean())
             abundant.append(per[~per.index.isin(tail)].mean())
@@ -110,11 +119,17 @@ def test_labels_of_one_modality_are_placed_by_what_they_are():
         names = sorted(set(labels["rna"]))
         held = {"rna": names[:4], "protein": names[4:8]}
         train = mudata.MuData({m: whole[m][~np.isin(labels[m], held[m])].copy() for m in whole.mod})
-        effects = pd.DataFrame({g: whole["rna"].obsm["shared"][labels["rna"] == g].mean(0) for g in names}).T
-        noise = 0.5 * effects.to_numpy().std() * np.random.default_rng(seed).normal(size=effects.shape)
+        effects = pd.DataFrame(
+            {g: whole["rna"].obsm["shared"][labels["rna"] == g].mean(0) for g in names}
+        ).T
+        noise = (
+            0.5 * effects.to_numpy().std() * np.random.default_rng(seed).normal(size=effects.shape)
+        )
         once = np.isin(labels["rna"], names[:8])
         for known in found:
             tower = [LabelTower(effects + noise)] if known else []
             options = {"terms": [Reconstruction(), GroupCLIP(), BackTranslation(), *tower]}
-            found[known].append(matched(whole, latent(train, seed, cells=whole, **options), once)[0])
+            found[known].append(
+                matched(whole, latent(train, seed, cells=whole, **options), once)[0]
+            )
     assert np.mean(found[True]) <= 0.8 * np.mean(found[False])

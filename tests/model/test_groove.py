@@ -56,8 +56,18 @@ def test_every_pairing(make_mdata, kind):
 
 
 def test_history_names_every_term(trained):
-    terms = ["groupclip", "backtranslation", "label_accuracy", "reconstruction_rna", "reconstruction_img"]
-    names = ["train_loss", "validation_loss", *(f"{t}_{s}" for t in terms for s in ("train", "validation"))]
+    terms = [
+        "groupclip",
+        "backtranslation",
+        "label_accuracy",
+        "reconstruction_rna",
+        "reconstruction_img",
+    ]
+    names = [
+        "train_loss",
+        "validation_loss",
+        *(f"{t}_{s}" for t in terms for s in ("train", "validation")),
+    ]
     for name in [*names, "backtranslation_weight"]:
         values = trained.history[name].to_numpy(float)
         assert len(values) == 3, name
@@ -80,7 +90,10 @@ def test_training_lowers_every_term(factory):
         values = model.history[f"{t}_train"].to_numpy(float).ravel()
         assert values[-1] < values[0], t
     accuracy = model.get_cross_modal_label_accuracy()
-    assert set(zip(accuracy["source"], accuracy["target"], strict=True)) == {("rna", "img"), ("img", "rna")}
+    assert set(zip(accuracy["source"], accuracy["target"], strict=True)) == {
+        ("rna", "img"),
+        ("img", "rna"),
+    }
     assert (accuracy["balanced_accuracy"] > 0.6).all()
     assert accuracy["chance"].tolist() == [0.25, 0.25]
 
@@ -99,7 +112,9 @@ def test_label_accuracy_is_that_of_cells_kept_out_of_training(factory):
         (found, model.validation_indices),
         (every, {"rna": slice(None), "img": slice(None)}),
     ):
-        expected = [mdata[m].obs["label"].iloc[cells[m]].isin(shared).sum() for m in table["source"]]
+        expected = [
+            mdata[m].obs["label"].iloc[cells[m]].isin(shared).sum() for m in table["source"]
+        ]
         assert table["n_cells"].tolist() == expected
     pd.testing.assert_frame_equal(model.get_cross_modal_label_accuracy(mdata.copy()), every)
     model = fit(factory(), {"max_epochs": 1, "train_size": 1.0})
@@ -145,7 +160,9 @@ def test_early_stopping_and_checkpoint(factory, tmp_path):
     assert len(model.history["validation_loss"]) < 60
     again = GROOVE.load(checkpoint.best_model_path, adata=factory(), accelerator="cpu")
     np.testing.assert_allclose(
-        again.get_latent_representation()["img"], model.get_latent_representation()["img"], atol=1e-6
+        again.get_latent_representation()["img"],
+        model.get_latent_representation()["img"],
+        atol=1e-6,
     )
 
 
@@ -190,7 +207,9 @@ def test_batches_change_what_is_decoded(factory):
     np.testing.assert_allclose(
         model.translate("img", "rna"), share[0] * by_batch[0] + share[1] * by_batch[1], rtol=1e-4
     )
-    with pytest.raises(KeyError, match=r"Unknown batch 'l9' of 'rna'. Expected one of \['l0', 'l1'\]"):
+    with pytest.raises(
+        KeyError, match=r"Unknown batch 'l9' of 'rna'. Expected one of \['l0', 'l1'\]"
+    ):
         model.translate("img", "rna", target_batch="l9")
 
 
@@ -237,11 +256,15 @@ def test_cells_without_a_shared_label_take_part_in_reconstruction_only(factory):
 
 def test_external_split(factory):
     mdata = factory()
-    rows = {m: [np.arange(0, mdata[m].n_obs, 2), np.arange(1, mdata[m].n_obs, 2)] for m in mdata.mod}
+    rows = {
+        m: [np.arange(0, mdata[m].n_obs, 2), np.arange(1, mdata[m].n_obs, 2)] for m in mdata.mod
+    }
     model = fit(mdata, {"datasplitter_kwargs": {"external_indexing": rows}})
     assert (model.validation_indices["img"] == rows["img"][1]).all()
     with pytest.raises(ValueError, match="one to three disjoint arrays"):
-        model.train(**FAST, datasplitter_kwargs={"external_indexing": {m: [[0, 0]] for m in mdata.mod}})
+        model.train(
+            **FAST, datasplitter_kwargs={"external_indexing": {m: [[0, 0]] for m in mdata.mod}}
+        )
 
 
 def test_training_goes_on(factory):
@@ -283,13 +306,16 @@ def test_latent_has_length_one_under_the_cosine(trained, factory):
 @pytest.mark.parametrize("encoder", ["linear", "mlp"])
 def test_modalities_lie_in_the_same_place(factory, encoder):
     model = fit(factory(), {"max_epochs": 30}, encoder=encoder)
-    centre = []
+    center = []
     for m, z in model.get_latent_representation().items():
         label = model.adata[m].obs["label"].astype(str)
-        centre.append(
-            np.mean([z[(label == name).to_numpy()].mean(axis=0) for name in ("A", "B", "C", "ctrl")], axis=0)
+        center.append(
+            np.mean(
+                [z[(label == name).to_numpy()].mean(axis=0) for name in ("A", "B", "C", "ctrl")],
+                axis=0,
+            )
         )
-    assert np.linalg.norm(centre[0] - centre[1]) < 0.25  # of a sphere of radius one
+    assert np.linalg.norm(center[0] - center[1]) < 0.25  # of a sphere of radius one
 
 
 def test_indices_and_batch_size_do_not_matter(trained):
@@ -298,7 +324,9 @@ def test_indices_and_batch_size_do_not_matter(trained):
     np.testing.assert_allclose(
         trained.get_latent_representation(modality="rna", indices=rows), z[rows], atol=1e-6
     )
-    np.testing.assert_allclose(trained.get_latent_representation(modality="rna", batch_size=7), z, atol=1e-6)
+    np.testing.assert_allclose(
+        trained.get_latent_representation(modality="rna", batch_size=7), z, atol=1e-6
+    )
     mask = np.zeros(200, dtype=bool)
     mask[rows] = True
     np.testing.assert_allclose(
@@ -360,7 +388,9 @@ def test_new_cells_of_one_modality(trained, factory):
     alone = md.MuData({"rna": unknown})
     assert list(trained.get_latent_representation(alone)) == ["rna"]
     np.testing.assert_allclose(trained.get_latent_representation(alone)["rna"], z, atol=1e-6)
-    np.testing.assert_allclose(trained.get_latent_representation(unknown[10:30], "rna"), z[10:30], atol=1e-6)
+    np.testing.assert_allclose(
+        trained.get_latent_representation(unknown[10:30], "rna"), z[10:30], atol=1e-6
+    )
     assert trained.translate("rna", "img", unknown).shape == (200, 8)
     stores = GROOVE._per_instance_manager_store[trained.id]
     before = len(stores)
@@ -371,14 +401,18 @@ def test_new_cells_of_one_modality(trained, factory):
 def test_missing_values_in_new_cells(trained, factory):
     query = factory(seed=3)["img"]
     query.X[5, 2] = np.nan
-    with pytest.raises(ValueError, match="gives NaN or infinite values for cells of modality 'img'"):
+    with pytest.raises(
+        ValueError, match="gives NaN or infinite values for cells of modality 'img'"
+    ):
         trained.get_latent_representation(query, "img")
 
 
 def test_subset_of_the_data(trained):
     rows = np.r_[0:50, 200:240]
     latent = trained.get_latent_representation(trained.adata[rows])
-    np.testing.assert_allclose(latent["rna"], trained.get_latent_representation()["rna"][:50], atol=1e-6)
+    np.testing.assert_allclose(
+        latent["rna"], trained.get_latent_representation()["rna"][:50], atol=1e-6
+    )
     assert len(latent["img"]) == 40
     assert list(trained.get_latent_representation(trained.adata[:50])) == ["rna"]
 
@@ -404,7 +438,9 @@ def half_a_file(obj, path, *args, **kwargs):
 @pytest.mark.parametrize(
     ("name", "killed"), [("torch.save", half_a_file), ("os.replace", lambda *args: os._exit(9))]
 )
-def test_a_kill_while_saving_leaves_the_old_model(trained, factory, tmp_path, monkeypatch, name, killed):
+def test_a_kill_while_saving_leaves_the_old_model(
+    trained, factory, tmp_path, monkeypatch, name, killed
+):
     trained.save(tmp_path / "m")
     (tmp_path / "m" / "notes.txt").write_text("of the user")
     child = os.fork()
@@ -458,15 +494,21 @@ def test_a_damaged_model_is_told_and_never_loaded(trained, factory, tmp_path):
             noticed += 1
         else:  # padding, or a time stamp
             state = loaded.module.state_dict()
-            assert all(torch.equal(value, state[k]) for k, value in trained.module.state_dict().items())
+            assert all(
+                torch.equal(value, state[k]) for k, value in trained.module.state_dict().items()
+            )
     assert noticed > 25
     file.write_bytes(whole[:-100])
     for load in (GROOVE.load_registry, lambda folder: GROOVE.load_query_data(factory(), folder)):
-        with pytest.raises(FileError, match=r"model\.pt is damaged or incomplete .* or write it anew\.$"):
+        with pytest.raises(
+            FileError, match=r"model\.pt is damaged or incomplete .* or write it anew\.$"
+        ):
             load(str(tmp_path / "m"))
     file.write_bytes(whole)
     data.write_bytes(data.read_bytes()[:-100])
-    with pytest.raises(FileError, match=r"mdata\.h5mu is damaged or incomplete .* or write it anew\.$"):
+    with pytest.raises(
+        FileError, match=r"mdata\.h5mu is damaged or incomplete .* or write it anew\.$"
+    ):
         GROOVE.load(tmp_path / "m")
     with pytest.raises(FileError, match=r"There is no file '.*model\.pt'"):
         GROOVE.load(tmp_path / "no")
@@ -476,7 +518,9 @@ def test_a_damaged_model_is_told_and_never_loaded(trained, factory, tmp_path):
 def test_round_trip(trained, factory, tmp_path, save_anndata):
     trained.save(tmp_path / "m", save_anndata=save_anndata)
     GROOVE.view_setup_args(tmp_path / "m")
-    model = GROOVE.load(tmp_path / "m", adata=None if save_anndata else factory(), accelerator="cpu")
+    model = GROOVE.load(
+        tmp_path / "m", adata=None if save_anndata else factory(), accelerator="cpu"
+    )
     assert model.likelihood == trained.likelihood
     assert repr(model) == repr(trained)
     for m, z in trained.get_latent_representation().items():
@@ -498,7 +542,9 @@ def test_new_process_and_one_modality(trained, factory, tmp_path):
         [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, timeout=300
     )
     with np.load(tmp_path / "r.npz") as found:
-        np.testing.assert_allclose(found["z"], trained.get_latent_representation(query, "rna"), atol=1e-6)
+        np.testing.assert_allclose(
+            found["z"], trained.get_latent_representation(query, "rna"), atol=1e-6
+        )
         np.testing.assert_allclose(found["x"], trained.translate("rna", "img", query), atol=1e-5)
 
 
@@ -524,7 +570,9 @@ def test_load_on_new_labels_and_fewer_modalities(trained, tmp_path, factory):
     model = GROOVE.load(tmp_path / "m", adata=new, accelerator="cpu")
     known = [str(c) for c in trained._state("labels", "rna")["categorical_mapping"]]
     assert [str(c) for c in model._state("labels", "rna")["categorical_mapping"]] == [*known, "NEW"]
-    alone = GROOVE.load(tmp_path / "m", adata=md.MuData({"rna": factory(seed=7)["rna"]}), accelerator="cpu")
+    alone = GROOVE.load(
+        tmp_path / "m", adata=md.MuData({"rna": factory(seed=7)["rna"]}), accelerator="cpu"
+    )
     assert list(alone.get_latent_representation()) == ["rna"]
     with pytest.raises(
         ValueError, match=r"Training needs all modalities .* the attached data lack \['img'\]"
@@ -548,7 +596,9 @@ def test_h5mu_and_backed(factory, tmp_path):
     factory().write(tmp_path / "d.h5mu")
     loaded = md.read(tmp_path / "d.h5mu")
     np.testing.assert_allclose(
-        fit(loaded).get_latent_representation()["rna"], model.get_latent_representation()["rna"], atol=1e-6
+        fit(loaded).get_latent_representation()["rna"],
+        model.get_latent_representation()["rna"],
+        atol=1e-6,
     )
     backed = md.read(tmp_path / "d.h5mu", backed="r")
     found = fit(backed)
@@ -569,7 +619,11 @@ def test_h5mu_and_backed(factory, tmp_path):
             ValueError,
             "early_stopping=True needs validation cells",
         ),
-        ({"plan_kwargs": {"lr_schedule": "linear"}}, ValueError, "lr_schedule must be .*; found 'linear'"),
+        (
+            {"plan_kwargs": {"lr_schedule": "linear"}},
+            ValueError,
+            "lr_schedule must be .*; found 'linear'",
+        ),
         ({"plan_kwargs": {"kl_weight": 1.0}}, TypeError, "kl_weight"),
         (
             {"plan_kwargs": {"lr": 1e30}, "max_epochs": 5},

@@ -12,7 +12,12 @@ from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Prototypes, 
 from scgroove.model import GROOVE
 from scgroove.model._options import training_of
 
-QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False, "logger": None}
+QUIET = {
+    "accelerator": "cpu",
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "logger": None,
+}
 
 
 def screen(n_labels=5, n_cells=16, **options):
@@ -71,7 +76,10 @@ def test_a_model_that_goes_on_takes_smaller_steps():
     model.train(1, batch_size=40, **QUIET)
     assert model.trainer.lightning_module.lr == 3e-3
     assert fit(screen(), epochs=1, encoder="mlp").trainer.lightning_module.lr == 3e-3
-    assert fit(screen(), epochs=1, train={"plan_kwargs": {"lr": 1e-4}}).trainer.lightning_module.lr == 1e-4
+    assert (
+        fit(screen(), epochs=1, train={"plan_kwargs": {"lr": 1e-4}}).trainer.lightning_module.lr
+        == 1e-4
+    )
 
 
 # -- weights of cells ------------------------------------------------------------------------------------------
@@ -166,10 +174,12 @@ def test_every_cell_judged_escaped_is_said_and_trains():
     assert all(np.isfinite(z).all() for z in model.get_latent_representation().values())
 
 
-def test_unlabelled_cells_need_no_efficacy():
+def test_unlabeled_cells_need_no_efficacy():
     mdata = with_efficacy(0.5)
     for adata in mdata.mod.values():
-        adata.obs["label"] = adata.obs["label"].astype(object).where(np.arange(adata.n_obs) % 4 > 0, None)
+        adata.obs["label"] = (
+            adata.obs["label"].astype(object).where(np.arange(adata.n_obs) % 4 > 0, None)
+        )
         adata.obs.loc[adata.obs["label"].isna(), "worked"] = np.nan
     model = fit(mdata, setup={"weight_key": "worked"})
     assert np.isfinite(model.history["train_loss"].to_numpy(dtype=float)).all()
@@ -199,7 +209,9 @@ def test_labels_are_placed_by_their_embeddings(tmp_path):
     placed = tower_of(model).predict()
     assert (
         list(placed.index)
-        == model.registry["field_registries"]["labels_rna"]["state_registry"]["categorical_mapping"].tolist()
+        == model.registry["field_registries"]["labels_rna"]["state_registry"][
+            "categorical_mapping"
+        ].tolist()
     )
     np.testing.assert_allclose(np.linalg.norm(placed, axis=1), 1, rtol=1e-5)
     again = tower_of(model).predict(embeddings.loc[placed.index])
@@ -234,7 +246,9 @@ def test_embeddings_that_do_not_fit():
 def test_labels_of_one_modality_reach_the_tower():
     mdata = screen()
     names = mdata["rna"].obs["label"].astype(str)
-    mdata.mod["protein"] = mdata["protein"][mdata["protein"].obs["label"].astype(str) != names.iloc[0]].copy()
+    mdata.mod["protein"] = mdata["protein"][
+        mdata["protein"].obs["label"].astype(str) != names.iloc[0]
+    ].copy()
     mdata.update()
     model = fit(mdata, 30, terms=with_tower(table(mdata)))
     assert tower_of(model).present.sum(1).tolist() == [5, 4]
@@ -357,6 +371,10 @@ def test_labels_that_are_numbers():
 def test_rows_of_labels_that_no_cell_has_do_no_harm():
     mdata = screen()
     GROOVE.setup_mudata(mdata, "label", paired=False)
-    table = pd.DataFrame([*TABLE.values(), [1, 2, 3], [1, 2, np.nan]], index=[*TABLE, "other", "other"])
+    table = pd.DataFrame(
+        [*TABLE.values(), [1, 2, 3], [1, 2, np.nan]], index=[*TABLE, "other", "other"]
+    )
     expected = tower_of(GROOVE(mdata, terms=with_tower(TABLE))).embeddings
-    torch.testing.assert_close(tower_of(GROOVE(mdata, terms=with_tower(table))).embeddings, expected)
+    torch.testing.assert_close(
+        tower_of(GROOVE(mdata, terms=with_tower(table))).embeddings, expected
+    )

@@ -85,7 +85,9 @@ def two_batches(n=40, d=6, lacking=3, seed=0):
 
 
 def set_up(mdata, **options):
-    with pytest.warns(UserWarning, match="Missing features in modality 'prot': 'prot_3' .* in batch 'b'"):
+    with pytest.warns(
+        UserWarning, match="Missing features in modality 'prot': 'prot_3' .* in batch 'b'"
+    ):
         GROOVE.setup_mudata(mdata, "label", batch_key="batch", **options)
     return GROOVE(mdata, n_latent=4)
 
@@ -127,7 +129,9 @@ def test_effects_are_those_of_the_cells_that_measured_the_protein():
     lacks = (mdata["prot"].obs["batch"] == "b").to_numpy()
     assert np.isnan(measured[lacks, 3]).all()
     assert not np.isnan(np.delete(measured, 3, axis=1)).any()
-    table = sg.tl.perturbation_effects(mdata, "rna", "prot", "control").set_index(["label", "feature"])
+    table = sg.tl.perturbation_effects(mdata, "rna", "prot", "control").set_index(
+        ["label", "feature"]
+    )
     x, label = np.asarray(mdata["prot"].X)[~lacks, 3], mdata["prot"].obs["label"].to_numpy()[~lacks]
     by_hand = x[label == "x"].mean() - x[label == "control"].mean()
     assert table["measured"]["x", "prot_3"] == pytest.approx(by_hand, rel=1e-5)
@@ -164,7 +168,9 @@ def lacked_by_a_label():
     return model, mdata["prot"], np.flatnonzero(label == "x")
 
 
-def test_zeros_of_a_label_that_lacks_a_protein_are_true_whichever_cells_come_along(lacked_by_a_label):
+def test_zeros_of_a_label_that_lacks_a_protein_are_true_whichever_cells_come_along(
+    lacked_by_a_label,
+):
     model, prot, of_x = lacked_by_a_label
     together = model.get_latent_representation(prot.copy(), "prot")[of_x]
     with warnings.catch_warnings():
@@ -181,13 +187,17 @@ def test_zeros_that_no_label_explains_are_masked_unless_the_user_says_that_all_w
     query.X[:, 3] = 0
     other.X[:, 3] = 0
     other.X[0, 3] = 1  # one cell has it: nothing is masked
-    with pytest.warns(UserWarning, match=r"'prot_3' .*mdata.mod\['prot'\].uns\['not_measured'\] = \{\}"):
+    with pytest.warns(
+        UserWarning, match=r"'prot_3' .*mdata.mod\['prot'\].uns\['not_measured'\] = \{\}"
+    ):
         masked = model.get_latent_representation(query, "prot")
     query.uns["not_measured"] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         found = model.get_latent_representation(query, "prot")
-    np.testing.assert_allclose(found[1:], model.get_latent_representation(other, "prot")[1:], atol=1e-5)
+    np.testing.assert_allclose(
+        found[1:], model.get_latent_representation(other, "prot")[1:], atol=1e-5
+    )
     assert np.abs(found - masked).max() > 0.01
 
 
@@ -219,7 +229,8 @@ def test_a_batch_of_the_label_that_lacks_a_protein_measured_it():
 def test_going_on_with_a_batch_that_lacks_a_protein():
     mdata = two_batches()
     first, second = (
-        md.MuData({m: mdata[m][mdata[m].obs["batch"] == b].copy() for m in ("rna", "prot")}) for b in "ab"
+        md.MuData({m: mdata[m][mdata[m].obs["batch"] == b].copy() for m in ("rna", "prot")})
+        for b in "ab"
     )
     GROOVE.setup_mudata(first, "label", batch_key="batch")
     model = GROOVE(first, n_latent=4)
@@ -241,7 +252,9 @@ def test_what_was_not_measured_is_kept_when_a_model_is_saved(tmp_path):
     mdata.write(tmp_path / "data.h5mu")
     again = md.read(tmp_path / "data.h5mu")
     loaded = GROOVE.load(tmp_path / "model", again)
-    np.testing.assert_allclose(loaded.translate("rna", "prot"), model.translate("rna", "prot"), rtol=1e-5)
+    np.testing.assert_allclose(
+        loaded.translate("rna", "prot"), model.translate("rna", "prot"), rtol=1e-5
+    )
     sg.tl.impute(again, "rna", "prot", model=loaded)
     assert np.isnan(sg.get.measured(again, "rna", "prot")).sum() == 80
 
@@ -265,7 +278,9 @@ def test_a_rare_gene_that_a_small_batch_has_none_of_is_no_absent_feature():
     rng = np.random.default_rng(0)
     label, batch = np.repeat(["x", "y"], 100), np.array((["a"] * 9 + ["b"]) * 20)
     prot = rng.poisson(np.full((200, 6), 30.0))
-    prot[:, 3] = rng.poisson(0.3, size=200) * (batch == "a")  # 20 cells of b without: 0.74^20 = 0.002
+    prot[:, 3] = rng.poisson(0.3, size=200) * (
+        batch == "a"
+    )  # 20 cells of b without: 0.74^20 = 0.002
     mdata = screen(prot, label, batch=batch)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -317,7 +332,9 @@ def test_every_way_of_imputing_and_scoring_leaves_out_what_was_not_measured(meth
         imputed.groupby(mdata["rna"].obs["label"].to_numpy()).mean(),
         pd.Series(prot[has]).groupby(label[has]).mean(),
     ]
-    assert features["pearson_of_labels"]["prot_3"] == pytest.approx(np.corrcoef(*means)[0, 1], abs=1e-4)
+    assert features["pearson_of_labels"]["prot_3"] == pytest.approx(
+        np.corrcoef(*means)[0, 1], abs=1e-4
+    )
 
 
 def test_going_on_without_batches_with_data_that_lack_a_protein():

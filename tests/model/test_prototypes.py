@@ -38,7 +38,9 @@ def test_labels_are_found_and_the_bank_is_saved(tmp_path):
     assert torch.equal(
         loaded.module.terms["prototypes"].prototypes, model.module.terms["prototypes"].prototypes
     )
-    assert torch.equal(loaded.module.terms["prototypes"].seen, model.module.terms["prototypes"].seen)
+    assert torch.equal(
+        loaded.module.terms["prototypes"].seen, model.module.terms["prototypes"].seen
+    )
 
 
 def test_it_is_left_alone_outside_of_training():

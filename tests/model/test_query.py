@@ -15,7 +15,9 @@ FAST = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "n_
 
 
 def fit(mdata, batch_key=None, **kwargs):
-    GROOVE.setup_mudata(mdata, "label", batch_key={"rna": "lane"} if batch_key is None else batch_key)
+    GROOVE.setup_mudata(
+        mdata, "label", batch_key={"rna": "lane"} if batch_key is None else batch_key
+    )
     model = GROOVE(mdata, 4, hidden=(16,), **kwargs)
     model.train(**FAST)
     return model
@@ -80,7 +82,9 @@ def test_features_are_found_by_name(reference, query, modality):
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert (before != other.X).sum() == 0
     mdata = md.MuData({modality: other})
-    np.testing.assert_allclose(reference.get_latent_representation(mdata)[modality], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        reference.get_latent_representation(mdata)[modality], expected, atol=1e-6
+    )
     target = "img" if modality == "rna" else "rna"
     np.testing.assert_allclose(
         reference.translate(modality, target, other),
@@ -110,7 +114,12 @@ def test_features_of_backed_data_and_of_a_loaded_model(reference, query, tmp_pat
     [
         (lambda a: a[:, :27].copy(), "missing", ["r_f27", "r_f28", "r_f29"], "filtered"),
         (lambda a: a[:, np.r_[:5, 7:30]].copy(), "missing", ["r_f5", "r_f6"], "filtered"),
-        (lambda a: renamed(a, str.upper), "missing", [f"r_f{j}" for j in range(30)], "upper and lower case"),
+        (
+            lambda a: renamed(a, str.upper),
+            "missing",
+            [f"r_f{j}" for j in range(30)],
+            "upper and lower case",
+        ),
         (
             lambda a: renamed(a, lambda n: f"ENSG000000{n[3:]}"),
             "missing",
@@ -152,7 +161,10 @@ def test_doubled_features_that_the_model_does_not_know_do_no_harm(reference, que
 def test_features_of_the_model_s_own_data_that_were_changed_after_set_up(make_mdata, modality):
     mdata, target = make_mdata(), "img" if modality == "rna" else "rna"
     model = fit(mdata)
-    z, values = model.get_latent_representation(modality=modality), model.translate(modality, target)
+    z, values = (
+        model.get_latent_representation(modality=modality),
+        model.translate(modality, target),
+    )
     whole = mdata[modality].copy()
     order = np.random.default_rng(0).permutation(whole.n_vars)
     mdata.mod[modality] = whole[:, order].copy()
@@ -249,7 +261,11 @@ def test_an_unknown_batch_is_decoded_between_the_known_ones(reference, query):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             errors[lane] = reference.get_reconstruction_error(query["rna"], "rna")["rna"]
-    assert min(errors["l0"], errors["l1"]) - 0.01 < errors["l9"] < max(errors["l0"], errors["l1"]) + 0.01
+    assert (
+        min(errors["l0"], errors["l1"]) - 0.01
+        < errors["l9"]
+        < max(errors["l0"], errors["l1"]) + 0.01
+    )
 
 
 def test_encoders_that_see_the_batch_refuse_an_unknown_one(batch_aware, query):
@@ -257,7 +273,8 @@ def test_encoders_that_see_the_batch_refuse_an_unknown_one(batch_aware, query):
     before = written(query)
     for data in (query, query["rna"]):
         with pytest.raises(
-            ValueError, match=r"such as \['l9'\].*known: \['l0', 'l1'\].*encode_batch=True.*load_query_data"
+            ValueError,
+            match=r"such as \['l9'\].*known: \['l0', 'l1'\].*encode_batch=True.*load_query_data",
         ):
             batch_aware.get_latent_representation(data, "rna")
         assert written(query) == before
@@ -266,7 +283,9 @@ def test_encoders_that_see_the_batch_refuse_an_unknown_one(batch_aware, query):
     assert batch_aware.get_latent_representation(query["img"], "img").shape == (150, 4)
 
 
-def test_a_refused_query_is_not_attached_to_a_model_loaded_without_data(batch_aware, query, tmp_path):
+def test_a_refused_query_is_not_attached_to_a_model_loaded_without_data(
+    batch_aware, query, tmp_path
+):
     batch_aware.save(tmp_path / "m")
     model = GROOVE.load(tmp_path / "m", adata=False, accelerator="cpu")
     query["rna"].obs["lane"] = "l9"
@@ -327,7 +346,9 @@ def test_a_new_batch_starts_as_the_mean_of_the_known_ones(reference, screen):
     assert new.shape[1] == old.shape[1] + 1
     assert torch.equal(new[:, :-1], old)
     torch.testing.assert_close(new[:, -1], shares[0] * old[:, -2] + shares[1] * old[:, -1])
-    torch.testing.assert_close(model.module.batch_proportions_of("rna"), torch.tensor([0.5, 0.0, 0.5]))
+    torch.testing.assert_close(
+        model.module.batch_proportions_of("rna"), torch.tensor([0.5, 0.0, 0.5])
+    )
 
 
 def test_the_first_second_batch_starts_as_the_only_one(make_mdata, screen):
@@ -338,10 +359,15 @@ def test_the_first_second_batch_starts_as_the_only_one(make_mdata, screen):
     assert model.module.encoder_of("rna").n_batch == 2
     values = [model.translate("img", "rna", target_batch=b) for b in ("l0", "l7")]
     np.testing.assert_array_equal(*values)
-    np.testing.assert_allclose(values[0], reference.translate("img", "rna", screen), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        values[0], reference.translate("img", "rna", screen), rtol=1e-4, atol=1e-5
+    )
     model.train(**FAST)
     assert (
-        np.abs(np.subtract(*(model.translate("img", "rna", target_batch=b) for b in ("l0", "l7")))).max() > 0
+        np.abs(
+            np.subtract(*(model.translate("img", "rna", target_batch=b) for b in ("l0", "l7")))
+        ).max()
+        > 0
     )
 
 
@@ -381,7 +407,9 @@ def test_frozen_encoders_leave_the_latent_space_as_it_is(reference, screen, quer
 
 @pytest.mark.parametrize("encode_batch", [False, True])
 def test_all_frozen_but_what_a_batch_adds(reference, batch_aware, screen, encode_batch):
-    model = GROOVE.load_query_data(screen, batch_aware if encode_batch else reference, freeze="all_but_batch")
+    model = GROOVE.load_query_data(
+        screen, batch_aware if encode_batch else reference, freeze="all_but_batch"
+    )
     before = weights(model)
     model.train(**FAST, plan_kwargs={"weight_decay": 0.5})
     moved = {k for k, v in weights(model).items() if not torch.equal(v, before[k])}
@@ -419,7 +447,9 @@ def test_one_modality_is_mapped_but_not_trained_on(reference, screen):
     del mdata["rna"].obs["label"]
     model = GROOVE.load_query_data(mdata, reference)
     assert list(model.get_latent_representation()) == ["rna"]
-    assert torch.equal(model.module.batch_proportions_of("img"), reference.module.batch_proportions_of("img"))
+    assert torch.equal(
+        model.module.batch_proportions_of("img"), reference.module.batch_proportions_of("img")
+    )
     with pytest.raises(ValueError, match="Training needs all modalities"):
         model.train(**FAST)
 
@@ -435,7 +465,7 @@ def half_empty(mdata):
     mdata["rna"].obs["lane"] = mdata["rna"].obs["lane"].where(np.arange(200) > 2)
 
 
-def normalised(mdata):
+def normalized(mdata):
     mdata["rna"].X = mdata["rna"].X * 0.5
 
 
@@ -451,7 +481,7 @@ def not_a_number(mdata):
     ("change", "kwargs", "message"),
     [
         (half_empty, {}, "3 of 200 cells of modality 'rna' have no batch in obs"),
-        (normalised, {}, "values that are not whole numbers.*likelihood .nb."),
+        (normalized, {}, "values that are not whole numbers.*likelihood .nb."),
         (fewer, {}, "Features of modality 'img' are missing: 3 of 8"),
         (not_a_number, {}, "NaN"),
         (lambda mdata: None, {"freeze": "encoder"}, "freeze must be .*Did you mean 'encoders'"),
@@ -472,7 +502,9 @@ def test_other_refusals(reference, make_mdata, screen):
         GROOVE.load_query_data(screen["rna"], reference)
     with pytest.raises(ValueError, match=r"are a view of others.*Pass a copy"):
         GROOVE.load_query_data(screen[:300], reference)
-    with pytest.raises(KeyError, match=r"\['atac'\], none of which is in the model: \['rna', 'img'\]"):
+    with pytest.raises(
+        KeyError, match=r"\['atac'\], none of which is in the model: \['rna', 'img'\]"
+    ):
         GROOVE.load_query_data(md.MuData({"atac": screen["img"]}), reference)
     mdata = make_mdata()
     GROOVE.setup_mudata(mdata, "label")
@@ -480,7 +512,9 @@ def test_other_refusals(reference, make_mdata, screen):
     with pytest.raises(RuntimeError, match="not trained yet"):
         GROOVE.load_query_data(screen, model)
     model.train(**FAST)
-    with pytest.raises(ValueError, match="leaves nothing to learn: no modality has more than one batch"):
+    with pytest.raises(
+        ValueError, match="leaves nothing to learn: no modality has more than one batch"
+    ):
         GROOVE.load_query_data(screen, model, freeze="all_but_batch")
 
 
@@ -497,13 +531,18 @@ def test_imputed_values_and_their_errors_go_by_name(make_mdata, query):
     reference = fit(make_mdata())
     alone = md.MuData({"rna": query["rna"]})
     both = md.MuData(
-        {"rna": query["rna"].copy(), "img": shuffled(query["img"])[:, query["img"].var_names[::-1]].copy()}
+        {
+            "rna": query["rna"].copy(),
+            "img": shuffled(query["img"])[:, query["img"].var_names[::-1]].copy(),
+        }
     )
     for mdata in (alone, both):
         sg.tl.impute(mdata, "rna", "img", model=reference)
     assert sg.get.imputed(both, "rna", "img").columns.tolist() == list(both["img"].var_names)
     expected = sg.get.imputed(alone, "rna", "img")
-    np.testing.assert_allclose(sg.get.imputed(both, "rna", "img")[expected.columns], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        sg.get.imputed(both, "rna", "img")[expected.columns], expected, atol=1e-5
+    )
     extra = md.MuData({"rna": query["rna"].copy(), "img": shuffled(query["img"])})
     plain = md.MuData({"rna": query["rna"].copy(), "img": query["img"]})
     for mdata in (extra, plain):

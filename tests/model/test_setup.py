@@ -42,7 +42,11 @@ def test_codes_are_equal_across_modalities(make_mdata, kind):
     GROOVE.setup_mudata(mdata, "label")
     model = GROOVE(mdata)
     vocabularies = [list(s["categorical_mapping"]) for s in states(model, "labels_").values()]
-    assert vocabularies[0] == vocabularies[1] == sorted({x for m in mdata.mod for x in mdata[m].obs["label"]})
+    assert (
+        vocabularies[0]
+        == vocabularies[1]
+        == sorted({x for m in mdata.mod for x in mdata[m].obs["label"]})
+    )
     for m in mdata.mod:
         codes = mdata[m].obs[f"_scvi_labels_{m}"].to_numpy()
         assert (np.asarray(vocabularies[0])[codes] == mdata[m].obs["label"].astype(str)).all()
@@ -58,7 +62,8 @@ def test_categories_in_another_order(make_mdata):
         GROOVE.setup_mudata(mdata, "label")
     for m in one.mod:
         assert (
-            one[m].obs[f"_scvi_labels_{m}"].to_numpy() == other[m].obs[f"_scvi_labels_{m}"].to_numpy()
+            one[m].obs[f"_scvi_labels_{m}"].to_numpy()
+            == other[m].obs[f"_scvi_labels_{m}"].to_numpy()
         ).all()
 
 
@@ -89,11 +94,11 @@ def test_chosen_modalities_only(make_mdata):
     assert GROOVE(mdata).modalities == ["img", "rna"]
 
 
-def test_missing_labels_are_unlabelled_and_said(make_mdata):
+def test_missing_labels_are_unlabeled_and_said(make_mdata):
     mdata = make_mdata()
     mdata["rna"].obs["label"] = mdata["rna"].obs["label"].where(np.arange(200) % 4 > 0)
     with pytest.warns(
-        UserWarning, match="Cells without a label: 50 in 'rna'. They are treated as unlabelled"
+        UserWarning, match="Cells without a label: 50 in 'rna'. They are treated as unlabeled"
     ):
         GROOVE.setup_mudata(mdata, "label")
     assert (mdata["rna"].obs["_scvi_labels_rna"] == -1).sum() == 50
@@ -117,7 +122,9 @@ def test_other_models_do_not_interfere(make_mdata):
     GROOVE.setup_mudata(mdata, "label", batch_key="lane")
     model = GROOVE(mdata)
     before = ModalityManager(model.adata_manager, "rna").get_from_registry("batch").copy()
-    mdata["rna"].obs["swapped"] = pd.Categorical(np.where(mdata["rna"].obs["lane"] == "l0", "z", "a"))
+    mdata["rna"].obs["swapped"] = pd.Categorical(
+        np.where(mdata["rna"].obs["lane"] == "l0", "z", "a")
+    )
     scvi.model.SCVI.setup_anndata(mdata["rna"], batch_key="swapped")
     model._validate_anndata(None)
     assert (ModalityManager(model.adata_manager, "rna").get_from_registry("batch") == before).all()
@@ -237,7 +244,9 @@ def test_bad_input(make_mdata, case):
 def test_empty_modality(make_mdata, shape):
     img = make_mdata()["img"][: shape[0], : shape[1]].copy()
     mdata = md.MuData({"rna": make_mdata()["rna"], "img": img})
-    with pytest.raises(ValueError, match=f"Modality 'img' is empty: {shape[0]} cells x {shape[1]} features"):
+    with pytest.raises(
+        ValueError, match=f"Modality 'img' is empty: {shape[0]} cells x {shape[1]} features"
+    ):
         GROOVE.setup_mudata(mdata, "label")
 
 
@@ -296,7 +305,8 @@ def test_fractions_are_not_counts(make_mdata):
     mdata["rna"].X = (mdata["rna"].X * 0.5).tocsr()
     GROOVE.setup_mudata(mdata, "label")
     with pytest.raises(
-        ValueError, match="values that are not whole numbers, which the likelihood 'poisson' cannot have"
+        ValueError,
+        match="values that are not whole numbers, which the likelihood 'poisson' cannot have",
     ):
         GROOVE(mdata, likelihood={"rna": "poisson"})
     assert GROOVE(mdata).likelihood["rna"] == "normal"
@@ -316,8 +326,10 @@ def test_the_unlabeled_category_may_be_a_number_or_a_list(make_mdata, category):
     for m, dtype in (("rna", np.float32), ("img", int)):
         mdata[m].obs["label"] = mdata[m].obs["label"].cat.codes.to_numpy().astype(dtype)
     GROOVE.setup_mudata(mdata, "label", unlabeled_category=category)
-    assert GROOVE(mdata).get_label_table()["status"].to_dict()["(unlabelled)"] == "unlabelled"
-    assert not (mdata["rna"].obs["_scvi_labels_rna"].to_numpy()[mdata["rna"].obs["label"] == 0] >= 0).any()
+    assert GROOVE(mdata).get_label_table()["status"].to_dict()["(unlabeled)"] == "unlabeled"
+    assert not (
+        mdata["rna"].obs["_scvi_labels_rna"].to_numpy()[mdata["rna"].obs["label"] == 0] >= 0
+    ).any()
 
 
 def test_several_unlabeled_categories_survive_saving_and_queries(make_mdata, tmp_path):
@@ -329,13 +341,15 @@ def test_several_unlabeled_categories_survive_saving_and_queries(make_mdata, tmp
     loaded = GROOVE.load(tmp_path / "m", relabeled(make_mdata(), names))
     assert loaded.registry["setup_args"]["unlabeled_category"] == ["multiplet", "unassigned"]
     assert loaded.get_label_table().equals(model.get_label_table())
-    assert set(loaded.get_label_table().index) == {"C", "D", "E", "ctrl", "(unlabelled)"}
+    assert set(loaded.get_label_table().index) == {"C", "D", "E", "ctrl", "(unlabeled)"}
     model.train(1, accelerator="cpu")
     query = relabeled(make_mdata(seed=1), names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         GROOVE.load_query_data(query, model)
-    assert (query["img"].obs["_scvi_labels_img"][query["img"].obs["label"].isin(names.values())] == -1).all()
+    assert (
+        query["img"].obs["_scvi_labels_img"][query["img"].obs["label"].isin(names.values())] == -1
+    ).all()
 
 
 def test_a_misspelled_unlabeled_category_is_said(make_mdata):
@@ -359,19 +373,23 @@ def test_a_label_that_looks_like_none_links_the_modalities_and_is_said(make_mdat
 
 def test_text_that_means_none_does_not_link_the_modalities(make_mdata):
     mdata = relabeled(make_mdata(), {"A": "nan"})
-    with pytest.warns(UserWarning, match=r"mdata\['rna'\].obs\['label'\] has text.*'nan' \(40 cells\)"):
+    with pytest.warns(
+        UserWarning, match=r"mdata\['rna'\].obs\['label'\] has text.*'nan' \(40 cells\)"
+    ):
         GROOVE.setup_mudata(mdata, "label")
-    assert GROOVE(mdata).get_label_table().loc["(unlabelled)", ["rna", "img"]].tolist() == [40, 30]
+    assert GROOVE(mdata).get_label_table().loc["(unlabeled)", ["rna", "img"]].tolist() == [40, 30]
 
 
 def test_labels_that_look_alike_are_said_and_the_line_given_makes_them_one(make_mdata):
     mdata = relabeled(make_mdata(), {"A": "a ", "B": "B_1"}, ["rna"])
     relabeled(mdata, {"A": "A", "B": "b-1"}, ["img"])
-    with pytest.warns(UserWarning, match=r"2 group\(s\) of labels look alike.*'a ' \(rna\)") as caught:
+    with pytest.warns(
+        UserWarning, match=r"2 group\(s\) of labels look alike.*'a ' \(rna\)"
+    ) as caught:
         GROOVE.setup_mudata(mdata, "label")
-    line = str(next(w.message for w in caught if "alike" in str(w.message))).partition("spell them alike: ")[
-        2
-    ]
+    line = str(next(w.message for w in caught if "alike" in str(w.message))).partition(
+        "spell them alike: "
+    )[2]
     exec(line.rstrip("."), {"mdata": mdata})
     with pytest.warns(UserWarning, match=r"1 group\(s\) of labels look alike"):
         GROOVE.setup_mudata(mdata, "label")

@@ -17,7 +17,10 @@ def fitted(request):
     rng = np.random.default_rng(0)
     library = rng.lognormal(6, 0.3, (400, 1))
     share, theta = rng.dirichlet(np.ones(6)), np.array([0.5, 1, 2, 5, 20, 50])
-    counts = rng.negative_binomial(theta, theta / (theta + library * share)).astype(np.float32) + np.eye(6)[0]
+    counts = (
+        rng.negative_binomial(theta, theta / (theta + library * share)).astype(np.float32)
+        + np.eye(6)[0]
+    )
     real = rng.normal(1000, 3, (400, 4)).astype(np.float32)
     real[:, 3] = 7.0
     binary = (rng.random((400, 5)) < 0.3).astype(np.float32)
@@ -34,7 +37,10 @@ def fitted(request):
         model._fit_statistics(model._training_managers(), dict.fromkeys(mods, ROWS))
     return (
         model.module,
-        {m: np.asarray(x.todense() if sp.issparse(x) else x)[ROWS].astype(float) for m, x in mods.items()},
+        {
+            m: np.asarray(x.todense() if sp.issparse(x) else x)[ROWS].astype(float)
+            for m, x in mods.items()
+        },
         theta,
     )
 
@@ -43,7 +49,9 @@ def test_counts(fitted):
     module, data, theta = fitted
     x, transform, decoder = data["n"], module.encoder_of("n").transform, module.decoder_of("n")
     library = x.sum(1, keepdims=True)
-    assert transform.median_library.item() == pytest.approx(np.sort(library.ravel())[(len(library) - 1) // 2])
+    assert transform.median_library.item() == pytest.approx(
+        np.sort(library.ravel())[(len(library) - 1) // 2]
+    )
     h = np.log1p(x / library * transform.median_library.item())
     np.testing.assert_allclose(transform.center.numpy(), h.mean(0), rtol=1e-4)
     np.testing.assert_allclose(transform.scale.numpy(), h.std(0), rtol=1e-4)

@@ -63,5 +63,6 @@ def test_copies_are_taken_as_data_of_their_own():
     model.is_trained_ = True
     copied = mdata.copy()
     np.testing.assert_array_equal(
-        model.get_latent_representation(copied, "rna"), model.get_latent_representation(mdata, "rna")
+        model.get_latent_representation(copied, "rna"),
+        model.get_latent_representation(mdata, "rna"),
     )

@@ -106,7 +106,9 @@ def test_a_model_of_counts_refuses_what_is_surely_none(of_counts, make_mdata, fu
     assert not query.uns
 
 
-@pytest.mark.parametrize("function", [log, lambda x: x * 0.9 + 0.05 * (x > 0)], ids=["logged", "estimated"])
+@pytest.mark.parametrize(
+    "function", [log, lambda x: x * 0.9 + 0.05 * (x > 0)], ids=["logged", "estimated"]
+)
 def test_a_model_of_counts_warns_where_it_cannot_be_sure(of_counts, make_mdata, function):
     query = changed(make_mdata(seed=3), function)
     for name, call in verbs(of_counts, query).items():
@@ -117,7 +119,9 @@ def test_a_model_of_counts_warns_where_it_cannot_be_sure(of_counts, make_mdata, 
         GROOVE.load_query_data(query, of_counts)
 
 
-@pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix, np.asarray, lambda x: x.astype(int)])
+@pytest.mark.parametrize(
+    "form", [sp.csr_matrix, sp.csc_matrix, np.asarray, lambda x: x.astype(int)]
+)
 def test_nothing_is_said_of_counts(of_counts, make_mdata, form):
     query = changed(make_mdata(seed=3), lambda x: x, form)
     deeper = changed(make_mdata(seed=3), lambda x: 20 * x)
@@ -159,7 +163,9 @@ def test_a_model_of_logged_values_says_where_they_are_not(of_logged, make_mdata,
     query["rna"].layers["logged"] = function(query["rna"].X.toarray()).astype(np.float32)
     for name, call in verbs(of_logged, query).items():
         assert sign in " ".join(map(str, words(call))), name
-    assert not words(lambda: of_logged.get_latent_representation(logged_layer(make_mdata(seed=3)), "rna"))
+    assert not words(
+        lambda: of_logged.get_latent_representation(logged_layer(make_mdata(seed=3)), "rna")
+    )
 
 
 def test_the_warning_points_at_the_line_that_called(of_logged, make_mdata):
@@ -205,7 +211,9 @@ def test_nothing_is_said_of_fewer_cells_in_another_order(make_mdata):
 
 def test_a_sample_of_large_data_is_enough(of_logged, make_mdata, monkeypatch):
     monkeypatch.setattr("scgroove.data._units.SAMPLED_CELLS", 40)
-    test_a_model_of_logged_values_says_where_they_are_not(of_logged, make_mdata, scaled, "negative values")
+    test_a_model_of_logged_values_says_where_they_are_not(
+        of_logged, make_mdata, scaled, "negative values"
+    )
     mdata = logged_layer(make_mdata())
     model = fit(mdata, layers={"rna": "logged"})
     mdata["rna"].layers["logged"] *= 3

@@ -23,7 +23,10 @@ def terms(reconstruction=1.0, groupclip=1.0, backtranslation=1.0):
 
 def module(n_batch=1, likelihood="nb", objective=None, **options):
     architecture = Architecture(3, **{"encoder": "mlp", "hidden": (8,), "dropout": 0.0, **options})
-    likelihoods, shares = {"a": "normal", "b": likelihood}, {"a": [1.0], "b": [1 / n_batch] * n_batch}
+    likelihoods, shares = (
+        {"a": "normal", "b": likelihood},
+        {"a": [1.0], "b": [1 / n_batch] * n_batch},
+    )
     objective = terms() if objective is None else objective
     return GROOVEModule({"a": 5, "b": 4}, likelihoods, shares, objective, INFO, architecture)
 
@@ -51,14 +54,18 @@ def test_input_of_counts():
     transform.scale.copy_(torch.tensor([1.0, 2.0, 4.0]))
     x = np.array([[1.0, 2.0, 0.0], [6.0, 0.0, 6.0]])
     by_hand = (np.log1p(x * 6 / x.sum(1, keepdims=True)) - [0.1, 0.2, 0.3]) / [1, 2, 4]
-    np.testing.assert_allclose(transform(torch.as_tensor(x, dtype=torch.float)).numpy(), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(
+        transform(torch.as_tensor(x, dtype=torch.float)).numpy(), by_hand, rtol=1e-5
+    )
 
 
 def test_extreme_inputs_are_clipped():
     assert InputTransform(1, counts=False)(torch.tensor([[1e6]])).item() == 10.0
 
 
-@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"])
+@pytest.mark.parametrize(
+    "likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"]
+)
 def test_log_probabilities_agree_with_scipy(likelihood):
     torch.manual_seed(0)
     decoder = Decoder(2, 4, likelihood=likelihood, hidden=(), dropout=0.0, n_batch=1)
@@ -67,9 +74,16 @@ def test_log_probabilities_agree_with_scipy(likelihood):
     decoder.log_dispersion.data.copy_(torch.randn(4) * 0.3)
     z, library = torch.randn(6, 2), torch.full((6, 1), 20.0)
     p = decoder(z, torch.ones(6, 1), library)
-    h, location = decoder.net(z).detach().numpy().astype(float), decoder.location.numpy().astype(float)
+    h, location = (
+        decoder.net(z).detach().numpy().astype(float),
+        decoder.location.numpy().astype(float),
+    )
     dispersion = decoder.log_dispersion.detach().numpy().astype(float)
-    x = np.random.default_rng(0).integers(0, 2 if likelihood == "bernoulli" else 9, (6, 4)).astype(float)
+    x = (
+        np.random.default_rng(0)
+        .integers(0, 2 if likelihood == "bernoulli" else 9, (6, 4))
+        .astype(float)
+    )
     share = np.exp(location + h) / np.exp(location + h).sum(1, keepdims=True)
     theta = np.exp(dispersion)
     expected = {
@@ -86,7 +100,9 @@ def test_log_probabilities_agree_with_scipy(likelihood):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"])
+@pytest.mark.parametrize(
+    "likelihood", ["normal", "nb", "poisson", "nb_panel", "poisson_panel", "bernoulli"]
+)
 def test_a_module_can_be_sent_to_another_process(likelihood):
     sent = module(likelihood=likelihood).eval()
     got = pickle.loads(pickle.dumps(sent))
@@ -104,7 +120,14 @@ def test_constant_feature_does_not_run_away():
 
 
 def encoder(origin=None, **kwargs):
-    options = {"kind": "linear", "hidden": (99,), "dropout": 0.0, "n_batch": 0, "counts": False, **kwargs}
+    options = {
+        "kind": "linear",
+        "hidden": (99,),
+        "dropout": 0.0,
+        "n_batch": 0,
+        "counts": False,
+        **kwargs,
+    }
     return Encoder(5, 3, origin=origin, **options)
 
 
@@ -115,7 +138,7 @@ def test_linear_encoder_is_linear():
     torch.testing.assert_close(linear(x + y, b), linear(x, b) + linear(y, b))
 
 
-def test_latents_are_centred_and_seen_from_the_shared_origin():
+def test_latents_are_centered_and_seen_from_the_shared_origin():
     origin = torch.nn.Parameter(torch.tensor([0.0, 0.0, 2.0]))
     placed = encoder(origin)
     placed.offset.copy_(torch.tensor([1.0, 1.0, 1.0]))
@@ -123,7 +146,7 @@ def test_latents_are_centred_and_seen_from_the_shared_origin():
     np.testing.assert_allclose(z.detach(), [[0, 0, 1], [0.5**0.5, 0, 0.5**0.5]], atol=1e-6)
 
 
-def test_offset_follows_the_labelled_cells_in_training_only():
+def test_offset_follows_the_labeled_cells_in_training_only():
     net, tensors = module(encoder="linear"), batch()
     tensors["a"]["labels"][6:] = -1
     raw = net.encoders[0].raw(tensors["a"]["X"], torch.ones(12, 1)).detach()
@@ -153,7 +176,8 @@ def test_objective_is_the_three_equations():
     (ea, eb), (da, db) = net.encoders, net.decoders
     za, zb = ea(a, one["a"]), eb(b, one["b"])
     rec = (
-        -da(za, one["a"], library["a"]).log_prob(a).mean() - db(zb, one["b"], library["b"]).log_prob(b).mean()
+        -da(za, one["a"], library["a"]).log_prob(a).mean()
+        - db(zb, one["b"], library["b"]).log_prob(b).mean()
     )
     median = eb.transform.median_library
     pseudo_b = db(za, one["a"], median.expand(len(a), 1)).mean.detach()
@@ -175,7 +199,10 @@ def test_weight_zero_leaves_no_gradient(kept):
     out.loss.backward()
     assert torch.isfinite(out.loss)
     assert out.extra_metrics["backtranslation"].isnan() == (kept != "backtranslation")
-    touched = [net.encoders[0].net[0].weight.grad is not None, net.decoders[0].net[0].weight.grad is not None]
+    touched = [
+        net.encoders[0].net[0].weight.grad is not None,
+        net.decoders[0].net[0].weight.grad is not None,
+    ]
     assert touched == ([True, False] if kept == "groupclip" else [True, True])
 
 

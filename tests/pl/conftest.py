@@ -10,7 +10,9 @@ from mudata import MuData
 def make_space(rna_labels, protein_labels, spread=0.2, seed=0):
     """Cells that lie near the place of their label in a shared space."""
     rng = np.random.default_rng(seed)
-    places = {label: rng.normal(0, 3, 4) for label in sorted({*rna_labels, *protein_labels} - {None})}
+    places = {
+        label: rng.normal(0, 3, 4) for label in sorted({*rna_labels, *protein_labels} - {None})
+    }
     parts = {}
     for name, labels in (("rna", rna_labels), ("protein", protein_labels)):
         z = np.stack([places.get(label, np.zeros(4)) for label in labels])
@@ -47,8 +49,13 @@ SKILL = {
 
 ALIGNERS = {
     f"{name}{suffix}": skill
-    for suffix, more in (("", 0.0), (" unlabelled", -0.15))
-    for name, skill in (("emd", 0.93 + more), ("eot", 1.0 + more), ("egw", 0.55 + more), ("coot", 0.5 + more))
+    for suffix, more in (("", 0.0), (" unlabeled", -0.15))
+    for name, skill in (
+        ("emd", 0.93 + more),
+        ("eot", 1.0 + more),
+        ("egw", 0.55 + more),
+        ("coot", 0.5 + more),
+    )
 }
 DATA = {"rho 0": 0.0, "rho 0.5": 0.5, "rho 1": 1.0}
 METRICS = {
@@ -161,8 +168,16 @@ def labels_out():
     for i in range(12):
         luck = rng.normal(0, 0.1)  # of the label: the same for all methods
         for method, value in skill.items():
-            r = 0.0 if method == "control_mean" else float(np.clip(value + luck + rng.normal(0, 0.05), -1, 1))
-            scores = {"effect_pearson": r, "effect_sign_agreement": (1 + r) / 2, "relative_error": 1 - r**2}
+            r = (
+                0.0
+                if method == "control_mean"
+                else float(np.clip(value + luck + rng.normal(0, 0.05), -1, 1))
+            )
+            scores = {
+                "effect_pearson": r,
+                "effect_sign_agreement": (1 + r) / 2,
+                "relative_error": 1 - r**2,
+            }
             base = {
                 "method": method,
                 "seed": 0,

@@ -55,13 +55,15 @@ def texts(ax):
 def one(benchmark_results):
     """One data set, four learners: one fails with coot, one has no common space, one fails in a seed."""
     names = ["groove", "ps_mlp", "pca", "oracle_latent"]
-    rows = benchmark_results["learner"].isin(names) & benchmark_results["aligner"].isin(["", "eot", "coot"])
+    rows = benchmark_results["learner"].isin(names) & benchmark_results["aligner"].isin(
+        ["", "eot", "coot"]
+    )
     return benchmark_results[rows & (benchmark_results["data"] == "rho 0")]
 
 
 def test_heatmap_shows_means_and_half_widths(one):
     (ax,) = pl.benchmark_heatmap(one, BARY)
-    summary = benchmark.summarise(one, BARY).set_index(["learner", "aligner"])
+    summary = benchmark.summarize(one, BARY).set_index(["learner", "aligner"])
     row = summary.loc[("groove", "eot")]
     shown = texts(ax)
     assert number(row["mean"]) in shown
@@ -124,7 +126,9 @@ def test_heatmap_blanks_what_was_not_run(few_results):
 
 
 def test_heatmap_with_bootstrap_and_one_seed(few_results):
-    (ax,) = pl.benchmark_heatmap(few_results, BARY, data=["rho 1"], aligners=["eot"], interval="bootstrap")
+    (ax,) = pl.benchmark_heatmap(
+        few_results, BARY, data=["rho 1"], aligners=["eot"], interval="bootstrap"
+    )
     assert sum("–" in text for text in texts(ax)) == 3
     lonely = few_results[few_results["seed"] == 0]
     (ax,) = pl.benchmark_heatmap(lonely, BARY, data=["rho 1"], aligners=["eot"])
@@ -135,7 +139,9 @@ def test_text_of_cells_is_legible(benchmark_results):
     """Contrast of at least 4 between every number and its cell."""
     (ax,) = pl.benchmark_heatmap(benchmark_results, BARY, data=["rho 1"])
     cells = {
-        (round(p.get_x() + 0.47), p.get_y() + 0.46): p.get_facecolor() for p in ax.patches if p.get_fill()
+        (round(p.get_x() + 0.47), p.get_y() + 0.46): p.get_facecolor()
+        for p in ax.patches
+        if p.get_fill()
     }
     low = []
     for text in ax.texts:
@@ -149,7 +155,8 @@ def test_text_of_cells_is_legible(benchmark_results):
 def _luminance(color):
     rgb = np.asarray(color[:3])
     return float(
-        np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+        np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        @ [0.2126, 0.7152, 0.0722]
     )
 
 
@@ -158,9 +165,11 @@ def _luminance(color):
 
 def test_curves_show_means_intervals_chance_and_limit(few_results):
     (ax,) = pl.benchmark_curves(few_results, FOS)
-    lines = {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
+    lines = {
+        line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")
+    }
     assert {"groove", "ps_logistic_scaled", "oracle_latent", "chance"} <= set(lines)
-    summary = benchmark.summarise(few_results, FOS).set_index(["learner", "data"])
+    summary = benchmark.summarize(few_results, FOS).set_index(["learner", "data"])
     expected = summary.loc["groove", "mean"][["rho 0", "rho 0.5", "rho 1"]]
     np.testing.assert_allclose(lines["groove"].get_xydata(), np.c_[[0, 0.5, 1], expected])
     np.testing.assert_allclose(lines["chance"].get_ydata(), 0.5)
@@ -173,8 +182,8 @@ def test_curves_show_means_intervals_chance_and_limit(few_results):
 
 
 def test_curves_have_a_panel_for_each_aligner_and_family(few_results):
-    axes = pl.benchmark_curves(few_results, BARY, aligners=["eot", "egw unlabelled"])
-    assert [ax.get_title(loc="left") for ax in axes] == ["eot", "egw unlabelled"]
+    axes = pl.benchmark_curves(few_results, BARY, aligners=["eot", "egw unlabeled"])
+    assert [ax.get_title(loc="left") for ax in axes] == ["eot", "egw unlabeled"]
     counts = few_results.assign(data="counts, " + few_results["data"], n_labels=7.0)
     both = pd.concat([few_results, counts])
     titles = [ax.get_title(loc="left") for ax in pl.benchmark_curves(both, FOS)]
@@ -233,7 +242,9 @@ def test_critical_difference_diagram(benchmark_results):
 
 
 def test_a_difference_longer_than_the_line_is_said(few_results):
-    rows = few_results[(few_results["learner"] != "oracle_latent") & (few_results["data"] == "rho 1")]
+    rows = few_results[
+        (few_results["learner"] != "oracle_latent") & (few_results["data"] == "rho 1")
+    ]
     (ax,) = pl.benchmark_critical_difference(rows[rows["seed"] == 0], FOS)
     assert any("no two can differ" in text for text in texts(ax))
 
@@ -241,7 +252,7 @@ def test_a_difference_longer_than_the_line_is_said(few_results):
 # -- differences -------------------------------------------------------------------------------------------------
 
 
-def test_intervals_are_coloured_by_verdict(benchmark_results):
+def test_intervals_are_colored_by_verdict(benchmark_results):
     table = benchmark.compare(benchmark_results, FOS, "ps_logistic_scaled")
     axes = pl.benchmark_intervals(benchmark_results, FOS, "ps_logistic_scaled")
     titles = [ax.get_title(loc="left") for ax in axes]
@@ -303,7 +314,9 @@ def test_names_of_points_do_not_overlap(benchmark_results):
         boxes = [Text.get_window_extent(t) for t in ax.texts]  # without the line to the point
         assert len(boxes) > 5
         assert not any(
-            a.shrunk(0.98, 0.8).overlaps(b.shrunk(0.98, 0.8)) for i, a in enumerate(boxes) for b in boxes[:i]
+            a.shrunk(0.98, 0.8).overlaps(b.shrunk(0.98, 0.8))
+            for i, a in enumerate(boxes)
+            for b in boxes[:i]
         )
 
 
@@ -313,7 +326,10 @@ CALLS = {
     "heatmap": (lambda r, **o: pl.benchmark_heatmap(r, BARY, data=["rho 1"], **o), 1),
     "curves": (lambda r, **o: pl.benchmark_curves(r, FOS, **o), 1),
     "ranks": (lambda r, **o: pl.benchmark_critical_difference(r, BARY, over="aligner", **o), 1),
-    "intervals": (lambda r, **o: pl.benchmark_intervals(r[r["data"] == "rho 1"], FOS, "groove", **o), 1),
+    "intervals": (
+        lambda r, **o: pl.benchmark_intervals(r[r["data"] == "rho 1"], FOS, "groove", **o),
+        1,
+    ),
     "cost": (lambda r, **o: pl.benchmark_cost(r, FOS, **o), 2),
 }
 
@@ -374,7 +390,9 @@ def test_how_numbers_and_metrics_are_written():
         "–",
     ]
     assert metric_title("coupling_foscttm_within_label") == "FOSCTTM of the coupling, within label"
-    assert metric_title("gap_closed_foscttm_global") == "FOSCTTM, all cells: share of the gap closed"
+    assert (
+        metric_title("gap_closed_foscttm_global") == "FOSCTTM, all cells: share of the gap closed"
+    )
     assert metric_title("my_metric") == "my metric"
     assert metric_meaning("my_metric") == ""
 

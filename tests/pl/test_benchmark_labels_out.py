@@ -24,15 +24,16 @@ def texts(ax):
 
 
 def dots(ax):
-    """Place and colour of the middle of each row."""
+    """Place and color of the middle of each row."""
     middles = [line for line in ax.get_lines() if line.get_marker() == "o"]
     return {
-        int(line.get_ydata()[0]): (float(line.get_xdata()[0]), to_hex(line.get_color())) for line in middles
+        int(line.get_ydata()[0]): (float(line.get_xdata()[0]), to_hex(line.get_color()))
+        for line in middles
     }
 
 
 def test_means_differences_and_verdicts_are_those_of_the_summary(labels_out):
-    table = benchmark.summarise_labels(labels_out)
+    table = benchmark.summarize_labels(labels_out)
     axes = benchmark_labels_out(labels_out)
     assert [text.get_text() for text in axes[0].get_yticklabels()] == table["method"].tolist()
     np.testing.assert_allclose([dots(axes[0])[y][0] for y in range(len(table))], table["mean"])
@@ -62,7 +63,7 @@ def test_baselines_are_in_italics(labels_out):
 
 
 def test_the_table_of_the_summary_and_another_reference(labels_out):
-    table = benchmark.summarise_labels(labels_out, "relative_error", reference="label_ridge")
+    table = benchmark.summarize_labels(labels_out, "relative_error", reference="label_ridge")
     axes = benchmark_labels_out(table, "relative_error")
     assert axes[1].get_title(loc="left") == "better than label_ridge by"
     assert axes[0].get_xlabel() == "relative error, mean"
@@ -72,7 +73,7 @@ def test_the_table_of_the_summary_and_another_reference(labels_out):
 
 
 def test_unclear_is_hollow(labels_out):
-    table = benchmark.summarise_labels(labels_out)
+    table = benchmark.summarize_labels(labels_out)
     table.loc[0, "verdict"] = "unclear"
     axes = benchmark_labels_out(table)
     first = next(line for line in axes[0].get_lines() if line.get_marker() == "o")
@@ -81,7 +82,9 @@ def test_unclear_is_hollow(labels_out):
 
 def test_long_names_and_verdicts_stay_within_the_figure(labels_out):
     rows = labels_out.assign(
-        method=labels_out["method"].replace("groove/decoder", "a_learner_of_a_very_long_name/decoder")
+        method=labels_out["method"].replace(
+            "groove/decoder", "a_learner_of_a_very_long_name/decoder"
+        )
     )
     fig = benchmark_labels_out(rows, return_fig=True)
     fig.draw_without_rendering()
@@ -105,6 +108,6 @@ def test_errors_teach(labels_out):
         benchmark_labels_out(pd.DataFrame({"method": ["x"]}))
     with pytest.raises(
         ValueError,
-        match=r"the table lacks \['n_labels'\]; expected what scgroove\.benchmark\.summarise_labels",
+        match=r"the table lacks \['n_labels'\]; expected what scgroove\.benchmark\.summarize_labels",
     ):
-        benchmark_labels_out(benchmark.summarise_labels(labels_out).drop(columns="n_labels"))
+        benchmark_labels_out(benchmark.summarize_labels(labels_out).drop(columns="n_labels"))

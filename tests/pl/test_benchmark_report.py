@@ -35,7 +35,14 @@ class Page(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.open, self.tags, self.ids, self.links, self.pictures, self.words = [], [], [], [], [], []
+        self.open, self.tags, self.ids, self.links, self.pictures, self.words = (
+            [],
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
         self.feed(page)
         assert self.open == []
 
@@ -116,7 +123,9 @@ def test_pictures_are_legible_and_described(page):
         pixels = int.from_bytes(png[16:20], "big")
         assert pixels > int(picture["width"]) > 300  # sharp also on a dense screen
         assert int(picture["width"]) < 1240
-    assert "Barycentric FOSCTTM, within label of every learner: rho 0.5" in [p["alt"] for p in page.pictures]
+    assert "Barycentric FOSCTTM, within label of every learner: rho 0.5" in [
+        p["alt"] for p in page.pictures
+    ]
 
 
 def test_what_was_run(page):
@@ -157,7 +166,9 @@ def test_ranks_by_data_set_stand_in_a_table_with_the_best_in_bold(few_results):
         warnings.simplefilter("ignore", benchmark.ResultsWarning)
         found = benchmark.ranks(methods, FOS, min_share=0.6)
     assert "Ranks by data set learner all rho 0 rho 0.5 rho 1 " in Page(html).text
-    rows = re.search(r"<h4>Ranks by data set</h4>(.*?)</table>", html, flags=re.DOTALL)[1].split("<tr>")[2:]
+    rows = re.search(r"<h4>Ranks by data set</h4>(.*?)</table>", html, flags=re.DOTALL)[1].split(
+        "<tr>"
+    )[2:]
     assert len(rows) == len(found.table)
     by_data, overall = found.by_data(), found.table.set_index("method")["mean_rank"]
     for row, name in zip(rows, by_data.index, strict=True):
@@ -207,7 +218,9 @@ def test_metrics_are_explained(page):
 
 def sentences(page):
     return re.findall(
-        r'<li class="(finding|caution|problem)">(.*?)(?=<li class=|</section>)', page, flags=re.DOTALL
+        r'<li class="(finding|caution|problem)">(.*?)(?=<li class=|</section>)',
+        page,
+        flags=re.DOTALL,
     )
 
 
@@ -222,7 +235,9 @@ def test_one_seed_is_a_problem_said_first(few_results):
 
 def test_what_few_seeds_can_show_is_said(few_results):
     text = Page(quick(few_results[few_results["data"] == "rho 1"])).text
-    assert "The p of a signed-rank test over so many is never below 0.25: it can show nothing" in text
+    assert (
+        "The p of a signed-rank test over so many is never below 0.25: it can show nothing" in text
+    )
     assert "learners compared with ps_logistic_scaled on rho 1 (3 seeds)" in text
     (note,) = findings.design(
         few_results.merge(pd.DataFrame({"extra": range(3)}), how="cross").assign(
@@ -241,7 +256,9 @@ def test_measured_data_are_told_from_simulated(few_results):
         "Not simulated: rho 0, rho 0.5 and rho 1. On measured cells another seed repeats"
     )
     assert findings.measured(is_simulated(few_results)) == []
-    mixed = few_results.assign(rho=few_results["rho"].where(few_results["data"] != "rho 1"), n_labels=np.nan)
+    mixed = few_results.assign(
+        rho=few_results["rho"].where(few_results["data"] != "rho 1"), n_labels=np.nan
+    )
     assert findings.measured(is_simulated(mixed))[0].text.startswith("Not simulated: rho 1. ")
 
 
@@ -297,9 +314,13 @@ def test_best_says_when_not_even_the_best_beats_chance():
     rng = np.random.default_rng(0)
     keys = [("d", le, "", s) for le in "ab" for s in range(5)]
     rows = pd.DataFrame(keys, columns=["data", "learner", "aligner", "seed"]).assign(
-        value=0.5 + 0.05 * rng.normal(size=10), metric="m", better="lower", status="done", chance=0.5
+        value=0.5 + 0.05 * rng.normal(size=10),
+        metric="m",
+        better="lower",
+        status="done",
+        chance=0.5,
     )
-    summary = benchmark.summarise(rows, "m").assign(method=["a", "b"])
+    summary = benchmark.summarize(rows, "m").assign(method=["a", "b"])
     (note,) = findings.best_methods(summary, benchmark.best(rows, "m"), "m", 0.95)
     assert note.level == "caution"
     assert "Not even this is shown to be better than chance." in note.points[0]
@@ -311,7 +332,13 @@ def test_aligners_that_lead_in_different_places():
     values = {"p": {"x": 0.1, "y": 0.2, "z": 0.1}, "q": {"x": 0.3, "y": 0.199, "z": 0.3}}
     rng = np.random.default_rng(0)
     rows = [
-        {"data": d, "learner": "l", "aligner": a, "seed": s, "value": values[a][d] + 0.01 * rng.normal()}
+        {
+            "data": d,
+            "learner": "l",
+            "aligner": a,
+            "seed": s,
+            "value": values[a][d] + 0.01 * rng.normal(),
+        }
         for a in "pq"
         for d in "xyz"
         for s in range(4)

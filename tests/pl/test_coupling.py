@@ -27,7 +27,7 @@ def ticks(axis):
     return [text.get_text() for text in axis.get_ticklabels()]
 
 
-def test_a_labelled_coupling_is_the_identity_by_construction(space):
+def test_a_labeled_coupling_is_the_identity_by_construction(space):
     mdata = space(["a", "b", "x"] * 6, ["a", "b", "y"] * 4)
     tl.align(mdata, "rna", "protein")
     (ax,) = coupling_label_mass(mdata, "rna", "protein")
@@ -43,9 +43,9 @@ def test_a_labelled_coupling_is_the_identity_by_construction(space):
 
 def test_a_coupling_without_labels_is_evidence(space):
     mdata = space(["a", "b", "x", None] * 6, ["b", "a", "y"] * 8)
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     (ax,) = coupling_label_mass(mdata, "rna", "protein")
-    assert ticks(ax.yaxis) == ["a", "b", "x", "(unlabelled)"]
+    assert ticks(ax.yaxis) == ["a", "b", "x", "(unlabeled)"]
     assert ticks(ax.xaxis) == ["a", "b", "y"], "labels of both first and in the same order"
     np.testing.assert_allclose(heatmap(ax).sum(axis=1), 1, atol=1e-6)
     assert heatmap(ax)[0].argmax() == 0
@@ -86,21 +86,23 @@ def test_many_long_labels_do_not_overlap(space):
 def test_labels_too_many_to_draw_are_put_together(space, monkeypatch):
     monkeypatch.setattr("scgroove.pl._coupling._LABELS_UP_TO", 2)
     mdata = space(["a"] * 6 + ["b"] * 5 + ["c", "d", "e"], ["a"] * 6 + ["b"] * 5 + ["c", "d", "f"])
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     (ax,) = coupling_label_mass(mdata, "rna", "protein", normalize="none")
     assert ticks(ax.xaxis) == ticks(ax.yaxis) == ["a", "b", "(4 other labels)"]
     whole = get.coupling(mdata, "rna", "protein").label_mass(
         *(mdata[m].obs["label"].to_numpy() for m in ("rna", "protein"))
     )
     assert heatmap(ax)[0, 1] == pytest.approx(whole.loc["a", "b"])
-    assert heatmap(ax)[2, 2] == pytest.approx(whole.loc[["c", "d", "e"], ["c", "d", "f"]].to_numpy().sum())
+    assert heatmap(ax)[2, 2] == pytest.approx(
+        whole.loc[["c", "d", "e"], ["c", "d", "f"]].to_numpy().sum()
+    )
 
 
 def test_a_label_that_means_none(space):
     mdata = space(["a", "b", "?"] * 4, ["a", "b", "?"] * 4)
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     (ax,) = coupling_label_mass(mdata, "rna", "protein", unlabeled_category="?")
-    assert ticks(ax.xaxis) == ["a", "b", "(unlabelled)"]
+    assert ticks(ax.xaxis) == ["a", "b", "(unlabeled)"]
 
 
 def test_saved_file_and_axes_of_the_caller(space, tmp_path):
@@ -109,12 +111,17 @@ def test_saved_file_and_axes_of_the_caller(space, tmp_path):
     fig, ax = plt.subplots()
     assert coupling_label_mass(mdata, "rna", "protein", ax=ax, save=tmp_path / "mass.png") == [ax]
     assert plt.imread(tmp_path / "mass.png").std() > 0.05
-    assert coupling_label_mass(mdata, "rna", "protein", ax=plt.subplots()[1], return_fig=True) is not fig
+    assert (
+        coupling_label_mass(mdata, "rna", "protein", ax=plt.subplots()[1], return_fig=True)
+        is not fig
+    )
 
 
 def test_errors_teach(space):
     mdata = space(["a", "b"] * 4, ["a", "b"] * 4)
-    with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"):
+    with pytest.raises(
+        ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"
+    ):
         coupling_label_mass(mdata, "rna", "protein")
     with pytest.raises(ValueError, match=r"no modality 'prot'; .*Did you mean 'protein'"):
         coupling_label_mass(mdata, "rna", "prot")
@@ -125,6 +132,7 @@ def test_errors_teach(space):
         coupling_label_mass(mdata, "rna", "protein", label_key="gene")
     mdata.obsp["coupling_rna_protein"] = mdata.obsp["coupling_rna_protein"] * 0
     with pytest.raises(
-        ValueError, match=r"no mass between labelled cells.*tl\.align\(mdata, 'rna', 'protein', label_key"
+        ValueError,
+        match=r"no mass between labeled cells.*tl\.align\(mdata, 'rna', 'protein', label_key",
     ):
         coupling_label_mass(mdata, "rna", "protein")

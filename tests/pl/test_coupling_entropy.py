@@ -23,7 +23,9 @@ def names(ax):
 
 
 def medians(ax):
-    return [float(line.get_xdata()[0]) for line in ax.lines if line.get_markerfacecolor() == "white"]
+    return [
+        float(line.get_xdata()[0]) for line in ax.lines if line.get_markerfacecolor() == "white"
+    ]
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -34,7 +36,9 @@ def test_medians_of_labels(space, side, measure):
     (ax,) = coupling_entropy(mdata, "rna", "protein", measure=measure, side=side)
     values = getattr(get.coupling(mdata, "rna", "protein"), measure)(side)
     labels = mdata["rna" if side == "source" else "protein"].obs["label"].to_numpy()
-    np.testing.assert_allclose(medians(ax), [np.nanmedian(values[labels == label]) for label in "ab"])
+    np.testing.assert_allclose(
+        medians(ax), [np.nanmedian(values[labels == label]) for label in "ab"]
+    )
     counts = [np.sum(labels == label) for label in "ab"]
     assert names(ax) == [f"{label} ({n})" for label, n in zip("ab", counts, strict=True)]
     left_out = "12 of 36 cells have no mass" in ax.get_title(loc="left")
@@ -52,15 +56,15 @@ def test_ticks_mark_where_all_candidates_are_alike(space):
     np.testing.assert_allclose(np.exp(above.get_xticks()), [1, 2, 5, 10])
 
 
-def test_few_cells_are_drawn_one_by_one_and_unlabelled_ones_last(space):
+def test_few_cells_are_drawn_one_by_one_and_unlabeled_ones_last(space):
     mdata = space(["a", "b", None] * 4, ["a", "b"] * 4)
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     (ax,) = coupling_entropy(mdata, "rna", "protein", measure="confidence")
     assert [len(line.get_xdata()) for line in ax.lines] == [4, 4, 4]
-    assert names(ax) == ["a (4)", "b (4)", "(unlabelled) (4)"]
+    assert names(ax) == ["a (4)", "b (4)", "(unlabeled) (4)"]
 
 
-def test_labels_chosen_and_colours(space):
+def test_labels_chosen_and_colors(space):
     mdata = space(["a", "b", "c"] * 4, ["a", "b", "c"] * 4)
     tl.align(mdata, "rna", "protein")
     mdata["rna"].uns["label_colors"] = ["#111111", "#222222", "#333333"]
@@ -90,7 +94,9 @@ def test_saved_file_and_axes_of_the_caller(space, tmp_path):
 
 def test_errors_teach(space):
     mdata = space(["a", "b", "x"] * 4, ["a", "b"] * 4)
-    with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"):
+    with pytest.raises(
+        ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"
+    ):
         coupling_entropy(mdata, "rna", "protein")
     tl.align(mdata, "rna", "protein")
     for options, message in (
@@ -100,7 +106,7 @@ def test_errors_teach(space):
             {"labels": ["A"]},
             r"no label 'A' among the cells of 'rna'; they have 'a', 'b', 'x'\. Did you mean 'a'",
         ),
-        ({"labels": ["x"]}, r"No cell of 'rna' with these labels has mass.*labelled=False"),
+        ({"labels": ["x"]}, r"No cell of 'rna' with these labels has mass.*labeled=False"),
     ):
         with pytest.raises(ValueError, match=message):
             coupling_entropy(mdata, "rna", "protein", **options)

@@ -20,7 +20,7 @@ def close_figures():
 
 
 def dots(ax):
-    """Column, row, area and colour of each dot."""
+    """Column, row, area and color of each dot."""
     (drawn,) = ax.collections
     colors = np.broadcast_to(drawn.get_facecolors(), (len(drawn.get_offsets()), 4))
     return np.asarray(drawn.get_offsets()), drawn.get_sizes(), [to_hex(color) for color in colors]
@@ -52,12 +52,12 @@ def test_dots_are_the_best_matches_of_the_cells_named(space):
     assert "matches of the same label are by construction" in title
 
 
-def test_colours_say_whether_labels_agree(space):
+def test_colors_say_whether_labels_agree(space):
     mdata = space(["a", "b", "x", None] * 6, ["b", "a", "y"] * 8)
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     (ax,) = coupling_top_matches(mdata, "rna", "protein", n_matches=1, cells=24)
     _, _, colors = dots(ax)
-    assert ticks(ax.yaxis) == ["a", "b", "x", "(unlabelled)"]
+    assert ticks(ax.yaxis) == ["a", "b", "x", "(unlabeled)"]
     best = get.coupling(mdata, "rna", "protein").top_matches(1)
     labels = {m: mdata[m].obs["label"].astype(object) for m in mdata.mod}
     pairs = zip(labels["rna"][best["source"]], labels["protein"][best["target"]], strict=True)
@@ -80,9 +80,12 @@ def test_cells_are_drawn_evenly_over_labels_and_by_seed(space):
 
     assert len(set(rows())) == 4
     (ax,) = coupling_top_matches(mdata, "rna", "protein", cells=4)
-    np.testing.assert_allclose(ax.get_yticks(), [0.5, 2.5], err_msg="two of each label; x has no mass")
+    np.testing.assert_allclose(
+        ax.get_yticks(), [0.5, 2.5], err_msg="two of each label; x has no mass"
+    )
     picked = [
-        dots(coupling_top_matches(mdata, "rna", "protein", cells=4, seed=s)[0])[1].tolist() for s in (1, 1, 2)
+        dots(coupling_top_matches(mdata, "rna", "protein", cells=4, seed=s)[0])[1].tolist()
+        for s in (1, 1, 2)
     ]
     assert picked[0] == picked[1]
     assert picked[0] != picked[2]
@@ -91,7 +94,9 @@ def test_cells_are_drawn_evenly_over_labels_and_by_seed(space):
 def test_the_other_side(space):
     mdata = space(["a", "b"] * 6, ["a", "b"] * 8)
     tl.align(mdata, "rna", "protein", key_added="mine")
-    (ax,) = coupling_top_matches(mdata, "rna", "protein", side="target", cells=5, coupling_key="mine")
+    (ax,) = coupling_top_matches(
+        mdata, "rna", "protein", side="target", cells=5, coupling_key="mine"
+    )
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("rna cells, by label", "protein cells, by label")
     assert "best matches in rna of 5 protein cells" in ax.get_title(loc="left")
 
@@ -99,7 +104,7 @@ def test_the_other_side(space):
 def test_many_long_labels_do_not_overlap(space):
     labels = [f"knock-out of gene number {i}" for i in range(90)]
     mdata = space(labels, labels)
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     fig = coupling_top_matches(mdata, "rna", "protein", cells=90, return_fig=True)
     fig.draw_without_rendering()
     (ax,) = fig.axes
@@ -119,13 +124,17 @@ def test_saved_file_and_axes_of_the_caller(space, tmp_path):
     mdata = space(["a", "b"] * 4, ["a", "b"] * 4)
     tl.align(mdata, "rna", "protein")
     _, ax = plt.subplots()
-    assert coupling_top_matches(mdata, "rna", "protein", ax=ax, save=tmp_path / "matches.png") == [ax]
+    assert coupling_top_matches(mdata, "rna", "protein", ax=ax, save=tmp_path / "matches.png") == [
+        ax
+    ]
     assert plt.imread(tmp_path / "matches.png").std() > 0.02
 
 
 def test_errors_teach(space):
     mdata = space(["a", "b", "x"] * 4, ["a", "b"] * 4)
-    with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"):
+    with pytest.raises(
+        ValueError, match=r"Make it with scgroove\.tl\.align\(mdata, 'rna', 'protein'"
+    ):
         coupling_top_matches(mdata, "rna", "protein")
     tl.align(mdata, "rna", "protein")
     for options, message in (

@@ -52,14 +52,19 @@ def values(ax):
 
 def test_two_heatmaps_with_the_same_rows_and_columns(mdata):
     axes = effects(mdata, "rna", "protein", cluster=False)
-    assert [ax.get_title(loc="left") for ax in axes] == ["measured in protein", "imputed for rna cells"]
+    assert [ax.get_title(loc="left") for ax in axes] == [
+        "measured in protein",
+        "imputed for rna cells",
+    ]
     assert names(axes[0].yaxis) == LABELS, "in natural order, the one that was not measured last"
     for ax, side in zip(axes, ("measured", "imputed"), strict=True):
-        wide = table().pivot_table(index="label", columns="feature", values=side, observed=True, dropna=False)
+        wide = table().pivot_table(
+            index="label", columns="feature", values=side, observed=True, dropna=False
+        )
         np.testing.assert_allclose(values(ax), wide.loc[LABELS, names(ax.xaxis)])
     assert set(names(axes[0].xaxis)) == set(FEATURES)
     low, high = axes[0].get_images()[0].get_clim()
-    assert low == -high, "colours are centred on 0"
+    assert low == -high, "colors are centered on 0"
 
 
 def test_labels_never_measured_are_marked(mdata):
@@ -82,7 +87,9 @@ def test_marks_of_intervals(mdata):
         holds, none = ax.collections
         at = {(names(ax.xaxis)[int(x)], int(y)) for x, y in holds.get_offsets()}
         rows = found[(found[f"{side}_low"] <= 0) & (found[f"{side}_high"] >= 0)]
-        assert at == {(f, LABELS.index(la)) for f, la in zip(rows["feature"], rows["label"], strict=True)}
+        assert at == {
+            (f, LABELS.index(la)) for f, la in zip(rows["feature"], rows["label"], strict=True)
+        }
         assert len(none.get_offsets()) == (len(FEATURES) if side == "imputed" else 0)
     assert "dot: the interval holds 0; ring: no interval" in fig.get_suptitle().replace("\n", " ")
 
@@ -93,7 +100,9 @@ def test_the_largest_effects_are_chosen_and_names_kept_in_order(mdata):
     largest = size.groupby("feature", observed=True)["s"].mean().nlargest(2).index
     assert names(axes[0].xaxis) == list(largest)
     assert len(names(axes[0].yaxis)) == 2
-    axes = effects(mdata, "rna", "protein", features=["f3", "f0"], labels=["g10", "g1"], cluster=False)
+    axes = effects(
+        mdata, "rna", "protein", features=["f3", "f0"], labels=["g10", "g1"], cluster=False
+    )
     assert names(axes[0].xaxis) == ["f3", "f0"]
     assert names(axes[0].yaxis) == ["g10", "g1"]
 
@@ -101,14 +110,16 @@ def test_the_largest_effects_are_chosen_and_names_kept_in_order(mdata):
 def test_similar_labels_and_features_stand_together(mdata):
     found = table([f"g{i}" for i in range(8)], FEATURES, unmeasured=())
     sign = np.where(found["label"].astype(str).str[1:].astype(int) % 2, 5.0, -5.0)
-    found["measured"] = found["imputed"] = sign + np.random.default_rng(0).normal(0, 0.1, len(found))
+    found["measured"] = found["imputed"] = sign + np.random.default_rng(0).normal(
+        0, 0.1, len(found)
+    )
     mdata.uns["mine"] = found
     axes = effects(mdata, "rna", "protein", key="mine")
     parity = [int(name[1:]) % 2 for name in names(axes[0].yaxis)]
     assert parity in ([0] * 4 + [1] * 4, [1] * 4 + [0] * 4)
 
 
-def test_where_colours_end(mdata):
+def test_where_colors_end(mdata):
     axes = effects(mdata, "rna", "protein", vmax=0.5)
     assert axes[1].get_images()[0].get_clim() == (-0.5, 0.5)
     assert axes[0].get_images()[0].colorbar.extend == "both"
@@ -139,7 +150,10 @@ def test_saved_file_and_axes_of_the_caller(mdata, tmp_path):
 def test_errors_teach(mdata):
     for options, message in (
         ({"labels": 0}, "labels is 0; expected at least 1, or names of labels"),
-        ({"features": ["f_1"]}, r"no feature 'f_1' among the effects; there are 5.*Did you mean 'f1'"),
+        (
+            {"features": ["f_1"]},
+            r"no feature 'f_1' among the effects; there are 5.*Did you mean 'f1'",
+        ),
         ({"labels": ["G1"]}, r"no label 'G1' among the effects.*Did you mean 'g1'"),
         ({"vmax": -1.0}, "vmax must be a number above 0"),
         (

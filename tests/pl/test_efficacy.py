@@ -79,8 +79,14 @@ def test_undetectable_labels_are_hollow_at_the_right_and_in_the_legend(estimated
     assert hollow.get_ydata().tolist() == [1, 1]
     assert to_hex(hollow.get_markerfacecolor()) == "#ffffff"
     assert to_hex(hollow.get_color()) != to_hex(line(rna, "rate").get_color())
-    assert legend(rna) == ["rate, 95 % interval (4)", "no effect to be seen:\nefficacy left at 1 (2)"]
-    assert legend(protein) == ["rate, 95 % interval (2)", "no effect to be seen:\nefficacy left at 1 (4)"]
+    assert legend(rna) == [
+        "rate, 95 % interval (4)",
+        "no effect to be seen:\nefficacy left at 1 (2)",
+    ]
+    assert legend(protein) == [
+        "rate, 95 % interval (2)",
+        "no effect to be seen:\nefficacy left at 1 (4)",
+    ]
 
 
 def test_some_modalities_and_labels(estimated):
@@ -124,7 +130,9 @@ def test_draws_what_was_estimated_and_read_from_disk(space, tmp_path):
             table = mdata.uns["mine"]["labels"][name].sort_values("rate", ascending=False)
             assert names(ax) == table["label"].tolist()
             np.testing.assert_array_equal(line(ax, "rate").get_ydata(), table["rate"])
-    assert list(axes) == ["rna", "protein"], "in the order of the modalities, on disk in that of the alphabet"
+    assert list(axes) == ["rna", "protein"], (
+        "in the order of the modalities, on disk in that of the alphabet"
+    )
 
 
 def test_own_axes_saved_and_returned(estimated, tmp_path):
@@ -156,7 +164,9 @@ def test_refusals_teach(estimated, options, message):
 
 
 def test_says_how_to_make_what_is_missing(space):
-    with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.estimate_efficacy\(mdata, CONTROL\)\."):
+    with pytest.raises(
+        ValueError, match=r"Make it with scgroove\.tl\.estimate_efficacy\(mdata, CONTROL\)\."
+    ):
         efficacy(space(["a"], ["a"]))
 
 

@@ -12,7 +12,9 @@ from scgroove.pl import training_history
 mpl.use("Agg")
 
 
-def history(epochs=20, names=("train_loss", "validation_loss", "groupclip_train", "groupclip_validation")):
+def history(
+    epochs=20, names=("train_loss", "validation_loss", "groupclip_train", "groupclip_validation")
+):
     index = pd.Index(range(epochs), name="epoch")
     return {
         name: pd.DataFrame({name: np.linspace(3 + i, 1 + i, epochs)}, index=index)
@@ -37,7 +39,9 @@ def test_one_panel_a_term_with_both_splits():
     axes = training_history(SimpleNamespace(history=given))
     assert [ax.get_title(loc="left") for ax in axes] == ["total loss", "GroupCLIP"]
     for ax, names in zip(
-        axes, (("train_loss", "validation_loss"), ("groupclip_train", "groupclip_validation")), strict=True
+        axes,
+        (("train_loss", "validation_loss"), ("groupclip_train", "groupclip_validation")),
+        strict=True,
     ):
         drawn = lines(ax)
         assert list(drawn) == ["train", "validation"]
@@ -109,6 +113,7 @@ def test_an_untrained_model_names_the_call(model):
 
 def test_an_unknown_term_is_named_with_the_near_miss():
     with pytest.raises(
-        ValueError, match=r"no term 'grupclip'; it has 'loss', 'groupclip'.*Did you mean 'groupclip'"
+        ValueError,
+        match=r"no term 'grupclip'; it has 'loss', 'groupclip'.*Did you mean 'groupclip'",
     ):
         training_history(history(), terms=["grupclip"])

@@ -48,7 +48,9 @@ def given(few_results, labels_out):
 
 def _screen():
     """A simulated screen of which all verbs have been called; one label was never measured in the target."""
-    mdata = simulations.weakly_paired(n_labels=6, n_cells_per_label=20, n_features=(9, 8), n_latent=3, seed=1)
+    mdata = simulations.weakly_paired(
+        n_labels=6, n_cells_per_label=20, n_features=(9, 8), n_latent=3, seed=1
+    )
     rng = np.random.default_rng(0)
     for adata in mdata.mod.values():
         latent = adata.obsm["latent"] + 0.3 * rng.normal(size=adata.obsm["latent"].shape)
@@ -60,7 +62,7 @@ def _screen():
     mdata = mudata.MuData({"rna": mdata["rna"].copy(), "protein": mdata["protein"][kept].copy()})
     imputed = (0.7 * truth + rng.normal(size=truth.shape)).astype(np.float32)
     tl.impute(mdata, "rna", "protein", model=SimpleNamespace(translate=lambda *a, **k: imputed))
-    tl.align(mdata, "rna", "protein", labelled=False)
+    tl.align(mdata, "rna", "protein", labeled=False)
     tl.score_imputation(mdata, "rna", "protein", control="g00")
     tl.perturbation_effects(mdata, "rna", "protein", "g00", n_boot=200)
     return mdata
@@ -91,7 +93,9 @@ def coupling_label_mass(given):
 
 @figure
 def coupling_top_matches(given):
-    return pl.coupling_top_matches(given.screen, "rna", "protein", cells=12, n_matches=3, return_fig=True)
+    return pl.coupling_top_matches(
+        given.screen, "rna", "protein", cells=12, n_matches=3, return_fig=True
+    )
 
 
 @figure
@@ -104,14 +108,19 @@ def epsilon_scan(given):
     eps = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
     table = pd.DataFrame({"epsilon": eps, "partners": 40 * eps**0.6, "marginal_error": 1e-5 / eps})
     table = table.assign(
-        transport_cost=eps**0.3, objective=eps**0.3 - 2 * eps, seconds=0.2 / eps**0.3, converged=eps > 0.02
+        transport_cost=eps**0.3,
+        objective=eps**0.3 - 2 * eps,
+        seconds=0.2 / eps**0.3,
+        converged=eps > 0.02,
     )
     return pl.epsilon_scan(table, return_fig=True)
 
 
 @figure
 def imputed_vs_measured(given):
-    return pl.imputed_vs_measured(given.screen, "rna", "protein", by="labels", features=4, return_fig=True)
+    return pl.imputed_vs_measured(
+        given.screen, "rna", "protein", by="labels", features=4, return_fig=True
+    )
 
 
 @figure
@@ -175,11 +184,21 @@ def efficacy(given):
     labels = [f"g{i:02d}" for i in range(8)]
     rate = np.array([0.9, 0.3, 0.75, np.nan, 0.5, 0.62, np.nan, 0.2])
     table = pd.DataFrame(
-        {"label": labels, "n_cells": 60, "rate": rate, "rate_low": rate - 0.1, "rate_high": rate + 0.08}
+        {
+            "label": labels,
+            "n_cells": 60,
+            "rate": rate,
+            "rate_low": rate - 0.1,
+            "rate_high": rate + 0.08,
+        }
     )
     table = table.assign(undetectable=np.isnan(rate), statistic=2.0, threshold=1.0)
     mdata = mudata.MuData({m: given.screen[m][:2].copy() for m in ("rna", "protein")})
-    mdata.uns["efficacy"] = {"control": "NT", "params": {}, "labels": dict.fromkeys(mdata.mod, table)}
+    mdata.uns["efficacy"] = {
+        "control": "NT",
+        "params": {},
+        "labels": dict.fromkeys(mdata.mod, table),
+    }
     return pl.efficacy(mdata, return_fig=True)
 
 
@@ -207,4 +226,6 @@ def test_the_figure_looks_as_it_did(name, given, tmp_path):
             f"drawn, but not compared: the baselines are of matplotlib {DRAWN_WITH}, this is {mpl.__version__}"
         )
     difference = compare_images(str(expected), str(found), tol=TOLERANCE)
-    assert difference is None, f"{difference}\nIf the change is meant: see the top of {Path(__file__).name}."
+    assert difference is None, (
+        f"{difference}\nIf the change is meant: see the top of {Path(__file__).name}."
+    )

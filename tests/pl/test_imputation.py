@@ -24,7 +24,9 @@ def screen(n=40, d=3, labels=("a", "b", "c", "d"), *, paired=False, seed=0, spar
     order = rng.permutation(n)
     rna = AnnData(np.zeros((n, 2), np.float32), obs=pd.DataFrame(index=[f"r{i}" for i in range(n)]))
     x = np.abs(truth[order]).astype(np.float32)
-    protein = AnnData(sp.csr_matrix(x) if sparse else x, obs=pd.DataFrame(index=[f"p{i}" for i in range(n)]))
+    protein = AnnData(
+        sp.csr_matrix(x) if sparse else x, obs=pd.DataFrame(index=[f"p{i}" for i in range(n)])
+    )
     protein.var_names = [f"f{j}" for j in range(d)]
     rna.var_names = ["g0", "g1"]
     rna.obs["label"] = pd.Categorical(np.asarray(labels, dtype=object)[code])
@@ -111,7 +113,9 @@ def test_only_shared_labels_are_points():
     mdata["rna"].obs["label"] = mdata["rna"].obs["label"].cat.remove_categories("c")
     axes = imputed_vs_measured(mdata, "rna", "protein")
     assert len(label_points(axes[0])) == 2
-    assert all(title.endswith("r not defined") for title in titles(axes)), "two points are no correlation"
+    assert all(title.endswith("r not defined") for title in titles(axes)), (
+        "two points are no correlation"
+    )
 
 
 def test_number_of_features_and_which():
@@ -149,10 +153,13 @@ def test_nothing_overlaps_and_the_legend_names_the_labels():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
     assert fig.axes[0].get_ylabel() == "imputed"
     assert fig.axes[0].get_xlabel() == "measured"
-    assert "4 of 4 features of protein, imputed for rna cells; each point a label" in fig.get_suptitle()
+    assert (
+        "4 of 4 features of protein, imputed for rna cells; each point a label"
+        in fig.get_suptitle()
+    )
 
 
-def test_colours_that_scanpy_keeps_are_used():
+def test_colors_that_scanpy_keeps_are_used():
     mdata = screen()
     mdata["protein"].uns["label_colors"] = ["#111111", "#222222", "#333333", "#444444"]
     ax = imputed_vs_measured(mdata, "rna", "protein", colors={"b": "#555555"})[0]
@@ -162,7 +169,9 @@ def test_colours_that_scanpy_keeps_are_used():
 
 def test_saved_file_and_axes_of_the_caller(tmp_path):
     _, axes = plt.subplots(1, 3)
-    returned = imputed_vs_measured(screen(), "rna", "protein", ax=axes, save=tmp_path / "imputed.png")
+    returned = imputed_vs_measured(
+        screen(), "rna", "protein", ax=axes, save=tmp_path / "imputed.png"
+    )
     assert returned == list(axes)
     assert plt.imread(tmp_path / "imputed.png").std() > 0.02
 
@@ -171,9 +180,13 @@ def test_errors_teach():
     mdata = screen()
     with pytest.raises(ValueError, match="by must be "):
         imputed_vs_measured(mdata, "rna", "protein", by="cell")
-    with pytest.raises(ValueError, match=r"No cell of 'rna' is known to be a cell of 'protein'.*pair_key="):
+    with pytest.raises(
+        ValueError, match=r"No cell of 'rna' is known to be a cell of 'protein'.*pair_key="
+    ):
         imputed_vs_measured(mdata, "rna", "protein", by="cells")
-    with pytest.raises(ValueError, match=r"no imputed feature 'f_1'; there are 3.*Did you mean 'f1'"):
+    with pytest.raises(
+        ValueError, match=r"no imputed feature 'f_1'; there are 3.*Did you mean 'f1'"
+    ):
         imputed_vs_measured(mdata, "rna", "protein", features=["f_1"])
     with pytest.raises(ValueError, match="features is 0; expected at least 1"):
         imputed_vs_measured(mdata, "rna", "protein", features=0)

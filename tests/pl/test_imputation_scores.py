@@ -26,8 +26,13 @@ def scored(space):
     table = {"feature": [f"f{i}" for i in range(60)], "pearson": r, "label_mean": r - 0.1, "n": 640}
     table |= {"pearson_of_labels": r * 0.5, "n_labels": 16}
     levels = np.array([0.5, 0.8, 0.9])
-    calibration = pd.DataFrame({"level": levels, "coverage": levels - 0.1, "mean_width": 1.0, "n": 640})
-    mdata.uns["imputation_rna_protein"] = {"features": pd.DataFrame(table), "calibration": calibration}
+    calibration = pd.DataFrame(
+        {"level": levels, "coverage": levels - 0.1, "mean_width": 1.0, "n": 640}
+    )
+    mdata.uns["imputation_rna_protein"] = {
+        "features": pd.DataFrame(table),
+        "calibration": calibration,
+    }
     return mdata
 
 
@@ -67,7 +72,9 @@ def test_features_shown_are_spread_from_the_best_to_the_worst(scored):
 def test_over_labels_where_no_pairs_are_known(scored):
     table = scored.uns["imputation_rna_protein"]["features"]
     (asked,) = imputation_scores(scored, "rna", "protein", by="labels", features=5)
-    scored.uns["imputation_rna_protein"]["features"] = table.assign(pearson=np.nan, label_mean=np.nan, n=0)
+    scored.uns["imputation_rna_protein"]["features"] = table.assign(
+        pearson=np.nan, label_mean=np.nan, n=0
+    )
     (auto,) = imputation_scores(scored, "rna", "protein", features=5)
     assert bars(asked) == bars(auto)
     assert not auto.collections, "no baseline"
@@ -111,7 +118,10 @@ def test_several_ways_of_imputing_in_one_figure(scored):
     fig.draw_without_rendering()
     (ax,) = fig.axes
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["a decoder, the … several: 90% intervals hold 80%", "k: 90% intervals hold 80%"]
+    assert texts == [
+        "a decoder, the … several: 90% intervals hold 80%",
+        "k: 90% intervals hold 80%",
+    ]
     assert len({to_hex(line.get_color()) for line in ax.get_lines()[1:]}) == 2
     assert ax.get_legend().get_window_extent().x1 <= fig.canvas.get_width_height()[0]
     (ax,) = calibration(scored, "rna", "protein", keys=["knn", "imputation_rna_protein"])
@@ -155,7 +165,8 @@ def test_errors_teach(scored):
     nothing = scores["features"].assign(pearson=np.nan, pearson_of_labels=np.nan)
     scored.uns["imputation_rna_protein"] = {"features": nothing}
     with pytest.raises(
-        ValueError, match=r"No feature of 'protein' has a correlation.*by 'cells': that needs cells measured"
+        ValueError,
+        match=r"No feature of 'protein' has a correlation.*by 'cells': that needs cells measured",
     ):
         imputation_scores(scored, "rna", "protein", by="cells")
     with pytest.raises(ValueError, match=r"pair_key=\), or three labels in both \(label_key=\)"):
@@ -166,6 +177,7 @@ def test_errors_teach(scored):
         calibration(scored, "rna", "protein")
     scored.uns["imputation_rna_protein"] = {"scores": nothing}
     with pytest.raises(
-        ValueError, match=r"no table of 'features'\. Score again with scgroove\.tl\.score_imputation"
+        ValueError,
+        match=r"no table of 'features'\. Score again with scgroove\.tl\.score_imputation",
     ):
         imputation_scores(scored, "rna", "protein")

@@ -35,7 +35,7 @@ def close_figures():
 
 
 def points(ax):
-    """Coordinates and colours of a panel in drawing order."""
+    """Coordinates and colors of a panel in drawing order."""
     xy = np.concatenate([c.get_offsets() for c in ax.collections])
     colors = np.concatenate(
         [np.broadcast_to(c.get_facecolors(), (len(c.get_offsets()), 4)) for c in ax.collections]
@@ -60,7 +60,7 @@ def test_by_modality_and_by_label_side_by_side():
     assert legend(axes[1]) == ["a", "b"]
 
 
-def test_colours_follow_modality_and_label():
+def test_colors_follow_modality_and_label():
     mdata = picture(["a", "b"] * 20, ["a", "b"] * 10)
     by_modality, by_label = latent(mdata)
     places = {tuple(np.float32(p)): m for m in mdata.mod for p in mdata[m].obsm["X_groove_umap"]}
@@ -96,13 +96,13 @@ def test_exclusive_labels_have_a_panel_of_their_own():
     assert legend(axes[2]) == ["only in protein", "z", "only in rna", "x", "y", "all other cells"]
     _, colors = points(axes[1])
     assert np.sum(colors == "#cfcfcf") == 20
-    assert (colors[:20] == "#cfcfcf").all(), "grey cells lie beneath the others"
+    assert (colors[:20] == "#cfcfcf").all(), "gray cells lie beneath the others"
 
 
-def test_unlabelled_cells_are_grey_and_beneath():
+def test_unlabeled_cells_are_gray_and_beneath():
     mdata = picture(["a", None, "unknown"] * 5, ["a"] * 5)
     _, by_label = latent(mdata, unlabeled_category="unknown")
-    assert legend(by_label) == ["a", "unlabelled"]
+    assert legend(by_label) == ["a", "unlabeled"]
     _, colors = points(by_label)
     assert (colors[:10] == "#cfcfcf").all()
     assert not (colors[10:] == "#cfcfcf").any()
@@ -156,14 +156,16 @@ def test_natural_order_of_labels():
     assert legend(ax) == ["g1", "g2", "g10"]
 
 
-def test_one_column_a_modality_and_colours_of_the_caller():
+def test_one_column_a_modality_and_colors_of_the_caller():
     mdata = picture(["a", "b"], ["a", "b"])
     mdata["protein"].obs = mdata["protein"].obs.rename(columns={"label": "gene"})
-    ax = latent(mdata, {"rna": "label", "protein": "gene"}, panels=["label"], colors={"b": "#123456"})[0]
+    ax = latent(
+        mdata, {"rna": "label", "protein": "gene"}, panels=["label"], colors={"b": "#123456"}
+    )[0]
     assert "#123456" in points(ax)[1]
 
 
-def test_colours_that_scanpy_keeps_are_used():
+def test_colors_that_scanpy_keeps_are_used():
     mdata = picture(["a", "b"] * 5, ["b", "c"] * 5)
     mdata["rna"].uns["label_colors"] = np.array(["#111111", "#222222"])
     mdata["protein"].uns["label_colors"] = ["#333333", "#444444"]
@@ -173,28 +175,30 @@ def test_colours_that_scanpy_keeps_are_used():
     assert set(points(ax)[1]) == {"#555555", "#222222", "#444444"}, "what is asked for comes before"
 
 
-@pytest.mark.parametrize("kept", [["#111111"], ["no colour", "#222222"], "#111111"])
-def test_colours_that_do_not_fit_the_categories_are_left_aside(kept):
+@pytest.mark.parametrize("kept", [["#111111"], ["no color", "#222222"], "#111111"])
+def test_colors_that_do_not_fit_the_categories_are_left_aside(kept):
     mdata = picture(["a", "b"] * 5, ["a", "b"] * 5)
     mdata["rna"].uns["label_colors"] = kept
     assert "#111111" not in points(latent(mdata, panels=["label"])[0])[1]
 
 
-def test_a_column_of_numbers_has_a_colour_bar():
+def test_a_column_of_numbers_has_a_color_bar():
     mdata = picture(["a", "b"] * 10, ["a", "b"] * 10)
     mdata["rna"].obs["efficacy"] = np.r_[np.nan, np.linspace(0, 1, 19)]
     (ax,) = latent(mdata, panels=["efficacy"])
     assert ax.get_title(loc="left") == "by efficacy"
     assert ax.get_legend() is None
-    grey, colored = ax.collections
-    assert len(grey.get_offsets()) == 21, "cells without a number, and the modality without the column"
-    assert to_hex(grey.get_facecolors()[0]) == "#cfcfcf"
+    gray, colored = ax.collections
+    assert len(gray.get_offsets()) == 21, (
+        "cells without a number, and the modality without the column"
+    )
+    assert to_hex(gray.get_facecolors()[0]) == "#cfcfcf"
     np.testing.assert_allclose(np.sort(colored.get_array()), np.linspace(0, 1, 19))
     (bar,) = ax.child_axes
-    assert bar.get_xlabel() == "efficacy; grey: no value"
+    assert bar.get_xlabel() == "efficacy; gray: no value"
 
 
-def test_a_colour_bar_and_legends_stay_within_the_figure():
+def test_a_color_bar_and_legends_stay_within_the_figure():
     labels = [f"a perturbation of some length {i}" for i in range(3)]
     mdata = picture(labels * 8, labels * 8)
     for m in mdata.mod:
@@ -221,7 +225,9 @@ def test_a_column_of_text_has_a_legend():
 
 def test_saved_file_and_axes_of_the_caller(tmp_path):
     fig, axes = plt.subplots(1, 2)
-    assert latent(picture(["a"] * 9, ["a"] * 9), ax=list(axes), save=tmp_path / "latent.png") == list(axes)
+    assert latent(
+        picture(["a"] * 9, ["a"] * 9), ax=list(axes), save=tmp_path / "latent.png"
+    ) == list(axes)
     assert plt.imread(tmp_path / "latent.png").std() > 0.02
     assert latent(picture(["a"] * 9, ["a"] * 9), ax=axes, return_fig=True) is fig
 
@@ -231,12 +237,15 @@ def test_a_missing_picture_names_the_call_that_makes_it():
     for m in mdata.mod:
         del mdata[m].obsm["X_groove_umap"]
     with pytest.raises(
-        ValueError, match=r"no 'X_groove_umap'; it has none\. Make it with scgroove\.tl\.embed\(mdata, model"
+        ValueError,
+        match=r"no 'X_groove_umap'; it has none\. Make it with scgroove\.tl\.embed\(mdata, model",
     ):
         latent(mdata)
     for m in mdata.mod:
         mdata[m].obsm["X_groove"] = np.zeros((1, 3))
-    with pytest.raises(ValueError, match=r"Make it with scgroove\.tl\.umap\(mdata, use_rep='X_groove'\)"):
+    with pytest.raises(
+        ValueError, match=r"Make it with scgroove\.tl\.umap\(mdata, use_rep='X_groove'\)"
+    ):
         latent(mdata)
 
 
@@ -247,7 +256,8 @@ def test_other_errors_teach():
     ):
         latent(mdata, modalities=["rna", "prot"])
     with pytest.raises(
-        ValueError, match=r"obs has no column 'labels'; it has 'label'\. Did you mean 'label'\?.*label_key="
+        ValueError,
+        match=r"obs has no column 'labels'; it has 'label'\. Did you mean 'label'\?.*label_key=",
     ):
         latent(mdata, "labels")
     with pytest.raises(ValueError, match="label_key names no column for modality 'protein'"):

@@ -59,7 +59,8 @@ class Spec:
         labels = NAMES[self.names]
         effect = rng.normal(size=(len(labels), 3))
         mods = {
-            m: _modality(rng, m, of, effect, labels) for m, of in zip("abc", self.modalities, strict=False)
+            m: _modality(rng, m, of, effect, labels)
+            for m, of in zip("abc", self.modalities, strict=False)
         }
         return md.MuData(mods)
 
@@ -83,7 +84,9 @@ def specs(draw: Any, n_modalities: int = 2) -> Spec:
         options = [draw(st.booleans()) for _ in range(3)]
         n_features = draw(st.sampled_from([2, 3, 9, 24]))  # those of a panel, and more
         modalities.append(Modality(tuple(cells), n_features, *options))
-    return Spec(tuple(modalities), draw(st.sampled_from(list(NAMES))), draw(st.integers(0, 2**32 - 1)))
+    return Spec(
+        tuple(modalities), draw(st.sampled_from(list(NAMES))), draw(st.integers(0, 2**32 - 1))
+    )
 
 
 def _modality(
@@ -177,7 +180,13 @@ FORMS: dict[str, Callable[[Any], Any]] = {
     "dask": as_dask,
 }
 
-REWRITTEN = (cells_permuted, features_permuted, categories_permuted, columns_added, modalities_reversed)
+REWRITTEN = (
+    cells_permuted,
+    features_permuted,
+    categories_permuted,
+    columns_added,
+    modalities_reversed,
+)
 
 
 # ----------------------------------------------------------------------------------------- nothing was changed
@@ -189,9 +198,15 @@ def fingerprint(mdata: md.MuData) -> dict[str, str]:
     for name, of in {"": mdata, **mdata.mod}.items():
         for kind in ("obs", "var"):
             frame = getattr(of, kind)
-            parts[f"{name}.{kind}"] = (frame.to_dict("list"), list(frame.index), list(map(str, frame.dtypes)))
+            parts[f"{name}.{kind}"] = (
+                frame.to_dict("list"),
+                list(frame.index),
+                list(map(str, frame.dtypes)),
+            )
         for kind in ("obsm", "varm", "obsp", "uns"):
-            parts[f"{name}.{kind}"] = {key: _plain(value) for key, value in getattr(of, kind).items()}
+            parts[f"{name}.{kind}"] = {
+                key: _plain(value) for key, value in getattr(of, kind).items()
+            }
         if name:
             parts[f"{name}.is_view"] = of.is_view
             parts[f"{name}.X"] = _plain(of.X)

@@ -72,7 +72,13 @@ SET_UP = (
     labels_are_missing,
     there_are_no_labels,
 )
-ALIGN = (coordinates_are_nan, spaces_differ, labels_are_not_shared, there_are_no_labels, a_cell_stands_twice)
+ALIGN = (
+    coordinates_are_nan,
+    spaces_differ,
+    labels_are_not_shared,
+    there_are_no_labels,
+    a_cell_stands_twice,
+)
 
 WRONG_DATA = [
     *[(fault, lambda m: GROOVE.setup_mudata(m, "label")) for fault in SET_UP],

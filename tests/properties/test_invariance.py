@@ -48,7 +48,9 @@ def results(mdata):
         effects = sg.tl.perturbation_effects(
             mdata, "a", "b", control_of(mdata), key="imputed_b_knn", n_boot=100, min_cells=10**6
         )
-        made["effects"] = effects.astype({"label": str, "feature": str}).set_index(["label", "feature"])
+        made["effects"] = effects.astype({"label": str, "feature": str}).set_index(
+            ["label", "feature"]
+        )
         made["labels"] = sg.data.label_table(mdata)
     return made
 

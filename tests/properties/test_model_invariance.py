@@ -68,7 +68,10 @@ def test_new_cells_have_the_coordinates_of_the_same_cells(model, modality, seed,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         query = rewritten(known, seed, form)
-        found = model.get_latent_representation(query, modality), model.translate(modality, other, query)
+        found = (
+            model.get_latent_representation(query, modality),
+            model.translate(modality, other, query),
+        )
     rows = known.obs_names.get_indexer(query.obs_names)
     expected = model.get_latent_representation(modality=modality), model.translate(modality, other)
     for one, all_cells in zip(found, expected, strict=True):
@@ -77,7 +80,9 @@ def test_new_cells_have_the_coordinates_of_the_same_cells(model, modality, seed,
 
 @given(modality=st.sampled_from(["a", "b"]), seed=SEEDS, data=st.data())
 @examples(160)
-def test_new_cells_without_a_feature_of_the_model_are_refused_by_its_name(model, modality, seed, data):
+def test_new_cells_without_a_feature_of_the_model_are_refused_by_its_name(
+    model, modality, seed, data
+):
     query = rewritten(model.adata[modality], seed, "CSR")
     lacking = data.draw(st.sampled_from(list(model.get_var_names()[modality])))
     query = query[:, query.var_names != lacking].copy()

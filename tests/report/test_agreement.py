@@ -29,8 +29,12 @@ def test_correlation_is_not_defined_without_spread_or_with_two_rows():
 def test_label_means_are_compared(form):
     source_labels = np.array(["a", "a", "b", "c", None, "only source"], dtype=object)
     target_labels = np.array(["c", "b", "a", "a", "only target", None], dtype=object)
-    imputed = pd.DataFrame({"f": [1.0, 3.0, 5.0, 1.0, 99.0, 99.0], "g": [0.0, 0.0, 1.0, 2.0, 99.0, 99.0]})
-    measured = form(np.array([[2.0, -2.0], [9.0, -1.0], [3.0, 0.5], [5.0, -0.5], [77.0, 77.0], [77.0, 77.0]]))
+    imputed = pd.DataFrame(
+        {"f": [1.0, 3.0, 5.0, 1.0, 99.0, 99.0], "g": [0.0, 0.0, 1.0, 2.0, 99.0, 99.0]}
+    )
+    measured = form(
+        np.array([[2.0, -2.0], [9.0, -1.0], [3.0, 0.5], [5.0, -0.5], [77.0, 77.0], [77.0, 77.0]])
+    )
     table = label_agreement(imputed, measured, source_labels, target_labels)
     # means of a, b, c: imputed f 2, 5, 1 and measured 4, 9, 2; imputed g 0, 1, 2 and measured 0, -1, -2
     assert table.loc["f", "r"] == pytest.approx(np.corrcoef([2, 5, 1], [4, 9, 2])[0, 1])
@@ -82,7 +86,9 @@ def test_the_mean_of_one_or_two_labels_has_no_correlation(n_labels):
 def test_text_of_tables_is_no_formula() -> None:
     from scgroove._workflow import as_text
 
-    table = pd.DataFrame({"=a": ["+1", "g1"], "n": [-1, 2]}, index=pd.Index(["@x", "-y"], name="label"))
+    table = pd.DataFrame(
+        {"=a": ["+1", "g1"], "n": [-1, 2]}, index=pd.Index(["@x", "-y"], name="label")
+    )
     safe = as_text(table)
     assert safe.to_csv(lineterminator="\n") == "label,'=a,n\n'@x,'+1,-1\n'-y,g1,2\n"
     assert table.columns[0] == "=a"

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from scgroove import cli, pl
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 EVIL = "<img src=x onerror=\"document['title']='owned'\">"
 
 pytestmark = [
@@ -28,7 +30,13 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+        ]
         command = [BROWSER, *options, path.resolve().as_uri()]
         shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         self.title, self.is_owned, self._inside, self.text = "", False, "", ""
@@ -80,9 +88,13 @@ def test_names_in_the_report_of_a_benchmark(tmp_path):
          "value": seed + 1.0, "chance": 3.0, "better": "lower", "perfect": 0.0, "status": "done", "error": ""}
         for learner in "ab" for seed in range(3)
     ]  # fmt: skip
-    rows.append({**rows[0], "learner": f"c{EVIL}", "status": "failed", "error": f"ValueError: {EVIL}"})
+    rows.append(
+        {**rows[0], "learner": f"c{EVIL}", "status": "failed", "error": f"ValueError: {EVIL}"}
+    )
     results = pd.DataFrame(rows)
-    pl.benchmark_report(results, tmp_path / "page.html", title=EVIL, spec_text=EVIL, reference=f"a{EVIL}")
+    pl.benchmark_report(
+        results, tmp_path / "page.html", title=EVIL, spec_text=EVIL, reference=f"a{EVIL}"
+    )
     page = Page(tmp_path / "page.html")
     assert page.title != "owned"
     assert not page.is_owned

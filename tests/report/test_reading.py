@@ -12,7 +12,9 @@ from scgroove.metrics import CorrelationTest, LabelTest
 
 
 def direction(accuracy, p_value=0.0005, n_cells=100, chance=0.25, width=0.1):
-    return LabelTest(accuracy, accuracy - width, accuracy + width, chance, 0.04, p_value, n_cells, 4)
+    return LabelTest(
+        accuracy, accuracy - width, accuracy + width, chance, 0.04, p_value, n_cells, 4
+    )
 
 
 def both_ways(forward, backward=None, learner="groove"):
@@ -42,7 +44,10 @@ def test_a_link_that_tests_show_is_graded_by_the_weaker_direction(value, level, 
     note = read(both_ways(direction(value)))
     assert note.level == level
     assert words in note.text
-    assert f"{value:.0%} (95% interval {value - 0.1:.0%} to {value + 0.1:.0%}) of rna cells" in note.text
+    assert (
+        f"{value:.0%} (95% interval {value - 0.1:.0%} to {value + 0.1:.0%}) of rna cells"
+        in note.text
+    )
     assert "p < 0.001" in note.text
 
 
@@ -52,7 +57,9 @@ def test_without_a_test_passed_nothing_is_better_than_chance():
     assert "p = 0.400" in note.text
     # large differences on few cells: nothing is said of a link
     wide = read(
-        both_ways(direction(0.5, p_value=0.06, n_cells=20, width=0.3), direction(0.5, 0.07, 20, width=0.3))
+        both_ways(
+            direction(0.5, p_value=0.06, n_cells=20, width=0.3), direction(0.5, 0.07, 20, width=0.3)
+        )
     )
     assert (wide.level, "Cannot tell" in wide.text) == ("caution", True)
     assert "better than chance" not in wide.text
@@ -65,7 +72,9 @@ def test_one_direction_alone_is_no_link():
 
 
 def test_few_cells_get_no_verdict_and_the_closed_form_is_asked_first():
-    few = both_ways(direction(0.2, p_value=0.01, n_cells=10, chance=0.1), direction(0.9, n_cells=12))
+    few = both_ways(
+        direction(0.2, p_value=0.01, n_cells=10, chance=0.1), direction(0.9, n_cells=12)
+    )
     note = read(few)
     assert (note.level, "Cannot tell" in note.text) == ("caution", True)
     assert "10 rna and 12 prot cells" in note.text
@@ -83,7 +92,10 @@ def test_one_shared_label_is_a_problem():
 def test_modalities_that_lie_apart():
     (note,) = reading.read_mixing(0.02)
     assert note.level == "caution"
-    assert "2% of the nearest neighbours of a cell are of the other modality (50% if they mixed)" in note.text
+    assert (
+        "2% of the nearest neighbors of a cell are of the other modality (50% if they mixed)"
+        in note.text
+    )
     assert "--impute barycentric" in note.text
     assert reading.read_mixing(0.3) == reading.read_mixing(None) == []
 
@@ -116,7 +128,10 @@ def test_a_coupling_that_did_not_converge():
 
 def results_of(agreement, **found):
     asked = Settings(
-        source="rna", target="prot", modalities=("rna", "prot"), impute=found.pop("impute", "decoder")
+        source="rna",
+        target="prot",
+        modalities=("rna", "prot"),
+        impute=found.pop("impute", "decoder"),
     )
     return Results(None, asked, "data", agreement=pd.DataFrame(agreement), **found)
 
@@ -178,7 +193,8 @@ def test_label_means_of_a_coupling_within_labels_get_no_verdict():
 def test_scores_in_words():
     (note,) = reading.read_scores(SCORES)
     assert (
-        "nearer than 80% of the other cells of the same label (50% ± 3.0% by chance, p < 0.001" in note.text
+        "nearer than 80% of the other cells of the same label (50% ± 3.0% by chance, p < 0.001"
+        in note.text
     )
     assert note.level == "good"
     assert reading.read_scores(SCORES.assign(value=0.46, p_value=0.09))[0].level == "caution"
@@ -219,9 +235,9 @@ def test_labels_with_few_cells_and_few_shared_labels():
         {
             "rna": [50, 5, 0, 90],
             "prot": [50, 60, 40, 0],
-            "status": ["shared", "shared", "exclusive", "unlabelled"],
+            "status": ["shared", "shared", "exclusive", "unlabeled"],
         },
-        index=["a", "b", "c", "(unlabelled)"],
+        index=["a", "b", "c", "(unlabeled)"],
     )
     few_cells, few_labels = reading.read_labels(table)
     assert "fewer than 20 cells in a modality: b." in few_cells.text

@@ -28,7 +28,9 @@ from scgroove.simulations._knobs import (
         (1, 7, 2.0, (7,)),
     ],
 )
-def test_zipf_sizes_by_hand(n_labels: int, n_cells: int, exponent: float, expected: tuple[int, ...]) -> None:
+def test_zipf_sizes_by_hand(
+    n_labels: int, n_cells: int, exponent: float, expected: tuple[int, ...]
+) -> None:
     assert zipf_sizes(n_labels, n_cells, exponent) == expected
 
 
@@ -118,6 +120,12 @@ def test_each_other_label_is_as_likely(seed: int) -> None:
 
 def test_nearest_labels_by_hand() -> None:
     effect = np.array([[0.0], [1.0], [3.0], [5.0], [4.0]])
-    assert nearest_labels(effect, np.arange(5)).tolist() == [1, 0, 4, 4, 2]  # 4 is as near to 2 as to 3
+    assert nearest_labels(effect, np.arange(5)).tolist() == [
+        1,
+        0,
+        4,
+        4,
+        2,
+    ]  # 4 is as near to 2 as to 3
     assert nearest_labels(effect, np.array([0, 2, 3])).tolist() == [2, 3, 2]
     assert nearest_labels(np.zeros((3, 2)), np.arange(3)).tolist() == [1, 0, 0]

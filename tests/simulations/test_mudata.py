@@ -46,7 +46,7 @@ def test_disjoint_cells_have_names_of_their_own_and_no_pairs() -> None:
     assert "pair_id" not in mdata["rna"].obs
 
 
-def test_unlabelled_and_exclusive_cells() -> None:
+def test_unlabeled_and_exclusive_cells() -> None:
     mdata = weakly_paired(5, exclusive_labels=1, unlabeled_fraction=0.25, **SMALL)
     for name, exclusive in (("rna", "g03"), ("protein", "g04")):
         obs = mdata[name].obs
@@ -90,7 +90,9 @@ EVERY_KNOB = {
 }
 
 
-@pytest.mark.parametrize("options", [{"escape": 0.3}, {"escape": {"rna": 0.3}, "co_assayed": False}])
+@pytest.mark.parametrize(
+    "options", [{"escape": 0.3}, {"escape": {"rna": 0.3}, "co_assayed": False}]
+)
 def test_the_truth_of_every_knob_is_kept_and_survives_h5mu(
     tmp_path: Path, options: dict[str, object]
 ) -> None:
@@ -105,7 +107,9 @@ def test_the_truth_of_every_knob_is_kept_and_survives_h5mu(
         pd.testing.assert_frame_equal(
             mdata[name].obs, adata.obs, check_index_type=False, check_categorical=False
         )
-        np.testing.assert_allclose(adata.obsm["latent"], _latent_from_truth(again, name, adata.obs, adata))
+        np.testing.assert_allclose(
+            adata.obsm["latent"], _latent_from_truth(again, name, adata.obs, adata)
+        )
 
 
 def _latent_from_truth(
@@ -169,9 +173,13 @@ def test_a_scenario_of_ones_own_needs_no_registration() -> None:
 
 
 def test_a_scenario_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"unknown scenario 'half_share'\. Did you mean 'half_shared'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown scenario 'half_share'\. Did you mean 'half_shared'\?"
+    ):
         from_scenario("half_share")
-    with pytest.raises(TypeError, match=r"must be a name, a NamedScenario or a Scenario; found float"):
+    with pytest.raises(
+        TypeError, match=r"must be a name, a NamedScenario or a Scenario; found float"
+    ):
         from_scenario(0.5)  # type: ignore[arg-type]
 
 
@@ -188,12 +196,20 @@ def test_truth_is_written() -> None:
     rna = mdata["rna"]
     codes = rna.obs["true_label"].cat.codes.to_numpy()
     shift = np.sqrt(0.5) * truth["shared_effect"] + np.sqrt(0.5) * truth["effect_rna"]
-    np.testing.assert_allclose(rna.obsm["latent"], rna.obsm["state"] + truth["effect"] * shift[codes])
+    np.testing.assert_allclose(
+        rna.obsm["latent"], rna.obsm["state"] + truth["effect"] * shift[codes]
+    )
 
 
 def test_many_modalities_and_many_labels() -> None:
     mdata = weakly_paired(
-        101, 1, modalities=("a", "b", "c"), n_features=(3, 4, 5), n_latent=2, n_private=0, counts=("b",)
+        101,
+        1,
+        modalities=("a", "b", "c"),
+        n_features=(3, 4, 5),
+        n_latent=2,
+        n_private=0,
+        counts=("b",),
     )
     assert [m.n_vars for m in mdata.mod.values()] == [3, 4, 5]
     assert mdata["a"].obs["label"].cat.categories[[0, 100]].tolist() == ["g000", "g100"]

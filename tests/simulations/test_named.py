@@ -38,7 +38,7 @@ def test_the_table_says_what_differs() -> None:
         "three_modalities": "modalities=('rna', 'protein', 'atac'), n_features=(100, 50, 100)",
         "disjoint": "co_assayed=False",
         "exclusive": "exclusive_labels=3",
-        "unlabelled": "unlabeled_fraction=0.5",
+        "unlabeled": "unlabeled_fraction=0.5",
         "many_labels": "n_labels=200, n_cells_per_label=10",
         "few_cells": "n_cells_per_label=10",
     }
@@ -66,7 +66,9 @@ def test_differences_evaluated_are_the_scenario() -> None:
 def test_sequences_and_arrays_differ_by_value() -> None:
     import numpy as np
 
-    assert Scenario(n_features=(100, 50), exclusive_labels={}).differences() == {"exclusive_labels": {}}
+    assert Scenario(n_features=(100, 50), exclusive_labels={}).differences() == {
+        "exclusive_labels": {}
+    }
     sizes = np.full(20, 60)
     assert Scenario(n_cells_per_label=sizes).differences()["n_cells_per_label"] == [60] * 20
 
@@ -94,7 +96,11 @@ def test_every_scenario_can_be_drawn(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason", "message"),
     [
-        ("half shared", "A reason.", r"expected letters, digits and underscores.*found 'half shared'"),
+        (
+            "half shared",
+            "A reason.",
+            r"expected letters, digits and underscores.*found 'half shared'",
+        ),
         ("half_shared", " ", r"scenario 'half_shared' has no reason"),
     ],
 )

@@ -30,7 +30,9 @@ DISJOINT = Scenario(
     unlabeled_fraction=0.5,
 )
 # Its digest is from before there was confusion, which takes a stream beside that of label noise.
-NOISY = Scenario(exclusive_labels=1, unlabeled_fraction=0.2, label_noise={"rna": 0.3, "protein": 0.1})
+NOISY = Scenario(
+    exclusive_labels=1, unlabeled_fraction=0.2, label_noise={"rna": 0.3, "protein": 0.1}
+)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scgroove.simulations import REFERENCE, Scenario
-from scgroove.simulations._weak_pairs import draw_counts, labels_of_modalities, simulate, standardise, view
+from scgroove.simulations._weak_pairs import (
+    draw_counts,
+    labels_of_modalities,
+    simulate,
+    standardize,
+    view,
+)
 
-SMALL = {"n_labels": 4, "n_cells_per_label": 12, "n_features": (9, 7), "n_latent": 3, "n_private": 2}
+SMALL = {
+    "n_labels": 4,
+    "n_cells_per_label": 12,
+    "n_features": (9, 7),
+    "n_latent": 3,
+    "n_private": 2,
+}
 
 
 @pytest.mark.parametrize("kind", ["tanh", "linear"])
@@ -32,7 +44,7 @@ def test_linear_view_is_linear_and_tanh_is_not() -> None:
         assert (np.abs(residual).max() < 1e-10) == linear
 
 
-def test_gaussian_features_are_standardised_after_the_noise() -> None:
+def test_gaussian_features_are_standardized_after_the_noise() -> None:
     for part in simulate(Scenario(**SMALL)).modalities.values():
         x = np.asarray(part.x)
         assert x.dtype == np.float32
@@ -40,9 +52,9 @@ def test_gaussian_features_are_standardised_after_the_noise() -> None:
         np.testing.assert_allclose(x.std(axis=0), 1, atol=1e-6)
 
 
-def test_standardise_leaves_a_constant_column_at_zero() -> None:
+def test_standardize_leaves_a_constant_column_at_zero() -> None:
     x = np.array([[1.0, 2.0], [1.0, 4.0]])
-    np.testing.assert_array_equal(standardise(x), [[0, -1], [0, 1]])
+    np.testing.assert_array_equal(standardize(x), [[0, -1], [0, 1]])
 
 
 @settings(max_examples=15, deadline=None)
@@ -60,7 +72,9 @@ def _by_cell(values: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 def test_rho_one_means_no_effect_of_one_modality() -> None:
     rna, protein = simulate(Scenario(**SMALL, rho=1.0)).modalities.values()
-    np.testing.assert_array_equal(_by_cell(rna.latent, rna.cells), _by_cell(protein.latent, protein.cells))
+    np.testing.assert_array_equal(
+        _by_cell(rna.latent, rna.cells), _by_cell(protein.latent, protein.cells)
+    )
 
 
 def test_rho_zero_means_no_shared_effect() -> None:
@@ -75,8 +89,12 @@ def test_co_assayed_modalities_share_the_cells_in_different_orders() -> None:
     rna, protein = simulate(Scenario(**SMALL)).modalities.values()
     assert sorted(rna.cells) == sorted(protein.cells) == list(range(48))
     assert not np.array_equal(rna.cells, protein.cells)
-    np.testing.assert_array_equal(_by_cell(rna.state, rna.cells), _by_cell(protein.state, protein.cells))
-    np.testing.assert_array_equal(_by_cell(rna.label, rna.cells), _by_cell(protein.label, protein.cells))
+    np.testing.assert_array_equal(
+        _by_cell(rna.state, rna.cells), _by_cell(protein.state, protein.cells)
+    )
+    np.testing.assert_array_equal(
+        _by_cell(rna.label, rna.cells), _by_cell(protein.label, protein.cells)
+    )
     assert rna.paired.all()
 
 
@@ -126,20 +144,26 @@ def test_exclusive_labels_are_in_one_modality_only() -> None:
 
 def test_exclusive_labels_of_three_modalities() -> None:
     scenario = Scenario(
-        **{**SMALL, "n_labels": 7, "n_features": (4, 4, 4)}, modalities=("a", "b", "c"), exclusive_labels=1
+        **{**SMALL, "n_labels": 7, "n_features": (4, 4, 4)},
+        modalities=("a", "b", "c"),
+        exclusive_labels=1,
     )
     kept = np.array(list(labels_of_modalities(scenario).values()))
     np.testing.assert_array_equal(kept.sum(axis=0), [3, 3, 3, 3, 1, 1, 1])
 
 
-def test_unlabelled_share_is_exact_and_drawn_for_each_modality() -> None:
+def test_unlabeled_share_is_exact_and_drawn_for_each_modality() -> None:
     rna, protein = simulate(Scenario(**SMALL, unlabeled_fraction=0.25)).modalities.values()
-    assert (~rna.labelled).sum() == (~protein.labelled).sum() == 12
-    assert set(rna.cells[~rna.labelled]) != set(protein.cells[~protein.labelled])
+    assert (~rna.labeled).sum() == (~protein.labeled).sum() == 12
+    assert set(rna.cells[~rna.labeled]) != set(protein.cells[~protein.labeled])
 
 
 def test_counts_are_whole_numbers_in_csr_with_no_empty_cell() -> None:
-    x = simulate(Scenario(**SMALL, counts=("rna",), library_size=3.0, dispersion=0.1)).modalities["rna"].x
+    x = (
+        simulate(Scenario(**SMALL, counts=("rna",), library_size=3.0, dispersion=0.1))
+        .modalities["rna"]
+        .x
+    )
     assert sp.issparse(x)
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x.data, np.round(x.data))

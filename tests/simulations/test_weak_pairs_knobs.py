@@ -79,13 +79,13 @@ def test_label_noise_is_exact_and_changes_nothing_that_was_measured() -> None:
         np.testing.assert_array_equal(plain.observed, plain.label)
 
 
-def test_label_noise_is_among_the_labelled_cells() -> None:
+def test_label_noise_is_among_the_labeled_cells() -> None:
     for part, plain in zip(
         parts(label_noise=0.5, unlabeled_fraction=0.4), parts(unlabeled_fraction=0.4), strict=True
     ):
-        np.testing.assert_array_equal(part.labelled, plain.labelled)
-        assert part.labelled.sum() == 36
-        assert (part.observed[part.labelled] != part.label[part.labelled]).sum() == 18
+        np.testing.assert_array_equal(part.labeled, plain.labeled)
+        assert part.labeled.sum() == 36
+        assert (part.observed[part.labeled] != part.label[part.labeled]).sum() == 18
 
 
 def test_wrong_labels_are_labels_of_the_modality_and_differ_between_modalities() -> None:
@@ -111,7 +111,9 @@ def test_label_noise_of_one_modality_leaves_the_labels_of_the_other() -> None:
 def nearest(effect: np.ndarray, code: int, vocabulary: list[int]) -> int:
     """Return the other label whose effect is nearest to that of ``code``; ``min`` keeps the first of equals."""
     others = [other for other in sorted(vocabulary) if other != code]
-    return min(others, key=lambda other: float(np.sqrt(((effect[other] - effect[code]) ** 2).sum())))
+    return min(
+        others, key=lambda other: float(np.sqrt(((effect[other] - effect[code]) ** 2).sum()))
+    )
 
 
 def test_confusion_is_exact_and_changes_nothing_that_was_measured() -> None:
@@ -125,12 +127,12 @@ def test_confusion_is_exact_and_changes_nothing_that_was_measured() -> None:
 def test_confusion_leaves_hidden_cells_and_the_wrong_labels_of_label_noise() -> None:
     options: dict[str, Any] = {"label_noise": 0.25, "unlabeled_fraction": 0.4}
     for part, plain in zip(parts(confusion=0.5, **options), parts(**options), strict=True):
-        np.testing.assert_array_equal(part.labelled, plain.labelled)
-        noisy = plain.labelled & (plain.observed != plain.label)
+        np.testing.assert_array_equal(part.labeled, plain.labeled)
+        noisy = plain.labeled & (plain.observed != plain.label)
         confused = part.observed != plain.observed
-        assert (part.labelled.sum(), noisy.sum(), confused.sum()) == (36, 9, 18)
+        assert (part.labeled.sum(), noisy.sum(), confused.sum()) == (36, 9, 18)
         assert not (confused & noisy).any()
-        assert not confused[~plain.labelled].any()
+        assert not confused[~plain.labeled].any()
 
 
 @pytest.mark.parametrize("options", [{}, {"inert": 0.6}, {"inert": 1.0}, {"exclusive_labels": 1}])
@@ -158,7 +160,7 @@ def test_a_larger_confusion_adds_cells() -> None:
     np.testing.assert_array_equal(large.observed[confused], small.observed[confused])
 
 
-def test_label_noise_and_confusion_can_be_all_labelled_cells() -> None:
+def test_label_noise_and_confusion_can_be_all_labeled_cells() -> None:
     for part in parts(label_noise=0.3, confusion={"rna": 0.7, "protein": 0.7}):
         assert (part.observed != part.label).all()
 
@@ -179,9 +181,13 @@ def test_imbalance_keeps_the_number_of_cells() -> None:
 @pytest.mark.parametrize("view", ["linear", "tanh"])
 def test_the_shift_of_a_batch_is_the_same_for_all_its_cells(view: str) -> None:
     quiet = {"noise": 0.0, "view": view}
-    for part, plain in zip(parts(n_batches=3, batch_effect=1.5, **quiet), parts(**quiet), strict=True):
+    for part, plain in zip(
+        parts(n_batches=3, batch_effect=1.5, **quiet), parts(**quiet), strict=True
+    ):
         shift = 1.5 * part.batch_shift[part.batch]
-        shifted = dense(plain).astype(np.float64) + shift  # without noise, plain features have unit variance
+        shifted = (
+            dense(plain).astype(np.float64) + shift
+        )  # without noise, plain features have unit variance
         expected = (shifted - shifted.mean(axis=0)) / shifted.std(axis=0)
         np.testing.assert_allclose(dense(part), expected, atol=2e-5)
         assert part.batch_shift.shape == (3, part.x.shape[1])
@@ -242,7 +248,9 @@ def test_an_escaped_cell_keeps_its_substate() -> None:
     sim = simulate(Scenario(**SMALL, escape=0.5, n_substates=2, substate_effect=2.0))
     for part in sim.modalities.values():
         gone = part.escaped
-        expected = part.state[gone] + 2.0 * sim.substate_shift[part.label[gone], part.substate[gone]]
+        expected = (
+            part.state[gone] + 2.0 * sim.substate_shift[part.label[gone], part.substate[gone]]
+        )
         np.testing.assert_allclose(part.latent[gone], expected, atol=1e-12)
 
 
@@ -309,16 +317,20 @@ def test_the_truth_is_consistent_whatever_the_knobs(scenario: Scenario, seed: in
         for field in ("cells", "label", "observed", "escaped", "substate", "batch", "paired"):
             assert getattr(part, field).shape == (n,)
         assert set(part.label) == set(np.flatnonzero(kept[name]))
-        wrong = part.labelled & (part.observed != part.label)
+        wrong = part.labeled & (part.observed != part.label)
         n_wrong = sum(
-            round(scenario.per_modality(knob)[name] * part.labelled.sum())
+            round(scenario.per_modality(knob)[name] * part.labeled.sum())
             for knob in ("label_noise", "confusion")
         )
         # Two halves of an odd number may both be rounded up.
-        assert wrong.sum() == min(n_wrong, part.labelled.sum())
+        assert wrong.sum() == min(n_wrong, part.labeled.sum())
         works = ~part.escaped[:, None] * e
         shift = np.sqrt(rho) * sim.shared_effect + np.sqrt(1 - rho) * part.effect
-        expected = part.state + works * shift[part.label] + h * sim.substate_shift[part.label, part.substate]
+        expected = (
+            part.state
+            + works * shift[part.label]
+            + h * sim.substate_shift[part.label, part.substate]
+        )
         np.testing.assert_allclose(part.latent, expected, atol=1e-12)
         if not scenario.co_assayed:
             assert part.escaped.sum() == round(scenario.per_modality("escape")[name] * n)
@@ -346,11 +358,11 @@ def _same_truth_of_the_same_cell(modalities: list[SimulatedModality]) -> None:
         ({"escape": {"rna": 0.2}}, r"escape must be one number where co_assayed=True, found \{'rna': 0\.2\}.*Give escape=0\.2, or co_assayed=False"),
         ({"escape": {"rnaa": 0.2}, "co_assayed": False}, r"escape names 'rnaa', which is not among modalities"),
         ({"escape": {"rna": -1}, "co_assayed": False}, r"escape must be between 0 and 1.*found \{'rna': -1\}"),
-        ({"label_noise": -0.1}, r"label_noise must be between 0 and 1, the share of labelled cells with a wrong label; found -0\.1"),
+        ({"label_noise": -0.1}, r"label_noise must be between 0 and 1, the share of labeled cells with a wrong label; found -0\.1"),
         ({"label_noise": {"dna": 0.1}}, r"label_noise names 'dna'"),
         ({"label_noise": 0.1, "n_labels": 1}, r"'rna' has 1 label\(s\): raise n_labels \(found 1\) or set label_noise=0"),
         ({"label_noise": {"protein": 0.1}, "exclusive_labels": {"rna": 4}}, r"'protein' has 1 label"),
-        ({"confusion": 1.1}, r"confusion must be between 0 and 1, the share of labelled cells with the label nearest to their own; found 1\.1"),
+        ({"confusion": 1.1}, r"confusion must be between 0 and 1, the share of labeled cells with the label nearest to their own; found 1\.1"),
         ({"confusion": "0.1"}, r"confusion must be "),
         ({"confusion": {"protein": -0.1}}, r"confusion must be between 0 and 1.*; found \{'protein': -0\.1\}"),
         ({"confusion": {"dna": 0.1}}, r"confusion names 'dna'"),

@@ -16,7 +16,13 @@ from scgroove.simulations import weakly_paired
 
 def _screen(**options: Any) -> mudata.MuData:
     """A simulation whose true latent coordinates, with noise, stand for a learned representation."""
-    parameters = {"n_labels": 4, "n_cells_per_label": 12, "n_features": (9, 7), "n_latent": 3, "seed": 1}
+    parameters = {
+        "n_labels": 4,
+        "n_cells_per_label": 12,
+        "n_features": (9, 7),
+        "n_latent": 3,
+        "seed": 1,
+    }
     mdata = weakly_paired(**{**parameters, **options})
     rng = np.random.default_rng(0)
     for adata in mdata.mod.values():
@@ -42,7 +48,11 @@ def _plain(values: Any) -> Any:
 
 def _state(mdata: mudata.MuData) -> dict[str, Any]:
     """Everything that a verb might write to, as plain values."""
-    state = {"uns": _plain(dict(mdata.uns)), "obsp": _plain(dict(mdata.obsp)), "obs": list(mdata.obs.columns)}
+    state = {
+        "uns": _plain(dict(mdata.uns)),
+        "obsp": _plain(dict(mdata.obsp)),
+        "obs": list(mdata.obs.columns),
+    }
     for name, adata in mdata.mod.items():
         state[name] = {
             "obs": _plain(adata.obs),

@@ -49,7 +49,9 @@ def test_writes_what_the_aligner_makes(screen: Screen, method: str) -> None:
     expected = aligner.align(
         rna.obsm["X_groove"], protein.obsm["X_groove"], rna.obs["label"], protein.obs["label"]
     )
-    np.testing.assert_allclose(_matrix(mdata), expected.to_sparse(dtype=np.float64).toarray(), rtol=1e-6)
+    np.testing.assert_allclose(
+        _matrix(mdata), expected.to_sparse(dtype=np.float64).toarray(), rtol=1e-6
+    )
     stored = mdata.obsp["coupling_rna_protein"]
     assert isinstance(stored, sp.csr_matrix)
     assert stored.dtype == np.float32
@@ -65,7 +67,9 @@ def test_writes_what_the_aligner_makes(screen: Screen, method: str) -> None:
 def test_rows_are_source_cells_by_name(screen: Screen) -> None:
     mdata = screen()
     sg.tl.align(mdata, "rna", "protein", method="emd")
-    union = pd.DataFrame(mdata.obsp["coupling_rna_protein"].toarray(), mdata.obs_names, mdata.obs_names)
+    union = pd.DataFrame(
+        mdata.obsp["coupling_rna_protein"].toarray(), mdata.obs_names, mdata.obs_names
+    )
     by_name = union.loc[mdata["rna"].obs_names, mdata["protein"].obs_names].to_numpy()
     np.testing.assert_array_equal(by_name, _matrix(mdata))
 
@@ -74,7 +78,9 @@ def test_rows_are_source_cells_by_name(screen: Screen) -> None:
 def test_same_partly_the_same_and_different_cells(screen: Screen, kind: str) -> None:
     mdata = screen(co_assayed=kind != "disjoint")
     if kind == "partly":
-        mdata = mudata.MuData({"rna": mdata["rna"][:30].copy(), "protein": mdata["protein"][15:].copy()})
+        mdata = mudata.MuData(
+            {"rna": mdata["rna"][:30].copy(), "protein": mdata["protein"][15:].copy()}
+        )
     sg.tl.align(mdata, "rna", "protein")
     coupling = sg.get.coupling(mdata, "rna", "protein")
     assert coupling.shape == (mdata["rna"].n_obs, mdata["protein"].n_obs)
@@ -108,7 +114,9 @@ def test_equal_default_names_are_no_pairs(screen: Screen) -> None:
 def test_category_order_other_columns_and_other_modalities_play_no_part(screen: Screen) -> None:
     plain, other = screen(), screen()
     labels = other["protein"].obs["label"]
-    other["protein"].obs["perturbation"] = labels.cat.reorder_categories(labels.cat.categories[::-1])
+    other["protein"].obs["perturbation"] = labels.cat.reorder_categories(
+        labels.cat.categories[::-1]
+    )
     del other["protein"].obs["label"]
     third = other["rna"].copy()
     third.obs_names = [f"x{i}" for i in range(48)]
@@ -128,7 +136,7 @@ def test_cells_without_a_shared_label_take_no_part_and_are_counted(screen: Scree
     assert evidence["labels"].tolist() == ["g00", "g01", "g02"]
     assert evidence["labels_only_source"].tolist() == ["g03"]
     assert evidence["labels_only_target"].tolist() == ["g04"]
-    assert evidence["n_source_unlabelled"] == evidence["n_target_unlabelled"] == 12
+    assert evidence["n_source_unlabeled"] == evidence["n_target_unlabeled"] == 12
     mass = sg.get.coupling(mdata, "rna", "protein").row_mass()
     assert ((mass > 0) == mdata["rna"].obs["label"].isin(["g00", "g01", "g02"])).all()
 
@@ -138,25 +146,31 @@ def test_a_category_may_stand_for_no_label(screen: Screen) -> None:
     sg.tl.align(mdata, "rna", "protein", unlabeled_category="g02")
     evidence = mdata.uns["coupling_rna_protein"]
     assert evidence["labels"].tolist() == ["g00", "g01", "g03"]
-    assert evidence["n_source_unlabelled"] == 12
+    assert evidence["n_source_unlabeled"] == 12
     assert evidence["unlabeled_category"] == "g02"
 
 
-def test_unlabelled_alignment_needs_no_labels(screen: Screen) -> None:
+def test_unlabeled_alignment_needs_no_labels(screen: Screen) -> None:
     mdata = screen(unlabeled_fraction=0.5)
     for adata in mdata.mod.values():
         del adata.obs["label"]
-    sg.tl.align(mdata, "rna", "protein", labelled=False, label_key=None, method="emd")
+    sg.tl.align(mdata, "rna", "protein", labeled=False, label_key=None, method="emd")
     coupling = sg.get.coupling(mdata, "rna", "protein")
     np.testing.assert_allclose(coupling.row_mass(), 1 / 48, rtol=1e-5)
-    assert not mdata.uns["coupling_rna_protein"]["labelled"]
+    assert not mdata.uns["coupling_rna_protein"]["labeled"]
     assert mdata.uns["coupling_rna_protein"]["labels"].tolist() == [""]
 
 
 def test_options_key_added_and_threshold(screen: Screen) -> None:
     mdata = screen()
     sg.tl.align(
-        mdata, "rna", "protein", key_added="sharp", epsilon=0.01, cost="cosine", label_weights="equal"
+        mdata,
+        "rna",
+        "protein",
+        key_added="sharp",
+        epsilon=0.01,
+        cost="cosine",
+        label_weights="equal",
     )
     with pytest.warns(ConvergenceWarning, match=r"Lower threshold \(now 0\.2\)"):
         sg.tl.align(mdata, "rna", "protein", key_added="wide", epsilon=1.0, threshold=0.2)
@@ -166,9 +180,12 @@ def test_options_key_added_and_threshold(screen: Screen) -> None:
     assert wide["threshold"] == 0.2
     assert 0 < wide["mass_dropped"] < 0.2
     assert wide["n_dropped"] > 0
-    np.testing.assert_allclose(sg.get.coupling(mdata, "rna", "protein", "wide").row_mass(), 1 / 48, rtol=1e-4)
+    np.testing.assert_allclose(
+        sg.get.coupling(mdata, "rna", "protein", "wide").row_mass(), 1 / 48, rtol=1e-4
+    )
     entropy = [
-        np.nanmean(sg.get.coupling(mdata, "rna", "protein", key).entropy()) for key in ("sharp", "wide")
+        np.nanmean(sg.get.coupling(mdata, "rna", "protein", key).entropy())
+        for key in ("sharp", "wide")
     ]
     assert entropy[0] < entropy[1]
 
@@ -179,7 +196,9 @@ def test_measured_values_and_names_for_each_modality_as_representation(screen: S
     mdata["protein"].obsm["other"] = pd.DataFrame(
         mdata["protein"].X.toarray(), index=mdata["protein"].obs_names
     )
-    sg.tl.align(mdata, "rna", "protein", use_rep={"rna": "X", "protein": "other"}, key_added="again")
+    sg.tl.align(
+        mdata, "rna", "protein", use_rep={"rna": "X", "protein": "other"}, key_added="again"
+    )
     np.testing.assert_array_equal(_matrix(mdata), _matrix(mdata, key="again"))
 
 
@@ -192,28 +211,35 @@ def test_every_method_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("method", SHARED_SPACE + NO_SHARED_SPACE)
-@pytest.mark.parametrize("labelled", [True, False])
-def test_every_method_by_name(screen: Screen, method: str, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_every_method_by_name(screen: Screen, method: str, labeled: bool) -> None:
     mdata = screen()
     rep: Any = "X_groove" if method in SHARED_SPACE else {"rna": "X", "protein": "X_groove"}
-    sg.tl.align(mdata, "rna", "protein", method=method, use_rep=rep, labelled=labelled, threshold=0)
+    sg.tl.align(mdata, "rna", "protein", method=method, use_rep=rep, labeled=labeled, threshold=0)
     coupling = sg.get.coupling(mdata, "rna", "protein")
     assert coupling.evidence["method"] == method
     assert coupling.evidence["converged"]
     assert coupling.mass == pytest.approx(1, rel=0.5 if method == "uot" else 1e-5)
     label_mass = coupling.label_mass(mdata["rna"].obs["label"], mdata["protein"].obs["label"])
-    if labelled:
+    if labeled:
         assert np.trace(label_mass) == pytest.approx(coupling.mass)
 
 
 @pytest.mark.parametrize("method", ["egw", "coot"])
-def test_methods_without_a_shared_space_take_layers_and_any_width(screen: Screen, method: str) -> None:
+def test_methods_without_a_shared_space_take_layers_and_any_width(
+    screen: Screen, method: str
+) -> None:
     mdata = screen()
     mdata["rna"].layers["logged"] = np.log1p(np.abs(np.asarray(mdata["rna"].X)))
     sg.tl.align(mdata, "rna", "protein", method=method, use_rep={"rna": "logged", "protein": "X"})
     mdata["rna"].obsm["same"] = mdata["rna"].layers["logged"]
     sg.tl.align(
-        mdata, "rna", "protein", method=method, use_rep={"rna": "same", "protein": "X"}, key_added="again"
+        mdata,
+        "rna",
+        "protein",
+        method=method,
+        use_rep={"rna": "same", "protein": "X"},
+        key_added="again",
     )
     np.testing.assert_array_equal(_matrix(mdata), _matrix(mdata, key="again"))
     assert mdata.uns["coupling_rna_protein"]["use_rep_source"] == "logged"
@@ -237,7 +263,14 @@ def test_fused_takes_distances_from_another_representation(screen: Screen) -> No
     given = {"rna": "X", "protein": "X"}
     sg.tl.align(mdata, "rna", "protein", method="fgw", structure_rep=given, alpha=1.0, threshold=0)
     sg.tl.align(
-        mdata, "rna", "protein", method="egw", use_rep=given, epsilon=0.01, key_added="egw", threshold=0
+        mdata,
+        "rna",
+        "protein",
+        method="egw",
+        use_rep=given,
+        epsilon=0.01,
+        key_added="egw",
+        threshold=0,
     )
     np.testing.assert_allclose(_matrix(mdata), _matrix(mdata, key="egw"), atol=1e-5)
     assert mdata.uns["coupling_rna_protein"]["structure_rep_target"] == "X"
@@ -281,7 +314,11 @@ def test_only_the_best_matches_are_stored(screen: Screen) -> None:
 @pytest.mark.parametrize(
     ("method", "options", "knob"),
     [
-        ("eot", {"top_k": 1}, r"only the 1 largest entries of a row are kept\. Raise top_k \(now 1\)"),
+        (
+            "eot",
+            {"top_k": 1},
+            r"only the 1 largest entries of a row are kept\. Raise top_k \(now 1\)",
+        ),
         ("eot", {"threshold": 0.9}, r"small entries are dropped\. Lower threshold \(now 0\.9\)"),
         ("uot", {"top_k": 1}, r"Raise top_k \(now 1\)"),
     ],
@@ -315,13 +352,15 @@ def test_the_evidence_says_what_holds_for_what_is_stored(
 @settings(max_examples=25, deadline=None)
 @given(
     data=st.data(),
-    method=st.sampled_from(["eot", "emd", "uot", "egw", "egw_each", "fgw", "coot", "snn", "nn", "uniform"]),
-    labelled=st.booleans(),
+    method=st.sampled_from(
+        ["eot", "emd", "uot", "egw", "egw_each", "fgw", "coot", "snn", "nn", "uniform"]
+    ),
+    labeled=st.booleans(),
     threshold=st.sampled_from([0.0, 1e-3, 1e-2, 0.1]),
     top_k=st.sampled_from([None, None, 2]),
 )
 def test_errors_in_the_evidence_are_those_of_what_is_read_back(
-    data: st.DataObject, method: str, labelled: bool, threshold: float, top_k: int | None
+    data: st.DataObject, method: str, labeled: bool, threshold: float, top_k: int | None
 ) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
     mods = {}
@@ -343,7 +382,7 @@ def test_errors_in_the_evidence_are_those_of_what_is_read_back(
             "rna",
             "protein",
             method=method,
-            labelled=labelled,
+            labeled=labeled,
             threshold=threshold,
             top_k=top_k,
             weight_key=weight_key,
@@ -357,7 +396,10 @@ def test_errors_in_the_evidence_are_those_of_what_is_read_back(
         (evidence["row_error"], evidence["column_error"]), abs=1e-6
     )
     for block, row, column in zip(
-        coupling.blocks, evidence["row_error_per_label"], evidence["column_error_per_label"], strict=True
+        coupling.blocks,
+        evidence["row_error_per_label"],
+        evidence["column_error_per_label"],
+        strict=True,
     ):
         sums = [np.asarray(block.plan.sum(axis=axis), dtype=np.float64).ravel() for axis in (1, 0)]
         for own, wanted, error in zip(sums, (block.a, block.b), (row, column), strict=True):
@@ -375,13 +417,14 @@ def test_no_warning_where_storing_changes_nothing(screen: Screen, method: str) -
 
 
 def test_the_memory_allowed_holds_for_what_is_stored(screen: Screen) -> None:
-    options: dict[str, Any] = {"labelled": False, "epsilon": 1.0, "threshold": 0, "backend": "numpy"}
+    options: dict[str, Any] = {"labeled": False, "epsilon": 1.0, "threshold": 0, "backend": "numpy"}
     mdata = screen()
     # 48 * 48 entries of 8 bytes: 18 kB
     with (
         mock.patch.object(EntropicOT, "estimate_memory", return_value=0.0),
         pytest.raises(
-            TooLargeError, match=r"a matrix of this coupling .* max_memory_gb=1\.5e-05.*or raise max"
+            TooLargeError,
+            match=r"a matrix of this coupling .* max_memory_gb=1\.5e-05.*or raise max",
         ),
     ):
         sg.tl.align(mdata, "rna", "protein", max_memory_gb=15e-6, **options)
@@ -396,7 +439,8 @@ def test_the_memory_allowed_holds_for_what_is_stored(screen: Screen) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"threshold": 1.0}, {"threshold": "low"}, {"top_k": 0}, {"top_k": 1.5}, {"top_k": True}]
+    "options",
+    [{"threshold": 1.0}, {"threshold": "low"}, {"top_k": 0}, {"top_k": 1.5}, {"top_k": True}],
 )
 def test_how_to_store_is_checked_before_the_work(screen: Screen, options: dict[str, Any]) -> None:
     with (
@@ -431,36 +475,42 @@ class _Foreign:
     def align(self, x: Any, y: Any, labels_x: Any = None, labels_y: Any = None) -> Coupling:
         if self.rank is not None:
             q, r = (np.full((len(z), 1), 1 / len(z)) for z in (x, y))
-            block = CouplingBlock("", np.arange(len(x)), np.arange(len(y)), LowRankPlan(q, r, np.ones(1)))
+            block = CouplingBlock(
+                "", np.arange(len(x)), np.arange(len(y)), LowRankPlan(q, r, np.ones(1))
+            )
             return Coupling((block,), block.plan.shape)
         made = EntropicOT().align(x, y, labels_x, labels_y)
         return Coupling.from_sparse(made.to_sparse()) if self.whole else replace(made, evidence={})
 
 
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labeled", [True, False])
 @pytest.mark.parametrize("whole", [True, False])
-def test_aligners_of_others_need_say_nothing(screen: Screen, labelled: bool, whole: bool) -> None:
+def test_aligners_of_others_need_say_nothing(screen: Screen, labeled: bool, whole: bool) -> None:
     mdata, own = screen(), screen()
     with mock.patch.dict(ALIGNERS._items, {"foreign": _Foreign}), warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        sg.tl.align(mdata, "rna", "protein", method="foreign", labelled=labelled, whole=whole, threshold=0)
+        sg.tl.align(
+            mdata, "rna", "protein", method="foreign", labeled=labeled, whole=whole, threshold=0
+        )
         coupling = sg.get.coupling(mdata, "rna", "protein")
-    sg.tl.align(own, "rna", "protein", labelled=labelled, threshold=0)
+    sg.tl.align(own, "rna", "protein", labeled=labeled, threshold=0)
     expected = sg.get.coupling(own, "rna", "protein")
     np.testing.assert_allclose(coupling.to_dense(), expected.to_dense(), rtol=1e-5, atol=1e-9)
-    assert coupling.labels == ([""] if whole or not labelled else expected.labels)
+    assert coupling.labels == ([""] if whole or not labeled else expected.labels)
     assert coupling.marginal_errors() == (0, 0)  # nothing is known of the masses that were wanted
 
 
 def test_plans_of_low_rank_are_stored_in_part_and_say_so(screen: Screen) -> None:
     mdata = screen(n_cells_per_label=20)
     with mock.patch.dict(ALIGNERS._items, {"foreign": _Foreign}):
-        with pytest.warns(ConvergenceWarning, match=r"only the 50 largest .* Raise top_k \(now 50\)"):
-            sg.tl.align(mdata, "rna", "protein", method="foreign", labelled=False, rank=1)
+        with pytest.warns(
+            ConvergenceWarning, match=r"only the 50 largest .* Raise top_k \(now 50\)"
+        ):
+            sg.tl.align(mdata, "rna", "protein", method="foreign", labeled=False, rank=1)
         assert mdata.uns["coupling_rna_protein"]["column_error"] > 0.1
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
-            sg.tl.align(mdata, "rna", "protein", method="foreign", labelled=False, rank=1, top_k=80)
+            sg.tl.align(mdata, "rna", "protein", method="foreign", labeled=False, rank=1, top_k=80)
         assert mdata.uns["coupling_rna_protein"]["column_error"] < 1e-6
 
 
@@ -527,7 +577,9 @@ def _nothing_shared(mdata: mudata.MuData) -> None:
 
 
 def _all_missing(mdata: mudata.MuData) -> None:
-    mdata["protein"].obs["label"] = pd.Series(np.nan, index=mdata["protein"].obs_names, dtype=object)
+    mdata["protein"].obs["label"] = pd.Series(
+        np.nan, index=mdata["protein"].obs_names, dtype=object
+    )
 
 
 def _noise(mdata: mudata.MuData) -> None:
@@ -546,9 +598,9 @@ def _stale(mdata: mudata.MuData) -> None:
         (None, {"target": "rna"}, ValueError, r"source and target are both 'rna'"),
         (_no_label, {}, KeyError, r"Label column 'label' not found in mdata\['protein'\]\.obs"),
         (None, {"label_key": {"rna": "label"}}, ValueError, r"label_key names \['rna'\], but not 'protein'\."),
-        (None, {"label_key": None}, ValueError, r"labelled=True keeps mass within labels, so it needs label_key"),
+        (None, {"label_key": None}, ValueError, r"labeled=True keeps mass within labels, so it needs label_key"),
         (_nothing_shared, {}, ValueError, r"no label is shared, .* source has 'g00', 'g01', 'g02', 'g03', target has 'other'\. Are the labels spelled alike"),
-        (_all_missing, {}, ValueError, r"no label is shared, .* target has no labelled cell"),
+        (_all_missing, {}, ValueError, r"no label is shared, .* target has no labeled cell"),
         (_no_rep, {}, ValueError, r"no 'X_groove' in mdata\.mod\['protein'\]\.obsm, .* scgroove\.tl\.embed\(mdata, model\), or name another"),
         (None, {"use_rep": "X_grove"}, ValueError, r"Did you mean use_rep='X_groove'\? .*embed\(mdata, model, key_added='X_grove'\)"),
         (None, {"use_rep": {"rna": "X_groove"}}, ValueError, r"use_rep names \['rna'\], but not 'protein'"),

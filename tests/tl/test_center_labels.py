@@ -20,7 +20,7 @@ def test_means_of_labels_agree(mdata, tmp_path):
     sg.tl.center_labels(mdata, normalize=False)
     mdata.write(tmp_path / "m.h5mu")
     for source in (mdata, mudata.read(tmp_path / "m.h5mu")):
-        z = {m: adata.obsm["X_groove_centred"] for m, adata in source.mod.items()}
+        z = {m: adata.obsm["X_groove_centered"] for m, adata in source.mod.items()}
         assert all(v.dtype == np.float32 for v in z.values())
         for label in np.unique(source["rna"].obs["label"].astype(str)):
             means = [z[m][(source[m].obs["label"] == label).to_numpy()].mean(0) for m in z]
@@ -32,8 +32,8 @@ def test_means_of_labels_agree(mdata, tmp_path):
 def _distances(adata, key):
     """How far each cell lies from where the mean of its label went, which is told by the one that was left as far as it was."""
     labels = adata.obs["label"].to_numpy()
-    centre = np.array([adata.obsm["far"][labels == g].mean(0) for g in labels])
-    return np.linalg.norm(adata.obsm[key] - centre, axis=1)
+    center = np.array([adata.obsm["far"][labels == g].mean(0) for g in labels])
+    return np.linalg.norm(adata.obsm[key] - center, axis=1)
 
 
 def test_true_latents_match_exactly_once_what_one_modality_sees_is_off(mdata):
@@ -66,7 +66,7 @@ def test_cells_without_a_label_and_labels_of_one_modality_stay(mdata):
     )
     sg.tl.center_labels(mdata, unlabeled_category="none")
     stays = mdata["rna"].obs["label"].isin(["none", "only here"]).to_numpy()
-    moved = np.abs(mdata["rna"].obsm["X_groove_centred"] - mdata["rna"].obsm["X_groove"]).max(1)
+    moved = np.abs(mdata["rna"].obsm["X_groove_centered"] - mdata["rna"].obsm["X_groove"]).max(1)
     assert not moved[stays].any()
     assert (moved[~stays] > 0).all()
 
@@ -80,7 +80,7 @@ def test_the_only_cell_of_a_label_lies_at_its_mean():
         mdata[m].obs["label"] = labels
         mdata[m].obsm["Z"] = rng.normal(0, 20, (len(labels), 4))
     sg.tl.center_labels(mdata, "Z")
-    placed = {m: mdata[m].obsm["Z_centred"] for m in obs}
+    placed = {m: mdata[m].obsm["Z_centered"] for m in obs}
     means = [placed[m][np.array(obs[m]) == "c"] for m in obs]
     np.testing.assert_allclose(
         means[0][0], (mdata["rna"].obsm["Z"][20] + mdata["protein"].obsm["Z"][20:].mean(0)) / 2
@@ -90,13 +90,14 @@ def test_the_only_cell_of_a_label_lies_at_its_mean():
 
 def test_refusals(mdata):
     with pytest.raises(
-        KeyError, match=r"use_rep='X_grove': of the modalities .* only \[\] have it.*Did you mean 'X_groove'"
+        KeyError,
+        match=r"use_rep='X_grove': of the modalities .* only \[\] have it.*Did you mean 'X_groove'",
     ):
         sg.tl.center_labels(mdata, "X_grove")
     mdata["rna"].obsm["X_groove"] = mdata["rna"].obsm["X_groove"][:, :2]
     with pytest.raises(ValueError, match="different widths"):
         sg.tl.center_labels(mdata)
-    assert "X_groove_centred" not in mdata["protein"].obsm
+    assert "X_groove_centered" not in mdata["protein"].obsm
     with pytest.raises(KeyError, match="lable"):
         sg.tl.center_labels(mdata, label_key="lable")
     with pytest.raises(KeyError, match=r"only \['rna'\] have it in obsm.*Did you mean 'X_groove'"):
@@ -108,5 +109,5 @@ def test_representations_may_have_a_name_in_each_modality(mdata):
     mdata["protein"].obsm["other"] = mdata["protein"].obsm["X_groove"]
     sg.tl.center_labels(mdata, {"rna": "X_groove", "protein": "other"})
     np.testing.assert_array_equal(
-        mdata["protein"].obsm["other_centred"], mdata["protein"].obsm["X_groove_centred"]
+        mdata["protein"].obsm["other_centered"], mdata["protein"].obsm["X_groove_centered"]
     )

@@ -35,7 +35,9 @@ def wide(screen: Screen) -> mudata.MuData:
 def _label_means(adata: AnnData, mean: dict[str, np.ndarray] | None = None) -> np.ndarray:
     labels = adata.obs["label"].to_numpy(dtype=object)
     if mean is None:
-        mean = {name: adata.obsm["X_groove"][labels == name].mean(axis=0) for name in np.unique(labels)}
+        mean = {
+            name: adata.obsm["X_groove"][labels == name].mean(axis=0) for name in np.unique(labels)
+        }
     return np.array([mean[name] for name in labels])
 
 
@@ -47,7 +49,9 @@ def _quiet(mdata: mudata.MuData, **options: Any) -> dict[str, pd.DataFrame]:
 
 
 def test_a_trained_model_is_not_flagged() -> None:
-    mdata = sg.simulations.weakly_paired(n_labels=5, n_cells_per_label=30, n_features=(30, 20), seed=0)
+    mdata = sg.simulations.weakly_paired(
+        n_labels=5, n_cells_per_label=30, n_features=(30, 20), seed=0
+    )
     sg.model.GROOVE.setup_mudata(mdata, "label")
     model = sg.model.GROOVE(mdata)
     model.train(max_epochs=15, enable_progress_bar=False)
@@ -73,7 +77,9 @@ def test_is_the_metrics_of_each_label(wide: mudata.MuData) -> None:
         assert table["effective_rank"].to_dict() == metrics.within_label_rank_per_label(z, labels)
         assert table["variance"].to_dict() == metrics.within_label_variance_per_label(z, labels)
         assert table["relative_variance"].mean() == pytest.approx(1)
-        np.testing.assert_allclose(table["relative_variance"], table["variance"] / np.mean(table["variance"]))
+        np.testing.assert_allclose(
+            table["relative_variance"], table["variance"] / np.mean(table["variance"])
+        )
         assert not table["collapsed"].any()
     assert wide.uns["collapse"]["params"] == {
         "use_rep": {"rna": "X_groove", "protein": "X_groove"},
@@ -141,7 +147,9 @@ def test_many_labels_are_not_all_named(screen: Screen) -> None:
     mdata = screen(n_labels=12)
     for adata in mdata.mod.values():
         adata.obsm["X_groove"] = _label_means(adata)
-    with pytest.warns(UserWarning, match=r"12 of 12 in 'rna'.*, \.\.\.; 12 of 12 in 'protein'") as caught:
+    with pytest.warns(
+        UserWarning, match=r"12 of 12 in 'rna'.*, \.\.\.; 12 of 12 in 'protein'"
+    ) as caught:
         sg.tl.collapse(mdata)
     assert str(caught[0].message).count("effective rank") == 2 * 8
 
@@ -179,7 +187,9 @@ def test_on_the_cells_that_are_asked_for(wide: mudata.MuData) -> None:
     del wide["protein"].obsm["X_groove"]
     assert list(_quiet(wide)) == ["rna"]
     wide["rna"].obs["group"] = wide["rna"].obs["label"]
-    found = _quiet(wide, label_key={"rna": "group"}, modalities=["rna"], unlabeled_category="ctrl")["rna"]
+    found = _quiet(wide, label_key={"rna": "group"}, modalities=["rna"], unlabeled_category="ctrl")[
+        "rna"
+    ]
     assert found.index.tolist() == ["g00", "g01", "g02"]
     params = wide.uns["collapse"]["params"]
     assert (params["label_key"], params["unlabeled_category"]) == ({"rna": "group"}, "ctrl")

@@ -83,7 +83,11 @@ def test_noise_is_left_alone_and_effects_are_not(effect: float, escape: float) -
                 flagged[label in inert].append(unseen)
             left_alone = adata.obs["label"].isin(rows.index[rows["undetectable"]])
             assert (adata.obs.loc[left_alone, "efficacy"] == 1).all()
-            assert rows.loc[rows["undetectable"], ["rate", "rate_low", "rate_high"]].isna().all(axis=None)
+            assert (
+                rows.loc[rows["undetectable"], ["rate", "rate_low", "rate_high"]]
+                .isna()
+                .all(axis=None)
+            )
             assert ((rows["statistic"] >= rows["threshold"]) == ~rows["undetectable"]).all()
             assert ((rows["p_value"] <= 0.05) == ~rows["undetectable"]).all()
     assert len(flagged[True]) == 6 * 2 * 7
@@ -98,7 +102,7 @@ def test_where_nothing_escaped_nearly_all_cells_keep_their_weight() -> None:
         assert adata.obs["efficacy"][~adata.obs["label"].isin(inert)].mean() > 0.98
 
 
-def test_counts_are_normalised_first() -> None:
+def test_counts_are_normalized_first() -> None:
     mdata, inert = simulated(escape=0.3, counts=("rna",), seed=1)
     sg.tl.estimate_efficacy(mdata, "ctrl", modalities="rna")
     obs = mdata["rna"].obs[~mdata["rna"].obs["label"].isin(["ctrl", *inert])]
@@ -172,12 +176,17 @@ def by_the_equations(controls: Any, cells: Any, a: float, b: float) -> tuple[flo
         if s_1 != s_0:
             turn = 1 / (1 - (s_1 / s_0) ** 2)
             t = np.minimum(t, turn) if s_1 < s_0 else np.maximum(t, turn)
-        with_effect, without = share * stats.norm.pdf(t, 1, s_1), (1 - share) * stats.norm.pdf(t, 0, s_0)
+        with_effect, without = (
+            share * stats.norm.pdf(t, 1, s_1),
+            (1 - share) * stats.norm.pdf(t, 0, s_0),
+        )
         p = with_effect / (with_effect + without)
     return statistic, p
 
 
-@pytest.mark.parametrize(("spread", "far"), [(0.5, [7.0, 12.0]), (1.5, [-5.0, -8.0])], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    ("spread", "far"), [(0.5, [7.0, 12.0]), (1.5, [-5.0, -8.0])], ids=["narrow", "wide"]
+)
 def test_the_stronger_an_effect_the_surer(spread: float, far: list[float]) -> None:
     rng = np.random.default_rng(0)
     z = rng.normal(size=(1000, 2))
@@ -207,7 +216,9 @@ def test_does_not_depend_on_a_rotation() -> None:
         x = mdata[m].X[:, :d].astype(np.float64)
         mdata[m].obsm["z"], mdata[m].obsm["turned"] = x, x @ ortho_group.rvs(d, random_state=0) + 3
     sg.tl.estimate_efficacy(mdata, "ctrl", use_rep="z")
-    sg.tl.estimate_efficacy(mdata, "ctrl", use_rep={"rna": "turned", "protein": "turned"}, key_added="again")
+    sg.tl.estimate_efficacy(
+        mdata, "ctrl", use_rep={"rna": "turned", "protein": "turned"}, key_added="again"
+    )
     for m, adata in mdata.mod.items():
         assert 0.1 < (adata.obs["efficacy"] < 0.5).mean() < 0.5
         np.testing.assert_allclose(adata.obs["again"], adata.obs["efficacy"], atol=1e-6)
@@ -275,7 +286,9 @@ def test_survives_h5mu_and_an_earlier_result_is_overwritten(tmp_path: Path) -> N
 def test_labels_may_be_numbers() -> None:
     mdata = small()
     for adata in mdata.mod.values():
-        adata.obs["dose"] = adata.obs["label"].map({"ctrl": 0.0, "works": 1.0, "inert": 2.5}).astype(float)
+        adata.obs["dose"] = (
+            adata.obs["label"].map({"ctrl": 0.0, "works": 1.0, "inert": 2.5}).astype(float)
+        )
     sg.tl.estimate_efficacy(mdata, 0, "dose")  # type: ignore[arg-type]
     assert table(mdata, "rna").index.tolist() == ["1", "2.5"]
     assert table(mdata, "rna")["undetectable"].tolist() == [False, True]
@@ -284,7 +297,9 @@ def test_labels_may_be_numbers() -> None:
 def _outliers(mdata: mudata.MuData) -> None:
     """A label of controls but for two cells very far away."""
     for adata in mdata.mod.values():
-        adata.obs["label"] = adata.obs["label"].astype(object).where(adata.obs["label"] != "inert", "few")
+        adata.obs["label"] = (
+            adata.obs["label"].astype(object).where(adata.obs["label"] != "inert", "few")
+        )
         cells = np.flatnonzero(adata.obs["label"] == "few")
         adata.X[cells[:2]] += 300
 
@@ -297,7 +312,9 @@ def test_warns_of_labels_whose_cells_all_escaped() -> None:
         match=r"nearly all cells seem to have escaped of these labels: in 'rna' 'few'; in 'protein' 'few'\.",
     ):
         sg.tl.estimate_efficacy(mdata, "ctrl")
-    assert mdata["rna"].obs.query("label == 'few'")["efficacy"].mean() == pytest.approx(2 / 80, abs=1e-3)
+    assert mdata["rna"].obs.query("label == 'few'")["efficacy"].mean() == pytest.approx(
+        2 / 80, abs=1e-3
+    )
 
 
 def test_says_in_one_line_how_many_labels_have_no_effect() -> None:
@@ -318,12 +335,15 @@ def test_warns_of_few_controls() -> None:
     spare = np.flatnonzero(adata.obs["label"] == "ctrl")[22:]
     adata.obs.iloc[spare, adata.obs.columns.get_loc("label")] = None
     with pytest.warns(
-        UserWarning, match=r"'rna' has 22 control cells \('ctrl'\) for 6 dimensions: only strong effects"
+        UserWarning,
+        match=r"'rna' has 22 control cells \('ctrl'\) for 6 dimensions: only strong effects",
     ):
         sg.tl.estimate_efficacy(mdata, "ctrl", use_rep="z")
 
 
-def test_a_warning_made_an_error_leaves_everything_as_it_was(state: Callable[..., dict[str, Any]]) -> None:
+def test_a_warning_made_an_error_leaves_everything_as_it_was(
+    state: Callable[..., dict[str, Any]],
+) -> None:
     mdata = small()
     before = state(mdata)
     with warnings.catch_warnings():
@@ -354,7 +374,9 @@ def _wide(mdata: mudata.MuData) -> None:
 
 
 def _other_control(mdata: mudata.MuData) -> None:
-    mdata["protein"].obs["label"] = mdata["protein"].obs["label"].cat.rename_categories({"ctrl": "control"})
+    mdata["protein"].obs["label"] = (
+        mdata["protein"].obs["label"].cat.rename_categories({"ctrl": "control"})
+    )
 
 
 @pytest.mark.parametrize(
@@ -363,7 +385,7 @@ def _other_control(mdata: mudata.MuData) -> None:
         (None, {"control": "ctl"}, KeyError, r"control='ctl': no cell of 'rna' has this label in obs\['label'\], which has 'ctrl', 'inert', 'works'\. Did you mean 'ctrl'\? Every modality needs"),
         (_other_control, {}, ValueError, r"control='ctrl': no cell of 'protein' has this label .* Did you mean 'control'\?"),
         (_few, {}, ValueError, r"'protein' has only 19 cell\(s\) of the control 'ctrl'; their mean and covariance, .* need 20 or more"),
-        (_only, {}, ValueError, r"all 205 labelled cells of 'protein' are controls .* Is label_key= the column of perturbations\?"),
+        (_only, {}, ValueError, r"all 205 labeled cells of 'protein' are controls .* Is label_key= the column of perturbations\?"),
         (_nan, {"use_rep": "z"}, ValueError, r"'z' of 'protein' holds NaN or infinite values in 1 of 205 cells, first in 'protein3'"),
         (_alike, {"use_rep": "z"}, ValueError, r"all 120 control cells \('ctrl'\) of 'protein' lie at one point"),
         (None, {"use_rep": "X_pca"}, KeyError, r"use_rep='X_pca': no such key in mdata\.mod\['rna'\]\.obsm, which has \['z'\].* Leave use_rep out"),
@@ -420,9 +442,11 @@ def test_no_control_is_said_and_leaves_all_at_one(tmp_path) -> None:
     mdata["rna"].obs["label"] = (
         mdata["rna"].obs["label"].astype(object).where(np.arange(mdata["rna"].n_obs) > 0, None)
     )
-    with pytest.warns(UserWarning, match="no control label: the efficacy of all labelled cells is left at 1"):
+    with pytest.warns(
+        UserWarning, match="no control label: the efficacy of all labeled cells is left at 1"
+    ):
         sg.tl.estimate_efficacy(mdata, None)
     for adata in mdata.mod.values():
-        labelled = adata.obs["label"].notna().to_numpy()
-        np.testing.assert_array_equal(adata.obs["efficacy"], np.where(labelled, 1.0, np.nan))
+        labeled = adata.obs["label"].notna().to_numpy()
+        np.testing.assert_array_equal(adata.obs["efficacy"], np.where(labeled, 1.0, np.nan))
     assert mdata["rna"].obs["label"].isna().iloc[0]

@@ -21,7 +21,9 @@ def test_round_trip(model, make_mdata, tmp_path):
     mdata = model.adata
     sg.tl.embed(mdata, model)
     for m in mdata.mod:
-        np.testing.assert_array_equal(mdata[m].obsm["X_groove"], model.get_latent_representation(modality=m))
+        np.testing.assert_array_equal(
+            mdata[m].obsm["X_groove"], model.get_latent_representation(modality=m)
+        )
     mdata.write(tmp_path / "d.h5mu")
     again = md.read(tmp_path / "d.h5mu")
     np.testing.assert_array_equal(again["img"].obsm["X_groove"], mdata["img"].obsm["X_groove"])

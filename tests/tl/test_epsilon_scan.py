@@ -45,10 +45,14 @@ def test_rows_are_what_align_gives(screen: Screen) -> None:
 def test_coot_may_be_scanned_down_to_no_entropy(screen: Screen) -> None:
     mdata = screen()
     rep = {"rna": "X", "protein": "X"}
-    scan = sg.tl.epsilon_scan(mdata, "rna", "protein", method="coot", use_rep=rep, epsilons=(0.1, 0))
+    scan = sg.tl.epsilon_scan(
+        mdata, "rna", "protein", method="coot", use_rep=rep, epsilons=(0.1, 0)
+    )
     sg.tl.align(mdata, "rna", "protein", method="coot", use_rep=rep, epsilon=0)
     assert scan["epsilon"].tolist() == [0.1, 0]
-    assert scan["objective"].iloc[1] == pytest.approx(mdata.uns["coupling_rna_protein"]["objective"])
+    assert scan["objective"].iloc[1] == pytest.approx(
+        mdata.uns["coupling_rna_protein"]["objective"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,14 +91,18 @@ def test_barycentric_is_the_mean_of_matched_cells(screen: Screen, counts: tuple[
 
 
 @pytest.mark.parametrize("counts", [(), ("protein",)])
-def test_cells_without_mass_are_extrapolated_and_flagged(screen: Screen, counts: tuple[str, ...]) -> None:
+def test_cells_without_mass_are_extrapolated_and_flagged(
+    screen: Screen, counts: tuple[str, ...]
+) -> None:
     mdata = screen(n_labels=5, exclusive_labels={"rna": 1}, unlabeled_fraction=0.25, counts=counts)
     sg.tl.align(mdata, "rna", "protein", epsilon=0.02)
     sg.tl.impute(mdata, "rna", "protein", method="barycentric")
     rna, protein = mdata["rna"], mdata["protein"]
     flag = rna.obs["imputed_protein_extrapolated"].to_numpy()
     assert flag.dtype == bool
-    np.testing.assert_array_equal(flag, (rna.obs["label"].isna() | (rna.obs["label"] == "g04")).to_numpy())
+    np.testing.assert_array_equal(
+        flag, (rna.obs["label"].isna() | (rna.obs["label"] == "g04")).to_numpy()
+    )
     values = rna.obsm["imputed_protein"]
     assert np.isfinite(values).all()
     expected, absolute = entropic_map(
@@ -127,7 +131,9 @@ def test_layer_key_epsilon_and_representation(screen: Screen) -> None:
     for adata in mdata.mod.values():
         adata.obsm["flat"] = np.zeros((adata.n_obs, 2))
     sg.tl.align(mdata, "rna", "protein", key_added="mine")
-    sg.tl.impute(mdata, "rna", "protein", method="barycentric", coupling_key="mine", key_added="one")
+    sg.tl.impute(
+        mdata, "rna", "protein", method="barycentric", coupling_key="mine", key_added="one"
+    )
     options = {"layer": "doubled", "use_rep": "flat", "epsilon": 3.0, "key_added": "two"}
     sg.tl.impute(mdata, "rna", "protein", method="barycentric", coupling_key="mine", **options)
     one, two = mdata["rna"].obsm["one"], mdata["rna"].obsm["two"]
@@ -174,11 +180,15 @@ def test_nothing_n_by_m_and_no_dense_target_is_built() -> None:
     n, m, d = 6000, 5000, 400
     rng = np.random.default_rng(0)
     x = sp.random(m, d, 0.02, format="csr", dtype=np.float32, random_state=0)
-    rna = anndata.AnnData(np.zeros((n, 1), dtype=np.float32), obsm={"X_groove": rng.normal(size=(n, 2))})
+    rna = anndata.AnnData(
+        np.zeros((n, 1), dtype=np.float32), obsm={"X_groove": rng.normal(size=(n, 2))}
+    )
     protein = anndata.AnnData(x, obsm={"X_groove": rng.normal(size=(m, 2))})
     rna.obs_names, protein.obs_names = [f"r{i}" for i in range(n)], [f"p{i}" for i in range(m)]
     for adata in (rna, protein):
-        labels = np.where(np.arange(adata.n_obs) % 60 < 40, np.arange(adata.n_obs) % 60, -1).astype(str)
+        labels = np.where(np.arange(adata.n_obs) % 60 < 40, np.arange(adata.n_obs) % 60, -1).astype(
+            str
+        )
         adata.obs["label"] = pd.Series(labels, index=adata.obs_names).replace("-1", np.nan)
     rna.var_names = ["gene"]
     mdata = mudata.MuData({"rna": rna, "protein": protein})
@@ -234,7 +244,8 @@ def test_refuses_and_leaves_everything_as_it_was(
 def test_barycentric_needs_a_coupling(screen: Screen) -> None:
     mdata = screen()
     with pytest.raises(
-        ValueError, match=r"no coupling 'coupling_rna_protein' .* Make it with scgroove\.tl\.align\("
+        ValueError,
+        match=r"no coupling 'coupling_rna_protein' .* Make it with scgroove\.tl\.align\(",
     ):
         sg.tl.impute(mdata, "rna", "protein", method="barycentric")
     sg.tl.align(mdata, "protein", "rna")

@@ -1,4 +1,4 @@
-"""tl.impute by neighbours, regression and several models; what it says of its errors; what it refuses."""
+"""tl.impute by neighbors, regression and several models; what it says of its errors; what it refuses."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ class Fixed:
 
 def codes(mdata: mudata.MuData) -> tuple[np.ndarray, np.ndarray]:
     names = sorted({*mdata["rna"].obs["label"], *mdata["protein"].obs["label"]})
-    return tuple(np.array([names.index(v) for v in mdata[m].obs["label"]]) for m in ("rna", "protein"))  # type: ignore[return-value]
+    return tuple(
+        np.array([names.index(v) for v in mdata[m].obs["label"]]) for m in ("rna", "protein")
+    )  # type: ignore[return-value]
 
 
-# ------------------------------------------------------------------------------------------------------ neighbours
+# ------------------------------------------------------------------------------------------------------ neighbors
 
 
-def test_knn_has_neighbours_of_its_label(screen: Screen) -> None:
+def test_knn_has_neighbors_of_its_label(screen: Screen) -> None:
     mdata = screen()
     sg.tl.impute(mdata, "rna", "protein", method="knn", n_neighbors=5)
     codes_x, codes_y = codes(mdata)
@@ -86,14 +88,18 @@ def test_regression_writes_what_networks_predict(screen: Screen) -> None:
     made = mdata["rna"].uns["imputed_protein"]
     assert made["coupling"] == "coupling_rna_protein"
     assert made["validation_loss"] > 0
-    sg.tl.impute(mdata, "rna", "protein", method="regression", regression=options, use_rep="X_groove", seed=4)
+    sg.tl.impute(
+        mdata, "rna", "protein", method="regression", regression=options, use_rep="X_groove", seed=4
+    )
     assert not np.array_equal(mdata["rna"].obsm["first"], mdata["rna"].obsm["imputed_protein"])
 
 
 def test_regression_of_counts_is_not_negative(screen: Screen) -> None:
     mdata = screen(counts=("protein",))
     sg.tl.align(mdata, "rna", "protein")
-    sg.tl.impute(mdata, "rna", "protein", method="regression", regression={"n_models": 1, "max_epochs": 30})
+    sg.tl.impute(
+        mdata, "rna", "protein", method="regression", regression={"n_models": 1, "max_epochs": 30}
+    )
     assert mdata["rna"].obsm["imputed_protein"].min() >= 0
     low, high = sg.get.imputed_interval(mdata, "rna", "protein")
     assert low.to_numpy().min() >= 0
@@ -140,7 +146,10 @@ def test_model_that_holds_its_data_tells_how_sure_it_is_of_a_query(screen: Scree
     assert sg.get.imputed_sd(query, "rna", "protein").shape == (5, 7)
     assert sg.get.imputed(query, "rna", "protein").columns.tolist() == names.tolist()
     sg.tl.impute(
-        query, "rna", "protein", model=Fixed(np.zeros((5, 7)), get_var_names=lambda: {"protein": names})
+        query,
+        "rna",
+        "protein",
+        model=Fixed(np.zeros((5, 7)), get_var_names=lambda: {"protein": names}),
     )
     assert "imputed_protein_sd" not in query["rna"].obsm, "that of an earlier call is gone"
     with pytest.raises(ValueError, match=r"imputed without uncertainty.*uncertainty=True"):
@@ -154,9 +163,15 @@ def test_shrink_gives_labels_their_measured_mean(screen: Screen) -> None:
     mdata = screen()
     rng = np.random.default_rng(0)
     sg.tl.impute(mdata, "rna", "protein", model=Fixed(rng.normal(size=(48, 7))), shrink=0.5)
-    found = sg.get.imputed(mdata, "rna", "protein").groupby(mdata["rna"].obs["label"].astype(str)).mean()
+    found = (
+        sg.get.imputed(mdata, "rna", "protein")
+        .groupby(mdata["rna"].obs["label"].astype(str))
+        .mean()
+    )
     measured = (
-        pd.DataFrame(mdata["protein"].X).groupby(mdata["protein"].obs["label"].astype(str).to_numpy()).mean()
+        pd.DataFrame(mdata["protein"].X)
+        .groupby(mdata["protein"].obs["label"].astype(str).to_numpy())
+        .mean()
     )
     np.testing.assert_allclose(found, measured, atol=1e-5)
     assert mdata["rna"].uns["imputed_protein"]["shrink"] == 0.5
@@ -199,7 +214,10 @@ def test_uncertainty_and_measured_values_are_of_the_imputed_features(screen: Scr
     names, values = np.asarray(mdata["protein"].var_names), np.ones((48, 5), dtype=np.float32)
     units = {"get_units": lambda m: {"layer": "X", "library_size": 100.0}}
     plain.mod["protein"] = plain["protein"][:, :5].copy()
-    for data in (mdata, plain):  # the other two features do no harm, nor does their share of the counts
+    for data in (
+        mdata,
+        plain,
+    ):  # the other two features do no harm, nor does their share of the counts
         sg.tl.impute(data, "rna", "protein", model=named(values, names[:5], **units))
     np.testing.assert_allclose(*(sg.get.imputed_sd(d, "rna", "protein") for d in (mdata, plain)))
     total = sg.get.measured(mdata, "rna", "protein").sum(axis=1)
@@ -207,11 +225,15 @@ def test_uncertainty_and_measured_values_are_of_the_imputed_features(screen: Scr
 
 
 @pytest.mark.parametrize("method", ["decoder", "knn", "barycentric", "regression", "label_ridge"])
-def test_what_is_compared_with_measured_values_follows_their_names(screen: Screen, method: str) -> None:
+def test_what_is_compared_with_measured_values_follows_their_names(
+    screen: Screen, method: str
+) -> None:
     mdata = screen(counts=("protein",))
     names = np.asarray(mdata["protein"].var_names)
     sg.tl.align(mdata, "rna", "protein")
-    options: dict[str, Any] = {"decoder": {"model": named(mdata["protein"].X[:48].toarray(), names)}}
+    options: dict[str, Any] = {
+        "decoder": {"model": named(mdata["protein"].X[:48].toarray(), names)}
+    }
     options["regression"] = {"regression": {"n_models": 1, "max_epochs": 2}}
     sg.tl.impute(mdata, "rna", "protein", method=method, **options.get(method, {}))  # type: ignore[arg-type]
 
@@ -360,12 +382,16 @@ def test_doubled_and_missing_features_of_the_target_are_refused(
     assert sg.get.imputed(mdata, "rna", "protein").columns.tolist() == names.tolist()
 
 
-# ------------------------------------------------------------------------------- unlabelled cells, more modalities
+# ------------------------------------------------------------------------------- unlabeled cells, more modalities
 
 
 @pytest.mark.parametrize("method", ["knn", "barycentric", "regression", "label_ridge"])
-def test_every_direction_of_three_modalities_and_cells_without_a_label(screen: Screen, method: str) -> None:
-    mdata = screen(modalities=("rna", "protein", "atac"), n_features=(9, 7, 8), unlabeled_fraction=0.2)
+def test_every_direction_of_three_modalities_and_cells_without_a_label(
+    screen: Screen, method: str
+) -> None:
+    mdata = screen(
+        modalities=("rna", "protein", "atac"), n_features=(9, 7, 8), unlabeled_fraction=0.2
+    )
     for source, target in (("rna", "atac"), ("atac", "rna"), ("protein", "atac")):
         options: dict[str, Any] = {"method": method}
         if method in ("barycentric", "regression"):
@@ -404,7 +430,9 @@ def test_intervals_hold_as_often_as_they_say(rho: float, method: str) -> None:
     mdata = mudata.MuData({"rna": whole["rna"][a].copy(), "protein": whole["protein"][b].copy()})
     rng = np.random.default_rng(0)
     for adata in mdata.mod.values():
-        adata.obsm["X_groove"] = adata.obsm["latent"] + 0.5 * rng.normal(size=adata.obsm["latent"].shape)
+        adata.obsm["X_groove"] = adata.obsm["latent"] + 0.5 * rng.normal(
+            size=adata.obsm["latent"].shape
+        )
     options: dict[str, Any] = {"method": "knn"}
     if method != "knn":
         sg.tl.align(mdata, "rna", "protein", method="emd" if method == "emd" else "eot")
@@ -418,7 +446,9 @@ def test_intervals_hold_as_often_as_they_say(rho: float, method: str) -> None:
 def test_level_out_of_range(screen: Screen) -> None:
     mdata = screen()
     sg.tl.impute(mdata, "rna", "protein", method="knn")
-    narrow, wide = (sg.get.imputed_interval(mdata, "rna", "protein", level=level) for level in (0.5, 0.9))
+    narrow, wide = (
+        sg.get.imputed_interval(mdata, "rna", "protein", level=level) for level in (0.5, 0.9)
+    )
     assert (narrow[0] >= wide[0]).all(axis=None)
     assert (narrow[1] <= wide[1]).all(axis=None)
     for level in (0.0, 1.0):
@@ -453,7 +483,10 @@ def test_round_trip(screen: Screen, tmp_path: Path) -> None:
         ({"method": "barycentric", "n_neighbors": 3}, r"n_neighbors only goes with method='knn'"),
         ({"method": "knn", "use_rep": "X_grove"}, r"Did you mean use_rep='X_groove'"),
         ({"method": "knn", "n_neighbors": 0}, r"n_neighbors must be "),
-        ({"method": "regression", "regression": {"hiden": ()}}, r"no option 'hiden'.*Did you mean 'hidden'"),
+        (
+            {"method": "regression", "regression": {"hiden": ()}},
+            r"no option 'hiden'.*Did you mean 'hidden'",
+        ),
         ({"method": "regression"}, r"scgroove.tl.align"),
         (
             {"method": "label_ridge", "label_key": None},
@@ -482,7 +515,9 @@ def test_memory_counts_the_uncertainty(screen: Screen) -> None:
     needed = 4 * 48 * 7 / 1e9
     with pytest.raises(TooLargeError, match="uncertainty=False takes half"):
         sg.tl.impute(mdata, "rna", "protein", method="knn", max_memory_gb=1.5 * needed)
-    sg.tl.impute(mdata, "rna", "protein", method="knn", max_memory_gb=1.5 * needed, uncertainty=False)
+    sg.tl.impute(
+        mdata, "rna", "protein", method="knn", max_memory_gb=1.5 * needed, uncertainty=False
+    )
     assert "imputed_protein_sd" not in mdata["rna"].obsm
 
 
@@ -496,5 +531,7 @@ def test_shrinking_needs_measured_cells(screen: Screen) -> None:
 def test_modality_that_the_model_does_not_know(screen: Screen) -> None:
     query = mudata.MuData({"rna": screen()["rna"].copy()})
     model = Fixed(np.zeros((48, 2)), modalities=["rna", "protein"])
-    with pytest.raises(ValueError, match=r"does not know the modality 'protien'.*Did you mean 'protein'"):
+    with pytest.raises(
+        ValueError, match=r"does not know the modality 'protien'.*Did you mean 'protein'"
+    ):
         sg.tl.impute(query, "rna", "protien", model=model)

@@ -52,7 +52,9 @@ def test_blocks_of_cells_change_nothing(mdata, monkeypatch):
     sg.tl.infer_labels(mdata, key_added="cell_by_cell")
     for adata in mdata.mod.values():
         assert (adata.obs["whole"] == adata.obs["cell_by_cell"]).all()
-        np.testing.assert_allclose(adata.obs["whole_certainty"], adata.obs["cell_by_cell_certainty"])
+        np.testing.assert_allclose(
+            adata.obs["whole_certainty"], adata.obs["cell_by_cell_certainty"]
+        )
 
 
 def test_the_length_of_a_cell_does_not_count(mdata):
@@ -77,7 +79,9 @@ def test_where_most_labels_are_missing_a_second_model_is_better():
         truth = {m: adata.obs["label"].astype(str) for m, adata in mdata.mod.items()}
         rng = np.random.default_rng(seed)
         for m, adata in mdata.mod.items():
-            adata.obs["label"] = truth[m].where(rng.permutation(adata.n_obs) < 0.1 * adata.n_obs, None)
+            adata.obs["label"] = truth[m].where(
+                rng.permutation(adata.n_obs) < 0.1 * adata.n_obs, None
+            )
         scores = []
         for label, certainty in (("label", None), ("inferred_label", "inferred_label_certainty")):
             GROOVE.setup_mudata(mdata, label, weight_key=certainty, min_cells_per_label=1)
@@ -107,7 +111,11 @@ def test_where_most_labels_are_missing_a_second_model_is_better():
         ({"label_key": "lable"}, KeyError, "lable"),
         ({"temperature": 0}, ValueError, "temperature must be a number above 0; found 0"),
         ({"key_added": "label"}, ValueError, "key_added='label' is the column of the labels"),
-        ({"unlabeled_category": "a"}, ValueError, r"have 1 label\(s\) \(\['b'\]\), and two or more"),
+        (
+            {"unlabeled_category": "a"},
+            ValueError,
+            r"have 1 label\(s\) \(\['b'\]\), and two or more",
+        ),
     ],
 )
 def test_refuses_and_leaves_everything_as_it_was(mdata, state, options, kind, message):

@@ -38,7 +38,10 @@ def test_a_table_that_knows_the_labels(mdata, table, tmp_path):
         warnings.filterwarnings("error", message="the embeddings say no more")
         sg.tl.check_label_embeddings(mdata, table, n_permutations=99)
     mdata.write(tmp_path / "m.h5mu")
-    for found in (mdata.uns["label_embeddings"], mudata.read(tmp_path / "m.h5mu").uns["label_embeddings"]):
+    for found in (
+        mdata.uns["label_embeddings"],
+        mudata.read(tmp_path / "m.h5mu").uns["label_embeddings"],
+    ):
         assert found["score"] > 0.9
         assert found["p_value"] == 0.01
         assert found["null_mean"] < 0.2
@@ -52,10 +55,14 @@ def test_a_table_that_knows_the_labels(mdata, table, tmp_path):
 def test_a_mapping_says_the_same_and_cells_without_a_label_nothing(mdata, table):
     sg.tl.check_label_embeddings(mdata, table)
     sg.tl.check_label_embeddings(
-        mdata, {g: list(row) for g, row in zip(LABELS, table.to_numpy(), strict=True)}, key_added="again"
+        mdata,
+        {g: list(row) for g, row in zip(LABELS, table.to_numpy(), strict=True)},
+        key_added="again",
     )
     assert mdata.uns["again"]["score"] == mdata.uns["label_embeddings"]["score"]
-    mdata["rna"].obs["label"] = mdata["rna"].obs["label"].astype(str).where(np.arange(270) % 10 > 4, "none")
+    mdata["rna"].obs["label"] = (
+        mdata["rna"].obs["label"].astype(str).where(np.arange(270) % 10 > 4, "none")
+    )
     mdata["rna"].obsm["X_groove"][mdata["rna"].obs["label"] == "none"] = 1e6
     sg.tl.check_label_embeddings(mdata, table, unlabeled_category="none", key_added="half")
     assert mdata.uns["half"]["score"] > 0.9
@@ -104,7 +111,9 @@ def test_labels_without_an_embedding_are_left_out_and_said(mdata, table):
         (lambda t: t.to_numpy(), {}, TypeError, "found ndarray. Of an array: pandas.DataFrame"),
     ],
 )  # fmt: skip
-def test_refuses_and_leaves_everything_as_it_was(mdata, table, state, change, options, kind, message):
+def test_refuses_and_leaves_everything_as_it_was(
+    mdata, table, state, change, options, kind, message
+):
     mdata["rna"].obsm["X_rna"] = mdata["rna"].obsm["X_groove"]
     before = state(mdata)
     with pytest.raises(kind, match=message):

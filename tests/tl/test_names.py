@@ -11,7 +11,9 @@ import pytest
 from scgroove import tl
 from scgroove.model import GROOVE
 
-VERBS = [name for name in tl.__all__ if "key_added" in inspect.signature(getattr(tl, name)).parameters]
+VERBS = [
+    name for name in tl.__all__ if "key_added" in inspect.signature(getattr(tl, name)).parameters
+]
 
 
 def screen(**names):
@@ -43,7 +45,9 @@ def test_every_verb_refuses_what_no_file_can_hold(name):
         call(name, screen(rna="pro/tein"))
     doubled = screen()
     doubled["rna"].obs_names = ["one", "one", *"abcd"]
-    with pytest.raises(ValueError, match="obs_names are not unique: 'one' stands for more than one cell"):
+    with pytest.raises(
+        ValueError, match="obs_names are not unique: 'one' stands for more than one cell"
+    ):
         call(name, doubled)
 
 

@@ -21,8 +21,12 @@ def screen(measured: dict[str, Any], imputed: dict[str, Any]) -> mudata.MuData:
     """Return a screen with the values of each label in the target, and imputed for the source: lists of cells."""
 
     def part(values: dict[str, Any], name: str, names: list[str]) -> anndata.AnnData:
-        x = np.concatenate([np.asarray(v, dtype=np.float32).reshape(-1, 2) for v in values.values()])
-        labels = [label for label, v in values.items() for _ in range(len(np.asarray(v).reshape(-1, 2)))]
+        x = np.concatenate(
+            [np.asarray(v, dtype=np.float32).reshape(-1, 2) for v in values.values()]
+        )
+        labels = [
+            label for label, v in values.items() for _ in range(len(np.asarray(v).reshape(-1, 2)))
+        ]
         adata = anndata.AnnData(
             x, obs=pd.DataFrame({"label": labels}, index=[f"{name}{i}" for i in range(len(x))])
         )
@@ -41,7 +45,9 @@ def test_effects_by_hand() -> None:
         {"control": [[1, 1], [3, 1]], "a": [[5, 0], [7, 0]]},
         {"control": [[10, 10]] * 2, "a": [[11, 10]], "b": [[9, 14]]},
     )
-    with pytest.warns(UserWarning, match=r"no interval for .* fewer than min_cells=10 cells: a \(2\)"):
+    with pytest.warns(
+        UserWarning, match=r"no interval for .* fewer than min_cells=10 cells: a \(2\)"
+    ):
         table = sg.tl.perturbation_effects(mdata, "rna", "protein", "control")
     assert table["label"].tolist() == ["a", "a", "b", "b"]
     assert table["feature"].tolist() == ["p0", "p1"] * 2
@@ -69,7 +75,9 @@ def test_intervals_hold_the_true_effect_as_often_as_they_say() -> None:
     table = sg.tl.perturbation_effects(mdata, "rna", "protein", "g0", level=0.9, n_boot=400)
     own = values["g0"].mean(axis=0)
     # given the control cells, the true effect is i minus their mean; the interval also holds their spread
-    truth = table["label"].astype(str).str.removeprefix("g").astype(float).to_numpy() - np.tile(own, 59)
+    truth = table["label"].astype(str).str.removeprefix("g").astype(float).to_numpy() - np.tile(
+        own, 59
+    )
     held = (table["measured_low"] <= truth) & (truth <= table["measured_high"])
     assert 0.9 < held.mean() <= 1.0
     width = (table["measured_high"] - table["measured_low"]).mean()

@@ -24,13 +24,15 @@ def screen():
         labels = np.resize(["a", "b", "non-targeting", None], n).astype(object)
         part.obs["label"] = pd.Categorical(labels, categories=["a", "b", "non-targeting", "unseen"])
         part.obs["batch"] = np.resize(["one", "one", "one", "one", "two"], n)
-        part.obs["pair_id"] = pd.Series([f"cell {i}" if i < 12 else None for i in range(n)], part.obs_names)
+        part.obs["pair_id"] = pd.Series(
+            [f"cell {i}" if i < 12 else None for i in range(n)], part.obs_names
+        )
         parts[m] = part
     parts["prot"].X[(parts["prot"].obs["batch"] == "two").to_numpy(), 3] = 0
     return md.MuData(parts)
 
 
-def analysed():
+def analyzed():
     mdata = screen()
     sg.tl.estimate_efficacy(mdata, "non-targeting", label_key="label", key_added="efficacy")
     GROOVE.setup_mudata(mdata, "label", batch_key="batch", unlabeled_category=["none", 3])
@@ -38,7 +40,7 @@ def analysed():
     model.train(1, accelerator="cpu", enable_progress_bar=False)
     sg.tl.embed(mdata, model)
     sg.tl.align(mdata, "rna", "prot", label_key="label")
-    sg.tl.align(mdata, "rna", "prot", labelled=False, method="emd", key_added="exact")
+    sg.tl.align(mdata, "rna", "prot", labeled=False, method="emd", key_added="exact")
     sg.tl.impute(mdata, "rna", "prot", model=model)
     sg.tl.impute(mdata, "rna", "prot", method="barycentric", key_added="mean")
     sg.tl.transfer_labels(mdata, "prot", "rna")
@@ -73,7 +75,7 @@ def differences(a, b, place):
 
 @pytest.mark.filterwarnings("ignore")
 def test_everything_that_was_written_comes_back(tmp_path):
-    mdata = analysed()
+    mdata = analyzed()
     mdata.write_h5mu(tmp_path / "screen.h5mu")
     again = md.read_h5mu(tmp_path / "screen.h5mu")
     found = []

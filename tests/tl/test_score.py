@@ -59,7 +59,9 @@ def test_a_good_representation_beats_chance_and_noise_does_not(screen: Screen) -
     for adata in mdata.mod.values():
         adata.obsm["noise"] = rng.normal(size=(adata.n_obs, 3))
     good = sg.tl.score_matching(mdata, "rna", "protein").set_index("metric")["value"]
-    noise = sg.tl.score_matching(mdata, "rna", "protein", use_rep="noise").set_index("metric")["value"]
+    noise = sg.tl.score_matching(mdata, "rna", "protein", use_rep="noise").set_index("metric")[
+        "value"
+    ]
     assert good["foscttm_within_label"] < 0.1
     assert noise["foscttm_within_label"] == pytest.approx(0.5, abs=0.05)
     p_values = sg.tl.score_matching(mdata, "rna", "protein").set_index("metric")["p_value"]
@@ -80,7 +82,7 @@ def test_only_what_there_is(screen: Screen) -> None:
 
 def test_without_labels(screen: Screen) -> None:
     mdata = screen()
-    sg.tl.align(mdata, "rna", "protein", labelled=False)
+    sg.tl.align(mdata, "rna", "protein", labeled=False)
     table = sg.tl.score_matching(mdata, "rna", "protein", label_key=None)
     assert table["metric"].tolist() == [
         "foscttm_global",
@@ -102,14 +104,18 @@ def test_pairs_come_from_the_column_the_names_or_the_argument(screen: Screen) ->
     assert sg.tl.score_matching(mdata, "rna", "protein")["value"].tolist() == expected
     mdata["protein"].obs_names = [f"p{i}" for i in range(48)]
     mdata.update()
-    assert sg.tl.score_matching(mdata, "rna", "protein", pair_key="barcode")["value"].tolist() == expected
+    assert (
+        sg.tl.score_matching(mdata, "rna", "protein", pair_key="barcode")["value"].tolist()
+        == expected
+    )
     with pytest.raises(
-        ValueError, match=r"no pair of 'rna' and 'protein' cells is known: no cell names are equal in both"
+        ValueError,
+        match=r"no pair of 'rna' and 'protein' cells is known: no cell names are equal in both",
     ):
         sg.tl.score_matching(mdata, "rna", "protein")
 
 
-def test_exclusive_and_unlabelled_cells_are_left_out_within_labels(screen: Screen) -> None:
+def test_exclusive_and_unlabeled_cells_are_left_out_within_labels(screen: Screen) -> None:
     mdata = screen(n_labels=5, exclusive_labels={"rna": 1}, unlabeled_fraction=0.2)
     table = sg.tl.score_matching(mdata, "rna", "protein").set_index("metric")
     rna, protein = mdata["rna"].obs, mdata["protein"].obs

@@ -31,9 +31,9 @@ def truth(mdata: mudata.MuData) -> np.ndarray:
 
 def test_perfect_values_have_perfect_scores(screen: Screen) -> None:
     mdata = screen()
-    table = sg.tl.score_imputation(imputed(mdata, truth(mdata)), "rna", "protein", control="g00").set_index(
-        "metric"
-    )
+    table = sg.tl.score_imputation(
+        imputed(mdata, truth(mdata)), "rna", "protein", control="g00"
+    ).set_index("metric")
     of_cells = [
         "r2",
         "mse",
@@ -42,7 +42,9 @@ def test_perfect_values_have_perfect_scores(screen: Screen) -> None:
         "pearson_per_cell",
         "effect_pearson",
     ]
-    np.testing.assert_allclose(table.loc[of_cells, "value"], table.loc[of_cells, "perfect"], atol=1e-5)
+    np.testing.assert_allclose(
+        table.loc[of_cells, "value"], table.loc[of_cells, "perfect"], atol=1e-5
+    )
     assert table.loc["coverage_90", "value"] == 1.0
     assert table.loc["coverage_90", "better"] == "near"
     assert (table.loc[["r2", "pearson_per_cell"], "label_mean"] < 1).all()
@@ -51,9 +53,9 @@ def test_perfect_values_have_perfect_scores(screen: Screen) -> None:
 def test_values_are_those_of_the_metrics_and_baselines_know_the_label(screen: Screen) -> None:
     mdata = screen()
     values = truth(mdata) + np.random.default_rng(0).normal(size=(48, 7))
-    table = sg.tl.score_imputation(imputed(mdata, values), "rna", "protein", control="g00").set_index(
-        "metric"
-    )
+    table = sg.tl.score_imputation(
+        imputed(mdata, values), "rna", "protein", control="g00"
+    ).set_index("metric")
     y = truth(mdata)
     labels = mdata["rna"].obs["label"]
     assert table.loc["mse", "value"] == pytest.approx(((values - y) ** 2).mean(), rel=1e-5)
@@ -82,8 +84,14 @@ def test_without_pairs_labels_are_scored(screen: Screen) -> None:
     mdata["rna"].obs_names = [f"cell{i}" for i in range(24)]
     del mdata["rna"].obs["pair_id"]
     mdata.update()
-    table = sg.tl.score_imputation(imputed(mdata, np.zeros((24, 7))), "rna", "protein", control="g00")
-    assert table["metric"].tolist() == ["effect_pearson", "effect_sign_agreement", "energy_distance"]
+    table = sg.tl.score_imputation(
+        imputed(mdata, np.zeros((24, 7))), "rna", "protein", control="g00"
+    )
+    assert table["metric"].tolist() == [
+        "effect_pearson",
+        "effect_sign_agreement",
+        "energy_distance",
+    ]
     row = table.set_index("metric").loc["effect_pearson"]
     assert row["value"] == pytest.approx(row["chance"]), "the same is predicted for all labels"
     assert "partner" in mdata.uns["imputation_rna_protein"]["skipped"]["r2"]
@@ -104,7 +112,8 @@ def test_scores_of_features_over_cells_and_over_labels(screen: Screen) -> None:
         table[["pearson", "label_mean"]].mean(), row[["value", "label_mean"]].astype(float)
     )
     means = [
-        pd.DataFrame(v).groupby(mdata["rna"].obs["label"].to_numpy()).mean() for v in (values, truth(mdata))
+        pd.DataFrame(v).groupby(mdata["rna"].obs["label"].to_numpy()).mean()
+        for v in (values, truth(mdata))
     ]
     np.testing.assert_allclose(table["pearson_of_labels"], means[0].corrwith(means[1]), rtol=1e-5)
 
@@ -133,7 +142,9 @@ def test_scores_of_features_without_pairs_or_with_few_labels(screen: Screen) -> 
     assert (table["n"] == 0).all()
     assert table["pearson_of_labels"].notna().all()
     labels = mdata["protein"].obs["label"].astype(str)
-    mdata["protein"].obs["label"] = labels.where(labels.isin(["g00", "g01"]), "elsewhere").to_numpy()
+    mdata["protein"].obs["label"] = labels.where(
+        labels.isin(["g00", "g01"]), "elsewhere"
+    ).to_numpy()
     sg.tl.score_imputation(mdata, "rna", "protein", control="g00")
     table = mdata.uns["imputation_rna_protein"]["features"]
     assert (table["n_labels"] == 2).all()

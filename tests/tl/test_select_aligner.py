@@ -11,7 +11,9 @@ def mdata():
     screen = sg.simulations.weakly_paired(4, 15, n_features=(20, 15), seed=0)
     for m in screen.mod:
         state = screen[m].obsm["state"]
-        screen[m].obsm["X_groove"] = state + 0.3 * np.random.default_rng(len(m)).normal(size=state.shape)
+        screen[m].obsm["X_groove"] = state + 0.3 * np.random.default_rng(len(m)).normal(
+            size=state.shape
+        )
     return screen
 
 
@@ -33,7 +35,7 @@ def test_the_table_survives_a_file(mdata, tmp_path):
     import mudata
 
     choice = sg.tl.select_aligner(
-        mdata, "rna", "protein", methods=["eot", "eot unlabelled"], key_added="mine"
+        mdata, "rna", "protein", methods=["eot", "eot unlabeled"], key_added="mine"
     )
     mdata.write(tmp_path / "x.h5mu")
     back = mudata.read(tmp_path / "x.h5mu").uns["mine"]
@@ -87,4 +89,8 @@ def test_what_fails_changes_nothing(mdata, change, error, expected):
     before = (set(mdata.obsp), set(mdata.uns), {m: set(a.obs) for m, a in mdata.mod.items()})
     with pytest.raises(error, match=expected):
         sg.tl.select_aligner(mdata, arguments.pop("source"), arguments.pop("target"), **arguments)
-    assert (set(mdata.obsp), set(mdata.uns), {m: set(a.obs) for m, a in mdata.mod.items()}) == before
+    assert (
+        set(mdata.obsp),
+        set(mdata.uns),
+        {m: set(a.obs) for m, a in mdata.mod.items()},
+    ) == before

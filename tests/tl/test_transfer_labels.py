@@ -56,14 +56,20 @@ def test_equal_votes_go_to_the_nearest_and_rare_labels_weigh_the_same() -> None:
 
 def test_probabilities_by_hand() -> None:
     votes = Votes.count(np.array([[0, 0, 1]]), np.ones(4))  # shares 2/3, 1/3, 0, 0
-    np.testing.assert_allclose(Calibration().probabilities(votes), [[2 / 3, 1 / 3, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        Calibration().probabilities(votes), [[2 / 3, 1 / 3, 0, 0]], rtol=1e-6
+    )
     found = Calibration(temperature=0.5, pseudovote=1 / 3).probabilities(votes)
-    np.testing.assert_allclose(found, [[9 / 15, 4 / 15, 1 / 15, 1 / 15]], rtol=1e-6)  # (3, 2, 1, 1) squared
+    np.testing.assert_allclose(
+        found, [[9 / 15, 4 / 15, 1 / 15, 1 / 15]], rtol=1e-6
+    )  # (3, 2, 1, 1) squared
     assert Calibration(0.5, 1 / 3).confidence(votes) == pytest.approx(9 / 15)
 
 
 @given(
-    codes=hnp.arrays(np.intp, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 4)),
+    codes=hnp.arrays(
+        np.intp, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 4)
+    ),
     temperature=st.floats(0.1, 10),
     pseudovote=st.floats(0, 10),
 )
@@ -75,13 +81,17 @@ def test_probabilities_are_probabilities_and_keep_the_winner(
     calibration = Calibration(temperature, pseudovote)
     table = calibration.probabilities(votes)
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(table[np.arange(len(table)), votes.label], table.max(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        table[np.arange(len(table)), votes.label], table.max(axis=1), rtol=1e-6
+    )
     np.testing.assert_allclose(calibration.confidence(votes), table.max(axis=1), rtol=1e-5)
 
 
 def test_the_fit_finds_the_calibration_that_labels_were_drawn_with() -> None:
     rng = np.random.default_rng(0)
-    votes = Votes.count(rng.choice(6, size=(4000, 9), p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]), np.ones(6))
+    votes = Votes.count(
+        rng.choice(6, size=(4000, 9), p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]), np.ones(6)
+    )
     made = Calibration(temperature=0.6, pseudovote=0.05)
     table = made.probabilities(votes).astype(float)
     truth = (rng.random(4000)[:, None] > table.cumsum(axis=1)).sum(axis=1)
@@ -121,7 +131,11 @@ def trained() -> tuple[md.MuData, md.MuData, sg.model.GROOVE]:
     sg.model.GROOVE.setup_mudata(screen, "label")
     model = sg.model.GROOVE(screen, 8, encoder="mlp", hidden=(64,), dropout=0.0)
     model.train(
-        max_epochs=40, train_size=0.7, n_cells_per_label=16, accelerator="cpu", enable_progress_bar=False
+        max_epochs=40,
+        train_size=0.7,
+        n_cells_per_label=16,
+        accelerator="cpu",
+        enable_progress_bar=False,
     )
     for mdata in (screen, query):
         sg.tl.embed(mdata, model)
@@ -143,7 +157,9 @@ def error_of(adata: AnnData, truth: np.ndarray, key: str) -> float:
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_new_cells_get_labels_with_a_confidence_that_is_true(trained: Any, source: str, target: str) -> None:
+def test_new_cells_get_labels_with_a_confidence_that_is_true(
+    trained: Any, source: str, target: str
+) -> None:
     screen, query, model = trained
     adata, truth = new(query, source)
     sg.tl.transfer_labels(adata, source, target, reference=screen, model=model)
@@ -152,7 +168,11 @@ def test_new_cells_get_labels_with_a_confidence_that_is_true(trained: Any, sourc
     made = adata.uns[KEY]
     assert made["calibrated"]
     assert made["held_out"]
-    assert made["n_calibration_cells"] == made["bin_cells"].sum() == len(model.validation_indices[source])
+    assert (
+        made["n_calibration_cells"]
+        == made["bin_cells"].sum()
+        == len(model.validation_indices[source])
+    )
     assert made["accuracy"] == pytest.approx(right.mean(), abs=0.1)
     assert error_of(adata, truth, KEY) < 0.06
     if target != source:  # without labels of the source there is nothing to calibrate on
@@ -174,11 +194,13 @@ def test_cells_that_a_model_learned_by_heart_make_new_ones_look_too_sure(
     assert not adata.uns[KEY]["held_out"]
     assert adata.uns[KEY]["ece"] < 0.05  # of cells like those calibrated on
     assert error_of(adata, truth, KEY) > 0.08
-    sg.tl.transfer_labels(adata, source, target, reference=screen, model=model, key_added="held_out")
+    sg.tl.transfer_labels(
+        adata, source, target, reference=screen, model=model, key_added="held_out"
+    )
     assert error_of(adata, truth, "held_out") < 0.06
 
 
-def test_calibration_on_labelled_cells_of_the_query(trained: Any) -> None:
+def test_calibration_on_labeled_cells_of_the_query(trained: Any) -> None:
     screen, query, _ = trained
     adata = query["rna"].copy()
     adata.obs["label"] = adata.obs["label"].where(np.arange(adata.n_obs) % 2 == 0)
@@ -188,7 +210,7 @@ def test_calibration_on_labelled_cells_of_the_query(trained: Any) -> None:
     assert adata.obs[KEY].notna().all()
 
 
-def test_cells_without_a_label_among_labelled_ones(trained: Any) -> None:
+def test_cells_without_a_label_among_labeled_ones(trained: Any) -> None:
     screen, *_ = trained
     mdata = screen.copy()
     hidden = np.arange(800) % 4 == 0
@@ -205,7 +227,9 @@ def test_cells_without_a_label_among_labelled_ones(trained: Any) -> None:
 def test_co_assayed_cells_do_not_vote_for_their_twins() -> None:
     mdata = sg.simulations.weakly_paired(4, 20, n_features=(9, 7), seed=1)
     rng = np.random.default_rng(0)
-    points = pd.DataFrame(rng.normal(size=(80, 3)), index=mdata["rna"].obs_names)  # no signal but the pairing
+    points = pd.DataFrame(
+        rng.normal(size=(80, 3)), index=mdata["rna"].obs_names
+    )  # no signal but the pairing
     for adata in mdata.mod.values():
         adata.obsm["X_groove"] = points.loc[adata.obs_names].to_numpy()
     sg.tl.transfer_labels(mdata, "rna", "protein", n_neighbors=1)
@@ -253,7 +277,9 @@ def test_the_same_seed_gives_the_same_bytes(trained: Any) -> None:
     assert tables[0] == tables[1]
 
 
-def test_many_cells_are_calibrated_on_a_sample(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_cells_are_calibrated_on_a_sample(
+    trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from scgroove.tl import _transfer_labels
 
     screen, query, _ = trained
@@ -266,14 +292,16 @@ def test_many_cells_are_calibrated_on_a_sample(trained: Any, monkeypatch: pytest
 # -- nothing to calibrate on -----------------------------------------------------------------------------------
 
 
-def test_without_labelled_cells_of_the_source_votes_stay_votes(trained: Any) -> None:
+def test_without_labeled_cells_of_the_source_votes_stay_votes(trained: Any) -> None:
     screen, query, _ = trained
     adata, _ = new(query)
     with pytest.warns(
         UserWarning,
         match=r"shares of votes, not calibrated: calibration needs 50 cells of 'rna'.*calibrate_on='query'",
     ):
-        sg.tl.transfer_labels(adata, "rna", "protein", reference=md.MuData({"protein": screen["protein"]}))
+        sg.tl.transfer_labels(
+            adata, "rna", "protein", reference=md.MuData({"protein": screen["protein"]})
+        )
     made = adata.uns[KEY]
     assert not made["calibrated"]
     assert "ece" not in made
@@ -322,11 +350,19 @@ def same_names(mdata: md.MuData) -> None:
         (None, {"metric": "dot"}, r"metric must be "),
         (None, {"calibrate_on": "both"}, "calibrate_on must be "),
         (None, {"n_neighbors": 0}, "n_neighbors must be "),
-        (None, {"min_confidence": 1.5}, "min_confidence is a probability, above 0 and at most 1; found 1.5"),
+        (
+            None,
+            {"min_confidence": 1.5},
+            "min_confidence is a probability, above 0 and at most 1; found 1.5",
+        ),
     ],
 )
 def test_refusals_change_nothing(
-    screen: Callable[..., md.MuData], state: State, change: Any, kwargs: dict[str, Any], message: str
+    screen: Callable[..., md.MuData],
+    state: State,
+    change: Any,
+    kwargs: dict[str, Any],
+    message: str,
 ) -> None:
     mdata = screen()
     if change is not None:
@@ -352,6 +388,8 @@ def test_refusals_about_models_and_memory(trained: Any, tmp_path: Path) -> None:
     elsewhere = sg.model.GROOVE.load(tmp_path / "m", adata=query[:300].copy(), accelerator="cpu")
     nowhere = sg.model.GROOVE.load(tmp_path / "m", adata=False, accelerator="cpu")
     for other in (untrained, elsewhere, nowhere):
-        with pytest.raises(ValueError, match=r"held out of its training.*GROOVE.load\(path, mdata\)"):
+        with pytest.raises(
+            ValueError, match=r"held out of its training.*GROOVE.load\(path, mdata\)"
+        ):
             sg.tl.transfer_labels(adata, "rna", reference=screen, model=other)
     assert list(adata.obs) == columns

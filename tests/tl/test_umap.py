@@ -39,20 +39,24 @@ def test_coordinates_of_every_cell_in_every_modality(laid_out):
 
 
 def test_the_modalities_share_the_picture_and_groups_stay_apart(laid_out):
-    centre = {
-        (m, label): laid_out[m].obsm["X_groove_umap"][(laid_out[m].obs["label"] == label).to_numpy()].mean(0)
+    center = {
+        (m, label): laid_out[m]
+        .obsm["X_groove_umap"][(laid_out[m].obs["label"] == label).to_numpy()]
+        .mean(0)
         for m in ("rna", "protein")
         for label in ("a", "b")
     }
-    across_modalities = np.linalg.norm(centre["rna", "a"] - centre["protein", "a"])
-    across_labels = np.linalg.norm(centre["rna", "a"] - centre["rna", "b"])
+    across_modalities = np.linalg.norm(center["rna", "a"] - center["protein", "a"])
+    across_labels = np.linalg.norm(center["rna", "a"] - center["rna", "b"])
     assert across_labels > 3 * across_modalities
 
 
 def test_the_same_seed_gives_the_same_picture(laid_out):
     again = shared_space()
     umap(again, seed=3)
-    np.testing.assert_array_equal(again["rna"].obsm["X_groove_umap"], laid_out["rna"].obsm["X_groove_umap"])
+    np.testing.assert_array_equal(
+        again["rna"].obsm["X_groove_umap"], laid_out["rna"].obsm["X_groove_umap"]
+    )
 
 
 def test_cosine_does_not_look_at_length():
@@ -87,7 +91,9 @@ def test_modalities_without_the_representation_are_left_out_by_default():
 
 
 def unchanged(mdata):
-    return all(list(mdata[m].obsm) == ["X_groove"] for m in mdata.mod if "X_groove" in mdata[m].obsm)
+    return all(
+        list(mdata[m].obsm) == ["X_groove"] for m in mdata.mod if "X_groove" in mdata[m].obsm
+    )
 
 
 def test_a_missing_representation_names_the_call_that_makes_it():
@@ -107,7 +113,9 @@ def test_an_unknown_modality_is_named_with_the_near_miss():
 def test_representations_of_different_width_are_no_shared_space():
     mdata = shared_space()
     mdata["rna"].obsm["X_groove"] = mdata["rna"].obsm["X_groove"][:, :3]
-    with pytest.raises(ValueError, match=r"another width in each modality \(\{'rna': 3, 'protein': 5\}\)"):
+    with pytest.raises(
+        ValueError, match=r"another width in each modality \(\{'rna': 3, 'protein': 5\}\)"
+    ):
         umap(mdata)
     assert unchanged(mdata)
 
@@ -115,7 +123,9 @@ def test_representations_of_different_width_are_no_shared_space():
 def test_missing_values_are_counted():
     mdata = shared_space()
     mdata["protein"].obsm["X_groove"][[4, 7], 1] = np.nan
-    with pytest.raises(ValueError, match=r"missing or infinite values in 2 of 30 cells \(first: row 4\)"):
+    with pytest.raises(
+        ValueError, match=r"missing or infinite values in 2 of 30 cells \(first: row 4\)"
+    ):
         umap(mdata)
     assert unchanged(mdata)
 

@@ -11,7 +11,9 @@ QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
 def model():
-    mdata = sg.simulations.weakly_paired(n_labels=3, n_cells_per_label=10, n_features=(8, 6), seed=0)
+    mdata = sg.simulations.weakly_paired(
+        n_labels=3, n_cells_per_label=10, n_features=(8, 6), seed=0
+    )
     GROOVE.setup_mudata(mdata, "label", paired=False)
     return GROOVE(mdata)
 
@@ -19,7 +21,8 @@ def model():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said():
     with pytest.raises(
-        MisconfigurationException, match=r"(accelerator is not available|No supported gpu backend found)"
+        MisconfigurationException,
+        match=r"(accelerator is not available|No supported gpu backend found)",
     ):
         model().train(1, accelerator="gpu", **QUIET)
 

@@ -15,7 +15,9 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 def start(what, folder, **environment):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))
+    }
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(what), str(folder)],
         cwd=folder,  # scvi-tools keeps checkpoints of its own in the working directory
@@ -47,7 +49,9 @@ def free_port():
 @pytest.mark.parametrize(("what", "atol"), [("loss", 1e-12), ("soft", 1e-6)])
 def test_the_loss_of_two_halves_is_that_of_the_whole(what, atol, tmp_path):
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    running = [start(what, tmp_path, RANK=str(rank), **place) for rank in (0, 1)] + [start(what, tmp_path)]
+    running = [start(what, tmp_path, RANK=str(rank), **place) for rank in (0, 1)] + [
+        start(what, tmp_path)
+    ]
     for process in running:
         code, said = finished(process)
         assert code == 0, said
@@ -72,7 +76,9 @@ def test_training_on_two_processes_is_training_on_one(tmp_path):
             "groupclip_train",
             "backtranslation_train",
         ):
-            np.testing.assert_allclose(two["history"][name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(
+                two["history"][name], values, rtol=1e-5, atol=1e-5, err_msg=name
+            )
     for name, weight in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, rtol=1e-3, atol=1e-4, msg=name)
 

@@ -52,7 +52,9 @@ class Interrupting(Callback):
 def test_losses_and_weights_are_those_of_a_training_without_a_break(tmp_path, schedule):
     plan = {"plan_kwargs": {"lr_schedule": schedule}}
     whole = train(fresh(), callbacks=[ModelCheckpoint(dirpath=tmp_path / "whole")], **plan)
-    keep = ModelCheckpoint(dirpath=tmp_path, save_last=True, every_n_epochs=1, save_on_train_epoch_end=True)
+    keep = ModelCheckpoint(
+        dirpath=tmp_path, save_last=True, every_n_epochs=1, save_on_train_epoch_end=True
+    )
     with pytest.raises(Interrupted):
         train(fresh(), callbacks=[keep, Interrupting()], **plan)
     resumed = train(
@@ -63,7 +65,9 @@ def test_losses_and_weights_are_those_of_a_training_without_a_break(tmp_path, sc
     )
     for name in ("train_loss", "groupclip_train", "backtranslation_train", "validation_loss"):
         values = whole.history[name].to_numpy(float).ravel()
-        np.testing.assert_array_equal(resumed.history[name].to_numpy(float).ravel(), values[4:], err_msg=name)
+        np.testing.assert_array_equal(
+            resumed.history[name].to_numpy(float).ravel(), values[4:], err_msg=name
+        )
     for (name, expected), found in zip(
         whole.module.state_dict().items(), resumed.module.state_dict().values(), strict=True
     ):

@@ -38,7 +38,9 @@ def test_more_threads_or_workers_than_cores_are_said_once(cores, found, num_work
         _threads.check_threads(num_workers)
 
 
-@pytest.mark.parametrize(("found", "num_workers"), [((8, 8), 4), ((8, 4), 8), ((1, 1), 0), ((8, 2, 4), 2)])
+@pytest.mark.parametrize(
+    ("found", "num_workers"), [((8, 8), 4), ((8, 4), 8), ((1, 1), 0), ((8, 2, 4), 2)]
+)
 def test_ordinary_use_is_silent(cores, found, num_workers):
     cores(*found)
     with warnings.catch_warnings():

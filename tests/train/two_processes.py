@@ -21,7 +21,10 @@ BATCH = 32
 def cells(n=48, k=5):
     """Latents and labels of three modalities, of different numbers of cells, some without a label."""
     rng = np.random.default_rng(0)
-    z = {m: torch.tensor(rng.normal(size=(n + 2 * i, k)), dtype=torch.float64) for i, m in enumerate("abc")}
+    z = {
+        m: torch.tensor(rng.normal(size=(n + 2 * i, k)), dtype=torch.float64)
+        for i, m in enumerate("abc")
+    }
     labels = {m: torch.tensor(rng.integers(-1, 6, len(v))) for m, v in z.items()}
     return z, labels
 
@@ -56,7 +59,12 @@ def loss(folder: Path, soft: bool = False) -> None:
 def screen():
     """A screen with labels that one modality lacks, and without noise in training."""
     mdata = sg.simulations.weakly_paired(
-        n_labels=6, n_cells_per_label=32, n_features=(20, 12), exclusive_labels=1, counts=("rna",), seed=0
+        n_labels=6,
+        n_cells_per_label=32,
+        n_features=(20, 12),
+        exclusive_labels=1,
+        counts=("rna",),
+        seed=0,
     )
     GROOVE.setup_mudata(mdata, "label", paired=False)
     return mdata
@@ -91,7 +99,9 @@ def train(folder: Path, devices: int) -> None:
         torch.save(
             {
                 "weights": {name: value.cpu() for name, value in model.module.state_dict().items()},
-                "history": {name: table.to_numpy(float).ravel() for name, table in model.history.items()},
+                "history": {
+                    name: table.to_numpy(float).ravel() for name, table in model.history.items()
+                },
             },
             folder / f"train_{devices}.pt",
         )
@@ -108,7 +118,10 @@ def dies(folder: Path) -> None:
                 os._exit(3)
 
     keep = ModelCheckpoint(
-        dirpath=folder / "checkpoints", save_last=True, every_n_epochs=1, save_on_train_epoch_end=True
+        dirpath=folder / "checkpoints",
+        save_last=True,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
     )
     training(folder, 2, callbacks=[Failing(), keep], enable_checkpointing=True)
 

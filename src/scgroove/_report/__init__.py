@@ -5,4 +5,13 @@ from scgroove._report._page import TAGS, render
 from scgroove._report._reading import notes
 from scgroove._report._results import Note, Results, Settings
 
-__all__ = ["TAGS", "Note", "Results", "Settings", "cell_agreement", "label_agreement", "notes", "render"]
+__all__ = [
+    "TAGS",
+    "Note",
+    "Results",
+    "Settings",
+    "cell_agreement",
+    "label_agreement",
+    "notes",
+    "render",
+]

@@ -110,7 +110,9 @@ def _context(results: Results) -> dict[str, Any]:
         "n_warnings": _count(len(results.warnings), "warning was", "warnings were")
         if results.warnings
         else "",
-        "files": [(name, meaning) for name, meaning in FILES.items() if name not in _left_out(results)],
+        "files": [
+            (name, meaning) for name, meaning in FILES.items() if name not in _left_out(results)
+        ],
         "snippet": _snippet(results),
         "made_table": _made_table(results),
     }
@@ -160,7 +162,7 @@ def _story(results: Results) -> list[str]:
     cells = _and(f"{mdata.mod[m].n_obs:,} {m} cells" for m in asked.modalities)
     shared = _count(int((results.labels["status"] == "shared").sum()), "label was", "labels were")
     epochs = len(results.model.history["train_loss"])
-    within = "within each label only" if asked.labelled else "over all cells, whatever their label"
+    within = "within each label only" if asked.labeled else "over all cells, whatever their label"
     solver = SOLVERS.get(asked.method, asked.method)
     how = {
         "decoder": "the model's decoder read them from the place of the cell in the shared space",
@@ -191,7 +193,11 @@ def _label_context(results: Results) -> dict[str, Any]:
         }
         for label in table.index
     ]
-    return {"label_rows": rows, "label_story": _label_story(table, counts), "modalities": modalities}
+    return {
+        "label_rows": rows,
+        "label_story": _label_story(table, counts),
+        "modalities": modalities,
+    }
 
 
 def _status(status: str, counts: pd.Series) -> str:
@@ -207,11 +213,15 @@ def _label_story(table: pd.DataFrame, counts: pd.DataFrame) -> str:
     for modality in counts.columns:
         mine = exclusive.index[(counts.loc[exclusive.index] > 0)[modality]]
         if len(mine):
-            parts.append(f"{_count(len(mine), 'label is', 'labels are')} only in {modality}: {_some(mine)}.")
-    unlabelled = counts[table["status"] == "unlabelled"].sum()
-    if int(unlabelled.sum()):
+            parts.append(
+                f"{_count(len(mine), 'label is', 'labels are')} only in {modality}: {_some(mine)}."
+            )
+    unlabeled = counts[table["status"] == "unlabeled"].sum()
+    if int(unlabeled.sum()):
         parts.append(
-            "Without a label: " + _and(f"{int(n):,} {m} cells" for m, n in unlabelled.items() if n) + "."
+            "Without a label: "
+            + _and(f"{int(n):,} {m} cells" for m, n in unlabeled.items() if n)
+            + "."
         )
     else:
         parts.append("Every cell has a label.")
@@ -220,7 +230,7 @@ def _label_story(table: pd.DataFrame, counts: pd.DataFrame) -> str:
 
 def _alignment_context(results: Results) -> dict[str, Any]:
     asked, evidence = results.settings, results.evidence
-    if asked.labelled:
+    if asked.labeled:
         story = (
             f"The coupling is a table that says how much of each {asked.source} cell corresponds to each "
             f"{asked.target} cell. It was allowed between cells of the same label only; cells of labels that one "
@@ -241,7 +251,7 @@ def _alignment_context(results: Results) -> dict[str, Any]:
         )
     return {
         "confusion_caption": _confusion_caption(results),
-        "labelled": asked.labelled,
+        "labeled": asked.labeled,
         "alignment_story": story,
         "coupling_caption": caption,
         "evidence_table": _evidence_table(evidence),
@@ -282,9 +292,7 @@ def _imputation_context(results: Results) -> dict[str, Any]:
     r = table["r"].dropna()
     of = f"{len(table):,} {asked.target} features"
     if not len(r):
-        story = (
-            f"{of} were imputed. No correlation can be given: it needs three shared labels or known pairs."
-        )
+        story = f"{of} were imputed. No correlation can be given: it needs three shared labels or known pairs."
     elif truth:
         story = (
             f"For {int(table['n'].iloc[0]):,} {asked.source} cells the true {asked.target} values are known, and "
@@ -299,12 +307,16 @@ def _imputation_context(results: Results) -> dict[str, Any]:
         )
     made = results.mdata.mod[asked.source].uns.get(_keys.imputed(asked.target), {})
     if "library_size" in made:
-        story += f" Counts are compared at a total of {float(made['library_size']):,.0f} in every cell."
+        story += (
+            f" Counts are compared at a total of {float(made['library_size']):,.0f} in every cell."
+        )
     story += _never_seen(results)
     points = (
-        "one cell whose true value is known" if truth else "one label, bars are standard errors of the mean"
+        "one cell whose true value is known"
+        if truth
+        else "one label, bars are standard errors of the mean"
     )
-    caption = f"Each point is {points}; on the grey line, imputed and measured are equal. " + (
+    caption = f"Each point is {points}; on the gray line, imputed and measured are equal. " + (
         "" if truth else _label_caution(results)
     )
     shown = table.sort_values("r", ascending=False, na_position="last", kind="stable")
@@ -336,7 +348,9 @@ def _label_caution(results: Results) -> str:
 def _never_seen(results: Results) -> str:
     """How many source cells have no label that the target has."""
     asked, table = results.settings, results.labels
-    alone = int(table.loc[(table[asked.target] == 0) | (table["status"] == "unlabelled"), asked.source].sum())
+    alone = int(
+        table.loc[(table[asked.target] == 0) | (table["status"] == "unlabeled"), asked.source].sum()
+    )
     if not alone:
         return ""
     return (
@@ -362,14 +376,19 @@ def _score_context(results: Results) -> dict[str, Any]:
         "null_sd": "their SD",
         "n": "cells",
     }
-    named = results.scores.assign(metric=[_score_name(str(name)) for name in results.scores["metric"]])
+    named = results.scores.assign(
+        metric=[_score_name(str(name)) for name in results.scores["metric"]]
+    )
     by_coupling = results.scores["metric"].str.startswith(("coupling", "barycentric"))
     among_all = results.scores["metric"].str.endswith("_global")
     p_values = results.scores["p_value"].map(in_words).str.removeprefix("p ").str.removeprefix("= ")
     p_values[among_all] = "no test: the model saw the labels"
-    if results.settings.labelled:
+    if results.settings.labeled:
         p_values[among_all & by_coupling] = "by construction: within labels"
-    return {"scores_table": _frame_table(named.assign(p_value=p_values), titles), "score_story": story}
+    return {
+        "scores_table": _frame_table(named.assign(p_value=p_values), titles),
+        "score_story": story,
+    }
 
 
 def _score_name(metric: str) -> str:
@@ -392,18 +411,27 @@ def _score_name(metric: str) -> str:
 
 def _data_table(results: Results) -> Table:
     asked, model = results.settings, results.model
-    unlabelled = results.labels[results.labels["status"] == "unlabelled"]
+    unlabeled = results.labels[results.labels["status"] == "unlabeled"]
     rows = []
     for m in asked.modalities:
         adata = results.mdata.mod[m]
         role = {asked.source: "source", asked.target: "target"}.get(m, "trained on")
-        missing = int(unlabelled[m].sum()) if m in unlabelled else 0
+        missing = int(unlabeled[m].sum()) if m in unlabeled else 0
         rows.append(
             [m, role, f"{adata.n_obs:,}", f"{adata.n_vars:,}", f"{missing:,}", asked.layers.get(m, "X"),
              model.likelihood[m], model.likelihood_reasons[m]]
         )  # fmt: skip
-    columns = ["modality", "role", "cells", "features", "unlabelled", "values in", "likelihood", "because"]
-    return _table(columns, rows, numbers={"cells", "features", "unlabelled"})
+    columns = [
+        "modality",
+        "role",
+        "cells",
+        "features",
+        "unlabeled",
+        "values in",
+        "likelihood",
+        "because",
+    ]
+    return _table(columns, rows, numbers={"cells", "features", "unlabeled"})
 
 
 LEARNER_NAMES = {
@@ -482,7 +510,7 @@ def _null_context(results: Results) -> dict[str, Any]:
 
 _EVIDENCE = {
     "method": "method",
-    "labelled": "within labels only",
+    "labeled": "within labels only",
     "converged": "converged",
     "row_error": "error of the source marginal (L1, of a mass of 1)",
     "column_error": "error of the target marginal (L1, of a mass of 1)",
@@ -544,12 +572,17 @@ def _frame_table(frame: pd.DataFrame, titles: Mapping[str, str], index: str | No
         ([str(name)] if index else []) + [_value(row[column]) for column in shown]
         for name, row in frame.iterrows()
     ]
-    return _table(([index] if index else []) + [titles[name] for name in shown], rows, numbers=numbers)
+    return _table(
+        ([index] if index else []) + [titles[name] for name in shown], rows, numbers=numbers
+    )
 
 
 def _table(columns: Sequence[str], rows: list[list[str]], numbers: Iterable[str] = ()) -> Table:
     right = set(numbers)
-    return {"columns": [{"title": title, "number": title in right} for title in columns], "rows": rows}
+    return {
+        "columns": [{"title": title, "number": title in right} for title in columns],
+        "rows": rows,
+    }
 
 
 def _value(value: Any) -> str:

@@ -52,7 +52,9 @@ def skill(accuracy: float, chance: float) -> float:
 
 def read_link(tests: Mapping[str, Tests], labels: pd.DataFrame, source: str, target: str) -> Note:
     """Judge by tests in both directions whether the labels link the modalities, and then how strongly."""
-    shared = int(((labels[source] > 0) & (labels[target] > 0) & (labels["status"] == "shared")).sum())
+    shared = int(
+        ((labels[source] > 0) & (labels[target] > 0) & (labels["status"] == "shared")).sum()
+    )
     if shared < 2:
         return Note(
             "problem",
@@ -126,7 +128,10 @@ def _strength(own: Tests) -> tuple[str, str]:
         return "good", (
             "This is better than chance, and the link is moderate: most labels are found, some are confused."
         )
-    return "good", "This is better than chance, and the link is strong: the labels agree across modalities."
+    return (
+        "good",
+        "This is better than chance, and the link is strong: the labels agree across modalities.",
+    )
 
 
 def _not_shown(numbers: str, own: Tests) -> Note:
@@ -158,7 +163,7 @@ def read_mixing(mixing: float | None) -> list[Note]:
     return [
         Note(
             "caution",
-            f"The modalities lie apart in the shared space: {mixing:.0%} of the nearest neighbours of a cell are of "
+            f"The modalities lie apart in the shared space: {mixing:.0%} of the nearest neighbors of a cell are of "
             "the other modality (50% if they mixed). The decoder then reads values from places where it has seen "
             "no cell: imputed levels can be off. Compare with --impute barycentric.",
         )
@@ -174,7 +179,8 @@ def read_levels(agreement: pd.DataFrame | None) -> list[Note]:
         return []
     worst = far["shift"].abs().sort_values(ascending=False, kind="stable").index[:3]
     named = ", ".join(
-        f"{name} ({far.loc[name, 'imputed']:.3g}, measured {far.loc[name, 'measured']:.3g})" for name in worst
+        f"{name} ({far.loc[name, 'imputed']:.3g}, measured {far.loc[name, 'measured']:.3g})"
+        for name in worst
     )
     return [
         Note(
@@ -211,7 +217,9 @@ def read_imputation(results: Results) -> list[Note]:
     median = float(agreement["r"].median())
     if results.scores is not None:
         return [_imputed_cells(agreement, median, results.partner_test)]
-    text = f"Imputed and measured label means correlate with a median r of {median:.2f} over features."
+    text = (
+        f"Imputed and measured label means correlate with a median r of {median:.2f} over features."
+    )
     if results.by_construction:
         return [
             Note(
@@ -238,7 +246,9 @@ def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest
     else:
         text += " No correlation of the label mean can be given: it needs three labels of two cells or more."
     if test is None or test.n_cells < FEWEST_CELLS:
-        return Note("caution", f"{text} Cannot tell whether more than the label is imputed: too few cells.")
+        return Note(
+            "caution", f"{text} Cannot tell whether more than the label is imputed: too few cells."
+        )
     text += (
         f" With true values exchanged within labels, r is {_two_digits(test.null_mean)} ± {test.null_sd:.2f} "
         f"({in_words(test.p_value)} against {test.r:.2f})."
@@ -327,7 +337,9 @@ def read_training(history: Mapping[str, Any] | None) -> list[Note]:
     recent = float(curve.iloc[-2 * tenth : -tenth].mean()) - float(curve.iloc[-tenth:].mean())
     if gained > 0 and recent > RISE * gained:
         found.append(
-            Note("caution", "GroupCLIP was still falling at the last epoch: train longer (--epochs).")
+            Note(
+                "caution", "GroupCLIP was still falling at the last epoch: train longer (--epochs)."
+            )
         )
     return found
 

@@ -36,7 +36,7 @@ class Settings:
         Whether equal names of cells mean the same cell: True, False or ``"auto"``. ``pair_key`` goes first.
     min_cells_per_label
         Fewest cells of a shared label.
-    method, labelled
+    method, labeled
         How cells are coupled.
     impute
         ``"decoder"`` or ``"barycentric"``.
@@ -60,7 +60,7 @@ class Settings:
     paired: bool | str = "auto"
     min_cells_per_label: int = 2
     method: str = "eot"
-    labelled: bool = True
+    labeled: bool = True
     impute: str = "decoder"
     n_latent: int | None = None
     encoder: str | None = None
@@ -118,7 +118,7 @@ class Results:
     pairs
         Rows of source and target that are the same cell; None where nothing is known.
     mixing
-        Share of the nearest neighbours of a cell that are of the other modality, where both have as many cells
+        Share of the nearest neighbors of a cell that are of the other modality, where both have as many cells
         of each label: 0.5 if they mix.
     sample, sample_size, sample_held_out
         Cells that were matched once more without labels, in words, and how many of each label; empty where that
@@ -168,7 +168,7 @@ class Results:
     @property
     def by_construction(self) -> bool:
         """Whether imputed label means are those of the target by construction."""
-        return self.settings.impute == "barycentric" and self.settings.labelled
+        return self.settings.impute == "barycentric" and self.settings.labeled
 
     def label_column(self, modality: str) -> str:
         """Return the column of the label in a modality."""

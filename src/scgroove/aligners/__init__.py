@@ -6,13 +6,17 @@ from scgroove.aligners._coot import CoOptimalTransport
 from scgroove.aligners._coupling import THRESHOLD, Coupling, CouplingBlock
 from scgroove.aligners._entropic_map import entropic_map
 from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
-from scgroove.aligners._gromov import FusedGromovWasserstein, GromovWasserstein, GromovWassersteinEach
+from scgroove.aligners._gromov import (
+    FusedGromovWasserstein,
+    GromovWasserstein,
+    GromovWassersteinEach,
+)
 from scgroove.aligners._linear import EntropicOT, ExactOT, UnbalancedOT
 from scgroove.aligners._matching import (
-    MutualNearestNeighbours,
+    MutualNearestNeighbors,
     OracleMatching,
     RandomMatching,
-    SharedNearestNeighbours,
+    SharedNearestNeighbors,
     UniformCoupling,
 )
 from scgroove.aligners._scan import EPSILONS, epsilon_scan
@@ -35,10 +39,10 @@ __all__ = [
     "GromovWasserstein",
     "GromovWassersteinEach",
     "LowRankCost",
-    "MutualNearestNeighbours",
+    "MutualNearestNeighbors",
     "OracleMatching",
     "RandomMatching",
-    "SharedNearestNeighbours",
+    "SharedNearestNeighbors",
     "TooLargeError",
     "UnbalancedOT",
     "UniformCoupling",

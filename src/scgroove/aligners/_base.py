@@ -82,7 +82,7 @@ class Solved:
     converged
         Whether the solver reached its tolerance, or the optimum.
     transport_cost, objective
-        <C, T>, and what was minimised; NaN where a block has none of its own.
+        <C, T>, and what was minimized; NaN where a block has none of its own.
     iterations
         Iterations taken, -1 where the solver does not say.
     epsilon, cost_scale
@@ -167,8 +167,8 @@ class BaseAligner(ABC):
             Representations of the source (n_source, d_source) and target cells (n_target, d_target); in one space, hence of
             one width, where the method compares them directly.
         labels_x, labels_y
-            Label of each cell; None and NaN mean unlabelled. Given: mass stays within labels, and only cells
-            with a label of both modalities take part. Both None: an unlabelled coupling of all cells.
+            Label of each cell; None and NaN mean unlabeled. Given: mass stays within labels, and only cells
+            with a label of both modalities take part. Both None: an unlabeled coupling of all cells.
         weights_x, weights_y
             Weights of the cells, at least 0; None: all alike. They say how the mass of a label is shared out inside it.
 
@@ -224,9 +224,11 @@ class BaseAligner(ABC):
             return
         largest = max(parts.blocks, key=lambda block: block.n_pairs)
         where = (
-            f"the largest label, {largest.label!r}, has" if parts.labelled else "the unlabelled problem has"
+            f"the largest label, {largest.label!r}, has"
+            if parts.labeled
+            else "the unlabeled problem has"
         )
-        advice = [] if parts.labelled else ["align within labels (labelled=True)"]
+        advice = [] if parts.labeled else ["align within labels (labeled=True)"]
         advice += [*self._memory_advice(), "align a sample of the cells"]
         raise TooLargeError(
             f"method {self.name!r} would need about {needed:.1f} GB, more than max_memory_gb={self.max_memory_gb:g}: "
@@ -297,7 +299,7 @@ class BaseAligner(ABC):
         bad = []
         for block, s in zip(parts.blocks, solution.blocks, strict=True):
             if self._is_bad(s, block.mass):
-                name = f"label {block.label!r}" if parts.labelled else "all cells"
+                name = f"label {block.label!r}" if parts.labeled else "all cells"
                 bad.append(f"{name} ({self._trouble(s, block.mass)})")
         if not bad:
             return
@@ -325,7 +327,9 @@ def versions(*packages: str) -> dict[str, str]:
 def marginal_errors(plan: Float64Array, a: Float64Array, b: Float64Array) -> tuple[float, float]:
     """Return the L1 errors of the row and column sums of a plan, dense or sparse."""
     sums = (np.asarray(plan.sum(axis=axis)).ravel() for axis in (1, 0))
-    row, column = (float(np.abs(found - wanted).sum()) for found, wanted in zip(sums, (a, b), strict=True))
+    row, column = (
+        float(np.abs(found - wanted).sum()) for found, wanted in zip(sums, (a, b), strict=True)
+    )
     return row, column
 
 
@@ -344,7 +348,9 @@ def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
             f"{name} must be a dense matrix of numbers (n cells, d dimensions); found {type(given).__name__}: {error}."
         ) from None
     if array.ndim != 2 or array.shape[1] == 0:
-        raise ValueError(f"{name} must be a matrix (n cells, d dimensions); found shape {array.shape}.")
+        raise ValueError(
+            f"{name} must be a matrix (n cells, d dimensions); found shape {array.shape}."
+        )
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         raise ValueError(
@@ -379,7 +385,7 @@ def _cells(parts: Partition) -> Mapping[str, Scalar | npt.NDArray[Any]]:
     n_source = np.array([block.rows.size for block in parts.blocks], dtype=np.int64)
     n_target = np.array([block.columns.size for block in parts.blocks], dtype=np.int64)
     return {
-        "labelled": parts.labelled,
+        "labeled": parts.labeled,
         "n_source": parts.shape[0],
         "n_target": parts.shape[1],
         "n_source_used": int(n_source.sum()),
@@ -389,8 +395,8 @@ def _cells(parts: Partition) -> Mapping[str, Scalar | npt.NDArray[Any]]:
         "n_target_per_label": n_target,
         "labels_only_source": np.array(parts.only_source, dtype=object),
         "labels_only_target": np.array(parts.only_target, dtype=object),
-        "n_source_unlabelled": parts.n_unlabelled[0],
-        "n_target_unlabelled": parts.n_unlabelled[1],
+        "n_source_unlabeled": parts.n_unlabeled[0],
+        "n_target_unlabeled": parts.n_unlabeled[1],
         "n_source_weightless": parts.n_weightless[0],
         "n_target_weightless": parts.n_weightless[1],
     }

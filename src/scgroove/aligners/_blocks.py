@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._labels import UNLABELLED, encode, members
+from scgroove._labels import UNLABELED, encode, members
 from scgroove._types import Float64Array, IntArray, Labels
 
 LabelWeights: TypeAlias = Literal["mean", "source", "target", "equal"]
@@ -17,12 +17,12 @@ LABEL_WEIGHTS: Final[tuple[str, ...]] = ("mean", "source", "target", "equal")
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The cells of one label, or all cells of an unlabelled problem, and the masses that they get.
+    """The cells of one label, or all cells of an unlabeled problem, and the masses that they get.
 
     Attributes
     ----------
     label
-        Name of the label; ``""`` for an unlabelled problem.
+        Name of the label; ``""`` for an unlabeled problem.
     rows, columns
         Positions of its source and target cells, ascending.
     a, b
@@ -57,11 +57,11 @@ class Partition:
         One block a shared label, or a single one.
     shape
         Numbers of source and target cells, those without part included.
-    labelled
+    labeled
         Whether mass is kept within labels.
     only_source, only_target
         Labels found in one modality only.
-    n_unlabelled
+    n_unlabeled
         Numbers of source and target cells without a label.
     n_weightless
         Numbers of source and target cells left out because their weight is 0.
@@ -69,16 +69,18 @@ class Partition:
 
     blocks: tuple[Block, ...]
     shape: tuple[int, int]
-    labelled: bool
+    labeled: bool
     only_source: tuple[str, ...] = ()
     only_target: tuple[str, ...] = ()
-    n_unlabelled: tuple[int, int] = (0, 0)
+    n_unlabeled: tuple[int, int] = (0, 0)
     n_weightless: tuple[int, int] = (0, 0)
 
     @property
     def n_used(self) -> tuple[int, int]:
         """Numbers of source and target cells that take part."""
-        return sum(block.rows.size for block in self.blocks), sum(block.columns.size for block in self.blocks)
+        return sum(block.rows.size for block in self.blocks), sum(
+            block.columns.size for block in self.blocks
+        )
 
 
 def partition(
@@ -101,7 +103,7 @@ def partition(
     n_source, n_target
         Numbers of cells.
     labels_source, labels_target
-        Label of each cell, None and NaN for none; both None for an unlabelled problem.
+        Label of each cell, None and NaN for none; both None for an unlabeled problem.
     label_weights
         w_l, up to a factor that makes them sum to 1: ``"mean"`` of its shares of the cells of shared labels in
         source and target (of their weights, if given); ``"source"`` or ``"target"`` share; ``"equal"``.
@@ -124,7 +126,9 @@ def partition(
     User guide, "Alignment".
     """
     if n_source == 0 or n_target == 0:
-        raise ValueError(f"both modalities need cells; found {n_source} source and {n_target} target cells.")
+        raise ValueError(
+            f"both modalities need cells; found {n_source} source and {n_target} target cells."
+        )
     check_label_weights(label_weights)
     cells = (
         _check_weights("weights_x", weights_source, n_source),
@@ -134,12 +138,12 @@ def partition(
     if labels_source is None and labels_target is None:
         rows, columns = (np.flatnonzero(weights) for weights in cells)
         whole = _block("", rows, columns, 1.0, cells)
-        return Partition((whole,), (n_source, n_target), labelled=False, n_weightless=weightless)
+        return Partition((whole,), (n_source, n_target), labeled=False, n_weightless=weightless)
     if labels_source is None or labels_target is None:
         missing = "labels_x" if labels_source is None else "labels_y"
         raise ValueError(
-            f"a labelled alignment needs the labels of both modalities; {missing} is None. "
-            f"Pass both, or neither for an unlabelled alignment."
+            f"a labeled alignment needs the labels of both modalities; {missing} is None. "
+            f"Pass both, or neither for an unlabeled alignment."
         )
     names, (codes_x, codes_y) = encode(labels_source, labels_target)
     _check_length("labels_x", codes_x.size, n_source)
@@ -156,7 +160,7 @@ def _by_label(
     label_weights: LabelWeights,
 ) -> Partition:
     rows, columns = (
-        members(np.where(weights > 0, codes, UNLABELLED), len(names))
+        members(np.where(weights > 0, codes, UNLABELED), len(names))
         for codes, weights in zip((codes_x, codes_y), cells, strict=True)
     )
     w_x, w_y = (
@@ -166,9 +170,9 @@ def _by_label(
     shared = np.flatnonzero((w_x > 0) & (w_y > 0))
     if shared.size == 0:
         raise ValueError(
-            f"no label is shared, so a labelled alignment has no pair of cells to match: source has "
+            f"no label is shared, so a labeled alignment has no pair of cells to match: source has "
             f"{_some(names, w_x)}, target has {_some(names, w_y)}. Are the labels spelled alike in both modalities? "
-            f"Rename them, or align without labels (labelled=False)."
+            f"Rename them, or align without labels (labeled=False)."
         )
     mass = label_masses(w_x[shared], w_y[shared], label_weights)
     return Partition(
@@ -177,15 +181,19 @@ def _by_label(
             for code, w in zip(shared, mass, strict=True)
         ),
         shape=(codes_x.size, codes_y.size),
-        labelled=True,
+        labeled=True,
         only_source=tuple(names[code] for code in np.flatnonzero((w_x > 0) & (w_y == 0))),
         only_target=tuple(names[code] for code in np.flatnonzero((w_x == 0) & (w_y > 0))),
-        n_unlabelled=(int((codes_x == UNLABELLED).sum()), int((codes_y == UNLABELLED).sum())),
+        n_unlabeled=(int((codes_x == UNLABELED).sum()), int((codes_y == UNLABELED).sum())),
     )
 
 
 def _block(
-    label: str, rows: IntArray, columns: IntArray, mass: float, cells: tuple[Float64Array, Float64Array]
+    label: str,
+    rows: IntArray,
+    columns: IntArray,
+    mass: float,
+    cells: tuple[Float64Array, Float64Array],
 ) -> Block:
     shares = (cells[0][rows], cells[1][columns])
     a, b = (mass * own / own.sum() for own in shares)
@@ -206,7 +214,9 @@ def check_label_weights(label_weights: Any) -> None:
         )
 
 
-def label_masses(n_source: Float64Array, n_target: Float64Array, weights: LabelWeights) -> Float64Array:
+def label_masses(
+    n_source: Float64Array, n_target: Float64Array, weights: LabelWeights
+) -> Float64Array:
     """Return the mass of each shared label from its numbers of cells, or their weights, summing to 1."""
     share_x, share_y = n_source / n_source.sum(), n_target / n_target.sum()
     choices: dict[str, Float64Array] = {
@@ -223,7 +233,9 @@ def _check_weights(name: str, given: npt.ArrayLike | None, n: int) -> Float64Arr
         return np.ones(n)
     weights = np.asarray(given, dtype=np.float64)
     if weights.shape != (n,):
-        raise ValueError(f"{name} must hold one weight a cell: expected shape ({n},), found {weights.shape}.")
+        raise ValueError(
+            f"{name} must hold one weight a cell: expected shape ({n},), found {weights.shape}."
+        )
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         first = int(bad.argmax())
@@ -244,5 +256,7 @@ def _check_length(name: str, found: int, expected: int) -> None:
 def _some(names: list[str], counts: Float64Array) -> str:
     present = [names[code] for code in np.flatnonzero(counts)]
     if not present:
-        return "no labelled cell"
-    return ", ".join(map(repr, present[:5])) + (f" and {len(present) - 5} more" if len(present) > 5 else "")
+        return "no labeled cell"
+    return ", ".join(map(repr, present[:5])) + (
+        f" and {len(present) - 5} more" if len(present) > 5 else ""
+    )

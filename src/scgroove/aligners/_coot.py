@@ -176,7 +176,12 @@ class CellStep:
         return cls(features, np.zeros((d_x, d_y)), np.zeros(d_x), np.zeros(d_y))
 
     def add(
-        self, x: Float64Array, y: Float64Array, cross: Float64Array, a: Float64Array, b: Float64Array
+        self,
+        x: Float64Array,
+        y: Float64Array,
+        cross: Float64Array,
+        a: Float64Array,
+        b: Float64Array,
     ) -> None:
         """Add the cells of a block, x (n, d_x) and y (m, d_y), with ``x' T y`` and the row and column sums of T."""
         self.cross += cross
@@ -226,7 +231,9 @@ class Sweeps:
             self._add(step, block, problem, scaled)
         return step
 
-    def _cell_tasks(self, features: Float64Array, epsilon: float, last: CellStep | None) -> Iterator[Task]:
+    def _cell_tasks(
+        self, features: Float64Array, epsilon: float, last: CellStep | None
+    ) -> Iterator[Task]:
         for i, block in enumerate(self.parts.blocks):
             cost = self.cost(block, features)
             f, g = last.potentials[i] if last is not None else first_potentials(cost, epsilon)
@@ -282,7 +289,9 @@ class Sweeps:
             potentials=(scaled.f, scaled.g),
         )
 
-    def _solved(self, tasks: Iterable[Task], epsilon: float, tol: float) -> Iterator[tuple[Problem, Scaled]]:
+    def _solved(
+        self, tasks: Iterable[Task], epsilon: float, tol: float
+    ) -> Iterator[tuple[Problem, Scaled]]:
         return solve_exactly(tasks) if epsilon == 0 else self.solve(tasks, tol)
 
     def product(self) -> CellStep:
@@ -298,7 +307,9 @@ class Sweeps:
         cells, out = descent.cells, []
         for i, (block, solved) in enumerate(zip(self.parts.blocks, cells.solved, strict=True)):
             plan = self._plan(block, cells, i)
-            row_error, column_error = plan_errors(plan, block.a, block.b)  # of what is kept, computed anew
+            row_error, column_error = plan_errors(
+                plan, block.a, block.b
+            )  # of what is kept, computed anew
             out.append(
                 replace(
                     solved,
@@ -323,9 +334,9 @@ class Sweeps:
 def without_middle(x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return both less a number from the middle of all values; zeros where nothing but rounding is left."""
     middle = 0.5 * (x.mean() + y.mean())
-    centred = x - middle, y - middle
-    size = max(float(np.abs(z).max(initial=0.0)) for z in centred)
-    return centred if size > ROUNDING * abs(middle) else (np.zeros_like(x), np.zeros_like(y))
+    centered = x - middle, y - middle
+    size = max(float(np.abs(z).max(initial=0.0)) for z in centered)
+    return centered if size > ROUNDING * abs(middle) else (np.zeros_like(x), np.zeros_like(y))
 
 
 def solve_exactly(tasks: Iterable[Task]) -> Iterator[tuple[Problem, Scaled]]:
@@ -406,7 +417,7 @@ class Descent:
 
     @property
     def objective(self) -> float:
-        """What was minimised, for this T and V."""
+        """What was minimized, for this T and V."""
         return self.features.objective + self.cells.entropy_term
 
 
@@ -494,10 +505,14 @@ class Search:
         """Return the relative eps of cells and features."""
         return epsilon, epsilon if self.epsilon_features is None else self.epsilon_features
 
-    def descend(self, start: FeatureStep | Descent, epsilon: float, stop: Stop | None = None) -> Descent:
+    def descend(
+        self, start: FeatureStep | Descent, epsilon: float, stop: Stop | None = None
+    ) -> Descent:
         """Descend at a relative eps."""
         absolute = (self.pair(epsilon)[0] * self.scales[0], self.pair(epsilon)[1] * self.scales[1])
-        return descend(self.sweeps, start, absolute, stop or self.stop, NOTHING * self.start.transport_cost)
+        return descend(
+            self.sweeps, start, absolute, stop or self.stop, NOTHING * self.start.transport_cost
+        )
 
     def annealed(self, path: Iterable[float]) -> Iterator[tuple[float, FeatureStep | Descent]]:
         """Yield the product, as of an infinite eps, and what is reached at each relative eps from the one before."""
@@ -519,7 +534,9 @@ class Search:
 
     def warmed(self, epsilon: float) -> Descent:
         """Return the descent at a relative eps from what is reached at larger ones."""
-        *_, (_, reached) = self.annealed(larger for larger in PATH if larger > epsilon and larger >= WARM)
+        *_, (_, reached) = self.annealed(
+            larger for larger in PATH if larger > epsilon and larger >= WARM
+        )
         return self.descend(reached, epsilon)
 
     def random(self, epsilon: float, seed: int) -> Iterator[Descent]:
@@ -529,7 +546,9 @@ class Search:
         while True:
             yield self.descend(FeatureStep(rng.dirichlet(np.ones(d_y), size=d_x) / d_x), epsilon)
 
-    def descents(self, epsilon: float | Literal["auto"], seed: int) -> Iterator[tuple[float, Descent]]:
+    def descents(
+        self, epsilon: float | Literal["auto"], seed: int
+    ) -> Iterator[tuple[float, Descent]]:
         """Yield relative eps and descent of every start, without end: from the product, through larger eps, at random."""
         if epsilon == AUTO:
             epsilon, descent = self.chosen()
@@ -558,7 +577,9 @@ def check_share(option: str, value: Any, other: str) -> None:
     known = isinstance(value, Real) and not isinstance(value, bool)
     if known and (value == 0 or SMALLEST <= value < np.inf):
         return
-    likely = f" Below {SMALLEST:g}, rounding decides: use 0." if known and 0 < value < SMALLEST else ""
+    likely = (
+        f" Below {SMALLEST:g}, rounding decides: use 0." if known and 0 < value < SMALLEST else ""
+    )
     raise ValueError(
         f"{option} must be positive, relative to the cost that epsilon_scale names, or 0 for an exact coupling, or {other}; "
         f"found {value!r}.{likely}"
@@ -693,7 +714,9 @@ class CoOptimalTransport(EntropicAligner):
         cells = cost_scale(map(CostSummary.of, costs), self.epsilon_scale)
         return cells, cost_scale([CostSummary.of(product.cost().matrix)], self.epsilon_scale)
 
-    def _found(self, relative: Pair, scales: Pair, objectives: list[float], best: Descent) -> Evidence:
+    def _found(
+        self, relative: Pair, scales: Pair, objectives: list[float], best: Descent
+    ) -> Evidence:
         found: Evidence = {
             "transport_cost": best.transport_cost,
             "objective": best.objective,

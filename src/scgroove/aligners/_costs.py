@@ -136,7 +136,9 @@ class SumCost:
 
     def columns(self, start: int, stop: int) -> SumCost:
         """Return the costs to some target cells only."""
-        return replace(self, first=self.first.columns(start, stop), second=self.second.columns(start, stop))
+        return replace(
+            self, first=self.first.columns(start, stop), second=self.second.columns(start, stop)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,12 +207,14 @@ def mean_pairwise_cost(
 ) -> float:
     """Return the mean of :func:`pairwise_cost` over all pairs, in linear time; of cells with weights a (n,) and b (m,)."""
     if cost == "cosine":
-        return 0.5 * mean_pairwise_cost(unit_rows(x, "source"), unit_rows(y, "target"), "sqeuclidean", a, b)
-    centre = np.average(y, axis=0, weights=b)
-    spread = [((z - centre) ** 2).sum(axis=1) for z in (x, y)]
+        return 0.5 * mean_pairwise_cost(
+            unit_rows(x, "source"), unit_rows(y, "target"), "sqeuclidean", a, b
+        )
+    center = np.average(y, axis=0, weights=b)
+    spread = [((z - center) ** 2).sum(axis=1) for z in (x, y)]
     mean = float(np.average(spread[0], weights=a) + np.average(spread[1], weights=b))
-    # cells all at one place: what is left is the rounding of the centre
-    return mean if mean > ROUNDING * float(centre @ centre) else 0.0
+    # cells all at one place: what is left is the rounding of the center
+    return mean if mean > ROUNDING * float(center @ center) else 0.0
 
 
 def in_slices(n: int, width: int, values: int) -> list[tuple[int, int]]:

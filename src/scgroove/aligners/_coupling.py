@@ -13,20 +13,26 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
-from scgroove._labels import UNLABELLED, encode
+from scgroove._labels import UNLABELED, encode
 from scgroove._types import Float64Array, IntArray, Labels, Plan, Scalar
 from scgroove.aligners import _plans
 from scgroove.aligners._costs import in_slices
 from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._plans import BlockPlan
 from scgroove.aligners._sparsify import Piece, check_kept, check_number, count, fill, keep
-from scgroove.aligners._values import as_numbers, check_values, is_finite, rows_not_finite, without_rows
+from scgroove.aligners._values import (
+    as_numbers,
+    check_values,
+    is_finite,
+    rows_not_finite,
+    without_rows,
+)
 
 THRESHOLD: Final = 1e-3
 """Largest share of the mass of a row that :func:`scgroove.tl.align` drops by default."""
 
-NO_LABEL: Final = "(unlabelled)"
-"""Name under which unlabelled cells stand in a table of labels."""
+NO_LABEL: Final = "(unlabeled)"
+"""Name under which unlabeled cells stand in a table of labels."""
 
 Side: TypeAlias = Literal["source", "target"]
 
@@ -38,7 +44,7 @@ class CouplingBlock:
     Attributes
     ----------
     label
-        The label of these cells; ``""`` where the coupling is not labelled.
+        The label of these cells; ``""`` where the coupling is not labeled.
     rows, columns
         Positions of the source (n,) and target cells (m,).
     plan
@@ -77,7 +83,7 @@ class Coupling:
     Attributes
     ----------
     blocks
-        Disjoint blocks; one a label for a labelled coupling.
+        Disjoint blocks; one a label for a labeled coupling.
     shape
         (n_source, n_target), cells without mass included.
     evidence
@@ -133,7 +139,7 @@ class Coupling:
 
     @property
     def labels(self) -> list[str]:
-        """Labels of the blocks, in order; ``[""]`` for an unlabelled coupling."""
+        """Labels of the blocks, in order; ``[""]`` for an unlabeled coupling."""
         return [block.label for block in self.blocks]
 
     @property
@@ -193,14 +199,16 @@ class Coupling:
         a, b = self.marginals
         return float(np.abs(self.row_mass() - a).sum()), float(np.abs(self.column_mass() - b).sum())
 
-    def row_normalise(self) -> Coupling:
+    def row_normalize(self) -> Coupling:
         """Return the coupling with rows that sum to 1, as probabilities of a match; rows without mass stay empty."""
         blocks = []
         for block in self.blocks:
             mass = _plans.row_sums(block.plan)
             scale = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
             blocks.append(replace(block, plan=_plans.scaled(block.plan, scale), a=None, b=None))
-        return replace(self, blocks=tuple(blocks), evidence={**self.evidence, "row_normalised": True})
+        return replace(
+            self, blocks=tuple(blocks), evidence={**self.evidence, "row_normalized": True}
+        )
 
     def entropy(self, side: Side = "source") -> Float64Array:
         """Return the entropy of the match of each cell in nats; NaN without mass.
@@ -259,19 +267,24 @@ class Coupling:
         for block in self.blocks:
             cells = block.rows if axis == 0 else block.columns
             candidates = block.plan.shape[1 - axis]
-            decided = 1.0 - out[cells] / np.log(candidates) if candidates > 1 else out[cells] * 0.0 + 1.0
+            decided = (
+                1.0 - out[cells] / np.log(candidates) if candidates > 1 else out[cells] * 0.0 + 1.0
+            )
             out[cells] = np.maximum(decided, 0.0)  # rounding
         return out
 
     def label_mass(
-        self, labels_x: Labels | None = None, labels_y: Labels | None = None, max_memory_gb: float = 2.0
+        self,
+        labels_x: Labels | None = None,
+        labels_y: Labels | None = None,
+        max_memory_gb: float = 2.0,
     ) -> pd.DataFrame:
         """Return the mass from each source label (index) to each target label (columns).
 
         Parameters
         ----------
         labels_x, labels_y
-            Label of each source and target cell, None and NaN for none; those stand under ``(unlabelled)``. Neither given:
+            Label of each source and target cell, None and NaN for none; those stand under ``(unlabeled)``. Neither given:
             the labels that the coupling was made with.
         max_memory_gb
             Refuse to build a larger table.
@@ -292,10 +305,14 @@ class Coupling:
         names, codes = encode(labels_x, labels_y)
         for argument, own, n in zip(("labels_x", "labels_y"), codes, self.shape, strict=True):
             if own.size != n:
-                raise ValueError(f"{argument} must hold one label a cell: expected {n}, found {own.size}.")
-            own[own == UNLABELLED] = len(names)
+                raise ValueError(
+                    f"{argument} must hold one label a cell: expected {n}, found {own.size}."
+                )
+            own[own == UNLABELED] = len(names)
         index = np.array([*names, NO_LABEL], dtype=object)
-        (present_x, own_x), (present_y, own_y) = (np.unique(own, return_inverse=True) for own in codes)
+        (present_x, own_x), (present_y, own_y) = (
+            np.unique(own, return_inverse=True) for own in codes
+        )
         needed = 8.0 * present_x.size * present_y.size / 1e9
         if needed > max_memory_gb:
             raise TooLargeError(
@@ -312,11 +329,15 @@ class Coupling:
         frame = pd.DataFrame(table, index=index[present_x], columns=index[present_y], copy=False)
         return frame.rename_axis(index="source", columns="target")
 
-    def _labels_of_cells(self, labels_x: Labels | None, labels_y: Labels | None) -> tuple[Labels, Labels]:
+    def _labels_of_cells(
+        self, labels_x: Labels | None, labels_y: Labels | None
+    ) -> tuple[Labels, Labels]:
         if labels_x is not None and labels_y is not None:
             return labels_x, labels_y
         if labels_x is not None or labels_y is not None:
-            raise ValueError("labels of both modalities are needed: pass labels_x and labels_y, or neither.")
+            raise ValueError(
+                "labels of both modalities are needed: pass labels_x and labels_y, or neither."
+            )
         if not any(block.label for block in self.blocks):
             raise ValueError(
                 "this coupling does not know the labels of its cells: pass label_mass(labels_x, labels_y)."
@@ -444,10 +465,14 @@ class Coupling:
         values = self._values("weights", given[:, None] if given.ndim == 1 else given, side)
         out = np.zeros((self.shape[1 - axis], values.shape[1]))
         for block in self.blocks:
-            sums, product = (_plans.row_sums, _plans.tdot) if axis == 0 else (_plans.column_sums, _plans.dot)
+            sums, product = (
+                (_plans.row_sums, _plans.tdot) if axis == 0 else (_plans.column_sums, _plans.dot)
+            )
             own, other = (block.rows, block.columns) if axis == 0 else (block.columns, block.rows)
             mass = sums(block.plan)[:, None]
-            shares = np.divide(values[own], mass, out=np.zeros((own.size, values.shape[1])), where=mass > 0)
+            shares = np.divide(
+                values[own], mass, out=np.zeros((own.size, values.shape[1])), where=mass > 0
+            )
             out[other] = product(block.plan, shares)
         return out[:, 0] if given.ndim == 1 else out
 
@@ -503,9 +528,13 @@ class Coupling:
                 cells = np.broadcast_to(own[start:stop, None], best.shape)
                 columns["own"].append(cells[kept])
                 columns["other"].append(other[best[kept]])
-                columns["rank"].append(np.broadcast_to(np.arange(1, best.shape[1] + 1), best.shape)[kept])
+                columns["rank"].append(
+                    np.broadcast_to(np.arange(1, best.shape[1] + 1), best.shape)[kept]
+                )
                 columns["mass"].append(mass[kept])
-                columns["probability"].append(np.divide(mass, total[:, None], out=mass * 0, where=kept)[kept])
+                columns["probability"].append(
+                    np.divide(mass, total[:, None], out=mass * 0, where=kept)[kept]
+                )
                 columns["label"].append(np.full(int(kept.sum()), block.label, dtype=object))
         return self._match_table(columns, axis)
 
@@ -606,7 +635,9 @@ class Coupling:
         report = {
             "threshold": share,
             "n_dropped": counted.n_dropped + counted.n_entries - int(matrix.nnz),
-            "mass_dropped": max(0.0, counted.mass_dropped / counted.mass) if counted.mass > 0 else 0.0,
+            "mass_dropped": max(0.0, counted.mass_dropped / counted.mass)
+            if counted.mass > 0
+            else 0.0,
             **self._errors_of("row", 0, _plans.row_sums(matrix)),
             **self._errors_of("column", 1, _plans.column_sums(matrix)),
         }
@@ -618,7 +649,10 @@ class Coupling:
         off = np.abs(found - wanted)
         cells = [block.columns if axis else block.rows for block in self.blocks]
         per_block = np.array([_share(off[own].sum(), wanted[own].sum()) for own in cells])
-        return {f"{side}_error": _share(off.sum(), wanted.sum()), f"{side}_error_per_label": per_block}
+        return {
+            f"{side}_error": _share(off.sum(), wanted.sum()),
+            f"{side}_error_per_label": per_block,
+        }
 
     def _check_size(self, needed: float, allowed: float) -> None:
         if needed > allowed:
@@ -679,7 +713,9 @@ class Coupling:
 
     def __repr__(self) -> str:
         """Return shape, blocks and, where known, the method and how well it converged."""
-        known = [f"{key}={self.evidence[key]}" for key in ("method", "converged") if key in self.evidence]
+        known = [
+            f"{key}={self.evidence[key]}" for key in ("method", "converged") if key in self.evidence
+        ]
         parts = [
             f"{self.shape[0]} source x {self.shape[1]} target cells",
             f"{len(self.blocks)} blocks",
@@ -722,7 +758,9 @@ def _as_plan(what: str, plan: Any) -> Any:
         return plan
     matrix = as_numbers(what, plan.tocsr() if sp.issparse(plan) else np.asarray(plan))
     if matrix.ndim != 2:
-        raise ValueError(f"{what} must be a matrix (source cells, target cells); found shape {matrix.shape}.")
+        raise ValueError(
+            f"{what} must be a matrix (source cells, target cells); found shape {matrix.shape}."
+        )
     return matrix if matrix.dtype in (np.float64, np.float32) else matrix.astype(np.float64)
 
 
@@ -748,7 +786,10 @@ def _indicator(codes: IntArray) -> tuple[IntArray, sp.csr_matrix]:
 
 
 def _write_means(
-    out: npt.NDArray[Any], cells: IntArray, mass: Float64Array, products: Iterator[tuple[int, int, Any]]
+    out: npt.NDArray[Any],
+    cells: IntArray,
+    mass: Float64Array,
+    products: Iterator[tuple[int, int, Any]],
 ) -> None:
     """Write the products divided by the masses into ``out``, but for cells without mass."""
     for start, stop, product in products:

@@ -1,4 +1,4 @@
-"""Quadratic transport problems by descent: linearise, solve what remains, again, at ever smaller eps."""
+"""Quadratic transport problems by descent: linearize, solve what remains, again, at ever smaller eps."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Group:
 
 
 class Contraction:
-    """What a linearised problem needs to know of the coupling T of a group.
+    """What a linearized problem needs to know of the coupling T of a group.
 
     K = R' T W for costs C = L R', D = V W'; C T where there are no factors. With ``both``, also L' T V, or T D, so that
     <C T D, T> can be told.
@@ -116,7 +116,7 @@ class Contraction:
             self.k[:, part.columns] = np.outer(u, part.b / part.a.sum())
 
     def cost(self, part: Part, h_x: Float64Array, h_y: Float64Array) -> BlockCost:
-        """Return the linearised costs ``2 (C^2 p)_i + 2 (D^2 q)_j - 4 (C T D)_ij`` of a block, with the linear part."""
+        """Return the linearized costs ``2 (C^2 p)_i + 2 (D^2 q)_j - 4 (C T D)_ij`` of a block, with the linear part."""
         group, r, c = self.group, 2.0 * h_x[part.rows], 2.0 * h_y[part.columns]
         if isinstance(group.x, Factors) and isinstance(group.y, Factors):
             left = -4.0 * (group.x.left[part.rows] @ self.k)
@@ -128,12 +128,14 @@ class Contraction:
             quadratic = FixedCost(inner)
         if part.linear is None:
             return quadratic
-        return SumCost(part.linear, quadratic, (1.0 - group.alpha) / group.linear_scale, group.alpha)
+        return SumCost(
+            part.linear, quadratic, (1.0 - group.alpha) / group.linear_scale, group.alpha
+        )
 
 
 @dataclass(eq=False)
 class Descent:
-    """The state of a group while its linearised problems are solved again and again.
+    """The state of a group while its linearized problems are solved again and again.
 
     Attributes
     ----------
@@ -182,13 +184,13 @@ class Descent:
         return cls(group, start, start, h, [None] * n, [0] * n)
 
     def tasks(self, epsilon: float) -> Iterator[Task]:
-        """Yield the linearised problems of the blocks."""
+        """Yield the linearized problems of the blocks."""
         for part, known in zip(self.group.parts, self.potentials, strict=True):
             f, g = known if known is not None else (None, None)
             yield Task(self.now.cost(part, *self.h), part.a, part.b, epsilon, f, g)
 
     def take(self, solved: Iterator[tuple[Problem, Scaled]]) -> None:
-        """Go on to the solutions of the linearised problems, one a block."""
+        """Go on to the solutions of the linearized problems, one a block."""
         new = Contraction(self.group)
         for i, part in enumerate(self.group.parts):
             self._take_block(i, new, part, next(solved)[1])
@@ -218,15 +220,19 @@ class Descent:
         """Whether the change is as small as asked for, or as small as inner solutions of this tolerance let it become."""
         return self.change <= goal or (self.stalled >= STALLED and self.change <= NEAR * inner)
 
-    def finish(self, solved: Iterator[tuple[Problem, Scaled]], epsilon: float, at_rest: bool) -> list[Solved]:
-        """Return the solutions of the last linearised problems, judged; and note the energy."""
+    def finish(
+        self, solved: Iterator[tuple[Problem, Scaled]], epsilon: float, at_rest: bool
+    ) -> list[Solved]:
+        """Return the solutions of the last linearized problems, judged; and note the energy."""
         new, out = Contraction(self.group, both=True), []
         self.linear = 0.0
         for i, (part, task) in enumerate(zip(self.group.parts, self.tasks(epsilon), strict=True)):
             problem, scaled = next(solved)
             new.add(part, scaled.plan)
             if part.linear is not None:
-                self.linear += float(np.vdot(part.linear.rows(), scaled.plan)) / self.group.linear_scale
+                self.linear += (
+                    float(np.vdot(part.linear.rows(), scaled.plan)) / self.group.linear_scale
+                )
             self.inner[i] += scaled.iterations
             found = judged(task, problem, scaled, 1.0)
             out.append(
@@ -286,7 +292,9 @@ def descend(
         _go_on(descents, epsilon, solve, goal, inner, max_outer)
     resting = [d.at_rest(tol_outer, tol) for d in descents]
     solved = solve((task for d in descents for task in d.tasks(path[-1])), tol=tol)
-    return [(d, d.finish(solved, path[-1], rest)) for d, rest in zip(descents, resting, strict=True)]
+    return [
+        (d, d.finish(solved, path[-1], rest)) for d, rest in zip(descents, resting, strict=True)
+    ]
 
 
 def _go_on(

@@ -12,7 +12,14 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import BaseAligner, Evidence, Solution, Solved, marginal_errors, versions
+from scgroove.aligners._base import (
+    BaseAligner,
+    Evidence,
+    Solution,
+    Solved,
+    marginal_errors,
+    versions,
+)
 from scgroove.aligners._costs import BlockCost
 from scgroove.aligners._epsilon import AUTO, EpsilonScale, check_epsilon
 from scgroove.aligners._plans import PotentialPlan
@@ -96,7 +103,9 @@ def solve(
         yield solve_one(task.problem(), tol, max_iter, rho)
 
 
-def _solved(problem: Problem, tol: float, max_iter: int, rho: tuple[float, float]) -> tuple[Problem, Scaled]:
+def _solved(
+    problem: Problem, tol: float, max_iter: int, rho: tuple[float, float]
+) -> tuple[Problem, Scaled]:
     if np.isinf(rho).all():
         return problem, sinkhorn(problem, tol=tol, max_iter=max_iter)
     return problem, unbalanced_sinkhorn(problem, rho, tol=tol, max_iter=max_iter)
@@ -135,7 +144,9 @@ def _solve_with_jax(
     from scgroove.aligners._jax import solve_batch
 
     def solved(problems: list[Problem]) -> Iterator[tuple[Problem, Scaled]]:
-        yield from zip(problems, solve_batch(problems, tol=tol, max_iter=max_iter, rho=rho), strict=True)
+        yield from zip(
+            problems, solve_batch(problems, tol=tol, max_iter=max_iter, rho=rho), strict=True
+        )
 
     waiting: list[Problem] = []
     n_values = 0
@@ -223,7 +234,9 @@ class EntropicAligner(BaseAligner):
                 f"tol must be positive and max_iter at least 1; found {self.tol!r} and {self.max_iter!r}."
             )
 
-    def _solve_tasks(self, tasks: Iterable[Task], **options: Any) -> Iterator[tuple[Problem, Scaled]]:
+    def _solve_tasks(
+        self, tasks: Iterable[Task], **options: Any
+    ) -> Iterator[tuple[Problem, Scaled]]:
         settings = {"tol": self.tol, "max_iter": self.max_iter, "backend": self.backend, **options}
         return solve(tasks, **settings)
 

@@ -69,7 +69,9 @@ def entropic_map(
     mapped = np.empty((len(x), width), dtype=np.float32)
     for rows, weights in _weights(x, y, absolute, cost, width):
         # sparse values: (V' W')' keeps V sparse
-        mapped[rows] = (held @ weights.T).T if sp.issparse(held) else weights.astype(np.float32) @ held
+        mapped[rows] = (
+            (held @ weights.T).T if sp.issparse(held) else weights.astype(np.float32) @ held
+        )
     return mapped, absolute
 
 
@@ -101,12 +103,20 @@ def _weights(
 
 def _check(x: Float64Array, y: Float64Array, values: Any, epsilon: Any, cost: Any) -> Any:
     """Return the values as a matrix of numbers, dense or CSR; refuse what cannot be used."""
-    if isinstance(epsilon, bool) or not isinstance(epsilon, Real) or not 0 < float(epsilon) < np.inf:
+    if (
+        isinstance(epsilon, bool)
+        or not isinstance(epsilon, Real)
+        or not 0 < float(epsilon) < np.inf
+    ):
         chosen = " Only aligners choose it; 0.05 is usual here." if epsilon == "auto" else ""
-        raise ValueError(f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.{chosen}")
+        raise ValueError(
+            f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.{chosen}"
+        )
     if cost not in COSTS:
         hint = did_you_mean(cost, COSTS)
-        raise ValueError(f"cost must be one of {', '.join(map(repr, COSTS))}; found {cost!r}.{hint}")
+        raise ValueError(
+            f"cost must be one of {', '.join(map(repr, COSTS))}; found {cost!r}.{hint}"
+        )
     if not (len(x) and len(y)):
         raise ValueError(
             f"both modalities need cells; found {len(x)} source and {len(y)} target cells. Without source cells there is "

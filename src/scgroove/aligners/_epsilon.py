@@ -34,12 +34,12 @@ class CostSummary:
 
     @classmethod
     def of(cls, cost: Float64Array) -> CostSummary:
-        """Summarise a cost matrix."""
+        """Summarize a cost matrix."""
         return cls(float(cost.mean()), float(cost.max()), cost.size)
 
     @classmethod
     def of_pairs(cls, cost: PairCost, scale: EpsilonScale) -> CostSummary:
-        """Summarise costs as far as a scale needs them: the mean in linear time, the largest some rows at a time."""
+        """Summarize costs as far as a scale needs them: the mean in linear time, the largest some rows at a time."""
         n, m = cost.shape
         if scale == "mean":
             return cls(mean_pairwise_cost(cost.x, cost.y, cost.kind), float("nan"), n * m)
@@ -107,7 +107,9 @@ def check_grid(epsilons: Sequence[float]) -> list[float]:
     """
     grid = sorted({float(epsilon) for epsilon in epsilons}, reverse=True)
     if not grid:
-        raise ValueError("epsilons is empty: name the eps to try, such as (1, 0.3, 0.1, 0.03, 0.01).")
+        raise ValueError(
+            "epsilons is empty: name the eps to try, such as (1, 0.3, 0.1, 0.03, 0.01)."
+        )
     for epsilon in grid:
         check_epsilon(epsilon, "mean")
     return grid

@@ -12,7 +12,15 @@ from scgroove._types import IntArray
 from scgroove.aligners._base import ALIGNERS, Evidence, Solution, Solved, check_representations
 from scgroove.aligners._blocks import Partition
 from scgroove.aligners._costs import Cost, PairCost
-from scgroove.aligners._descent import Descent, Group, Part, annealing_path, chosen_epsilon, descend, value
+from scgroove.aligners._descent import (
+    Descent,
+    Group,
+    Part,
+    annealing_path,
+    chosen_epsilon,
+    descend,
+    value,
+)
 from scgroove.aligners._entropic import EntropicAligner
 from scgroove.aligners._epsilon import AUTO, pair_scale
 from scgroove.aligners._jobs import check_jobs, run
@@ -74,7 +82,8 @@ class _Quadratic(EntropicAligner):
     def _joint_group(self, parts: Partition, x: Any, y: Any, **more: Any) -> Group:
         """Return all blocks as one group, their cells one block after the other."""
         rows, columns = (
-            np.concatenate([getattr(block, side) for block in parts.blocks]) for side in ("rows", "columns")
+            np.concatenate([getattr(block, side) for block in parts.blocks])
+            for side in ("rows", "columns")
         )
         in_x, in_y, scales = self._structures(x, y, rows, columns)
         linear = more.pop("linear", [None] * len(parts.blocks))
@@ -177,7 +186,7 @@ class GromovWasserstein(_Quadratic):
     Parameters
     ----------
     epsilon
-        eps, relative: costs are divided by their mean (or largest) first. Twice that of ott-jax, whose linearisation is half
+        eps, relative: costs are divided by their mean (or largest) first. Twice that of ott-jax, whose linearization is half
         the gradient; equal to that of POT. ``"auto"``: the smallest that still makes the coupling cheaper.
     intra_cost
         Costs inside each modality: ``"sqeuclidean"``, ``"cosine"``, ``"euclidean"`` (builds n x n, m x m and n x m
@@ -186,11 +195,11 @@ class GromovWasserstein(_Quadratic):
         Go from eps 0.1 down to ``epsilon``, each coupling starting the next. The problem has many stationary points, and
         this finds far better ones than starting at a small eps. False: start from the product coupling.
     max_outer, tol_outer
-        Linearise at most this many times at an eps, and stop when the coupling, as far as the next step depends on it,
+        Linearize at most this many times at an eps, and stop when the coupling, as far as the next step depends on it,
         changes by less than this share of its distance from the product coupling; or ceases to change by less, within ten times
         ``tol``.
     rank
-        None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabelled problem too large for a plan;
+        None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabeled problem too large for a plan;
         squared Euclidean costs only, and ``epsilon="auto"`` is none.
     seed
         Of the first factors, with ``rank``.
@@ -227,10 +236,10 @@ class GromovWasserstein(_Quadratic):
     def _low_rank(self, parts: Partition, x: Any, y: Any) -> Solution:
         from scgroove.aligners._jax import low_rank_gromov
 
-        if parts.labelled or isinstance(x, LowRankCost) or isinstance(y, LowRankCost):
+        if parts.labeled or isinstance(x, LowRankCost) or isinstance(y, LowRankCost):
             raise ValueError(
-                "rank is for an unlabelled problem between representations: a labelled one needs no plan of low rank, "
-                "because only its blocks are ever built. Leave rank out, or align without labels (labelled=False)."
+                "rank is for an unlabeled problem between representations: a labeled one needs no plan of low rank, "
+                "because only its blocks are ever built. Leave rank out, or align without labels (labeled=False)."
             )
         (block,) = parts.blocks
         x, y = x[block.rows], y[block.columns]
@@ -280,7 +289,9 @@ class GromovWasserstein(_Quadratic):
         return float(8.0 * (n + m) * (12 * self.rank + 4 * (x.shape[1] + y.shape[1])) / 1e9)
 
     def _memory_advice(self) -> list[str]:
-        return super()._memory_advice() or ([] if self.rank else ["ask for a plan of low rank (rank=50)"])
+        return super()._memory_advice() or (
+            [] if self.rank else ["ask for a plan of low rank (rank=50)"]
+        )
 
 
 @ALIGNERS.register("egw_each")
@@ -318,7 +329,9 @@ class GromovWassersteinEach(_Quadratic):
         groups = []
         for block in parts.blocks:
             in_x, in_y, scales = self._structures(x, y, block.rows, block.columns)
-            whole = Part(slice(0, len(in_x)), slice(0, len(in_y)), block.a / block.mass, block.b / block.mass)
+            whole = Part(
+                slice(0, len(in_x)), slice(0, len(in_y)), block.a / block.mass, block.b / block.mass
+            )
             groups.append(Group(in_x, in_y, [whole], scales=scales))
         aligner = self
         if self.epsilon == AUTO:
@@ -326,7 +339,9 @@ class GromovWassersteinEach(_Quadratic):
             aligner = replace(self, epsilon=epsilon)
         sizes = [block.n_pairs for block in parts.blocks]
         solved = run(aligner._solve_groups, groups, sizes, self.n_jobs)
-        blocks = [_with_mass(s, block.mass) for (s, _), block in zip(solved, parts.blocks, strict=True)]
+        blocks = [
+            _with_mass(s, block.mass) for (s, _), block in zip(solved, parts.blocks, strict=True)
+        ]
         more: Evidence = {
             "n_outer": np.array([n for _, n in solved], dtype=np.int64),
             "cost_scale_source": np.array([group.scales[0] for group in groups]),
@@ -341,7 +356,9 @@ class GromovWassersteinEach(_Quadratic):
         for descent, (solved,) in self._descend(groups):
             entropy = solved.objective - solved.transport_cost
             cost = value(descent)
-            out.append((replace(solved, transport_cost=cost, objective=cost + entropy), descent.outer))
+            out.append(
+                (replace(solved, transport_cost=cost, objective=cost + entropy), descent.outer)
+            )
         return out
 
     def _together(self, parts: Partition) -> tuple[int, int]:
@@ -423,14 +440,19 @@ class FusedGromovWasserstein(_Quadratic):
         inside = self._insides(x, y)
         linear = [PairCost(x[block.rows], y[block.columns], self.cost) for block in parts.blocks]
         size = pair_scale(linear, self.epsilon_scale)
-        group = self._joint_group(parts, *inside, linear=linear, alpha=self.alpha, linear_scale=size)
+        group = self._joint_group(
+            parts, *inside, linear=linear, alpha=self.alpha, linear_scale=size
+        )
         solution = self._solve_joint(group)
         return replace(solution, evidence={**solution.evidence, "cost_scale_linear": size})
 
     def _insides(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Return what the distances inside the modalities are taken from."""
         found = []
-        for name, given, own in (("structure_x", self.structure_x, x), ("structure_y", self.structure_y, y)):
+        for name, given, own in (
+            ("structure_x", self.structure_x, x),
+            ("structure_y", self.structure_y, y),
+        ):
             inside = check_structure(name, own if given is None else given, self.intra_cost)
             if len(inside) != len(own):
                 raise ValueError(

@@ -116,12 +116,16 @@ def solve_batch(
     with _float64():
         for shape, size, chosen in _chunks(problems, max_values):
             batch = _stack([problems[i] for i in chosen], shape, size)
-            result = _solve(batch, tol, max_iter, jnp.asarray(rho, dtype=jnp.float64), balanced=balanced)
+            result = _solve(
+                batch, tol, max_iter, jnp.asarray(rho, dtype=jnp.float64), balanced=balanced
+            )
             solved.update(zip(chosen, _unstack(result, [problems[i] for i in chosen]), strict=True))
     return [solved[i] for i in range(len(problems))]
 
 
-def _chunks(problems: Sequence[Problem], max_values: int) -> Iterator[tuple[tuple[int, int], int, list[int]]]:
+def _chunks(
+    problems: Sequence[Problem], max_values: int
+) -> Iterator[tuple[tuple[int, int], int, list[int]]]:
     """Yield padded shape, batch size and members of each batch."""
     buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
     for i, problem in enumerate(problems):
@@ -129,7 +133,9 @@ def _chunks(problems: Sequence[Problem], max_values: int) -> Iterator[tuple[tupl
         buckets[padded(n), padded(m)].append(i)
     for shape, members in _merged(buckets).items():
         # A batch takes as long as its slowest problem; the smaller eps, the slower.
-        members.sort(key=lambda i: problems[i].epsilon / max(float(problems[i].cost.mean()), 1e-300))
+        members.sort(
+            key=lambda i: problems[i].epsilon / max(float(problems[i].cost.mean()), 1e-300)
+        )
         size = batch_size(shape, len(members), max_values, on_cpu=device() == "cpu")
         for start in range(0, len(members), size):
             yield shape, size, members[start : start + size]
@@ -249,7 +255,9 @@ class _State(NamedTuple):
     level: jax.Array
     stale: jax.Array  # an update in the log domain and a new kernel are due
     spent: jax.Array  # iterations so far
-    error: jax.Array  # the error at the last look; relaxed marginals: the change in the last iteration
+    error: (
+        jax.Array
+    )  # the error at the last look; relaxed marginals: the change in the last iteration
     steps: jax.Array  # iterations since the last look
     omega: jax.Array  # over-relaxation
     done: jax.Array
@@ -257,7 +265,9 @@ class _State(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="balanced")
-def _solve(batch: _Batch, tol: float, max_iter: int, rho: jax.Array, *, balanced: bool) -> _Solution:
+def _solve(
+    batch: _Batch, tol: float, max_iter: int, rho: jax.Array, *, balanced: bool
+) -> _Solution:
     """Solve a batch. Compiled once a shape: all but ``balanced`` is traced."""
 
     def advance(state: _State) -> _State:
@@ -428,7 +438,9 @@ def _scale(batch: _Batch, state: _State, max_iter: int, rho: jax.Array, balanced
             u, v = _unbalanced_step(batch, state, window, rho)
         safe = _safe(u) & _safe(v)
         kept = (running & safe)[:, None]
-        change = window.change if balanced else _largest(jnp.log(u / window.u), jnp.log(v / window.v))
+        change = (
+            window.change if balanced else _largest(jnp.log(u / window.u), jnp.log(v / window.v))
+        )
         return _Window(
             step=window.step + 1,
             u=jnp.where(kept, u, window.u),
@@ -552,7 +564,7 @@ class LowRankResult:
     g
         float64 (rank,), positive.
     objective
-        What was minimised.
+        What was minimized.
     converged
         Whether the factors ceased to change.
     iterations
@@ -710,8 +722,8 @@ def low_rank_gromov(
 
 def _cost_factors(x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return factors (n, d + 2) and (m, d + 2) of the squared distances."""
-    centre = y.mean(axis=0)  # far from the origin, squares would cancel
-    x, y = x - centre, y - centre
+    center = y.mean(axis=0)  # far from the origin, squares would cancel
+    x, y = x - center, y - center
     squares_x, squares_y = (x**2).sum(axis=1, keepdims=True), (y**2).sum(axis=1, keepdims=True)
     return (
         np.hstack([squares_x, np.ones_like(squares_x), -2.0 * x]),
@@ -784,7 +796,10 @@ def _rounded(factor: Float64Array, rows: Float64Array, columns: Float64Array) ->
         found = factor.sum(axis=axis)
         shrink = np.minimum(1.0, np.divide(wanted, found, out=np.ones_like(found), where=found > 0))
         factor = factor * np.expand_dims(shrink, axis)
-    missing = [np.maximum(wanted - factor.sum(axis=axis), 0.0) for axis, wanted in ((1, rows), (0, columns))]
+    missing = [
+        np.maximum(wanted - factor.sum(axis=axis), 0.0)
+        for axis, wanted in ((1, rows), (0, columns))
+    ]
     total = float(missing[0].sum())
     return factor + np.outer(*missing) / total if total > 0 else factor
 
@@ -804,7 +819,9 @@ def _result(descent: _Descent, transport_cost: float, epsilon: float) -> LowRank
 
 
 def _distortion(
-    source: tuple[Float64Array, Float64Array], target: tuple[Float64Array, Float64Array], descent: _Descent
+    source: tuple[Float64Array, Float64Array],
+    target: tuple[Float64Array, Float64Array],
+    descent: _Descent,
 ) -> float:
     """Return ``sum_ijkl (X_ik - Y_jl)^2 T_ij T_kl``, from factors of X, Y and T."""
     inner, squares = [], 0.0

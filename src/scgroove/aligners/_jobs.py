@@ -14,7 +14,10 @@ CHUNKS_PER_WORKER = 4
 
 
 def run(
-    solve: Callable[[Sequence[T]], list[R]], items: Sequence[T], sizes: Sequence[int], n_jobs: int | None
+    solve: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
+    sizes: Sequence[int],
+    n_jobs: int | None,
 ) -> list[R]:
     """Apply a function to chunks of items, and return the results in the order of the items.
 
@@ -40,7 +43,9 @@ def run(
     if workers == 1 or len(items) == 1:
         return solve(items)
     parts = chunks(sizes, CHUNKS_PER_WORKER * workers)
-    done = joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(solve)([items[i] for i in part]) for part in parts)
+    done = joblib.Parallel(n_jobs=n_jobs)(
+        joblib.delayed(solve)([items[i] for i in part]) for part in parts
+    )
     return [result for part in done for result in part]
 
 

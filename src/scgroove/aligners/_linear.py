@@ -13,7 +13,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import ALIGNERS, BaseAligner, Evidence, Solution, Solved, marginal_errors
+from scgroove.aligners._base import (
+    ALIGNERS,
+    BaseAligner,
+    Evidence,
+    Solution,
+    Solved,
+    marginal_errors,
+)
 from scgroove.aligners._blocks import Block, Partition
 from scgroove.aligners._costs import BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
 from scgroove.aligners._entropic import EntropicAligner, Task, judged
@@ -124,7 +131,12 @@ class _EntropicLinear(EntropicAligner, LinearAligner):
         # map: the variables of a loop would keep costs and plan of a block while the next is solved
         solved = self._solve_tasks(tasks, **options)
         return list(
-            map(lambda task, found, scale: finish(task, found[0], found[1], scale), tasks, solved, scales)
+            map(
+                lambda task, found, scale: finish(task, found[0], found[1], scale),
+                tasks,
+                solved,
+                scales,
+            )
         )
 
     def _kept_bytes(self, block: Block, width: int) -> int:
@@ -144,7 +156,7 @@ class EntropicOT(_EntropicLinear):
 
     H(T) = -sum_ij T_ij (log T_ij - 1).
 
-    With labels, every label is a problem of its own, solved by a stabilised Sinkhorn iteration.
+    With labels, every label is a problem of its own, solved by a stabilized Sinkhorn iteration.
 
     Parameters
     ----------
@@ -162,7 +174,7 @@ class EntropicOT(_EntropicLinear):
         Largest number of Sinkhorn iterations of a label.
     rank
         None: the plan itself. A number: a plan of this rank, ``T = Q diag(1/g) R'``, by ott-jax, in memory linear in the
-        number of cells, for an unlabelled problem too large for a plan. 10 to 100 is usual.
+        number of cells, for an unlabeled problem too large for a plan. 10 to 100 is usual.
     seed
         Of the first factors, with ``rank``.
     backend
@@ -207,7 +219,10 @@ class EntropicOT(_EntropicLinear):
         if self.rank is not None:
             return [self._low_rank(task, relative) for task in tasks]
         scales = self._scales(tasks, common)
-        given = [replace(task, epsilon=relative * scale) for task, scale in zip(tasks, scales, strict=True)]
+        given = [
+            replace(task, epsilon=relative * scale)
+            for task, scale in zip(tasks, scales, strict=True)
+        ]
         return self._solve_entropic(given, scales, judged)
 
     def _low_rank(self, task: Task, relative: float) -> Solved:

@@ -1,4 +1,4 @@
-"""Matchers by neighbours, and the yardsticks of every benchmark: random, uniform, oracle.
+"""Matchers by neighbors, and the yardsticks of every benchmark: random, uniform, oracle.
 
 None of them solves a transport problem. Rows have the masses a, unless a cell has no partner; columns have the masses b
 only by luck, but for ``random`` and ``uniform``. The evidence says how far off they are, and no warning is given for it.
@@ -17,7 +17,14 @@ from scipy.spatial.distance import cdist
 
 from scgroove._labels import as_objects, encode, label_name
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels
-from scgroove.aligners._base import ALIGNERS, BaseAligner, Evidence, Solution, Solved, marginal_errors
+from scgroove.aligners._base import (
+    ALIGNERS,
+    BaseAligner,
+    Evidence,
+    Solution,
+    Solved,
+    marginal_errors,
+)
 from scgroove.aligners._blocks import Block, Partition
 from scgroove.aligners._costs import Cost, PairCost, in_slices, unit_rows
 from scgroove.aligners._entropic import Task
@@ -29,7 +36,7 @@ Unmatched: TypeAlias = Literal["nearest", "drop"]
 UNMATCHED: Final[tuple[str, ...]] = ("nearest", "drop")
 
 TREE_DIMENSIONS: Final = 6
-"""Dimensions up to which a k-d tree finds neighbours faster than a comparison of all pairs."""
+"""Dimensions up to which a k-d tree finds neighbors faster than a comparison of all pairs."""
 
 ROUNDING: Final = 1e-12
 """Relative difference of two squared distances below which scikit-learn's may put them in the wrong order."""
@@ -48,19 +55,19 @@ class Matched(Solved):
     n_unmatched: int = 0
 
 
-# ------------------------------------------------------------------------------------------------------ neighbours
+# ------------------------------------------------------------------------------------------------------ neighbors
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeighbourAligner(LinearAligner):
+class NeighborAligner(LinearAligner):
     """Match cells by who is near whom, every label a problem of its own; see the subclasses.
 
     Parameters
     ----------
     k
-        Neighbours of a cell; all cells of the block where it has fewer.
+        Neighbors of a cell; all cells of the block where it has fewer.
     cost
-        Distance of the neighbours: ``"cosine"`` or ``"sqeuclidean"``.
+        Distance of the neighbors: ``"cosine"`` or ``"sqeuclidean"``.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("scgroove", "numpy", "scipy", "scikit-learn")
@@ -73,31 +80,31 @@ class NeighbourAligner(LinearAligner):
         super().__post_init__()
         if not _is_integer(self.k, 1):
             raise ValueError(
-                f"k, the number of neighbours of a cell, must be a positive integer; found {self.k!r}. 15 is usual, and "
+                f"k, the number of neighbors of a cell, must be a positive integer; found {self.k!r}. 15 is usual, and "
                 f"a label with fewer cells uses all of them."
             )
 
     def _is_bad(self, solved: Solved, mass: float) -> bool:
-        return not solved.converged  # neighbours promise no column marginals
+        return not solved.converged  # neighbors promise no column marginals
 
     def _memory_advice(self) -> list[str]:
-        return [f"ask for fewer neighbours (k, now {self.k})"] if self.k > 1 else []
+        return [f"ask for fewer neighbors (k, now {self.k})"] if self.k > 1 else []
 
 
 @ALIGNERS.register("snn")
 @dataclass(frozen=True, kw_only=True)
-class SharedNearestNeighbours(NeighbourAligner):
-    """Shared nearest neighbours: ``T_ij ~ J_ij / (4k - J_ij)``, the Jaccard similarity of two neighbourhoods.
+class SharedNearestNeighbors(NeighborAligner):
+    """Shared nearest neighbors: ``T_ij ~ J_ij / (4k - J_ij)``, the Jaccard similarity of two neighborhoods.
 
-    ``J = A B' + D C'`` counts the cells that are neighbours of both i and j. The k nearest neighbours are: in A (n x m)
+    ``J = A B' + D C'`` counts the cells that are neighbors of both i and j. The k nearest neighbors are: in A (n x m)
     targets of sources, in B (m x m) targets of targets, in C (m x n) sources of targets, in D (n x n) sources of sources;
-    a cell is its own neighbour. Rows are scaled to the masses a. No row is empty: the target nearest to a cell is among
-    its own neighbours. With k = 1, mutual nearest neighbours weigh 1 and one-sided ones 1/3 before the rows are scaled.
+    a cell is its own neighbor. Rows are scaled to the masses a. No row is empty: the target nearest to a cell is among
+    its own neighbors. With k = 1, mutual nearest neighbors weigh 1 and one-sided ones 1/3 before the rows are scaled.
 
     Parameters
     ----------
     k
-        Neighbours of a cell, itself included; all cells of the block where it has fewer: ``4k`` is then
+        Neighbors of a cell, itself included; all cells of the block where it has fewer: ``4k`` is then
         ``2 min(k, n) + 2 min(k, m)``. Xi et al. 2024 use 1.
     cost
         ``"cosine"``: nearest by angle, which is Euclidean distance of rows of length 1; or ``"sqeuclidean"``.
@@ -140,7 +147,7 @@ class SharedNearestNeighbours(NeighbourAligner):
         return [self._solve(task) for task in tasks]
 
     def _solve(self, task: Task) -> Solved:
-        weights = shared_neighbours(
+        weights = shared_neighbors(
             *_space(task), self.k, int(self.max_memory_gb * 1e9 / self._entry_bytes())
         )
         if weights is None:
@@ -158,7 +165,7 @@ class SharedNearestNeighbours(NeighbourAligner):
         n, m = task.cost.shape
         return (
             f"method 'snn' needs more than max_memory_gb={self.max_memory_gb:g}: among {n} x {m} cells, more pairs share a "
-            f"neighbour than usual, because a few cells are neighbours of very many, as equal cells are. To go on, leave "
+            f"neighbor than usual, because a few cells are neighbors of very many, as equal cells are. To go on, leave "
             f"out cells of equal representation, use another representation, "
             f"{', '.join([*self._memory_advice(), 'align a sample of the cells'])}, or raise max_memory_gb if the machine "
             f"has the memory."
@@ -175,7 +182,8 @@ class SharedNearestNeighbours(NeighbourAligner):
         """Return the largest memory needed at a time, in GB: all matches, and the making of those of a block."""
         kept = sum(self._kept_bytes(block, x.shape[1]) for block in parts.blocks)
         work = max(
-            (self._entry_bytes() - 12) * _n_shared(block, self.k) + _search_bytes(block, self.k, x.shape[1])
+            (self._entry_bytes() - 12) * _n_shared(block, self.k)
+            + _search_bytes(block, self.k, x.shape[1])
             for block in parts.blocks
         )
         return (work + kept) / 1e9
@@ -183,8 +191,8 @@ class SharedNearestNeighbours(NeighbourAligner):
 
 @ALIGNERS.register("nn")
 @dataclass(frozen=True, kw_only=True)
-class MutualNearestNeighbours(NeighbourAligner):
-    """Mutual nearest neighbours: T_ij > 0 if j is among the k targets nearest to i, and i among the k sources nearest to j.
+class MutualNearestNeighbors(NeighborAligner):
+    """Mutual nearest neighbors: T_ij > 0 if j is among the k targets nearest to i, and i among the k sources nearest to j.
 
     All partners of a cell get the same mass, and rows sum to a. The evidence counts the cells without a partner as
     ``n_source_unmatched``.
@@ -192,9 +200,9 @@ class MutualNearestNeighbours(NeighbourAligner):
     Parameters
     ----------
     k
-        Neighbours of a cell; all cells of the block where it has fewer.
+        Neighbors of a cell; all cells of the block where it has fewer.
     unmatched
-        What becomes of a source cell without a mutual neighbour. ``"nearest"``: it is matched with the target cell
+        What becomes of a source cell without a mutual neighbor. ``"nearest"``: it is matched with the target cell
         nearest to it. ``"drop"``: it gets no mass, so that the mass of the coupling is below 1.
     cost
         ``"cosine"``: nearest by angle, which is Euclidean distance of rows of length 1; or ``"sqeuclidean"``.
@@ -216,7 +224,7 @@ class MutualNearestNeighbours(NeighbourAligner):
 
     def _solve(self, task: Task) -> Solved:
         x, y = _space(task)
-        plan = mutual_neighbours(x, y, self.k)
+        plan = mutual_neighbors(x, y, self.k)
         alone = np.flatnonzero(np.diff(plan.indptr) == 0)
         if alone.size and self.unmatched == "nearest":
             plan = plan + _entries(alone, nearest(x[alone], y, 1)[:, 0], plan.shape)
@@ -224,7 +232,9 @@ class MutualNearestNeighbours(NeighbourAligner):
 
     def _solver_evidence(self, solution: Solution) -> Evidence:
         return {
-            "n_source_unmatched": sum(s.n_unmatched for s in solution.blocks if isinstance(s, Matched)),
+            "n_source_unmatched": sum(
+                s.n_unmatched for s in solution.blocks if isinstance(s, Matched)
+            ),
         }
 
     def _kept_bytes(self, block: Block, width: int) -> int:
@@ -241,24 +251,24 @@ def _is_integer(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def shared_neighbours(
+def shared_neighbors(
     x: Float64Array, y: Float64Array, k: int, max_entries: float = np.inf
 ) -> sp.csr_matrix | None:
-    """Return the Jaccard similarity ``J_ij / (4k - J_ij)`` of neighbourhoods, ``J = A B' + D C'``.
+    """Return the Jaccard similarity ``J_ij / (4k - J_ij)`` of neighborhoods, ``J = A B' + D C'``.
 
     Parameters
     ----------
     x, y
         Source (n, d) and target cells (m, d).
     k
-        Neighbours of a cell, itself included; ``4k`` is ``2 min(k, n) + 2 min(k, m)`` where there are fewer.
+        Neighbors of a cell, itself included; ``4k`` is ``2 min(k, n) + 2 min(k, m)`` where there are fewer.
     max_entries
-        Give up on more: k bounds the neighbours of a cell, but not of how many cells it is one.
+        Give up on more: k bounds the neighbors of a cell, but not of how many cells it is one.
 
     Returns
     -------
     csr_matrix
-        (n, m), in (0, 1] where there is a shared neighbour; no row and no column is empty. None: given up.
+        (n, m), in (0, 1] where there is a shared neighbor; no row and no column is empty. None: given up.
 
     References
     ----------
@@ -283,7 +293,7 @@ def _jaccard(shared: sp.csr_matrix, both: int) -> sp.csr_matrix:
     return sp.csr_matrix((weight, shared.indices, shared.indptr), shared.shape)
 
 
-def mutual_neighbours(x: Float64Array, y: Float64Array, k: int) -> sp.csr_matrix:
+def mutual_neighbors(x: Float64Array, y: Float64Array, k: int) -> sp.csr_matrix:
     """Return 1 where source i and target j are among the k nearest of one another, (n, m); rows may be empty."""
     forward = _graph(nearest(x, y, min(k, len(y))), len(y))
     backward = _graph(nearest(y, x, min(k, len(x))), len(x))
@@ -307,11 +317,11 @@ def nearest(x: Float64Array, y: Float64Array, k: int) -> IntArray:
     """
     if k == len(y):
         return np.tile(np.arange(k), (len(x), 1))
-    centre = y.mean(axis=0)  # less is lost by rounding near the origin
-    distance, found = _search(x - centre, y - centre, k + 1)
+    center = y.mean(axis=0)  # less is lost by rounding near the origin
+    distance, found = _search(x - center, y - center, k + 1)
     found = found[:, :k].astype(np.intp)
     # as good as equally far: decided anew without rounding, so that neither threads nor chunks play a part
-    tied = np.flatnonzero(_undecided(x - centre, distance))
+    tied = np.flatnonzero(_undecided(x - center, distance))
     for start, stop in in_slices(tied.size, len(y), BLOCK_VALUES):
         rows = tied[start:stop]
         found[rows] = _first_smallest(cdist(x[rows], y, "sqeuclidean"), k)
@@ -337,7 +347,7 @@ def _search(x: Float64Array, y: Float64Array, k: int) -> tuple[Float64Array, Int
 
 
 def _undecided(x: Float64Array, distance: Float64Array) -> BoolArray:
-    """Whether rounding may have mistaken a neighbour, given distances to the k nearest and the one after."""
+    """Whether rounding may have mistaken a neighbor, given distances to the k nearest and the one after."""
     last, after = distance[:, -2], distance[:, -1]
     scale = (
         np.linalg.norm(x, axis=1) + after
@@ -355,7 +365,7 @@ def _first_smallest(values: Float64Array, k: int) -> IntArray:
 
 
 def _graph(found: IntArray, n_columns: int) -> sp.csr_matrix:
-    """Return neighbours as a matrix of ones, int32 (n, n_columns)."""
+    """Return neighbors as a matrix of ones, int32 (n, n_columns)."""
     n, k = found.shape
     ones = np.ones(n * k, dtype=np.int32)
     return sp.csr_matrix((ones, found.ravel(), np.arange(0, n * k + 1, k)), (n, n_columns))
@@ -366,7 +376,7 @@ def _entries(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> sp.cs
 
 
 def _space(task: Task) -> tuple[Float64Array, Float64Array]:
-    """Return the cells where Euclidean neighbours are those of the cost."""
+    """Return the cells where Euclidean neighbors are those of the cost."""
     pair = task.cost
     assert isinstance(pair, PairCost)
     if pair.kind == "cosine":
@@ -375,13 +385,13 @@ def _space(task: Task) -> tuple[Float64Array, Float64Array]:
 
 
 def _n_shared(block: Block, k: int) -> int:
-    """Return about the largest number of pairs of cells that share a neighbour."""
+    """Return about the largest number of pairs of cells that share a neighbor."""
     n, m = block.rows.size, block.columns.size
     return min(n * m, n * min(k, m) ** 2 + m * min(k, n) ** 2)
 
 
 def _search_bytes(block: Block, k: int, width: int) -> int:
-    """Return the memory of the neighbours of a block, and of what they are found in."""
+    """Return the memory of the neighbors of a block, and of what they are found in."""
     n, m = block.rows.size, block.columns.size
     return (n + m) * (32 * (min(k, max(n, m)) + 1) + 32 * width)
 
@@ -429,7 +439,11 @@ def proportional_fit(
     ----------
     Deming and Stephan 1940; Csiszár 1975 (the limit); Gietl and Reffel 2013 (without one).
     """
-    rows, columns, values = np.repeat(np.arange(a.size), np.diff(plan.indptr)), plan.indices, plan.data
+    rows, columns, values = (
+        np.repeat(np.arange(a.size), np.diff(plan.indptr)),
+        plan.indices,
+        plan.data,
+    )
     turns, moved = 0, np.inf
     while turns < max_iter and moved > tol * a.sum():
         scaled = values * _ratio(b, _sums(columns, values, b.size))[columns]
@@ -499,9 +513,14 @@ class RandomMatching(YardstickAligner):
 
     def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
         rng = np.random.default_rng(self.seed).spawn(len(parts.blocks))
-        plans = (random_plan(block.a, block.b, own) for block, own in zip(parts.blocks, rng, strict=True))
+        plans = (
+            random_plan(block.a, block.b, own) for block, own in zip(parts.blocks, rng, strict=True)
+        )
         return Solution(
-            [_judged(plan, block.a, block.b) for plan, block in zip(plans, parts.blocks, strict=True)]
+            [
+                _judged(plan, block.a, block.b)
+                for plan, block in zip(plans, parts.blocks, strict=True)
+            ]
         )
 
 
@@ -613,7 +632,9 @@ class OracleMatching(YardstickAligner):
         place = np.minimum(np.searchsorted(block.columns, wanted), block.columns.size - 1)
         paired = np.flatnonzero(block.columns[place] == wanted)
         plan = _entries(paired, place[paired], (block.rows.size, block.columns.size))
-        return _judged(scale_rows(plan, block.a), block.a, block.b, n_unmatched=block.rows.size - paired.size)
+        return _judged(
+            scale_rows(plan, block.a), block.a, block.b, n_unmatched=block.rows.size - paired.size
+        )
 
 
 def random_plan(a: Float64Array, b: Float64Array, rng: np.random.Generator) -> sp.csr_matrix:
@@ -647,7 +668,8 @@ def north_west_corner(a: Float64Array, b: Float64Array) -> tuple[IntArray, IntAr
     ends = np.sort(np.concatenate([ends_a, ends_b]))[:-1]
     starts = np.concatenate([[0.0], ends[:-1]])
     rows, columns = (
-        np.minimum(np.searchsorted(own, starts, side="right"), own.size - 1) for own in (ends_a, ends_b)
+        np.minimum(np.searchsorted(own, starts, side="right"), own.size - 1)
+        for own in (ends_a, ends_b)
     )
     mass = ends - starts
     kept = mass > 1e-9 * np.minimum(a[rows], b[columns])  # marks that differ by rounding only
@@ -673,7 +695,8 @@ def _identifiers(option: str, given: Labels) -> tuple[str | None, ...]:
         )
     values = as_objects(given)
     names = tuple(
-        None if unknown else label_name(value) for value, unknown in zip(values, pd.isna(values), strict=True)
+        None if unknown else label_name(value)
+        for value, unknown in zip(values, pd.isna(values), strict=True)
     )
     _check_unique(option, names)
     return names
@@ -719,10 +742,12 @@ def _partners(n_units: int, codes_x: IntArray, codes_y: IntArray) -> IntArray:
 
 
 def _no_pair_in_a_block(parts: Partition, n_pairs: int) -> str:
-    reason = "their cells have different labels, no label, or" if parts.labelled else "their cells have"
+    reason = (
+        "their cells have different labels, no label, or" if parts.labeled else "their cells have"
+    )
     advice = (
-        "Check the labels, or align without them (labelled=False)."
-        if parts.labelled
+        "Check the labels, or align without them (labeled=False)."
+        if parts.labeled
         else "Check the weights."
     )
     return f"none of the {n_pairs} known pairs can be coupled: {reason} weight 0. {advice}"
@@ -731,4 +756,6 @@ def _no_pair_in_a_block(parts: Partition, n_pairs: int) -> str:
 def _examples(names: Sequence[str]) -> str:
     if not names:
         return "none"
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(repr, names[:3])) + (
+        f" and {len(names) - 3} more" if len(names) > 3 else ""
+    )

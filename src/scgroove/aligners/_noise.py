@@ -72,7 +72,7 @@ def noise_epsilon(
 
         eps = (2 / d) sum_jl b_j p_jl C_jl,  p_jl = a_l exp(-C_jl / eps) / sum_k a_k exp(-C_jk / eps),
 
-    found by iterating from a large eps (expectation maximisation). For the cosine cost, half a squared distance on a
+    found by iterating from a large eps (expectation maximization). For the cosine cost, half a squared distance on a
     sphere, d is one less. A sample of the labels, and of their target cells, serves for all.
 
     Parameters
@@ -110,10 +110,14 @@ def noise_epsilon(
     return epsilon
 
 
-def _sample(task: Task, scale: EpsilonScale, common: float | None, rng: np.random.Generator) -> Sample:
+def _sample(
+    task: Task, scale: EpsilonScale, common: float | None, rng: np.random.Generator
+) -> Sample:
     cost = task.cost
     assert isinstance(cost, PairCost)
     chosen = np.sort(rng.permutation(len(cost.y))[:SAMPLE_CELLS])
     between = PairCost(cost.y[chosen], cost.x, cost.kind)
     b = task.b[chosen] * (task.b.sum() / task.b[chosen].sum())
-    return Sample(between, np.log(task.a), b, common if common is not None else pair_scale([between], scale))
+    return Sample(
+        between, np.log(task.a), b, common if common is not None else pair_scale([between], scale)
+    )

@@ -69,7 +69,9 @@ class PotentialPlan:
 
     def tdot(self, x: Values) -> Float64Array:
         """Return ``T' x``."""
-        return np.asarray(sum(_times(self.rows(*bounds).T, x[slice(*bounds)]) for bounds in self._slices()))
+        return np.asarray(
+            sum(_times(self.rows(*bounds).T, x[slice(*bounds)]) for bounds in self._slices())
+        )
 
     def scaled(self, rows: Float64Array) -> PotentialPlan:
         """Return ``diag(rows) T``."""

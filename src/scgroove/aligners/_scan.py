@@ -115,11 +115,14 @@ def _grid(base: Any, epsilons: Sequence[float]) -> list[float]:
 def _row(coupling: Coupling) -> dict[str, Any]:
     evidence, entropy = coupling.evidence, coupling.entropy()
     return {
-        "epsilon_absolute": float(np.mean(np.asarray(evidence["epsilon_absolute"], dtype=np.float64))),
+        "epsilon_absolute": float(
+            np.mean(np.asarray(evidence["epsilon_absolute"], dtype=np.float64))
+        ),
         "entropy": float(np.nanmean(entropy)),
         "partners": float(np.nanmean(np.exp(entropy))),
         "confidence": float(np.nanmean(coupling.confidence())),
-        "marginal_error": (float(evidence["row_error"]) + float(evidence["column_error"])) / coupling.mass,
+        "marginal_error": (float(evidence["row_error"]) + float(evidence["column_error"]))
+        / coupling.mass,
         "converged": bool(evidence["converged"]),
         "transport_cost": float(evidence["transport_cost"]),
         "objective": float(evidence["objective"]),

@@ -1,4 +1,4 @@
-"""Entropic optimal transport of one block: stabilised Sinkhorn scaling.
+"""Entropic optimal transport of one block: stabilized Sinkhorn scaling.
 
     T = diag(u) K diag(v),  K_ij = exp((f_i + g_j - C_ij) / eps),  T 1 = a,  T' 1 = b
 
@@ -122,7 +122,9 @@ def sinkhorn(problem: Problem, *, tol: float, max_iter: int) -> Scaled:
     return Scaled(kernel, f, g, spent, error <= tol * float(a.sum()))
 
 
-def unbalanced_sinkhorn(problem: Problem, rho: tuple[float, float], *, tol: float, max_iter: int) -> Scaled:
+def unbalanced_sinkhorn(
+    problem: Problem, rho: tuple[float, float], *, tol: float, max_iter: int
+) -> Scaled:
     """Solve ``min <C, T> - eps H(T) + rho_1 KL(T1 | a) + rho_2 KL(T'1 | b)`` over T >= 0.
 
     Updates in the log domain, each damped by rho / (rho + eps); after each, the potentials are shifted against
@@ -160,14 +162,20 @@ def unbalanced_sinkhorn(problem: Problem, rho: tuple[float, float], *, tol: floa
             old = f, g
             f, g = _log_update(cost, work, (problem.a, problem.b), (f, g), eps, rho)
             f, g = _shift(f, g, (problem.a, problem.b), rho)
-            change = max(float(np.abs(new - was).max()) for new, was in zip((f, g), old, strict=True)) / eps
+            change = (
+                max(float(np.abs(new - was).max()) for new, was in zip((f, g), old, strict=True))
+                / eps
+            )
             spent += 1
     _fill(work, cost, f, g, epsilon)
     return Scaled(work, f, g, spent, change <= tol)
 
 
 def _shift(
-    f: Float64Array, g: Float64Array, marginals: tuple[Float64Array, Float64Array], rho: tuple[float, float]
+    f: Float64Array,
+    g: Float64Array,
+    marginals: tuple[Float64Array, Float64Array],
+    rho: tuple[float, float],
 ) -> tuple[Float64Array, Float64Array]:
     """Add to f, and take from g, the constant that is best for the dual problem."""
     if not np.isfinite(rho).all():
@@ -192,7 +200,9 @@ def _start(problem: Problem) -> tuple[Float64Array, Float64Array]:
 
 def annealing(scale: float, epsilon: float) -> list[float]:
     """Return the eps to pass through, from about ``scale / 20`` down to ``epsilon``; often just that one."""
-    steps = max(0, int(np.ceil(np.log(max(scale, epsilon) / 20.0 / epsilon) / np.log(ANNEAL_FACTOR))))
+    steps = max(
+        0, int(np.ceil(np.log(max(scale, epsilon) / 20.0 / epsilon) / np.log(ANNEAL_FACTOR)))
+    )
     return [epsilon * ANNEAL_FACTOR**k for k in range(steps, 0, -1)] + [epsilon]
 
 
@@ -236,7 +246,9 @@ def _scale(
         if np.isfinite(new_u).all() and np.isfinite(new_v).all():
             f, g = f + eps * np.log(new_u), g + eps * np.log(new_v)
         else:
-            f, g = _log_update(cost, kernel, marginals, (f + eps * np.log(u), g + eps * np.log(v)), eps)
+            f, g = _log_update(
+                cost, kernel, marginals, (f + eps * np.log(u), g + eps * np.log(v)), eps
+            )
         _fill(kernel, cost, f, g, eps)
         u, v = np.ones_like(a), np.ones_like(b)
     kernel *= u[:, None]
@@ -286,7 +298,9 @@ def _safe(scaling: Float64Array) -> bool:
     return bool(scaling.max() < SAFE_SCALING and scaling.min() > 1.0 / SAFE_SCALING)
 
 
-def _fill(kernel: Float64Array, cost: Float64Array, f: Float64Array, g: Float64Array, eps: float) -> None:
+def _fill(
+    kernel: Float64Array, cost: Float64Array, f: Float64Array, g: Float64Array, eps: float
+) -> None:
     """Write K = exp((f + g - C) / eps) into ``kernel``."""
     np.subtract(g, cost, out=kernel)
     kernel += f[:, None]

@@ -54,7 +54,9 @@ def check_kept(top_k: Any, threshold: Any) -> float:
         check_number("top_k, the entries kept of a row,", top_k)
     share = 0.0 if threshold is None else threshold
     if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= float(share) < 1:
-        raise ValueError(f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}.")
+        raise ValueError(
+            f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}."
+        )
     return float(share)
 
 
@@ -70,7 +72,9 @@ def check_number(what: str, number: Any) -> None:
         raise ValueError(f"{what} must be at least 1, and whole; found {number!r}.")
 
 
-def keep(rows: IntArray, columns: IntArray, plan: Any, top_k: int | None, threshold: float) -> Piece:
+def keep(
+    rows: IntArray, columns: IntArray, plan: Any, top_k: int | None, threshold: float
+) -> Piece:
     """Keep the entries that hold their share of the row, scaled so that the row keeps its mass.
 
     Parameters
@@ -108,7 +112,9 @@ def keep(rows: IntArray, columns: IntArray, plan: Any, top_k: int | None, thresh
     scale = np.divide(mass, left, out=np.ones_like(mass), where=left > 0)
     lost = float(mass.sum() - left.sum())
     kept = values * scale[row]
-    return Piece(rows, counts, columns[column], kept, float(mass.sum()), n_stored - values.size, lost)
+    return Piece(
+        rows, counts, columns[column], kept, float(mass.sum()), n_stored - values.size, lost
+    )
 
 
 def _largest(plan: Float64Array, top_k: int | None) -> BoolArray | bool:
@@ -127,7 +133,11 @@ def count(pieces: Iterable[Piece], n_rows: int) -> Count:
     mass, n_dropped, lost = 0.0, 0, 0.0
     for piece in pieces:
         indptr[piece.rows + 1] = piece.counts
-        mass, n_dropped, lost = mass + piece.mass, n_dropped + piece.n_dropped, lost + piece.mass_dropped
+        mass, n_dropped, lost = (
+            mass + piece.mass,
+            n_dropped + piece.n_dropped,
+            lost + piece.mass_dropped,
+        )
     return Count(np.cumsum(indptr), mass, n_dropped, lost)
 
 
@@ -135,7 +145,10 @@ def fill(
     pieces: Iterable[Piece], counted: Count, shape: tuple[int, int], dtype: npt.DTypeLike
 ) -> sp.csr_matrix:
     """Return the matrix, float (n, m), from pieces that were counted; without masses that ``dtype`` cannot hold."""
-    indices, data = np.empty(counted.n_entries, dtype=np.int32), np.empty(counted.n_entries, dtype=dtype)
+    indices, data = (
+        np.empty(counted.n_entries, dtype=np.int32),
+        np.empty(counted.n_entries, dtype=dtype),
+    )
     for piece in pieces:
         ends = np.cumsum(piece.counts)
         place = np.repeat(counted.indptr[piece.rows] - (ends - piece.counts), piece.counts)

@@ -185,7 +185,9 @@ def _decode(node: Node, members: Mapping[str, npt.NDArray[Any]]) -> Any:
         return node
     kind = node["type"]
     if kind in OBJECTS:
-        return OBJECTS[kind](**{key: _decode(value, members) for key, value in node["fields"].items()})
+        return OBJECTS[kind](
+            **{key: _decode(value, members) for key, value in node["fields"].items()}
+        )
     if kind in SPARSE:
         parts = tuple(_decode(node[key], members) for key in ("data", "indices", "indptr"))
         return SPARSE[kind](parts, shape=tuple(node["shape"]))
@@ -208,7 +210,9 @@ DECODERS: Final[Mapping[str, Callable[[Node, Mapping[str, npt.NDArray[Any]]], An
     "array": _array,
     "strings": _strings,
     "number": lambda node, members: float(node["value"]),
-    "mapping": lambda node, members: {key: _decode(value, members) for key, value in node["values"].items()},
+    "mapping": lambda node, members: {
+        key: _decode(value, members) for key, value in node["values"].items()
+    },
 }
 
 # ------------------------------------------------------------------------------------------------------- writing
@@ -288,7 +292,9 @@ def _encode_strings(array: npt.NDArray[Any], what: str) -> Node:
     wrong = [value for value in values if not isinstance(value, str)]
     if wrong or array.dtype.kind not in "OUT":
         found = f"{wrong[0]!r} among them" if wrong else f"type {array.dtype}"
-        raise ValueError(f"{what} cannot be stored: expected numbers, or strings only; found {found}.")
+        raise ValueError(
+            f"{what} cannot be stored: expected numbers, or strings only; found {found}."
+        )
     dtype = array.dtype.str if array.dtype.kind == "U" else "O"
     return {"type": "strings", "dtype": dtype, "shape": list(array.shape), "values": values}
 

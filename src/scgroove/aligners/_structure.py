@@ -36,7 +36,7 @@ class LowRankCost:
     """Symmetric costs between the cells of a modality, ``C = left @ right.T``: give it in the place of a representation.
 
     Costs are divided by their mean; where that is near 0 or below, as for inner products and kernels, by their root mean square.
-    Kernels whose rows sum to 0 (of centred data) make the product coupling stationary, so that a descent may stay there: take
+    Kernels whose rows sum to 0 (of centered data) make the product coupling stationary, so that a descent may stay there: take
     distances then.
 
     Attributes
@@ -66,12 +66,19 @@ class LowRankCost:
 
     def __post_init__(self) -> None:
         """Check the factors."""
-        left, right = check_representation("left", self.left), check_representation("right", self.right)
+        left, right = (
+            check_representation("left", self.left),
+            check_representation("right", self.right),
+        )
         if left.shape != right.shape:
-            raise ValueError(f"left and right must have one shape; found {left.shape} and {right.shape}.")
+            raise ValueError(
+                f"left and right must have one shape; found {left.shape} and {right.shape}."
+            )
         probe = np.random.default_rng(0).normal(size=len(left))
         there, back = left @ (right.T @ probe), right @ (left.T @ probe)
-        if not np.allclose(there, back, rtol=1e-6, atol=1e-6 * float(np.abs(there).max(initial=0.0))):
+        if not np.allclose(
+            there, back, rtol=1e-6, atol=1e-6 * float(np.abs(there).max(initial=0.0))
+        ):
             raise ValueError(
                 "left @ right.T must be symmetric: it holds costs between cells of one modality."
             )

@@ -23,7 +23,9 @@ def check_values(name: str, given: Any, n: int, side: str) -> Any:
     """
     values = given.tocsr() if sp.issparse(given) else np.asarray(given)
     if values.ndim != 2 or values.shape[0] != n:
-        column = " One number a cell is a matrix too: values[:, None]." if values.shape == (n,) else ""
+        column = (
+            " One number a cell is a matrix too: values[:, None]." if values.shape == (n,) else ""
+        )
         raise ValueError(
             f"{name} must have one row a {side} cell: expected ({n}, d), found {values.shape}.{column}"
         )

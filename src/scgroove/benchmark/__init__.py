@@ -1,6 +1,6 @@
 """The combinatorial benchmark: learners x aligners x data x seeds, scored against the truth.
 
-:func:`run` does a grid and :func:`read` reads what is done; :func:`summarise`, :func:`compare` and :func:`ranks` say what may
+:func:`run` does a grid and :func:`read` reads what is done; :func:`summarize`, :func:`compare` and :func:`ranks` say what may
 be said about it; :func:`select` chooses an aligner where there is no truth.
 """
 
@@ -11,7 +11,7 @@ from scgroove.benchmark._evaluate import metric_names
 from scgroove.benchmark._labels_out import LABELS_OUT_METRICS, leave_labels_out
 from scgroove.benchmark._labels_out_methods import DEFAULT_METHODS as IMPUTATION_METHODS
 from scgroove.benchmark._labels_out_methods import IMPUTATIONS, ImputationSpec
-from scgroove.benchmark._labels_out_summary import summarise_labels
+from scgroove.benchmark._labels_out_summary import summarize_labels
 from scgroove.benchmark._ranks import Ranks, critical_difference, ranks
 from scgroove.benchmark._results import ResultsError, ResultsWarning, about, read
 from scgroove.benchmark._runner import Progress, run
@@ -23,7 +23,7 @@ from scgroove.benchmark._selection import (
 )
 from scgroove.benchmark._sensitivity import FACTORS, Factor, sensitivity
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
-from scgroove.benchmark._stats import best, costs, failures, gap_closed, gap_shares, summarise
+from scgroove.benchmark._stats import best, costs, failures, gap_closed, gap_shares, summarize
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial
 from scgroove.errors import CannotWriteError
 
@@ -69,8 +69,8 @@ __all__ = [
     "select",
     "sensitivity",
     "signed_rank",
-    "summarise",
-    "summarise_labels",
+    "summarize",
+    "summarize_labels",
 ]
 
 check_room(__name__)

@@ -187,7 +187,9 @@ def _pairs(wide: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 def _all_blocks(wide: pd.DataFrame, blocks: Sequence[str]) -> pd.MultiIndex:
     """Every block in which anything was scored."""
-    return pd.MultiIndex.from_frame(wide.index.to_frame(index=False)[list(blocks)].drop_duplicates())
+    return pd.MultiIndex.from_frame(
+        wide.index.to_frame(index=False)[list(blocks)].drop_duplicates()
+    )
 
 
 def _differences(
@@ -221,7 +223,9 @@ def _scopes(differences: dict[str, pd.Series], every: pd.MultiIndex) -> Iterator
     for data in sets if nested else []:
         n_asked = int((every.get_level_values("data") == data).sum())
         for name, d in differences.items():
-            yield _Scope(ONE, data, name, d[d.index.get_level_values("data") == data].to_numpy(), n_asked, 1)
+            yield _Scope(
+                ONE, data, name, d[d.index.get_level_values("data") == data].to_numpy(), n_asked, 1
+            )
     if "data" not in every.names:
         for name, d in differences.items():
             yield _Scope(THESE, "", name, d.to_numpy(), len(every), 1)
@@ -347,7 +351,9 @@ def signed_rank(differences: npt.ArrayLike) -> SignedRank:
     """
     d = np.asarray(differences, dtype=float).ravel()
     if not np.isfinite(d).all():
-        raise ValueError("differences must be finite; leave out pairs of which one value is missing.")
+        raise ValueError(
+            "differences must be finite; leave out pairs of which one value is missing."
+        )
     if not len(d):
         return SignedRank(math.nan, math.nan, math.nan)
     ranks = stats.rankdata(np.abs(d))[d != 0]
@@ -435,7 +441,9 @@ def _family(scope: str, tests: pd.DataFrame, over: Over) -> str:
     names, data = list(tests["candidate"].unique()), [d for d in tests["data"].unique() if d]
     where = f" on each of {', '.join(data)}" if data else f" ({scope})"
     against = tests["reference"].iloc[0] if len(tests) else ""
-    return f"{counted(len(tests), 'comparison')}: {over} {', '.join(names)} against {against}{where}"
+    return (
+        f"{counted(len(tests), 'comparison')}: {over} {', '.join(names)} against {against}{where}"
+    )
 
 
 def _verdict(row: dict[str, Any], largest_p: float) -> str:
@@ -451,7 +459,9 @@ def _verdict(row: dict[str, Any], largest_p: float) -> str:
 def _warn_missing(table: pd.DataFrame, reference: str) -> None:
     """Say once how much each candidate lacks, over all data sets."""
     rows = table[table["scope"] == table["scope"].iloc[0]]
-    counts = rows.groupby("candidate", sort=False)[["n", "n_missing", "n_pairs", "n_pairs_missing"]].sum()
+    counts = rows.groupby("candidate", sort=False)[
+        ["n", "n_missing", "n_pairs", "n_pairs_missing"]
+    ].sum()
     for what, there, missing in (
         ("blocks", "n", "n_missing"),
         ("pairs of values", "n_pairs", "n_pairs_missing"),

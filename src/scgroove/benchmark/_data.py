@@ -126,7 +126,9 @@ class Loaded:
             partner=None if partner is None or (partner < 0).all() else partner,
             labels=(self.labels[0][rows], self.labels[1][columns]),
             observed=(self.observed[0][rows], self.observed[1][columns]),
-            latents=None if self.latents is None else (self.latents[0][rows], self.latents[1][columns]),
+            latents=None
+            if self.latents is None
+            else (self.latents[0][rows], self.latents[1][columns]),
             doses=None if self.doses is None else (self.doses[0][rows], self.doses[1][columns]),
         )
 
@@ -225,7 +227,9 @@ def _control(spec: DataSpec, labels: tuple[Any, ...]) -> str | None:
     """Return the label of controls, which both modalities must have."""
     if spec.control is None:
         return None
-    shared = sorted({str(one) for one in labels[0] if one is not None} & {str(one) for one in labels[1]})
+    shared = sorted(
+        {str(one) for one in labels[0] if one is not None} & {str(one) for one in labels[1]}
+    )
     if spec.control not in shared:
         raise SpecError(
             f"data {spec.name!r}: control={spec.control!r} is no label of both modalities.{did_you_mean(spec.control, shared)} Both have "
@@ -234,7 +238,9 @@ def _control(spec: DataSpec, labels: tuple[Any, ...]) -> str | None:
     return spec.control
 
 
-def _doses(spec: DataSpec, mdata: MuData, names: tuple[str, str]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _doses(
+    spec: DataSpec, mdata: MuData, names: tuple[str, str]
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return the doses of source and target cells, of which both modalities must have the column."""
     key = spec.dose_key
     if key is None:
@@ -260,7 +266,8 @@ def _columns(spec: DataSpec) -> dict[str, float | str]:
         return {}
     scenario = spec.simulated()
     return dict(
-        _column(option.name, option.default, getattr(scenario, option.name)) for option in fields(scenario)
+        _column(option.name, option.default, getattr(scenario, option.name))
+        for option in fields(scenario)
     )
 
 
@@ -302,9 +309,15 @@ def _read(spec: DataSpec) -> MuData:
 def _check_labels_named(spec: DataSpec, mdata: MuData, names: Sequence[str]) -> None:
     """Refuse labels to drop, and such that mean none, that no cell has."""
     there = {
-        str(label) for m in names for label in names_of(mdata.mod[m].obs[spec.label_key]) if label is not None
+        str(label)
+        for m in names
+        for label in names_of(mdata.mod[m].obs[spec.label_key])
+        if label is not None
     }
-    named = {"drop_labels": spec.drop_labels, "unlabeled_category": unlabeled_names(spec.unlabeled_category)}
+    named = {
+        "drop_labels": spec.drop_labels,
+        "unlabeled_category": unlabeled_names(spec.unlabeled_category),
+    }
     for option, labels in named.items():
         for label in sorted(labels):
             if label not in there:
@@ -319,7 +332,8 @@ def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnDa
     counts = {name: int((labels == name).sum()) for name in set(labels) if name is not None}
     kept = np.array(
         [
-            label is None or (label not in spec.drop_labels and counts[label] >= spec.min_cells_per_label)
+            label is None
+            or (label not in spec.drop_labels and counts[label] >= spec.min_cells_per_label)
             for label in labels
         ]
     )
@@ -333,7 +347,7 @@ def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnDa
 
 
 def _most_variable(adata: AnnData, n: int) -> AnnData:
-    """Return the features of largest dispersion; counts are normalised and logged for it, the values stay."""
+    """Return the features of largest dispersion; counts are normalized and logged for it, the values stay."""
     import scanpy as sc
 
     from scgroove.data import profile
@@ -388,7 +402,9 @@ def _mudata(mods: Mapping[str, AnnData]) -> MuData:
     """Return a MuData that has the columns of its modalities in them only."""
     import mudata
 
-    options = getattr(mudata, "set_options", None)  # before 0.4, columns were copied up unless told not to
+    options = getattr(
+        mudata, "set_options", None
+    )  # before 0.4, columns were copied up unless told not to
     with options(pull_on_update=False) if options else nullcontext():
         return mudata.MuData(dict(mods))
 

@@ -28,7 +28,10 @@ def metric_names() -> dict[str, str]:
     """
     known = [metrics.SCORES.get(name) for name in metrics.SCORES]
     return {
-        one.name: f"{one.kind}, {one.better} is better" for kind in KINDS for one in known if one.kind == kind
+        one.name: f"{one.kind}, {one.better} is better"
+        for kind in KINDS
+        for one in known
+        if one.kind == kind
     }
 
 
@@ -52,12 +55,16 @@ def evaluate_representation(
 
 
 def evaluate_coupling(
-    loaded: Loaded, found: Mapping[str, FloatArray], coupling: Coupling, names: Sequence[str], seed: int
+    loaded: Loaded,
+    found: Mapping[str, FloatArray],
+    coupling: Coupling,
+    names: Sequence[str],
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Return the scores of a coupling, and of the values that it imputes: one row a metric.
 
     Imputed is what :meth:`Coupling.push` makes of the measured target values, on the scale on which learners see them
-    (counts normalised and logged; every feature standardised).
+    (counts normalized and logged; every feature standardized).
 
     Parameters are those of :func:`evaluate_representation`, and the coupling.
     """
@@ -79,7 +86,9 @@ def _asked(names: Sequence[str], kind: str) -> list[str]:
     return [name for name in (names or without_presets()) if metrics.SCORES.get(name).kind == kind]
 
 
-def _rows(loaded: Loaded, names: Sequence[str], kind: str, seed: int, **given: Any) -> list[dict[str, Any]]:
+def _rows(
+    loaded: Loaded, names: Sequence[str], kind: str, seed: int, **given: Any
+) -> list[dict[str, Any]]:
     asked = _asked(names, kind)
     if not asked:
         return []
@@ -115,7 +124,12 @@ def _imputation(
     asked = _asked(names, "imputation")
     return _as_rows(
         metrics.scores(
-            asked, missing="skip", seed=seed, predicted=predicted[reached], measured=measured, **part
+            asked,
+            missing="skip",
+            seed=seed,
+            predicted=predicted[reached],
+            measured=measured,
+            **part,
         )
     )
 

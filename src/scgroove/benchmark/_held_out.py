@@ -36,7 +36,9 @@ def folds_of(loaded: Loaded, seed: int) -> dict[str, IntArray]:
     return {loaded.source: source, loaded.target: target}
 
 
-def represent(spec: LearnerSpec, loaded: Loaded, label_key: str, seed: int, told: bool) -> list[Spaces]:
+def represent(
+    spec: LearnerSpec, loaded: Loaded, label_key: str, seed: int, told: bool
+) -> list[Spaces]:
     """Return the representations of a learner fitted without the cells of one fold, for each fold.
 
     All cells are embedded without their labels: a learner that moves cells by their label leaves them where they are.
@@ -49,7 +51,9 @@ def represent(spec: LearnerSpec, loaded: Loaded, label_key: str, seed: int, told
         fitted = learner.fit(some_cells(loaded.handed(told), training), label_key, seed=seed)
         unlabeled = loaded.handed(told)
         for adata in unlabeled.mod.values():
-            adata.obs[label_key] = pd.Series([None] * adata.n_obs, index=adata.obs_names, dtype=object)
+            adata.obs[label_key] = pd.Series(
+                [None] * adata.n_obs, index=adata.obs_names, dtype=object
+            )
         spaces = fitted.transform(unlabeled)
         aligned = getattr(learner, "aligned", True)
         names = list(unlabeled.mod)
@@ -142,7 +146,9 @@ def _pooled(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dic
             continue
         n = np.array([row["n"] for row in own])
         weight = n / n.sum()
-        value, chance, sd = (np.array([row[key] for row in own]) for key in ("value", "chance", "chance_sd"))
+        value, chance, sd = (
+            np.array([row[key] for row in own]) for key in ("value", "chance", "chance_sd")
+        )
         row = {
             **own[0],
             "value": float(weight @ value),

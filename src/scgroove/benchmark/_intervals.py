@@ -63,7 +63,9 @@ def is_constant(values: Float64Array, scale: float) -> bool:
     return bool(np.ptp(values) <= REPEATED * max(scale, np.finfo(float).tiny))
 
 
-def ratio_of_means(above: Float64Array, below: Float64Array, level: float) -> tuple[float, float, float]:
+def ratio_of_means(
+    above: Float64Array, below: Float64Array, level: float
+) -> tuple[float, float, float]:
     """Return mean(above) / mean(below) of paired values, and its interval after Fieller.
 
     NaN where the interval of mean(below) holds 0, so that there is nothing to divide by; the interval is NaN with one pair.

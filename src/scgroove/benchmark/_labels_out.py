@@ -91,8 +91,8 @@ def leave_labels_out(
         ``effect_pearson``, ``effect_sign_agreement`` (of the 20 features of the largest measured effects), ``relative_error``
         (squared distance of the effects over the squared length of the measured one: 1 is what ``control_mean`` has);
         ``reliability``, how well the measured effect correlates with itself if measured again; ``error``, empty unless the
-        method failed. Features of the target are standardised first (counts normalised and logged), so that effects are in
-        standard deviations. Read it with :func:`summarise_labels`.
+        method failed. Features of the target are standardized first (counts normalized and logged), so that effects are in
+        standard deviations. Read it with :func:`summarize_labels`.
 
     Raises
     ------
@@ -111,13 +111,15 @@ def leave_labels_out(
     Examples
     --------
     >>> table = leave_labels_out(mdata, "rna", "protein", control="g00")  # doctest: +SKIP
-    >>> summarise_labels(table, "effect_pearson")  # doctest: +SKIP
+    >>> summarize_labels(table, "effect_pearson")  # doctest: +SKIP
     """
     from joblib import Parallel, delayed
 
     specs = [ImputationSpec.named(one) if isinstance(one, str) else one for one in methods]
     _check_specs(specs)
-    data = _Screened.read(mdata, source, target, label_key, control, unlabeled_category, min_cells_per_label)
+    data = _Screened.read(
+        mdata, source, target, label_key, control, unlabeled_category, min_cells_per_label
+    )
     folds = [fold for seed in range(seeds) for fold in data.folds(n_folds, seed)]
     tasks = [(fold, group) for fold in folds for group in _by_learner(specs)]
     done = Parallel(n_jobs=n_jobs)(delayed(_task)(fold, group) for fold, group in tasks)
@@ -125,7 +127,9 @@ def leave_labels_out(
     table = table.merge(data.reliability(), on="label", how="left")
     _warn_failed(table)
     order = {spec.name: i for i, spec in enumerate(specs)}
-    by = pd.DataFrame({"seed": table["seed"], "label": table["label"], "method": table["method"].map(order)})
+    by = pd.DataFrame(
+        {"seed": table["seed"], "label": table["label"], "method": table["method"].map(order)}
+    )
     return table.loc[by.sort_values(["seed", "label", "method"]).index].reset_index(drop=True)
 
 
@@ -178,7 +182,9 @@ def _scores(predicted: Float64Array, measured: Float64Array) -> dict[str, Float6
     return {
         "effect_pearson": _pearson(predicted, measured),
         "effect_sign_agreement": _same_sign(predicted, measured, TOP_K),
-        "relative_error": np.divide(error, length, out=np.full(len(length), np.nan), where=length > 0),
+        "relative_error": np.divide(
+            error, length, out=np.full(len(length), np.nan), where=length > 0
+        ),
     }
 
 
@@ -219,10 +225,14 @@ class _Screened:
             raise ValueError(
                 f"source and target are both {source!r}; labels are imputed from one modality to another."
             )
-        names = sorted({str(one) for m in screen.modalities for one in screen.labels[m] if one is not None})
+        names = sorted(
+            {str(one) for m in screen.modalities for one in screen.labels[m] if one is not None}
+        )
         place = {name: i for i, name in enumerate(names)}
         codes = {
-            m: np.array([-1 if one is None else place[one] for one in screen.labels[m]], dtype=np.intp)
+            m: np.array(
+                [-1 if one is None else place[one] for one in screen.labels[m]], dtype=np.intp
+            )
             for m in screen.modalities
         }
         counts = np.minimum(
@@ -243,7 +253,9 @@ class _Screened:
             adata = mdata.mod[m]
             values = standard[target] if m == target else adata.X
             parts[m] = Part(values, adata.obs_names, adata.var_names, screen.labels[m])
-        return cls(parts, source, target, names, codes, own, candidates, standard[source], standard[target])
+        return cls(
+            parts, source, target, names, codes, own, candidates, standard[source], standard[target]
+        )
 
     def folds(self, n_folds: int, seed: int) -> Iterator[Fold]:
         """Yield the parts, in each of which some labels are hidden."""
@@ -279,7 +291,9 @@ class _Screened:
         mean = found / N_HALVES
         # Spearman and Brown: from half of the cells to all
         whole = np.clip(2 * mean / (1 + np.maximum(mean, -0.99)), 0.0, 1.0)
-        return pd.DataFrame({"label": [self.names[c] for c in self.candidates], "reliability": whole})
+        return pd.DataFrame(
+            {"label": [self.names[c] for c in self.candidates], "reliability": whole}
+        )
 
     def _half_means(
         self, cells: Sequence[IntArray], rng: np.random.Generator

@@ -120,7 +120,9 @@ class Part:
 
     def take(self, rows: IntArray) -> Self:
         """Return some cells."""
-        return replace(self, values=self.values[rows], cells=self.cells[rows], labels=self.labels[rows])
+        return replace(
+            self, values=self.values[rows], cells=self.cells[rows], labels=self.labels[rows]
+        )
 
     def as_anndata(self) -> AnnData:
         """Return values and labels as an AnnData."""
@@ -135,7 +137,7 @@ class Fold:
     Attributes
     ----------
     parts
-        All modalities; of the target the standardised features.
+        All modalities; of the target the standardized features.
     source, target
         Names of modalities.
     names
@@ -143,7 +145,7 @@ class Fold:
     codes_x, codes_all
         Label of each source cell and of each target cell, hidden ones included; -1 for none.
     x, y_all
-        Standardised features of all source cells, (n_source, d), and target cells, (n_target, f).
+        Standardized features of all source cells, (n_source, d), and target cells, (n_target, f).
     hidden
         Codes of the hidden labels, sorted.
     control
@@ -191,7 +193,9 @@ class Fold:
         options = getattr(
             mudata, "set_options", None
         )  # before 0.4, mudata copied columns up unless told not to
-        seen = {m: part.take(self.seen) if m == self.target else part for m, part in self.parts.items()}
+        seen = {
+            m: part.take(self.seen) if m == self.target else part for m, part in self.parts.items()
+        }
         with options(pull_on_update=False) if options else nullcontext():
             return mudata.MuData({m: part.as_anndata() for m, part in seen.items()})
 
@@ -207,7 +211,9 @@ class Fold:
     def reference(self) -> Float64Array:
         """Mean of the measured control cells, or of the labels that are not hidden, (f,)."""
         means = self.means(self.y_all, self.codes_all)
-        return np.asarray(means[self.known].mean(axis=0) if self.control is None else means[self.control])
+        return np.asarray(
+            means[self.known].mean(axis=0) if self.control is None else means[self.control]
+        )
 
     def means(self, values: FloatArray, codes: IntArray) -> Float64Array:
         """Return the mean of each label, (labels, f); NaN where it has no cells."""

@@ -18,7 +18,7 @@ BASELINES: Final = ("control_mean", "other_labels", "shuffled")
 UNIT: Final = ["screen", "label"]
 
 
-def summarise_labels(
+def summarize_labels(
     table: pd.DataFrame,
     metric: str = "effect_pearson",
     *,
@@ -42,7 +42,7 @@ def summarise_labels(
         Method that the others are compared with; default the best of the baselines (``control_mean``, ``other_labels``,
         ``shuffled``), by the mean of this metric.
     interval, level, n_boot, seed
-        As for :func:`summarise`; over labels.
+        As for :func:`summarize`; over labels.
 
     Returns
     -------
@@ -93,10 +93,14 @@ def _check(table: pd.DataFrame, metric: str) -> None:
     needed = ["method", "label", "seed", *LABELS_OUT_METRICS]
     lacking = [name for name in needed if name not in table]
     if lacking:
-        raise ValueError(f"expected what leave_labels_out returns; the table lacks the columns {lacking}.")
+        raise ValueError(
+            f"expected what leave_labels_out returns; the table lacks the columns {lacking}."
+        )
     if metric not in LABELS_OUT_METRICS:
         hint = did_you_mean(metric, LABELS_OUT_METRICS)
-        raise UnknownNameError(f"metric must be one of {list(LABELS_OUT_METRICS)}; found {metric!r}.{hint}")
+        raise UnknownNameError(
+            f"metric must be one of {list(LABELS_OUT_METRICS)}; found {metric!r}.{hint}"
+        )
 
 
 def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -144,5 +148,7 @@ def _verdicts(found: pd.DataFrame, alpha: float) -> list[str]:
         apart = row.difference_low > 0 or row.difference_high < 0
         tested = row.p_holm < alpha
         side = "better" if row.difference > 0 else "worse"
-        out.append(side if apart and tested else "unclear" if apart or tested else "no difference shown")
+        out.append(
+            side if apart and tested else "unclear" if apart or tested else "no difference shown"
+        )
     return out

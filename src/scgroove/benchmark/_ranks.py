@@ -124,7 +124,7 @@ def ranks(
     Parameters
     ----------
     results, metric
-        As for :func:`scgroove.benchmark.summarise`.
+        As for :func:`scgroove.benchmark.summarize`.
     over
         What is ranked: ``"learner"`` (averaged over the aligners that all of them were run with), ``"aligner"`` (over
         learners), or ``"method"``, each pair of the two.
@@ -180,7 +180,9 @@ def ranks(
     every = wide.groupby(blocks).size()
     wide, left_out = _without_rare(wide, min_share)
     rests = {str(name) for name in wide.index.get_level_values("rest")}
-    unused = tuple(sorted(rests - {str(name) for name in wide.dropna().index.get_level_values("rest")}))
+    unused = tuple(
+        sorted(rests - {str(name) for name in wide.dropna().index.get_level_values("rest")})
+    )
     means = wide.dropna().groupby(["data", "seed"]).mean().groupby(blocks).mean()
     _check_enough(means, wide, metric, over)
     n_dropped = len(every) - len(means)
@@ -246,7 +248,9 @@ def _warn_left_out(
     if left_out:
         parts.append(f"{', '.join(map(repr, left_out))} left out, scored in too few cells")
     if unused:
-        parts.append(f"nothing used of {', '.join(map(repr, unused))}, with which not everything was scored")
+        parts.append(
+            f"nothing used of {', '.join(map(repr, unused))}, with which not everything was scored"
+        )
     if n_dropped:
         parts.append(
             f"{n_dropped} of {counted(n_blocks, 'block')} dropped, in which not everything was scored"
@@ -288,7 +292,7 @@ def critical_difference(n_methods: int, n_blocks: int, level: float = 0.95) -> f
     n_methods, n_blocks
         k and n.
     level
-        q is this quantile of the studentised range with infinite degrees of freedom, divided by sqrt(2).
+        q is this quantile of the studentized range with infinite degrees of freedom, divided by sqrt(2).
 
     Returns
     -------

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 """Of the folder; another one is not read."""
 
-PACKAGES: Final = ("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax")
+PACKAGES: Final = (
+    "scgroove",
+    "scvi-tools",
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "POT",
+    "jax",
+)
 
 CHECKSUM: Final = b"scgroove checksum"
 """Name of the digest among the metadata of a cell."""
@@ -58,7 +67,14 @@ NULL: Final = ("null", "null_sd", "n_null")
 BY_CONSTRUCTION: Final = "by construction"
 """Status of a metric whose value is known before anything is learned: it has no value in the results."""
 
-EVIDENCE: Final = ("converged", "row_error", "column_error", "objective", "epsilon_absolute", "n_iter")
+EVIDENCE: Final = (
+    "converged",
+    "row_error",
+    "column_error",
+    "objective",
+    "epsilon_absolute",
+    "n_iter",
+)
 """What an aligner says of itself, where it is a number, kept beside every value."""
 
 
@@ -95,7 +111,12 @@ class Cell:
     @property
     def columns(self) -> dict[str, Any]:
         """Its place in the table of results."""
-        place = {"data": self.data, "learner": self.learner, "aligner": self.aligner, "seed": self.seed}
+        place = {
+            "data": self.data,
+            "learner": self.learner,
+            "aligner": self.aligner,
+            "seed": self.seed,
+        }
         return {**place, "permutation": self.permutation}
 
 
@@ -124,7 +145,9 @@ class Store:
         """File that says what made the folder."""
         return self.folder / "run.json"
 
-    def open(self, spec: Mapping[str, Any], cells: Iterable[Cell], *, mix_versions: bool = False) -> None:
+    def open(
+        self, spec: Mapping[str, Any], cells: Iterable[Cell], *, mix_versions: bool = False
+    ) -> None:
         """Make the folder, or check that the results in it can be added to.
 
         Parameters
@@ -144,7 +167,9 @@ class Store:
             If nothing can be written there.
         """
         if self.folder.exists() and not self.folder.is_dir():
-            raise ResultsError(f"{self.folder} is a file; results need a folder. Give the name of a new one.")
+            raise ResultsError(
+                f"{self.folder} is a file; results need a folder. Give the name of a new one."
+            )
         earlier: list[Any] = []
         if self.manifest.exists():
             self._check_manifest(mix_versions)
@@ -265,8 +290,12 @@ class Store:
         self, name: str, found: Mapping[str, FloatArray], evidence: Mapping[str, Any]
     ) -> None:
         """Keep what a learner found."""
-        arrays: dict[str, Any] = {f"z_{m}": np.asarray(z, dtype=np.float32) for m, z in found.items()}
-        plain = json.dumps({k: v for k, v in evidence.items() if isinstance(v, str | int | float | bool)})
+        arrays: dict[str, Any] = {
+            f"z_{m}": np.asarray(z, dtype=np.float32) for m, z in found.items()
+        }
+        plain = json.dumps(
+            {k: v for k, v in evidence.items() if isinstance(v, str | int | float | bool)}
+        )
         self.write(
             self.representations / f"{name}.npz",
             lambda file: np.savez(file, evidence=np.array(plain), **arrays),
@@ -348,7 +377,9 @@ def _read_table(file: Path) -> pa.Table:
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Return the rows of a cell; none, with a warning, if it cannot be read."""
     try:
-        rows: list[dict[str, Any]] = _read_table(file).to_pandas(ignore_metadata=True).to_dict("records")
+        rows: list[dict[str, Any]] = (
+            _read_table(file).to_pandas(ignore_metadata=True).to_dict("records")
+        )
     except Exception:  # damaged bytes raise errors of any class
         warn(
             f"{file} is damaged or incomplete and counts as not done: the same run does it again when it is started again.",

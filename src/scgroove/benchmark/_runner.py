@@ -169,12 +169,13 @@ def run(
 
     See Also
     --------
-    scgroove.benchmark.read, scgroove.benchmark.summarise, scgroove.pl.benchmark_report
+    scgroove.benchmark.read, scgroove.benchmark.summarize, scgroove.pl.benchmark_report
 
     Examples
     --------
     >>> results = scgroove.benchmark.run(
-    ...     {"data": ["reference"], "learners": ["groove", "ps_logistic"], "aligners": ["eot"]}, "results"
+    ...     {"data": ["reference"], "learners": ["groove", "ps_logistic"], "aligners": ["eot"]},
+    ...     "results",
     ... )  # doctest: +SKIP
     """
     spec = as_spec(spec)
@@ -223,13 +224,21 @@ def plan(spec: Spec) -> list[Job]:
         what = identity(data)
         for seed, permutation in spec.runs:
             for learner in spec.learners:
-                who = [*what, learner.learner, learner.options, seed, *([permutation] if permutation else [])]
+                who = [
+                    *what,
+                    learner.learner,
+                    learner.options,
+                    seed,
+                    *([permutation] if permutation else []),
+                ]
                 cells: list[tuple[Cell, AlignerSpec | None]] = []
                 for aligner in asked:
-                    how = [aligner.method, aligner.labelled, aligner.options] if aligner else []
+                    how = [aligner.method, aligner.labeled, aligner.options] if aligner else []
                     key = digest(who, how, spec.metrics)
                     name = aligner.name if aligner else ""
-                    cells.append((Cell(data.name, learner.name, name, seed, key, permutation), aligner))
+                    cells.append(
+                        (Cell(data.name, learner.name, name, seed, key, permutation), aligner)
+                    )
                 kept = representation_name(data.name, learner.name, seed, here, who)
                 known = Known(learners.get(learner.learner), methods, scored)
                 one = Job(data, learner, seed, kept, tuple(cells), spec.metrics, known, permutation)
@@ -244,7 +253,9 @@ def _check_files(cells: Sequence[Cell]) -> None:
     for cell in cells:
         name = "".join(map(str, cell.columns.values()))
         if not can_be_stored(name):
-            raise SpecError(f"a name in {cell.columns} has characters that no file can hold. Rename it.")
+            raise SpecError(
+                f"a name in {cell.columns} has characters that no file can hold. Rename it."
+            )
         other = taken.setdefault(cell.file_name.lower(), cell)
         if other.columns != cell.columns:
             raise SpecError(
@@ -355,7 +366,9 @@ def _do(job: Job, store: Store, stops: Sequence[int]) -> tuple[str, list[str]]:
         raise
     except (Exception, SystemExit) as error:
         _check_stopped(stops)
-        return job.title, [_record(store, cell, base, "failed", _said(error)) for cell, _ in job.cells]
+        return job.title, [
+            _record(store, cell, base, "failed", _said(error)) for cell, _ in job.cells
+        ]
     base |= {key: cost[key] for key in (*COSTS, "fit_warnings") if key in cost}
     embedded = _Embedded(job, loaded, store, found, stops)
     return job.title, [_cell(embedded, cell, aligner, base) for cell, aligner in job.cells]
@@ -454,7 +467,9 @@ class _Embedded:
         earlier = self.store.representation(name)
         if earlier is not None:
             return [_of_fold(earlier[0], fold) for fold in range(N_FOLDS)]
-        spaces = represent(job.learner, self.loaded, job.data.label_key, job.seed, _told(self.learner))
+        spaces = represent(
+            job.learner, self.loaded, job.data.label_key, job.seed, _told(self.learner)
+        )
         _check_stopped(self.stops)
         kept = {f"{fold} {m}": z for fold, one in enumerate(spaces) for m, z in one.items()}
         self.store.save_representation(name, kept, {})
@@ -464,14 +479,14 @@ class _Embedded:
         """Return the metrics asked for of some kinds: scored on all cells, and on cells that were held out."""
         return _split(self.job, self.learner, kinds)
 
-    def unseen(self, names: Sequence[str], score: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def unseen(
+        self, names: Sequence[str], score: Callable[[], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
         """Return scores of held-out cells, or rows that say why there are none."""
         if not names:
             return []
         if not getattr(self.learner, "embeds_new", True):
-            reason = (
-                f"{self.job.learner.name} cannot embed cells that it was not fitted on, without their labels"
-            )
+            reason = f"{self.job.learner.name} cannot embed cells that it was not fitted on, without their labels"
             return [_no_value(name, "skipped", reason) for name in names]
         try:
             return score()
@@ -488,10 +503,17 @@ def _of_fold(spaces: Spaces, fold: int) -> Spaces:
 
 
 def _no_value(metric: str, status: str, reason: str) -> dict[str, Any]:
-    return {"metric": metric, "status": status, "error": reason, "better": metrics.SCORES.get(metric).better}
+    return {
+        "metric": metric,
+        "status": status,
+        "error": reason,
+        "better": metrics.SCORES.get(metric).better,
+    }
 
 
-def _cell(embedded: _Embedded, cell: Cell, aligner: AlignerSpec | None, base: Mapping[str, Any]) -> str:
+def _cell(
+    embedded: _Embedded, cell: Cell, aligner: AlignerSpec | None, base: Mapping[str, Any]
+) -> str:
     """Score one cell of the grid, write it, and return what became of it."""
     job, store, columns = embedded.job, embedded.store, dict(base)
     try:
@@ -505,7 +527,9 @@ def _cell(embedded: _Embedded, cell: Cell, aligner: AlignerSpec | None, base: Ma
             columns |= _option_columns("aligner", aligner.options)
             columns["knows_truth"] = columns["knows_truth"] or hasattr(built, "pairs_x")
             if not job.learner.aligned and getattr(built, "shared_space", True):
-                reason = f"{aligner.method} needs a shared space, which {job.learner.name} does not make"
+                reason = (
+                    f"{aligner.method} needs a shared space, which {job.learner.name} does not make"
+                )
                 return _record(store, cell, columns, "skipped", reason)
             rows = _of_coupling(embedded, built, aligner, columns)
     except CannotWriteError:
@@ -536,14 +560,20 @@ def _of_coupling(
     """Return scores of a coupling; what is certain of one that was told the labels is marked so, and has none."""
     loaded, seed = embedded.loaded, embedded.job.seed
     names, held_out = embedded.split("coupling", "imputation")
-    certain = [name for name in held_out if aligner.labelled and metrics.SCORES.get(name).across_labels]
+    certain = [
+        name for name in held_out if aligner.labeled and metrics.SCORES.get(name).across_labels
+    ]
     held_out = [name for name in held_out if name not in certain]
     coupling = _couple(built, aligner, loaded, embedded.found, columns)
     rows = evaluate_coupling(loaded, embedded.found, coupling, names, seed) if names else []
     rows += embedded.unseen(
         held_out,
         lambda: held_out_coupling(
-            loaded, embedded.held_out, held_out, seed, lambda part, z: _couple(built, aligner, part, z, {})
+            loaded,
+            embedded.held_out,
+            held_out,
+            seed,
+            lambda part, z: _couple(built, aligner, part, z, {}),
         ),
     )
     reason = f"{aligner.name} was told the labels: any coupling inside labels has this, whatever was learned"
@@ -551,13 +581,20 @@ def _of_coupling(
 
 
 def _couple(
-    built: Any, aligner: AlignerSpec, loaded: Loaded, found: Mapping[str, Any], columns: dict[str, Any]
+    built: Any,
+    aligner: AlignerSpec,
+    loaded: Loaded,
+    found: Mapping[str, Any],
+    columns: dict[str, Any],
 ) -> Any:
     """Return the coupling; what it took and says of itself goes into the columns."""
     if hasattr(built, "pairs_x") and loaded.partner is not None:
         built = _with_pairs(built, loaded)
-    labels = loaded.observed if aligner.labelled else (None, None)
-    with warnings.catch_warnings(record=True) as said, measured(columns, "align_seconds", "align_memory_mb"):
+    labels = loaded.observed if aligner.labeled else (None, None)
+    with (
+        warnings.catch_warnings(record=True) as said,
+        measured(columns, "align_seconds", "align_memory_mb"),
+    ):
         warnings.simplefilter("always")
         coupling = built.align(found[loaded.source], found[loaded.target], *labels)
     columns["warnings"] = _first_sentences(said)
@@ -572,7 +609,13 @@ def _first_sentences(said: Sequence[warnings.WarningMessage]) -> str:
     """Return what was warned of in one line; not what packages say of coming versions of themselves."""
     of_versions = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
     return "; ".join(
-        sorted({str(one.message).split(". ")[0] for one in said if not issubclass(one.category, of_versions)})
+        sorted(
+            {
+                str(one.message).split(". ")[0]
+                for one in said
+                if not issubclass(one.category, of_versions)
+            }
+        )
     )
 
 
@@ -607,7 +650,11 @@ def _option_columns(of: str, options: Mapping[str, Any]) -> dict[str, float | st
 
 
 def _as_column(value: Any) -> float | str:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _reporter(progress: bool | Say) -> Any:

@@ -91,7 +91,7 @@ def select(
     x, y
         Representations of source and target, (n_source, d) and (n_target, e).
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     candidates
         Names of aligners, or :class:`AlignerSpec` with options.
     score
@@ -166,7 +166,7 @@ def _trials(
     codes_x, codes_y, n_labels = shared_codes(labels_x, labels_y)
     couplings, failed = {}, {}
     for spec in specs:
-        labels = (labels_x, labels_y) if spec.labelled else (None, None)
+        labels = (labels_x, labels_y) if spec.labeled else (None, None)
         try:
             couplings[spec.name] = spec.build(seed).align(x, y, *labels)
         except (ValueError, MemoryError, ArithmeticError) as error:
@@ -187,7 +187,7 @@ def _trials(
             projected=projected[spec.name],
             others=[z for name, z in projected.items() if name != spec.name],
             realign=lambda a, b, spec=spec: spec.build(seed).align(x, y, a, b),  # type: ignore[misc]
-            labelled=spec.labelled,
+            labeled=spec.labeled,
             seed=seed,
         )
         for spec in specs
@@ -198,7 +198,9 @@ def _trials(
 def _warn_failed(failed: Mapping[str, Exception], n_left: int) -> None:
     said = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
     if n_left < 2:
-        raise ValueError(f"fewer than two candidates could be run. {said}") from next(iter(failed.values()))
+        raise ValueError(f"fewer than two candidates could be run. {said}") from next(
+            iter(failed.values())
+        )
     warn(f"left out of the choice, because they failed: {said}", ResultsWarning)
 
 
@@ -234,7 +236,10 @@ def _table(
     rows = {}
     for name, share, mean in zip(trials, first, chosen_by, strict=True):
         evidence = trials[name].coupling.evidence
-        means = {**{key: _mean(value) for key, value in per_label[name].items()}, score: float(mean)}
+        means = {
+            **{key: _mean(value) for key, value in per_label[name].items()},
+            score: float(mean),
+        }
         rows[name] = {
             **means,
             "first": float(share),

@@ -153,9 +153,13 @@ def sensitivity(
             f"data must be a scenario, of which a parameter can be varied; found the file {base.data[0].file}."
         )
     points = [
-        Point(name, FACTORS[name], level) for name, levels in _levels(factors).items() for level in levels
+        Point(name, FACTORS[name], level)
+        for name, levels in _levels(factors).items()
+        for level in levels
     ]
-    studied = {point: point.learner(base.learners[0]) for point in points if point.factor.of == "learner"}
+    studied = {
+        point: point.learner(base.learners[0]) for point in points if point.factor.of == "learner"
+    }
     varied = {point: point.data(base.data[0]) for point in points if point.factor.of == "data"}
     grids = []
     if studied:
@@ -192,14 +196,18 @@ class Point:
         return f"{base}, {self.factor.option} {self.factor.text(self.level)}"
 
 
-def _levels(factors: str | Sequence[str] | Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+def _levels(
+    factors: str | Sequence[str] | Mapping[str, Sequence[float]],
+) -> dict[str, tuple[float, ...]]:
     factors = [factors] if isinstance(factors, str) else factors
     if not factors:
         raise SpecError(f"no factor is given. Available: {', '.join(FACTORS)}.")
     for name in factors:
         if name not in FACTORS:
             hint = did_you_mean(name, FACTORS)
-            raise UnknownNameError(f"unknown factor {name!r}.{hint} Available: {', '.join(FACTORS)}.")
+            raise UnknownNameError(
+                f"unknown factor {name!r}.{hint} Available: {', '.join(FACTORS)}."
+            )
     if isinstance(factors, Mapping):
         return {name: tuple(levels) for name, levels in factors.items()}
     return {name: FACTORS[name].levels for name in factors}
@@ -210,7 +218,10 @@ def _different(entries: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _on_lines(
-    results: pd.DataFrame, base: Spec, studied: Mapping[Point, LearnerSpec], varied: Mapping[Point, DataSpec]
+    results: pd.DataFrame,
+    base: Spec,
+    studied: Mapping[Point, LearnerSpec],
+    varied: Mapping[Point, DataSpec],
 ) -> pd.DataFrame:
     """Return the results with the factor and the level that they belong to."""
     import pandas as pd
@@ -225,6 +236,8 @@ def _on_lines(
             .assign(factor=point.name, level=float(point.level))
         )
     for point, one in varied.items():
-        rows = (results["data"] == one.name) & results["learner"].isin({base.learners[0].name, *others})
+        rows = (results["data"] == one.name) & results["learner"].isin(
+            {base.learners[0].name, *others}
+        )
         parts.append(results[rows].assign(factor=point.name, level=float(point.level)))
     return pd.concat(parts, ignore_index=True)

@@ -20,7 +20,7 @@ N_SEEDS: Final = 5
 """Seeds where the spec does not say."""
 
 
-UNLABELLED: Final = " unlabelled"
+UNLABELED: Final = " unlabeled"
 """After the name of an aligner: the form that sees no labels."""
 
 QUICK_LABELS: Final = 8
@@ -74,29 +74,31 @@ class AlignerSpec:
     ----------
     method
         Name in :data:`scgroove.aligners.ALIGNERS`.
-    labelled
+    labeled
         Whether mass stays within labels.
     name
-        How the results call it; default that of the method, with ``" unlabelled"`` where it is.
+        How the results call it; default that of the method, with ``" unlabeled"`` where it is.
     options
         Of its class.
     """
 
     method: str
-    labelled: bool = True
+    labeled: bool = True
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be constructed."""
-        object.__setattr__(self, "name", self.name or self.method + ("" if self.labelled else UNLABELLED))
+        object.__setattr__(
+            self, "name", self.name or self.method + ("" if self.labeled else UNLABELED)
+        )
         object.__setattr__(self, "options", dict(self.options))
         self.build(0)
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Return the aligner of a name; ``" unlabelled"`` after it means what it says."""
-        return cls(name.removesuffix(UNLABELLED), labelled=not name.endswith(UNLABELLED))
+        """Return the aligner of a name; ``" unlabeled"`` after it means what it says."""
+        return cls(name.removesuffix(UNLABELED), labeled=not name.endswith(UNLABELED))
 
     def build(self, seed: int) -> Any:
         """Return the aligner; one that draws gets the seed."""
@@ -456,7 +458,7 @@ def _aligner(entry: Any) -> AlignerSpec:
     if isinstance(entry, str):
         return AlignerSpec.named(entry)
     table = _table(entry, "aligners", "method")
-    _check_keys("an entry of aligners", table, ["method", "labelled", "name", "options"])
+    _check_keys("an entry of aligners", table, ["method", "labeled", "name", "options"])
     if "method" not in table:
         raise SpecError(f"an entry of aligners must say which method; found {table!r}.")
     return AlignerSpec(**table)

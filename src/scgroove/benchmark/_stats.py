@@ -13,7 +13,13 @@ from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array
 from scgroove._warnings import warn
 from scgroove.benchmark._compare import compare
-from scgroove.benchmark._intervals import Interval, IntervalOf, interval_maker, is_constant, ratio_of_means
+from scgroove.benchmark._intervals import (
+    Interval,
+    IntervalOf,
+    interval_maker,
+    is_constant,
+    ratio_of_means,
+)
 from scgroove.benchmark._results import BY_CONSTRUCTION, NULL, ResultsWarning
 from scgroove.benchmark._table import (
     KEYS,
@@ -34,7 +40,7 @@ from scgroove.benchmark._table import (
 CELL: Final = ("data", "learner", "aligner")
 
 
-def summarise(
+def summarize(
     results: pd.DataFrame,
     metric: str,
     *,
@@ -102,7 +108,7 @@ def summarise(
     ...         "status": "done",
     ...     }
     ... )
-    >>> row = summarise(results, "m").iloc[0]
+    >>> row = summarize(results, "m").iloc[0]
     >>> [round(float(row[name]), 3) for name in ("mean", "sd", "n_seeds", "low", "high")]
     [2.0, 1.0, 3.0, -0.484, 4.484]
     """
@@ -125,7 +131,9 @@ def summarise(
     found = pd.DataFrame(records).assign(level=level, better=rows["better"].iloc[0])
     if rows["null"].isna().all():
         return found
-    null = rows.assign(null_sd=rows["null_sd"] ** 2).groupby(columns, dropna=False)[list(NULL)].mean()
+    null = (
+        rows.assign(null_sd=rows["null_sd"] ** 2).groupby(columns, dropna=False)[list(NULL)].mean()
+    )
     return found.merge(null.assign(null_sd=np.sqrt(null["null_sd"])), on=columns, how="left")
 
 
@@ -198,7 +206,7 @@ def gap_shares(
     Parameters
     ----------
     results, metric
-        As for :func:`summarise`.
+        As for :func:`summarize`.
     floor
         ``"chance"``: what is expected without knowledge; or the name of a learner, such as the baseline to beat.
     ceiling
@@ -238,7 +246,9 @@ def gap_shares(
     _warn_no_gap(rows, usable, metric, floor, ceiling)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (
-            rows["chance_sd"].to_numpy() / np.abs(gap) if floor == "chance" else np.full(len(rows), np.nan)
+            rows["chance_sd"].to_numpy() / np.abs(gap)
+            if floor == "chance"
+            else np.full(len(rows), np.nan)
         )
     anew = rows.assign(
         metric=f"gap_closed_{metric}",
@@ -267,7 +277,9 @@ def _reference_value(rows: pd.DataFrame, metric: str, name: str, column: str) ->
     return np.asarray(known.reindex(pd.MultiIndex.from_frame(rows[where])).to_numpy())
 
 
-def _warn_no_gap(rows: pd.DataFrame, usable: BoolArray, metric: str, floor: str, ceiling: str) -> None:
+def _warn_no_gap(
+    rows: pd.DataFrame, usable: BoolArray, metric: str, floor: str, ceiling: str
+) -> None:
     if not usable.all():
         lost = rows[~usable]
         warn(
@@ -299,7 +311,7 @@ def gap_closed(
     results, metric, floor, ceiling
         As for :func:`gap_shares`.
     by, level, seed, n_boot
-        As for :func:`summarise`.
+        As for :func:`summarize`.
     interval
         ``"t"``: that of a ratio of two means, after Fieller; ``"bootstrap"``: over seeds.
 
@@ -314,7 +326,7 @@ def gap_closed(
     Raises
     ------
     ValueError, UnknownNameError
-        As :func:`gap_shares` and :func:`summarise`.
+        As :func:`gap_shares` and :func:`summarize`.
 
     References
     ----------
@@ -345,11 +357,19 @@ def gap_closed(
     return pd.DataFrame(records).assign(level=level, better="higher", floor=floor, ceiling=ceiling)
 
 
-def _share(group: pd.DataFrame, interval: Interval, level: float, n_boot: int, seed: int) -> dict[str, Any]:
+def _share(
+    group: pd.DataFrame, interval: Interval, level: float, n_boot: int, seed: int
+) -> dict[str, Any]:
     """Share of the gap of one group, a value a seed."""
     gone, gap = group["gone"].to_numpy(dtype=float), group["gap"].to_numpy(dtype=float)
     share, low, high = ratio_of_means(gone, gap, level)
-    why = "none (one seed)" if len(gone) < 2 else "none (no gap shown)" if math.isnan(share) else interval
+    why = (
+        "none (one seed)"
+        if len(gone) < 2
+        else "none (no gap shown)"
+        if math.isnan(share)
+        else interval
+    )
     if interval == "bootstrap" and why == interval:
         drawn = np.random.default_rng(seed).integers(len(gone), size=(n_boot, len(gone)))
         shares = gone[drawn].mean(axis=1) / gap[drawn].mean(axis=1)
@@ -359,7 +379,9 @@ def _share(group: pd.DataFrame, interval: Interval, level: float, n_boot: int, s
     }  # fmt: skip
 
 
-def best(results: pd.DataFrame, metric: str, *, over: Over = "method", level: float = 0.95) -> pd.DataFrame:
+def best(
+    results: pd.DataFrame, metric: str, *, over: Over = "method", level: float = 0.95
+) -> pd.DataFrame:
     """Return, for each data set, the best mean and those that cannot be told apart from it.
 
     The best is the method with the best mean among those with the most seeds; means of learners (aligners) are over the aligners
@@ -370,7 +392,7 @@ def best(results: pd.DataFrame, metric: str, *, over: Over = "method", level: fl
     Parameters
     ----------
     results, metric
-        As for :func:`summarise`.
+        As for :func:`summarize`.
     over
         What competes: ``"learner"``, ``"aligner"``, or ``"method"``: every pair of the two.
     level
@@ -393,7 +415,9 @@ def best(results: pd.DataFrame, metric: str, *, over: Over = "method", level: fl
                 data=data, best=means.index == first, told_apart=means.index.isin(worse)
             )
         )
-    return pd.concat(parts, ignore_index=True)[["data", "method", "mean", "n_seeds", "best", "told_apart"]]
+    return pd.concat(parts, ignore_index=True)[
+        ["data", "method", "mean", "n_seeds", "best", "told_apart"]
+    ]
 
 
 def _worse_than(first: str, rows: pd.DataFrame, metric: str, over: Over, level: float) -> set[str]:
@@ -406,17 +430,21 @@ def _competitors(rows: pd.DataFrame, sign: float) -> pd.DataFrame:
     rows = comparable(rows, "method", ["rest"])
     seeds = rows.groupby(["method", "seed"])["value"].mean().groupby("method")
     means = pd.DataFrame({"mean": seeds.mean(), "n_seeds": seeds.size()})
-    order = means.assign(lacks=means["n_seeds"] < means["n_seeds"].max(), rank=-sign * means["mean"])
+    order = means.assign(
+        lacks=means["n_seeds"] < means["n_seeds"].max(), rank=-sign * means["mean"]
+    )
     return means.loc[order.sort_values(["lacks", "rank"], kind="stable").index]
 
 
-def costs(results: pd.DataFrame, metric: str, *, by: Sequence[str] = ("learner", "aligner")) -> pd.DataFrame:
+def costs(
+    results: pd.DataFrame, metric: str, *, by: Sequence[str] = ("learner", "aligner")
+) -> pd.DataFrame:
     """Return what each group costs and what it reaches, and which are worth their cost.
 
     Parameters
     ----------
     results, metric
-        As for :func:`summarise`.
+        As for :func:`summarize`.
     by
         Columns that make a group.
 
@@ -431,7 +459,7 @@ def costs(results: pd.DataFrame, metric: str, *, by: Sequence[str] = ("learner",
     Raises
     ------
     ValueError, UnknownNameError
-        As :func:`summarise`.
+        As :func:`summarize`.
     """
     columns = check_columns("by", by, CELL)
     rows = of_metric(results, metric)
@@ -512,7 +540,9 @@ def _absent(cells: pd.DataFrame) -> pd.DataFrame:
     there = set(cells[list(KEYS)].itertuples(index=False, name=None))
     undone = cells[cells["status"] != "done"]
     no_representation = set(
-        undone.loc[undone["aligner"] == "", ["data", "learner", "seed"]].itertuples(index=False, name=None)
+        undone.loc[undone["aligner"] == "", ["data", "learner", "seed"]].itertuples(
+            index=False, name=None
+        )
     )
     explained = set(undone[["data", "learner", "seed"]].itertuples(index=False, name=None))
     absent = [

@@ -62,13 +62,17 @@ def check_results(results: pd.DataFrame) -> pd.DataFrame:
             f"{list(results.columns)}."
         )
     if not len(results):
-        raise ValueError("the table of results is empty: nothing was run, or everything was filtered out.")
+        raise ValueError(
+            "the table of results is empty: nothing was run, or everything was filtered out."
+        )
     table = results.copy()
     for column in ("data", "learner", "aligner", "metric", "better", "status", "error"):
         table[column] = table[column].fillna("").astype(str) if column in table else ""
     for column in NUMBERS:
         table[column] = (
-            pd.to_numeric(table[column], errors="coerce").astype(float) if column in table else np.nan
+            pd.to_numeric(table[column], errors="coerce").astype(float)
+            if column in table
+            else np.nan
         )
     return table.sort_values([*KEYS, "metric"], kind="stable", ignore_index=True)
 
@@ -98,7 +102,7 @@ def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -
         if metric in set(certain):
             raise ValueError(
                 f"{metric!r} is what it is by construction in these results, because all aligners were told the labels. Add "
-                f"an aligner without them, such as 'eot unlabelled'."
+                f"an aligner without them, such as 'eot unlabeled'."
             )
         raise UnknownNameError(unknown("metric", metric, known))
     rows = done[done["metric"] == metric]
@@ -135,9 +139,9 @@ def _check_single(rows: pd.DataFrame, metric: str, keys: list[str]) -> None:
 
 
 def _where(row: pd.Series) -> str:
-    return ", ".join(f"{key} {row[key]!r}" for key in ("data", "learner", "aligner") if row[key]) + (
-        f", seed {row['seed']}"
-    )
+    return ", ".join(
+        f"{key} {row[key]!r}" for key in ("data", "learner", "aligner") if row[key]
+    ) + (f", seed {row['seed']}")
 
 
 def orientation(rows: pd.DataFrame) -> float:
@@ -155,7 +159,9 @@ def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
     """
     if over not in ("learner", "aligner", "method"):
         hint = did_you_mean(over, ("learner", "aligner", "method"))
-        raise ValueError(f"over must be 'learner', 'aligner' or 'method' (both); found {over!r}.{hint}")
+        raise ValueError(
+            f"over must be 'learner', 'aligner' or 'method' (both); found {over!r}.{hint}"
+        )
     if over == "aligner" and not rows["aligner"].any():
         raise ValueError(
             f"{rows['metric'].iloc[0]!r} scores representations, before any aligner: there are no aligners to compare. "
@@ -170,7 +176,9 @@ def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
 
 def as_wide(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each data set, seed and whatever else is held fixed; one column for each method; NaN where it is missing."""
-    return rows.pivot_table(values="value", index=["data", "seed", "rest"], columns="method", aggfunc="first")
+    return rows.pivot_table(
+        values="value", index=["data", "seed", "rest"], columns="method", aggfunc="first"
+    )
 
 
 def comparable(rows: pd.DataFrame, of: str, held: Sequence[str]) -> pd.DataFrame:

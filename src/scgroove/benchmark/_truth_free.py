@@ -52,7 +52,7 @@ class Trial:
         The same of the other aligners.
     realign
         Couples again, with other labels of the cells.
-    labelled
+    labeled
         Whether mass stays within labels.
     seed
         Random state.
@@ -67,16 +67,20 @@ class Trial:
     projected: Float64Array
     others: Sequence[Float64Array]
     realign: Callable[[Labels | None, Labels | None], Coupling]
-    labelled: bool
+    labeled: bool
     seed: int
 
     def cells(self) -> list[tuple[IntArray, IntArray]]:
         """Return, for each label, its source cells that have mass, and its target cells."""
         sent = np.asarray(~np.isnan(self.projected).any(axis=1))
-        pairs = zip(members(self.codes_x, self.n_labels), members(self.codes_y, self.n_labels), strict=True)
+        pairs = zip(
+            members(self.codes_x, self.n_labels), members(self.codes_y, self.n_labels), strict=True
+        )
         return [(rows[sent[rows]], columns) for rows, columns in pairs]
 
-    def per_label(self, score: Callable[[IntArray, IntArray], float], at_least: int = 4) -> Float64Array:
+    def per_label(
+        self, score: Callable[[IntArray, IntArray], float], at_least: int = 4
+    ) -> Float64Array:
         """Return a score of each label from its source and target cells; NaN where either are too few."""
         return np.array(
             [
@@ -112,9 +116,9 @@ def heldout_label_mass(trial: Trial) -> Float64Array:
 
     Labels are merged at random, two by two, and cells are coupled again with the merged labels; of the mass within a merged
     label, the share that stays within the true one, over what the uniform coupling has: ``(mass - chance) / (1 - chance)``.
-    For an unlabelled aligner the coupling itself is looked at, over all labels.
+    For an unlabeled aligner the coupling itself is looked at, over all labels.
     """
-    if not trial.labelled:
+    if not trial.labeled:
         return _right_mass(
             trial.coupling, trial.codes_x, trial.codes_y, np.zeros(trial.n_labels, dtype=np.intp)
         )
@@ -133,7 +137,9 @@ def _coarse(codes: IntArray, merged: IntArray) -> npt.NDArray[Any]:
     return out
 
 
-def _right_mass(coupling: Coupling, codes_x: IntArray, codes_y: IntArray, merged: IntArray) -> Float64Array:
+def _right_mass(
+    coupling: Coupling, codes_x: IntArray, codes_y: IntArray, merged: IntArray
+) -> Float64Array:
     n = merged.size
     sizes_y = np.bincount(codes_y[codes_y >= 0], minlength=n)
     right, total = np.zeros(n), np.zeros(n)
@@ -189,7 +195,11 @@ def predictability(trial: Trial) -> Float64Array:
         label = trial.codes_x[rows[0]]
         around = ((trial.y[columns] - means_y[label]) ** 2).sum(axis=1).mean()
         kept = ((trial.projected[rows] - means_y[label]) ** 2).sum(axis=1).mean()
-        return float(1.0 - (error[rows].mean() + max(around - kept, 0.0)) / around) if around > 0 else np.nan
+        return (
+            float(1.0 - (error[rows].mean() + max(around - kept, 0.0)) / around)
+            if around > 0
+            else np.nan
+        )
 
     return trial.per_label(score)
 
@@ -286,4 +296,7 @@ def score_all(
     """Return every score of every coupling: ``{coupling: {score: (n_labels,)}}``."""
     names = list(TRUTH_FREE.names()) if scores is None else list(scores)
     functions = {name: TRUTH_FREE.get(name) for name in names}
-    return {one: {name: score(trial) for name, score in functions.items()} for one, trial in trials.items()}
+    return {
+        one: {name: score(trial) for name, score in functions.items()}
+        for one, trial in trials.items()
+    }

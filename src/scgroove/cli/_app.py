@@ -72,7 +72,9 @@ _Out = Annotated[
 _Epochs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Passes over the data; by default as many as the data need.", rich_help_panel="Model"
+        min=1,
+        help="Passes over the data; by default as many as the data need.",
+        rich_help_panel="Model",
     ),
 ]
 _Seed = Annotated[
@@ -80,7 +82,10 @@ _Seed = Annotated[
 ]
 _Accelerator = Annotated[Accelerator, typer.Option(help="Where to train.", rich_help_panel="Model")]
 _Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the results of an earlier run.", rich_help_panel="Output")
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace the results of an earlier run.", rich_help_panel="Output"
+    ),
 ]
 _Resume = Annotated[
     bool,
@@ -111,19 +116,25 @@ def _print_version(asked: bool) -> None:
 )
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Match single-cell modalities that share neither cells nor features, only labels such as perturbations."""
 
 
-@app.command(epilog="Example:  **scgroove demo --out demo**, then open demo/report.html in a browser.")
+@app.command(
+    epilog="Example:  **scgroove demo --out demo**, then open demo/report.html in a browser."
+)
 def demo(
     labels: Annotated[
         int, typer.Option(min=6, max=500, help="Number of perturbations.", rich_help_panel="Screen")
     ] = 20,
     cells: Annotated[
-        int, typer.Option(min=10, help="Cells of each perturbation and modality.", rich_help_panel="Screen")
+        int,
+        typer.Option(
+            min=10, help="Cells of each perturbation and modality.", rich_help_panel="Screen"
+        ),
     ] = 60,
     rho: Annotated[
         float,
@@ -205,7 +216,9 @@ def run(
     also: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODALITY", help="Train on this modality too; repeat for more.", rich_help_panel="Data"
+            metavar="MODALITY",
+            help="Train on this modality too; repeat for more.",
+            rich_help_panel="Data",
         ),
     ] = None,
     layer: Annotated[
@@ -227,19 +240,26 @@ def run(
     batch_key: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Column of obs with the batch to correct for.", rich_help_panel="Data"
+            metavar="COLUMN",
+            help="Column of obs with the batch to correct for.",
+            rich_help_panel="Data",
         ),
     ] = None,
     unlabeled_category: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="LABEL", help="Label that stands for 'no label'; repeat.", rich_help_panel="Data"
+            metavar="LABEL",
+            help="Label that stands for 'no label'; repeat.",
+            rich_help_panel="Data",
         ),
     ] = None,
     min_cells_per_label: Annotated[
         int,
         typer.Option(
-            min=1, metavar="N", help="Refuse labels with fewer cells in a modality.", rich_help_panel="Data"
+            min=1,
+            metavar="N",
+            help="Refuse labels with fewer cells in a modality.",
+            rich_help_panel="Data",
         ),
     ] = 2,
     pair_key: Annotated[
@@ -262,7 +282,8 @@ def run(
     ] = None,
     epochs: _Epochs = None,
     n_latent: Annotated[
-        int | None, typer.Option(min=2, help="Dimensions of the shared space.", rich_help_panel="Model")
+        int | None,
+        typer.Option(min=2, help="Dimensions of the shared space.", rich_help_panel="Model"),
     ] = None,
     encoder: Annotated[
         Encoder | None, typer.Option(help="linear, or mlp for large data.", rich_help_panel="Model")
@@ -271,19 +292,23 @@ def run(
     accelerator: _Accelerator = Accelerator.auto,
     method: Annotated[
         Method,
-        typer.Option(help="Entropic (eot) or exact (emd) optimal transport.", rich_help_panel="Matching"),
+        typer.Option(
+            help="Entropic (eot) or exact (emd) optimal transport.", rich_help_panel="Matching"
+        ),
     ] = Method.eot,
-    unlabelled_coupling: Annotated[
+    unlabeled_coupling: Annotated[
         bool,
         typer.Option(
-            "--unlabelled-coupling",
+            "--unlabeled-coupling",
             help="Match without looking at labels, so that the labels can judge the matching.",
             rich_help_panel="Matching",
         ),
     ] = False,
     impute: Annotated[
         Imputation,
-        typer.Option(help="From the model, or as the mean of the matched cells.", rich_help_panel="Matching"),
+        typer.Option(
+            help="From the model, or as the mean of the matched cells.", rich_help_panel="Matching"
+        ),
     ] = Imputation.decoder,
     null: Annotated[
         int,
@@ -321,7 +346,7 @@ def run(
             seed=seed,
             accelerator=accelerator.value,
             method=method.value,
-            labelled=not unlabelled_coupling,
+            labeled=not unlabeled_coupling,
             impute=impute.value,
             null=null,
         )

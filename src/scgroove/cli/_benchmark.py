@@ -32,7 +32,7 @@ _SPEC = """Example of SPEC.toml:
     title = "My grid"
     seeds = 5
     learners = ["groove", "ps_logistic", {learner = "groove", name = "cold", options = {temperature = 0.1}}]
-    aligners = ["eot", "emd", "egw", "eot unlabelled"]
+    aligners = ["eot", "emd", "egw", "eot unlabeled"]
 
     [[data]]
     scenario = "reference"
@@ -55,14 +55,18 @@ def run(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Folder of the results: a new one, or one to go on with."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder of the results: a new one, or one to go on with.",
         ),
     ],
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; -1 for all cores.")] = 1,
     shard: Annotated[
         str,
         typer.Option(
-            metavar="I/N", help="Do only the I-th of N parts, from 0; all parts may write into one folder."
+            metavar="I/N",
+            help="Do only the I-th of N parts, from 0; all parts may write into one folder.",
         ),
     ] = "0/1",
     quick: Annotated[
@@ -111,7 +115,9 @@ def _part(shard: str) -> tuple[int, int]:
     try:
         i, n = (int(number) for number in shard.split("/"))
     except ValueError:
-        raise UserError(f"--shard {shard}: expected I/N, as in 0/4 for the first of four parts.") from None
+        raise UserError(
+            f"--shard {shard}: expected I/N, as in 0/4 for the first of four parts."
+        ) from None
     return i, n
 
 
@@ -152,17 +158,23 @@ def _progress() -> Any:
 def _summary(results: Any, out: Path) -> None:
     known = results.assign(status=results["status"].replace("by construction", "done"))
     failed_first = known.sort_values("status", key=lambda status: status != "failed", kind="stable")
-    cells = failed_first.drop_duplicates(["data", "learner", "aligner", "seed"])["status"].value_counts()
+    cells = failed_first.drop_duplicates(["data", "learner", "aligner", "seed"])[
+        "status"
+    ].value_counts()
     counts = ", ".join(f"{cells.get(name, 0)} {name}" for name in ("done", "failed", "skipped"))
     typer.echo(f"{counts}. Now: scgroove benchmark report {out}")
 
 
 @benchmark.command("report")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the results, finished or not.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the results, finished or not.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE.html", help="By default report.html in the folder."),
+        typer.Option(
+            "--out", "-o", metavar="FILE.html", help="By default report.html in the folder."
+        ),
     ] = None,
     reference: Annotated[
         str | None,
@@ -202,7 +214,11 @@ def _page(about: dict[str, Any], results: Any, reference: str | None) -> dict[st
 
 def _reference(results: Any) -> str:
     """Return the learner to compare with where none was named."""
-    knows = results.groupby("learner")["knows_truth"].min().astype(bool) if "knows_truth" in results else {}
+    knows = (
+        results.groupby("learner")["knows_truth"].min().astype(bool)
+        if "knows_truth" in results
+        else {}
+    )
     learners = sorted(set(results["learner"]))
     usual = [name for name in learners if name == REFERENCE]
     return str((usual or [name for name in learners if not knows.get(name, False)] or learners)[0])
@@ -238,7 +254,7 @@ def _sections() -> dict[str, list[tuple[str, str]]]:
 
     return {
         "Learners": [(name, learner(name)) for name in learners.LEARNERS],
-        "Aligners (add ' unlabelled' for the form without labels)": [
+        "Aligners (add ' unlabeled' for the form without labels)": [
             (name, first_line(aligners.get(name))) for name in aligners.ALIGNERS
         ],
         "Metrics": list(grid.metric_names().items()),

@@ -88,7 +88,9 @@ class Destination:
         """
         check_path(self.path)
         if os.path.ismount(self.path):
-            raise UserError(f"--out {self.shown}: this is where a disk is mounted. Name a folder in it.")
+            raise UserError(
+                f"--out {self.shown}: this is where a disk is mounted. Name a folder in it."
+            )
         with writing(self.path.parent, NOTHING):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = self._lock()
@@ -154,7 +156,9 @@ class Destination:
             The folder is a file, holds other things, or results that may not be replaced.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out {self.shown}: this is a file; expected a folder, or a name that is free.")
+            raise UserError(
+                f"--out {self.shown}: this is a file; expected a folder, or a name that is free."
+            )
         entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
         if not entries:
             return
@@ -164,7 +168,9 @@ class Destination:
                 f"--out {self.shown}: the folder is not empty ({listed(entries, 3)}), and scgroove did not make it. "
                 "Give the name of a new folder."
             )
-        if not self.overwrite and not (self.command == "demo" and manifest.get("command") == "demo"):
+        if not self.overwrite and not (
+            self.command == "demo" and manifest.get("command") == "demo"
+        ):
             raise UserError(
                 f"--out {self.shown}: the folder holds the results of an earlier run. Add --overwrite to replace "
                 "them, or give the name of a new folder."
@@ -232,7 +238,9 @@ class Destination:
         """Tidy up after an early end, and say what is kept."""
         if self.path in _OWNED:
             self._unlock()
-        return _KEPT.get(self.path, NOTHING)  # of a folder never locked: what is there belongs to another run
+        return _KEPT.get(
+            self.path, NOTHING
+        )  # of a folder never locked: what is there belongs to another run
 
     def tidy(self) -> str:
         """Remove the unfinished folder if nothing in it is done, and say what is kept."""
@@ -249,7 +257,9 @@ class Destination:
         """Put finished results in place of earlier ones: the earlier ones go only when the new ones are there."""
         with held(), writing(self.path.parent, "The results are complete."):
             files = [
-                str(file.relative_to(self.results)) for file in self.results.rglob("*") if file.is_file()
+                str(file.relative_to(self.results))
+                for file in self.results.rglob("*")
+                if file.is_file()
             ]
             manifest = {
                 "made_by": f"scgroove {__version__}",

@@ -86,7 +86,8 @@ def quiet() -> Iterator[None]:
     # Before 0.4, mudata copied columns up from the modalities unless told not to.
     options = getattr(mudata, "set_options", None)
     loggers = [
-        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "scvi", "scgroove")
+        logging.getLogger(name)
+        for name in ("lightning.pytorch", "lightning.fabric", "scvi", "scgroove")
     ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

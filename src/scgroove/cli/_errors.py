@@ -89,7 +89,10 @@ def _is_taught(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "scgroove":
+    if (
+        trace is None
+        or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "scgroove"
+    ):
         return False
     return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
 

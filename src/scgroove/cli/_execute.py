@@ -34,7 +34,9 @@ class Prepared(NamedTuple):
 def execute(destination: Destination, debug: bool, prepare: Callable[[Display], Prepared]) -> None:
     """Make the results in a folder beside the one asked for, and put them in place when all are there."""
     with errors(debug, destination.last_words), ExitStack() as stack:
-        stack.enter_context(destination.locked())  # until then, an unfinished run there is another's
+        stack.enter_context(
+            destination.locked()
+        )  # until then, an unfinished run there is another's
         destination.check()
         start = time.perf_counter()
         with Display() as display:
@@ -47,7 +49,7 @@ def execute(destination: Destination, debug: bool, prepare: Callable[[Display], 
             said = make_storable(prepared.mdata)
             if last := destination.start(prepared.settings, prepared.digest):
                 display.say(f"Going on with the run that was stopped after {last!r}.")
-            results = _workflow.analyse(
+            results = _workflow.analyze(
                 prepared.mdata,
                 prepared.settings,
                 data_name=prepared.name,

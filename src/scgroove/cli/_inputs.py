@@ -36,11 +36,15 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
             _check_column("--pair-key", mdata, modality, asked["pair_key"])
     layers = _assignments("--layer", asked["layer"], modalities)
     for modality, layer in layers.items():
-        names = [name for name in mdata.mod[modality].layers if name is not None]  # anndata 0.13: X is None
+        names = [
+            name for name in mdata.mod[modality].layers if name is not None
+        ]  # anndata 0.13: X is None
         _check_choice(f"--layer {modality}=", layer, names, of=f" in the layers of {modality!r}")
     likelihood = _assignments("--likelihood", asked["likelihood"], modalities)
     for modality, name in likelihood.items():
-        _check_choice(f"--likelihood {modality}=", name, ["auto", "normal", "nb", "poisson", "bernoulli"])
+        _check_choice(
+            f"--likelihood {modality}=", name, ["auto", "normal", "nb", "poisson", "bernoulli"]
+        )
     return Settings(
         source=source,
         target=target,
@@ -56,9 +60,13 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
 
 
 def _source_and_target(mdata: MuData, source: str | None, target: str | None) -> tuple[str, str]:
-    sizes = ", ".join(f"{m} ({a.n_obs:,} cells x {a.n_vars:,} features)" for m, a in mdata.mod.items())
+    sizes = ", ".join(
+        f"{m} ({a.n_obs:,} cells x {a.n_vars:,} features)" for m, a in mdata.mod.items()
+    )
     if len(mdata.mod) < 2:
-        raise UserError(f"The file has one modality only, {sizes}; matching needs two. {HOW_TO_MAKE}")
+        raise UserError(
+            f"The file has one modality only, {sizes}; matching needs two. {HOW_TO_MAKE}"
+        )
     if source is None or target is None:
         first, second = list(mdata.mod)[:2]
         raise UserError(
@@ -68,7 +76,9 @@ def _source_and_target(mdata: MuData, source: str | None, target: str | None) ->
     _check_choice("--source", source, mdata.mod)
     _check_choice("--target", target, mdata.mod)
     if source == target:
-        raise UserError(f"--source and --target are both {source!r}; they must differ. The file has {sizes}.")
+        raise UserError(
+            f"--source and --target are both {source!r}; they must differ. The file has {sizes}."
+        )
     return source, target
 
 
@@ -99,7 +109,9 @@ def _check_unlabeled(mdata: MuData, label_key: Mapping[str, str], given: Sequenc
         )
 
 
-def _batch_key(mdata: MuData, modalities: Iterable[str], column: str | None) -> dict[str, str] | None:
+def _batch_key(
+    mdata: MuData, modalities: Iterable[str], column: str | None
+) -> dict[str, str] | None:
     """Modalities that have the batch column; an error where none has."""
     if column is None:
         return None
@@ -138,7 +150,9 @@ def _check_choice(option: str, value: str, choices: Iterable[str], of: str = "")
         )
 
 
-def _assignments(option: str, given: Iterable[str] | None, modalities: Iterable[str]) -> dict[str, str]:
+def _assignments(
+    option: str, given: Iterable[str] | None, modalities: Iterable[str]
+) -> dict[str, str]:
     """Read MODALITY=VALUE."""
     read: dict[str, str] = {}
     for text in given or []:

@@ -77,7 +77,9 @@ class DataProfile:
         if self.n_vars < PANEL_FEATURES:
             return f"a panel of {self.n_vars} features, fewer than {PANEL_FEATURES}"
         if self.largest_share > PANEL_SHARE:
-            return f"one feature holds {self.largest_share:.0%} of them, more than {PANEL_SHARE:.0%}"
+            return (
+                f"one feature holds {self.largest_share:.0%} of them, more than {PANEL_SHARE:.0%}"
+            )
         return None
 
     @property
@@ -94,7 +96,9 @@ class DataProfile:
         if self.integer and self.minimum >= 0 and self.maximum <= 1:
             return "bernoulli", "all values are 0 or 1"
         if self.counts:
-            reason = f"all values are whole numbers from {self.minimum:g} to {self.maximum:g} (counts)"
+            reason = (
+                f"all values are whole numbers from {self.minimum:g} to {self.maximum:g} (counts)"
+            )
             if self.size_factors:
                 return "nb", reason
             return "nb_panel", f"{reason}, without library sizes: {self.panel}"
@@ -133,7 +137,11 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
         )
     known = list(mdata.mod)
     chosen = (
-        known if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
+        known
+        if modalities is None
+        else [modalities]
+        if isinstance(modalities, str)
+        else list(modalities)
     )
     for m in chosen:
         if m not in known:
@@ -261,7 +269,9 @@ def _sums(block: Any, *, logged: bool) -> NDArray[np.float64]:
     parts = [block.sum(axis=1, dtype=np.float64), abs(block).sum(axis=1, dtype=np.float64)]
     raw: Any = np.full(block.shape[0], np.nan)
     if logged:
-        raw = (block.expm1() if sp.issparse(block) else np.expm1(block)).sum(axis=1, dtype=np.float64)
+        raw = (block.expm1() if sp.issparse(block) else np.expm1(block)).sum(
+            axis=1, dtype=np.float64
+        )
     return np.stack([np.asarray(part, dtype=np.float64).ravel() for part in (*parts, raw)], axis=1)
 
 
@@ -324,7 +334,9 @@ def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
     n_nan, n_inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     coo = sp.coo_matrix(block) if sp.issparse(block) else None
     bad = (
-        np.flatnonzero(~np.isfinite(coo.data))[0] if coo is not None else np.argwhere(~np.isfinite(block))[0]
+        np.flatnonzero(~np.isfinite(coo.data))[0]
+        if coo is not None
+        else np.argwhere(~np.isfinite(block))[0]
     )
     row, column = (coo.row[bad], coo.col[bad]) if coo is not None else bad
     stored = where if coo is None else f"{where}.data"

@@ -105,7 +105,11 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
             )
         self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
         self.device = None if on_device is None else torch.device(on_device)
-        self.shape = {"batch_size": batch_size, "n_labels": n_labels_per_batch, "n_cells": n_cells_per_label}
+        self.shape = {
+            "batch_size": batch_size,
+            "n_labels": n_labels_per_batch,
+            "n_cells": n_cells_per_label,
+        }
         self.balance, self.agreement = balance, agreement
         self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
@@ -113,7 +117,8 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         self.data_loader_kwargs = data_loader_kwargs
         self._resident: ResidentDataset | None = None
         self.labels = shared_codes(
-            {m: v.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel() for m, v in managers.items()}, agreement
+            {m: v.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel() for m, v in managers.items()},
+            agreement,
         )
         parts = (
             _random_split(self.labels, pairs, train_size, validation_size, seed)
@@ -130,8 +135,10 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Loader over the validation cells, the same batches at every epoch; empty if there are too few."""
-        labelled = [self.labels[m][rows] for m, rows in self.val_idx.items()]
-        most = max((int(np.bincount(c[c >= 0]).max()) for c in labelled if (c >= 0).any()), default=0)
+        labeled = [self.labels[m][rows] for m, rows in self.val_idx.items()]
+        most = max(
+            (int(np.bincount(c[c >= 0]).max()) for c in labeled if (c >= 0).any()), default=0
+        )
         try:
             loader = self._loader(self.val_idx, shuffle=False, **self.shape)
         except ValueError:  # no shared label among the validation cells
@@ -200,10 +207,15 @@ def _random_split(
     n_train = np.maximum(1, np.rint(train_size * size))
     n_known = n_train + np.rint(validation_size * size)
     part = np.empty_like(label)
-    part[order] = (rank >= np.repeat(n_train, size)).astype(int) + (rank >= np.repeat(n_known, size))
+    part[order] = (rank >= np.repeat(n_train, size)).astype(int) + (
+        rank >= np.repeat(n_known, size)
+    )
     of_cells = np.split(part[unit], np.cumsum(sizes)[:-1])
     return tuple(  # type: ignore[return-value]
-        {m: np.flatnonzero(found == p).astype(np.int64) for m, found in zip(labels, of_cells, strict=True)}
+        {
+            m: np.flatnonzero(found == p).astype(np.int64)
+            for m, found in zip(labels, of_cells, strict=True)
+        }
         for p in range(3)
     )
 
@@ -214,7 +226,9 @@ def _units(labels: Mapping[str, NDArray[np.int64]], pairs: PairIds | None) -> ND
     if pairs is None:
         return np.arange(n)
     names = np.concatenate([np.asarray(pairs[m], dtype=object) for m in labels])
-    codes = np.asarray(pd.factorize(names)[0], dtype=np.int64)  # -1: not known to be measured elsewhere
+    codes = np.asarray(
+        pd.factorize(names)[0], dtype=np.int64
+    )  # -1: not known to be measured elsewhere
     alone = np.flatnonzero(codes < 0)
     codes[alone] = codes.max(initial=-1) + 1 + np.arange(len(alone))
     return codes
@@ -236,7 +250,9 @@ def _given_split(
                 f"external_indexing['{m}'] must hold one to three disjoint arrays: train, validation, test."
             )
         if len(joined) and (joined.min() < 0 or joined.max() >= len(labels[m])):
-            raise ValueError(f"external_indexing['{m}'] has rows outside 0 to {len(labels[m]) - 1}.")
+            raise ValueError(
+                f"external_indexing['{m}'] has rows outside 0 to {len(labels[m]) - 1}."
+            )
         for part, i in zip(parts, range(3), strict=True):
             part[m] = np.sort(rows[i]) if i < len(rows) else np.empty(0, np.int64)
     return parts

@@ -62,7 +62,9 @@ def bytes_of_row(x: Any, n: int = 256) -> float:
     """Bytes that a row takes in memory, from the first rows."""
     if not isinstance(x, CSRDataset | CSCDataset) and not hasattr(x, "compute"):
         return float(max(1, x.dtype.itemsize * x.shape[1]))
-    few = _tidy((x[:n].compute() if hasattr(x, "compute") else x[:n]) if x.shape[0] else np.zeros((1, 1)))
+    few = _tidy(
+        (x[:n].compute() if hasattr(x, "compute") else x[:n]) if x.shape[0] else np.zeros((1, 1))
+    )
     return float(max(1.0, _nbytes(few) / max(1, few.shape[0])))
 
 

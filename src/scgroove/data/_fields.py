@@ -99,13 +99,19 @@ class FeatureField(ModalityField):
         labels = None
         if self.label_key is not None:
             labels = labels_of(adata.obs, self.label_key, self.unlabeled_category)
-        absent, shares = look_for_absent(adata, self.mod_key, self.layer, self.batch_key, labels=labels)
+        absent, shares = look_for_absent(
+            adata, self.mod_key, self.layer, self.batch_key, labels=labels
+        )
         record(adata, absent, self.batch_key)
         seen = sample_profile(adata, self.layer).as_dict()
         return {**state, "registered": seen, NOT_MEASURED: absent, ZERO_SHARES: shares}
 
     def transfer_field(
-        self, state_registry: State, mdata_target: MuData, extend_categories: bool = False, **kwargs: Any
+        self,
+        state_registry: State,
+        mdata_target: MuData,
+        extend_categories: bool = False,
+        **kwargs: Any,
     ) -> State:
         """Register new data; features, their order and the profile stay those of the training data."""
         if self.absent(mdata_target):
@@ -125,13 +131,17 @@ class FeatureField(ModalityField):
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
         """Look for the layer, and in it for every feature of the model."""
-        layers = [str(name) for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
+        layers = [
+            str(name) for name in adata.layers if name is not None
+        ]  # anndata 0.13 lists X as None
         if self.layer is not None and self.layer not in layers:
             raise UnknownNameError(
                 f"Layer '{self.layer}' not found in modality '{self.mod_key}', whose layers are {layers}. The model was trained "
                 f"on it: put values in the same units there, adata.layers['{self.layer}'] = ..."
             )
-        columns_of(adata.var_names, state_registry[LayerField.COLUMN_NAMES_KEY], modality=self.mod_key)
+        columns_of(
+            adata.var_names, state_registry[LayerField.COLUMN_NAMES_KEY], modality=self.mod_key
+        )
 
 
 class BatchField(ModalityField):
@@ -148,17 +158,26 @@ class BatchField(ModalityField):
     """
 
     def __init__(self, mod_key: str, batch_key: str | None) -> None:
-        super().__init__(CategoricalObsField(field_key(REGISTRY_KEYS.BATCH_KEY, mod_key), batch_key), mod_key)
+        super().__init__(
+            CategoricalObsField(field_key(REGISTRY_KEYS.BATCH_KEY, mod_key), batch_key), mod_key
+        )
         self.batch_key = batch_key
 
     def transfer_field(
-        self, state_registry: State, mdata_target: MuData, extend_categories: bool = False, **kwargs: Any
+        self,
+        state_registry: State,
+        mdata_target: MuData,
+        extend_categories: bool = False,
+        **kwargs: Any,
     ) -> State:
         """Code new data in the known batches."""
         if self.batch_key is None or self.absent(mdata_target):
             return super().transfer_field(state_registry, mdata_target, **kwargs)
         obs = self.get_modality(mdata_target).obs
-        names, known = batches_of(obs, self.batch_key), list(map(label_name, state_registry[VOCABULARY]))
+        names, known = (
+            batches_of(obs, self.batch_key),
+            list(map(label_name, state_registry[VOCABULARY])),
+        )
         if extend_categories:
             self._check_complete(names, known)
             known += sorted(set(names) - set(known))
@@ -203,7 +222,9 @@ class SharedLabelField(ModalityField):
 
     def absent(self, mdata: MuData) -> bool:
         """Whether the data lack this modality or its label column."""
-        return super().absent(mdata) or self.obs_keys[self.mod_key] not in mdata.mod[self.mod_key].obs
+        return (
+            super().absent(mdata) or self.obs_keys[self.mod_key] not in mdata.mod[self.mod_key].obs
+        )
 
     def register_field(self, mdata: MuData) -> State:
         """Build the vocabulary, and write this modality's codes into its ``obs``."""
@@ -220,10 +241,15 @@ class SharedLabelField(ModalityField):
         for m, key in self.obs_keys.items():
             if m in mdata.mod and key in mdata.mod[m].obs:
                 seen.update(
-                    x for x in labels_of(mdata.mod[m].obs, key, self.unlabeled_category) if x is not None
+                    x
+                    for x in labels_of(mdata.mod[m].obs, key, self.unlabeled_category)
+                    if x is not None
                 )
         vocabulary = [*known, *sorted(seen - set(known))]
         obs, key = mdata.mod[self.mod_key].obs, self.obs_keys[self.mod_key]
         obs[self.attr_key] = encode_labels(labels_of(obs, key, self.unlabeled_category), vocabulary)
         # object arrays: a registry saved with pandas extension arrays does not open under an older pandas
-        return {VOCABULARY: np.asarray(vocabulary, dtype=object), CategoricalObsField.ORIGINAL_ATTR_KEY: key}
+        return {
+            VOCABULARY: np.asarray(vocabulary, dtype=object),
+            CategoricalObsField.ORIGINAL_ATTR_KEY: key,
+        }

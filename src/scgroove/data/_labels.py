@@ -24,7 +24,7 @@ from .._labels import (
 from .._registry import UnknownNameError, did_you_mean
 from .._warnings import warn
 
-UNLABELLED = "(unlabelled)"
+UNLABELED = "(unlabeled)"
 
 
 def label_keys(
@@ -65,7 +65,9 @@ def label_keys(
 
 
 def _no_column(mdata: MuData, keys: Mapping[str, str], modality: str) -> str:
-    columns = {m: [str(c) for c in mdata.mod[m].obs if not str(c).startswith("_scvi")] for m in keys}
+    columns = {
+        m: [str(c) for c in mdata.mod[m].obs if not str(c).startswith("_scvi")] for m in keys
+    }
     named = {}
     for m, key in keys.items():
         near = [key] if key in columns[m] else get_close_matches(str(key), columns[m], n=1)
@@ -83,7 +85,10 @@ def _no_column(mdata: MuData, keys: Mapping[str, str], modality: str) -> str:
 
 
 def labels_of(
-    obs: pd.DataFrame, key: str, unlabeled_category: UnlabeledCategory = None, modality: str | None = None
+    obs: pd.DataFrame,
+    key: str,
+    unlabeled_category: UnlabeledCategory = None,
+    modality: str | None = None,
 ) -> NDArray[Any]:
     """Labels of one modality by name, None where there is none; shape (n,).
 
@@ -151,7 +156,9 @@ def labels_by_modality(
     return {m: labels_of(mdata.mod[m].obs, key, unlabeled_category, m) for m, key in keys.items()}
 
 
-def _warn_of_unknown(mdata: MuData, label_key: str | Mapping[str, str], unlabeled: frozenset[str]) -> None:
+def _warn_of_unknown(
+    mdata: MuData, label_key: str | Mapping[str, str], unlabeled: frozenset[str]
+) -> None:
     """Warn of values declared as "not known" that no modality has."""
     if not unlabeled:
         return
@@ -162,7 +169,7 @@ def _warn_of_unknown(mdata: MuData, label_key: str | Mapping[str, str], unlabele
             there.update(map(label_name, pd.unique(as_objects(adata.obs[key]))))
     for name in sorted(unlabeled - there):
         warn(
-            f"unlabeled_category={name!r} is no label of these data, so no cell is unlabelled by it."
+            f"unlabeled_category={name!r} is no label of these data, so no cell is unlabeled by it."
             f"{did_you_mean(name, there)} Labels: {', '.join(sorted(there)[:10])}"
             f"{', ...' if len(there) > 10 else ''}."
         )
@@ -178,7 +185,7 @@ LOOKS_UNLABELED = frozenset(
         "negative",
         "unknown",
         "unlabeled",
-        "unlabelled",
+        "unlabeled",
         "none",
         "noguide",
         "nolabel",
@@ -211,7 +218,9 @@ def warn_of_labels(labels: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) 
     found = {m: set(own) - {None} for m, own in labels.items()}
     pairs = alike(found)
     if pairs:
-        shown = [" and ".join(f"{one!r} ({_where(one, found)})" for one in group) for group in pairs[:5]]
+        shown = [
+            " and ".join(f"{one!r} ({_where(one, found)})" for one in group) for group in pairs[:5]
+        ]
         warn(
             f"{len(pairs)} group(s) of labels look alike and are kept apart: {', '.join(shown)}. If they are one "
             f"label, spell them alike: {_spelled_alike(pairs[0], found, keys)}."
@@ -229,7 +238,9 @@ def warn_of_labels(labels: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) 
         )
 
 
-def _spelled_alike(group: Sequence[str], found: Mapping[str, set[str]], keys: Mapping[str, str]) -> str:
+def _spelled_alike(
+    group: Sequence[str], found: Mapping[str, set[str]], keys: Mapping[str, str]
+) -> str:
     """Return the line that gives two labels one spelling."""
     new, old = sorted(group, key=len)[:2]
     m = next(m for m in found if old in found[m])
@@ -272,7 +283,7 @@ def label_table(
     Returns
     -------
     DataFrame indexed by label, with one column of counts for each modality and a column ``status``: ``"shared"``
-    (in two modalities or more), ``"exclusive"`` (in one) or ``"unlabelled"`` (row ``"(unlabelled)"``, present
+    (in two modalities or more), ``"exclusive"`` (in one) or ``"unlabeled"`` (row ``"(unlabeled)"``, present
     only if there are such cells). Shared labels come first.
 
     Raises
@@ -286,12 +297,15 @@ def label_table(
 
 def counts_of_labels(labels: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
     """The table of :func:`label_table` for labels by modality, (n_m,) each, None where there is none."""
-    counts = {m: pd.Series(own, dtype=object).fillna(UNLABELLED).value_counts() for m, own in labels.items()}
+    counts = {
+        m: pd.Series(own, dtype=object).fillna(UNLABELED).value_counts()
+        for m, own in labels.items()
+    }
     table = pd.DataFrame(counts).fillna(0).astype(int).reindex(columns=list(labels))
     table.index = pd.Index(table.index.astype(str), name="label")
     shared = (table > 0).sum(axis=1) > 1
     table["status"] = np.where(shared, "shared", "exclusive")
-    table.loc[table.index == UNLABELLED, "status"] = "unlabelled"
-    rank = table["status"].map({"shared": 0, "exclusive": 1, "unlabelled": 2})
+    table.loc[table.index == UNLABELED, "status"] = "unlabeled"
+    rank = table["status"].map({"shared": 0, "exclusive": 1, "unlabeled": 2})
     order = np.lexsort((table.index.to_numpy(dtype=str), rank.to_numpy()))
     return table.iloc[order]

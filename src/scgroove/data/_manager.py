@@ -41,7 +41,9 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
         super().__init__()
         self.parent, self.modality, self.adata = parent, modality, parent.adata.mod[modality]
         present = {
-            f.registry_key for f in parent.fields if f.mod_key == modality and not f.absent(parent.adata)
+            f.registry_key
+            for f in parent.fields
+            if f.mod_key == modality and not f.absent(parent.adata)
         }
         # the one private name of scvi-tools that scgroove sets: there is no public way to make a view
         self._registry = {k: v for k, v in parent.registry.items() if k != FIELDS}
@@ -105,7 +107,9 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
             wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else np.atleast_1d(rows)
             unique, inverse = np.unique(wanted, return_inverse=True)
             found = read_rows(self.data[X], unique)
-            return self.with_values(wanted, (found.toarray() if issparse(found) else found)[inverse])
+            return self.with_values(
+                wanted, (found.toarray() if issparse(found) else found)[inverse]
+            )
         got = {k: v.toarray() if issparse(v) else v for k, v in super().__getitem__(rows).items()}
         if self.columns is not None and X in got:
             got[X] = got[X][..., self.columns]
@@ -115,7 +119,11 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         """Values of some rows, increasing and none twice, as they are stored: sparse stays sparse; features in the model's order."""
         x = self.data[X]
         found = (
-            read_rows(x, rows) if on_disk(x) else x.iloc[rows].to_numpy() if hasattr(x, "iloc") else x[rows]
+            read_rows(x, rows)
+            if on_disk(x)
+            else x.iloc[rows].to_numpy()
+            if hasattr(x, "iloc")
+            else x[rows]
         )
         return found if self.columns is None else found[:, self.columns]
 
@@ -132,12 +140,20 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
             for i in range(0, len(part), n):
                 yield self.with_values(part[i : i + n], window.take(part[i : i + n]))
 
-    def with_values(self, rows: NDArray[np.int64], values: NDArray[Any]) -> dict[str, np.ndarray[Any, Any]]:
+    def with_values(
+        self, rows: NDArray[np.int64], values: NDArray[Any]
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """What ``self[rows]`` is, with values of these rows that were read before, dense (len(rows), d)."""
         got = {}
         for key, dtype in self.keys_and_dtypes.items():
             data = self.data[key]
-            part = values if key == X else data.iloc[rows].to_numpy() if hasattr(data, "iloc") else data[rows]
+            part = (
+                values
+                if key == X
+                else data.iloc[rows].to_numpy()
+                if hasattr(data, "iloc")
+                else data[rows]
+            )
             got[key] = part.astype(dtype, copy=False)
         if self.columns is not None:
             got[X] = got[X][..., self.columns]

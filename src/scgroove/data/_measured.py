@@ -39,7 +39,9 @@ class Zeros:
     """(n_batch, d)"""
 
     @classmethod
-    def count(cls, x: Any, codes: NDArray[np.int64], n_batch: int, columns: IntArray | None = None) -> Self:
+    def count(
+        cls, x: Any, codes: NDArray[np.int64], n_batch: int, columns: IntArray | None = None
+    ) -> Self:
         """Count in a matrix (n, d), or columns of it, dense, sparse or on disk; cells of code -1 are in no batch."""
         nonzero = np.zeros((n_batch, x.shape[1] if columns is None else len(columns)))
         for rows, block in row_blocks(x):
@@ -149,7 +151,9 @@ def look_for_absent(
         zeros = replace(zeros, nonzero=zeros.nonzero[:, [place[name] for name in features]])
     absent = zeros.absent(expected)
     found = {
-        batch: features[lacks].tolist() for batch, lacks in zip(batches, absent, strict=True) if lacks.any()
+        batch: features[lacks].tolist()
+        for batch, lacks in zip(batches, absent, strict=True)
+        if lacks.any()
     }
     if found:
         _warn(found, modality, batch_key, of_model=known is not None)
@@ -170,7 +174,9 @@ def _groups_of(labels: Labels) -> tuple[NDArray[np.int64], int]:
     return np.where(codes < 0, len(known), codes), len(known) + 1
 
 
-def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None, of_model: bool) -> None:
+def _warn(
+    found: Mapping[str, list[str]], modality: str, batch_key: str | None, of_model: bool
+) -> None:
     shown = [
         f"{', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} "
         f"({len(names)}) in {f'batch {batch!r}' if batch else 'the new data'}"
@@ -179,7 +185,9 @@ def _warn(found: Mapping[str, list[str]], modality: str, batch_key: str | None, 
     more = f", and in {len(found) - 5} batches more" if len(found) > 5 else ""
     remedy = "set up without batch_key"
     if of_model:
-        remedy = f"say that all was measured: mdata.mod[{modality!r}].uns[{_keys.NOT_MEASURED!r}] = {{}}"
+        remedy = (
+            f"say that all was measured: mdata.mod[{modality!r}].uns[{_keys.NOT_MEASURED!r}] = {{}}"
+        )
     warn(
         f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all cells there, and in most "
         "cells elsewhere they are not: taken as not measured, so that these zeros are neither learned, nor compared with "
@@ -245,7 +253,9 @@ class Measured:
         missing = ~self.rows(slice(None))
         if not sp.issparse(values):
             return np.where(missing, np.array(np.nan, dtype), values)
-        return sp.csr_matrix(values, dtype=dtype) + sp.csr_matrix(np.where(missing, np.nan, 0).astype(dtype))
+        return sp.csr_matrix(values, dtype=dtype) + sp.csr_matrix(
+            np.where(missing, np.nan, 0).astype(dtype)
+        )
 
 
 def fill(values: Any, labels: Labels) -> Any:

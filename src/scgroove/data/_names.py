@@ -42,7 +42,11 @@ class Evidence:
     """
 
     def __init__(
-        self, x: Names, y: Names, partner: IntArray, labels: tuple[NDArray[Any], NDArray[Any]] | None
+        self,
+        x: Names,
+        y: Names,
+        partner: IntArray,
+        labels: tuple[NDArray[Any], NDArray[Any]] | None,
     ) -> None:
         self.names = (x, y)
         self.shared = int((partner >= 0).sum())
@@ -80,8 +84,12 @@ class Evidence:
         if self._all_match(NUMBER):
             return f"those of {list(modalities)} look like a default numbering ('0', '1', ...)"
         if self._all_match(WELL):
-            return f"those of {list(modalities)} look like wells ('A01', ...), which every plate has"
-        if self.wrong > (0.5 if self.most else 0.1) * self.labeled or (self.wrong and not self.sure):
+            return (
+                f"those of {list(modalities)} look like wells ('A01', ...), which every plate has"
+            )
+        if self.wrong > (0.5 if self.most else 0.1) * self.labeled or (
+            self.wrong and not self.sure
+        ):
             return self.disagreement(modalities)
         if self._numbered_alike() and not (self.sure and self._beyond_order()):
             first, second = self.names[0][:2] if len(self.names[0]) > 1 else (*self.names[0], "...")
@@ -105,7 +113,9 @@ class Evidence:
 
     def _collisions(self) -> float:
         """Barcodes that two runs share by chance, among names with the same text around the barcode."""
-        around = [pd.Series(names, dtype=object).str.extract(BARCODE).fillna("") for names in self.names]
+        around = [
+            pd.Series(names, dtype=object).str.extract(BARCODE).fillna("") for names in self.names
+        ]
         counts = [one.groupby([0, 1]).size() for one in around]
         return float((counts[0] * counts[1]).fillna(0).sum() / WHITELIST)
 
@@ -117,14 +127,20 @@ class Evidence:
             if parts.isna().any(axis=None):
                 return False
             numbers = parts[1].astype(float)
-            if not numbers.is_monotonic_increasing or numbers.min() > 1 or numbers.max() > 2 * len(names):
+            if (
+                not numbers.is_monotonic_increasing
+                or numbers.min() > 1
+                or numbers.max() > 2 * len(names)
+            ):
                 return False
             prefixes |= set(parts[0])
         return len(prefixes) == 1
 
     def _beyond_order(self) -> bool:
         """Whether labels agree at equal numbers for another reason than that both are sorted alike."""
-        a, b = (_by_number(names, codes) for names, codes in zip(self.names, self.codes, strict=True))
+        a, b = (
+            _by_number(names, codes) for names, codes in zip(self.names, self.codes, strict=True)
+        )
         n = min(len(a), len(b))
         a, b = a[:n], b[:n]
         apart = [_share_equal(a[lag:], b[: n - lag]) for lag in range(1, min(LAGS, n // 2))]

@@ -158,7 +158,10 @@ def known_partners(
             none = settled["unlabeled_category"]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # said in the set-up
-                labels = labels_of(obs[0], keys[source], none), labels_of(obs[1], keys[target], none)
+                labels = (
+                    labels_of(obs[0], keys[source], none),
+                    labels_of(obs[1], keys[target], none),
+                )
     if pair_key is not None:
         for m in (source, target):
             _check_column(mdata, m, pair_key, "pair_key")
@@ -298,7 +301,11 @@ def _any_shared(ids: PairIds) -> bool:
 def _check_column(mdata: MuData, modality: str, column: str, argument: str) -> None:
     columns = [str(c) for c in mdata.mod[modality].obs.columns if not str(c).startswith("_scvi")]
     if column not in columns:
-        values = 'paired=True, False or "auto"' if argument == "paired" else "nothing, for equal cell names"
+        values = (
+            'paired=True, False or "auto"'
+            if argument == "paired"
+            else "nothing, for equal cell names"
+        )
         raise UnknownNameError(
             f"{argument}={column!r}: no such column in mdata.mod[{modality!r}].obs, which has {columns}."
             f"{did_you_mean(column, columns)} Expected a column that is equal for the same cell, or {values}."
@@ -307,7 +314,9 @@ def _check_column(mdata: MuData, modality: str, column: str, argument: str) -> N
 
 def _column_ids(mdata: MuData, modality: str, column: str) -> Ids:
     ids = _as_ids(mdata.mod[modality].obs[column])
-    return _unique(ids, f"mdata.mod[{modality!r}].obs[{column!r}]", "An identifier must stand for one cell.")
+    return _unique(
+        ids, f"mdata.mod[{modality!r}].obs[{column!r}]", "An identifier must stand for one cell."
+    )
 
 
 def _name_ids(mdata: MuData, modality: str) -> Ids:
@@ -348,7 +357,11 @@ def _joined(
         edges.append(np.stack([start[a] + rows, start[b] + partner[rows]]))
     i, j = np.concatenate(edges, axis=1)
     n = sum(sizes)
-    unit = connected_components(sp.coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)[1]
+    unit = connected_components(
+        sp.coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False
+    )[1]
     ids_of_all: Ids = unit.astype(str).astype(object)
     ids_of_all[np.bincount(unit)[unit] == 1] = None
-    return {m: ids_of_all[start[m] : start[m] + size] for m, size in zip(modalities, sizes, strict=True)}
+    return {
+        m: ids_of_all[start[m] : start[m] + size] for m, size in zip(modalities, sizes, strict=True)
+    }

@@ -47,7 +47,9 @@ class ResidentDataset(Dataset[Any]):
         data, n = source.data[m], len(source.data[m])
         first = data[np.arange(1)]
         kept = {
-            key: torch.empty((n, *value.shape[1:]), dtype=torch.from_numpy(value).dtype, device=self.device)
+            key: torch.empty(
+                (n, *value.shape[1:]), dtype=torch.from_numpy(value).dtype, device=self.device
+            )
             for key, value in first.items()
         }
         step = max(1, BLOCK_BYTES // (4 * max(1, first[X].shape[1])))
@@ -55,7 +57,10 @@ class ResidentDataset(Dataset[Any]):
             for key, value in data[np.arange(start, min(n, start + step))].items():
                 kept[key][start : start + step] = torch.from_numpy(np.ascontiguousarray(value))
         known = {LABELS: source.labels[m], **source.extras.get(m, {})}
-        return {**kept, **{key: torch.from_numpy(values).to(self.device) for key, values in known.items()}}
+        return {
+            **kept,
+            **{key: torch.from_numpy(values).to(self.device) for key, values in known.items()},
+        }
 
     def __len__(self) -> int:
         return max(len(kept[X]) for kept in self.tensors.values())
@@ -65,7 +70,9 @@ class ResidentDataset(Dataset[Any]):
         for m, rows in index.items():
             if len(rows):
                 where = torch.from_numpy(rows).to(self.device)
-                found[m] = {key: kept.index_select(0, where) for key, kept in self.tensors[m].items()}
+                found[m] = {
+                    key: kept.index_select(0, where) for key, kept in self.tensors[m].items()
+                }
         return found
 
 

@@ -94,7 +94,11 @@ def _by_code(rows: NDArray[np.int64], codes: NDArray[np.int64]) -> dict[int, NDA
     """Rows of each code, in their order."""
     order = np.argsort(codes, kind="stable")
     found, first = np.unique(codes[order], return_index=True)
-    return dict(zip(found.tolist(), np.split(rows[order], first[1:]), strict=True)) if len(rows) else {}
+    return (
+        dict(zip(found.tolist(), np.split(rows[order], first[1:]), strict=True))
+        if len(rows)
+        else {}
+    )
 
 
 def shared_codes(
@@ -127,7 +131,7 @@ class GroupSampler(DistributedSampler[Any]):
 
     Labels weigh the same whatever their abundance. Cells are handed out once before any returns, so that a
     label with more than K cells gives different ones at every step, and one with fewer gives some twice. Cells
-    without a shared label (exclusive or unlabelled) fill a fixed share of each batch: they take part in
+    without a shared label (exclusive or unlabeled) fill a fixed share of each batch: they take part in
     reconstruction and back-translation only.
 
     It is a ``DistributedSampler`` so that Lightning sets its epoch and leaves it alone under DDP: all ranks draw the same batch, of
@@ -142,8 +146,8 @@ class GroupSampler(DistributedSampler[Any]):
     rows
         Cells to draw from, by modality.
     batch_size
-        Labelled cells of each modality in a step, about: P x K; of each rank. A batch is no larger than the
-        labelled cells of the largest modality: K shrinks if it would be.
+        Labeled cells of each modality in a step, about: P x K; of each rank. A batch is no larger than the
+        labeled cells of the largest modality: K shrinks if it would be.
     n_labels, n_cells
         P, of all ranks together, and K, of each rank. By default all shared labels, as long as each can have 8 cells: every
         label is then a negative of every other at every step.
@@ -204,10 +208,14 @@ class GroupSampler(DistributedSampler[Any]):
             self.n_of[c] += len(part)
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
-        self.p = min(len(self.shared), max(1, world * batch_size // 8) if n_labels is None else n_labels)
+        self.p = min(
+            len(self.shared), max(1, world * batch_size // 8) if n_labels is None else n_labels
+        )
         largest = max(len(r) - len(self.free[m]) for m, r in rows.items())
         self.k = ceil(ceil(world * batch_size / self.p) / world) if n_cells is None else n_cells
-        if self.p * self.k * world > largest:  # no batch is larger than the data: memory follows them
+        if (
+            self.p * self.k * world > largest
+        ):  # no batch is larger than the data: memory follows them
             most = min(max(map(len, self.pools.values())), ceil(largest / self.p))
             self.k = min(self.k, ceil(most / world))
         n_free = ceil(free_fraction / (1 - free_fraction) * self.p * self.k)
@@ -230,7 +238,11 @@ class GroupSampler(DistributedSampler[Any]):
             yield {m: self._draw(m, batch, queues, free) for m in self.modalities}
 
     def _draw(
-        self, m: str, batch: list[int], queues: dict[tuple[str, int], _Queue], free: dict[str, _Queue]
+        self,
+        m: str,
+        batch: list[int],
+        queues: dict[tuple[str, int], _Queue],
+        free: dict[str, _Queue],
     ) -> NDArray[np.int64]:
         quota = self._quota(batch)
         parts = [self._own(queues[m, c], quota[c]) for c in batch if (m, c) in queues]

@@ -30,7 +30,9 @@ class StreamedSampler(GroupSampler):
         Of :class:`GroupSampler`.
     """
 
-    def __init__(self, dataset: MultiModalDataset, *args: Any, window_gb: float, **kwargs: Any) -> None:
+    def __init__(
+        self, dataset: MultiModalDataset, *args: Any, window_gb: float, **kwargs: Any
+    ) -> None:
         super().__init__(dataset, *args, **kwargs)
         self.store = dataset
         self.stamps = {m: stamp(x) for m, x in dataset.on_disk.items()}

@@ -145,7 +145,9 @@ def check_units(
         message = f"The data of {where} have {problem}: {_described(found)}. {units}"
         if strict or changed or found.integer or found.minimum < 0 or found.transformed:
             raise UnitsError(f"{message} {remedy}", modality, found)
-        warn(f"{message} Estimated counts need not be whole. Anything else gives wrong results. {remedy}")
+        warn(
+            f"{message} Estimated counts need not be whole. Anything else gives wrong results. {remedy}"
+        )
     elif notes := _differences(found, known, likelihood):
         warn(
             f"The data of {where} do not look as if they were in the units of the training data: "
@@ -183,7 +185,8 @@ def _differences(found: DataProfile, known: DataProfile, likelihood: str) -> lis
         "values that are not whole numbers": known.integer and not found.integer,
         "whole numbers, as raw counts are": counts_now and enough,
         f"negative values, down to {found.minimum:.4g}": found.minimum < 0 <= known.minimum,
-        "no negative values": found.minimum >= 0 and known.negative * found.n_obs * found.n_vars > ENOUGH,
+        "no negative values": found.minimum >= 0
+        and known.negative * found.n_obs * found.n_vars > ENOUGH,
         f"a typical size {ratio:.3g} times as large": not 1 / FACTOR <= ratio <= FACTOR,
     }
     return [sign for sign, shown in signs.items() if shown]
@@ -205,5 +208,7 @@ def _remedy(known: DataProfile, likelihood: str, changed: bool) -> str:
     if likelihood == "bernoulli":
         return "Turn them into 1 (there) and 0 (not): adata.X = (adata.X > 0).astype('float32')."
     if known.integer:
-        return "Pass the raw counts: adata.X = adata.layers['counts'].copy(), or adata.raw.to_adata()."
+        return (
+            "Pass the raw counts: adata.X = adata.layers['counts'].copy(), or adata.raw.to_adata()."
+        )
     return "Normalize, log and scale new data as the training data were."

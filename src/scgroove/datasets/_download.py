@@ -56,7 +56,11 @@ def cache_folder(given: str | Path | None = None) -> Path:
 
 
 def fetch(
-    file: RemoteFile, cache: str | Path | None = None, mirror: str | None = None, *, progress: bool = True
+    file: RemoteFile,
+    cache: str | Path | None = None,
+    mirror: str | None = None,
+    *,
+    progress: bool = True,
 ) -> Path:
     """Return the path of a file in the cache, after downloading it if it is not there or not what it should be.
 

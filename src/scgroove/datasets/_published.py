@@ -30,7 +30,7 @@ class Published:
 
     Attributes
     ----------
-    title, citation, doi, accession, licence
+    title, citation, doi, accession, license
         As its authors and the archive say.
     files
         What is downloaded.
@@ -40,7 +40,7 @@ class Published:
     citation: str
     doi: str
     accession: str
-    licence: str
+    license: str
     files: tuple[RemoteFile, ...]
 
     @property
@@ -57,7 +57,7 @@ DATASETS: Final[Mapping[str, Published]] = {
         citation="Papalexi et al. 2021, Nature Genetics 53:322-331",
         doi="10.1038/s41588-021-00778-2",
         accession="GEO GSE153056",
-        licence=GEO_TERMS,
+        license=GEO_TERMS,
         files=(
             RemoteFile(
                 "GSM4633614_ECCITE_cDNA_counts.tsv.gz",
@@ -82,10 +82,12 @@ DATASETS: Final[Mapping[str, Published]] = {
         citation="Frangieh et al. 2021, Nature Genetics 53:332-341; curated by Peidli et al. 2024, Nature Methods 21:531-540",
         doi="10.1038/s41588-021-00779-1",
         accession="Single Cell Portal SCP1064; Zenodo 10.5281/zenodo.10044268",
-        licence="CC BY 4.0 (Zenodo record)",
+        license="CC BY 4.0 (Zenodo record)",
         files=(
             RemoteFile("FrangiehIzar2021_RNA.h5ad", f"{ZENODO}/FrangiehIzar2021_RNA.h5ad", 1500),
-            RemoteFile("FrangiehIzar2021_protein.h5ad", f"{ZENODO}/FrangiehIzar2021_protein.h5ad", 20),
+            RemoteFile(
+                "FrangiehIzar2021_protein.h5ad", f"{ZENODO}/FrangiehIzar2021_protein.h5ad", 20
+            ),
         ),
     ),
     "neurips_2021_cite": Published(
@@ -93,7 +95,7 @@ DATASETS: Final[Mapping[str, Published]] = {
         citation="Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track",
         doi="",
         accession="GEO GSE194122",
-        licence=GEO_TERMS,
+        license=GEO_TERMS,
         files=(
             RemoteFile(
                 "GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz",
@@ -107,7 +109,7 @@ DATASETS: Final[Mapping[str, Published]] = {
         citation="Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track",
         doi="",
         accession="GEO GSE194122",
-        licence=GEO_TERMS,
+        license=GEO_TERMS,
         files=(
             RemoteFile(
                 "GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz",
@@ -163,7 +165,9 @@ def papalexi_2021(
     --------
     >>> mdata = scgroove.datasets.papalexi_2021(disjoint=True)  # doctest: +SKIP
     """
-    rna, prot, about = (fetch(f, cache, mirror, progress=progress) for f in DATASETS["papalexi_2021"].files)
+    rna, prot, about = (
+        fetch(f, cache, mirror, progress=progress) for f in DATASETS["papalexi_2021"].files
+    )
     obs = read_table(about, needed=("gene", "replicate"))
     mods = {}
     for name, path in (("rna", rna), ("prot", prot)):
@@ -218,10 +222,15 @@ def frangieh_2021(
     ----------
     Frangieh et al. 2021, Nature Genetics 53:332; Peidli et al. 2024, Nature Methods 21:531; Zenodo 10044268.
     """
-    rna, prot = (fetch(f, cache, mirror, progress=progress) for f in DATASETS["frangieh_2021"].files)
+    rna, prot = (
+        fetch(f, cache, mirror, progress=progress) for f in DATASETS["frangieh_2021"].files
+    )
     with Hdf5(rna) as first, Hdf5(prot) as second:
         both = {"rna": first, "prot": second}
-        obs = {m: file.table("obs", ("perturbation", "perturbation_2", "nperts")) for m, file in both.items()}
+        obs = {
+            m: file.table("obs", ("perturbation", "perturbation_2", "nperts"))
+            for m, file in both.items()
+        }
         shared = obs["rna"].index.intersection(obs["prot"].index)
         if condition is not None:
             told = obs["rna"].loc[shared, "perturbation_2"].astype(str)
@@ -236,7 +245,10 @@ def frangieh_2021(
                 n_perturbations=own["nperts"],
             )
             mods[m] = _modality(
-                file.matrix("X", rows), own, file.table("var").index, ("condition", "n_perturbations")
+                file.matrix("X", rows),
+                own,
+                file.table("var").index,
+                ("condition", "n_perturbations"),
             )
     return _finished(mods, "frangieh_2021", disjoint, seed)
 
@@ -305,7 +317,13 @@ def neurips_2021_multiome(
     Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
     """
     return _neurips(
-        "neurips_2021_multiome", {"rna": "GEX", "atac": "ATAC"}, disjoint, seed, cache, mirror, progress
+        "neurips_2021_multiome",
+        {"rna": "GEX", "atac": "ATAC"},
+        disjoint,
+        seed,
+        cache,
+        mirror,
+        progress,
     )
 
 
@@ -346,7 +364,10 @@ def _known(condition: str, told: pd.Series) -> str:
 
 
 def _modality(
-    counts: sp.csr_matrix, obs: pd.DataFrame, features: Sequence[str], also: Sequence[str] = ("batch",)
+    counts: sp.csr_matrix,
+    obs: pd.DataFrame,
+    features: Sequence[str],
+    also: Sequence[str] = ("batch",),
 ) -> AnnData:
     """Return a modality with the columns that all data sets have, and some more."""
     import pandas as pd
@@ -355,7 +376,9 @@ def _modality(
     kept = pd.DataFrame(index=pd.Index(obs.index.astype(str), name=None))
     for column in ("label", *also):
         values = obs[column]
-        kept[column] = values.to_numpy() if pd.api.types.is_numeric_dtype(values) else _as_category(values)
+        kept[column] = (
+            values.to_numpy() if pd.api.types.is_numeric_dtype(values) else _as_category(values)
+        )
     adata = AnnData(
         sp.csr_matrix(counts, dtype=np.float32),
         obs=kept,
@@ -387,7 +410,7 @@ def _finished(mods: dict[str, AnnData], name: str, disjoint: bool, seed: int) ->
         mdata = mudata.MuData(mods)
     told = DATASETS[name]
     mdata.uns["source"] = {
-        **{key: getattr(told, key) for key in ("title", "citation", "doi", "accession", "licence")},
+        **{key: getattr(told, key) for key in ("title", "citation", "doi", "accession", "license")},
         "files": np.array([file.url for file in told.files], dtype=object),
     }
     return mdata
@@ -406,7 +429,7 @@ def _halves(mods: Mapping[str, AnnData], seed: int) -> dict[str, AnnData]:
 
 
 def table() -> pd.DataFrame:
-    """Return what there is: one row a data set, with its title, size of the download in MB, citation, accession and licence.
+    """Return what there is: one row a data set, with its title, size of the download in MB, citation, accession and license.
 
     Examples
     --------
@@ -421,7 +444,7 @@ def table() -> pd.DataFrame:
             "size_mb": one.size_mb,
             "citation": one.citation,
             "accession": one.accession,
-            "licence": one.licence,
+            "license": one.license,
         }
         for name, one in DATASETS.items()
     }

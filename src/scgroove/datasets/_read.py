@@ -76,7 +76,13 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
     with _reading(path):
         names, _ = _columns(path)
         frame = pd.read_csv(
-            path, sep="\t", header=None, skiprows=1, index_col=0, names=["", *names], low_memory=False
+            path,
+            sep="\t",
+            header=None,
+            skiprows=1,
+            index_col=0,
+            names=["", *names],
+            low_memory=False,
         )
     frame.index = frame.index.astype(str).rename(None)
     _check_columns(path, frame, needed)

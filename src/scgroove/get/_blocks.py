@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from scgroove._labels import UNLABELLED, encode, members
+from scgroove._labels import UNLABELED, encode, members
 from scgroove._types import Float64Array, IntArray
 from scgroove.aligners import CouplingBlock
 from scgroove.errors import ScgrooveError
@@ -36,7 +36,7 @@ def blocks_of(
     matrix
         What is stored of the coupling, (n_source, n_target).
     evidence
-        As stored beside it; ``labelled`` and ``labels`` at least.
+        As stored beside it; ``labeled`` and ``labels`` at least.
 
     Returns
     -------
@@ -48,7 +48,9 @@ def blocks_of(
     ChangedError
         If a label column is gone, or the cells of a label are not those that they were.
     """
-    names = [str(name) for name in np.atleast_1d(evidence["labels"])] if evidence["labelled"] else [""]
+    names = (
+        [str(name) for name in np.atleast_1d(evidence["labels"])] if evidence["labeled"] else [""]
+    )
     sides = tuple(
         _Cells(mdata.mod[m].obs, m, side, names, evidence)
         for m, side in ((source, "source"), (target, "target"))
@@ -80,13 +82,20 @@ class _Cells:
     """
 
     def __init__(
-        self, obs: DataFrame, modality: str, side: str, names: list[str], evidence: Mapping[str, Any]
+        self,
+        obs: DataFrame,
+        modality: str,
+        side: str,
+        names: list[str],
+        evidence: Mapping[str, Any],
     ) -> None:
         self._modality, self._side, self._evidence = modality, side, evidence
         self._weights, self._weighted = self._read_weights(obs)
-        codes = self._codes(obs, names) if evidence["labelled"] else np.zeros(len(obs), dtype=np.intp)
+        codes = (
+            self._codes(obs, names) if evidence["labeled"] else np.zeros(len(obs), dtype=np.intp)
+        )
         taken = np.ones(len(obs), dtype=bool) if self._weights is None else self._weights > 0
-        self.codes: IntArray = np.where(taken, codes, UNLABELLED)
+        self.codes: IntArray = np.where(taken, codes, UNLABELED)
         self.members = members(self.codes, len(names))
 
     def _codes(self, obs: DataFrame, names: list[str]) -> IntArray:
@@ -95,7 +104,9 @@ class _Cells:
             raise ChangedError(f"the label column {key!r} of {self._modality!r} is gone")
         found, (codes,) = encode(obs[key])
         place = {name: code for code, name in enumerate(names)}
-        lookup = np.array([place.get(name, UNLABELLED) for name in found] + [UNLABELLED], dtype=np.intp)
+        lookup = np.array(
+            [place.get(name, UNLABELED) for name in found] + [UNLABELED], dtype=np.intp
+        )
         return np.asarray(lookup[codes], dtype=np.intp)
 
     def _read_weights(self, obs: DataFrame) -> tuple[Float64Array | None, bool]:
@@ -115,7 +126,9 @@ class _Cells:
             return
         columns = [self._evidence.get(f"{kind}_key_{self._side}") for kind in ("label", "weight")]
         named = " or ".join(repr(str(key)) for key in columns if key is not None)
-        raise ChangedError(f"other cells of {self._modality!r} take part now: was {named or 'it'} changed?")
+        raise ChangedError(
+            f"other cells of {self._modality!r} take part now: was {named or 'it'} changed?"
+        )
 
     def masses(self, code: int, mass: float) -> Float64Array | None:
         """Return the masses that the cells of a label were to have, of a sum; None if not known."""
@@ -141,4 +154,9 @@ def _split(
         if (codes[part.indices] != code).any():
             raise ChangedError("cells are matched whose labels differ now")
         shape = (rows.size, columns.size)
-        yield code, rows, columns, sp.csr_matrix((part.data, position[part.indices], part.indptr), shape)
+        yield (
+            code,
+            rows,
+            columns,
+            sp.csr_matrix((part.data, position[part.indices], part.indptr), shape),
+        )

@@ -53,7 +53,7 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     -----
     UserWarning
         If the label column is gone, or other cells belong to a label now. The coupling is a single block without labels then,
-        since nobody knows who the candidates of a cell were: ``.confidence()`` and ``.label_mass()`` are not those of a labelled
+        since nobody knows who the candidates of a cell were: ``.confidence()`` and ``.label_mass()`` are not those of a labeled
         coupling. Masses, and what is computed from them alone, stay right.
 
     Examples
@@ -70,14 +70,14 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     matrix = sp.csr_matrix(mdata.obsp[name])[rows][:, columns]
     names = [mdata.mod[m].obs_names.to_numpy(dtype=object) for m in (source, target)]
-    if not {"labelled", "labels"} <= set(evidence):
+    if not {"labeled", "labels"} <= set(evidence):
         return Coupling.from_sparse(matrix, evidence, *names)
     try:
         blocks = blocks_of(mdata, source, target, matrix, evidence)
     except ChangedError as error:
         warn(
             f"the labels that the coupling {name!r} was made with are not known: {error}. It is returned as one block without "
-            f"labels, so that confidence and label_mass are not those of a labelled coupling. Put the column back as it was, or "
+            f"labels, so that confidence and label_mass are not those of a labeled coupling. Put the column back as it was, or "
             f"align again with scgroove.tl.align(mdata, {source!r}, {target!r}).",
             UserWarning,
         )
@@ -85,7 +85,9 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     return Coupling(blocks, (len(names[0]), len(names[1])), evidence, *names)
 
 
-def _check_direction(mdata: MuData, source: str, target: str, name: str, evidence: Mapping[str, Any]) -> None:
+def _check_direction(
+    mdata: MuData, source: str, target: str, name: str, evidence: Mapping[str, Any]
+) -> None:
     """Refuse a coupling from other modalities to others: its matrix would be read at the wrong cells."""
     if not {"source", "target"} <= set(evidence):
         return
@@ -95,7 +97,9 @@ def _check_direction(mdata: MuData, source: str, target: str, name: str, evidenc
     if not set(made) <= set(mdata.mod):
         advice = f"If these were renamed, say so: mdata.uns[{name!r}].update(source={source!r}, target={target!r})."
     else:
-        advice = f"Read it with scgroove.get.coupling(mdata, {made[0]!r}, {made[1]!r}, key={name!r})"
+        advice = (
+            f"Read it with scgroove.get.coupling(mdata, {made[0]!r}, {made[1]!r}, key={name!r})"
+        )
         backwards = made == (target, source)
         advice += "; its pull and pull_mass go the other way." if backwards else "."
     raise ValueError(

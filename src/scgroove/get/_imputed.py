@@ -49,7 +49,9 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
 
     Examples
     --------
-    >>> scgroove.get.imputed(mdata, "rna", "prot").groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
+    >>> scgroove.get.imputed(mdata, "rna", "prot").groupby(
+    ...     mdata["rna"].obs["label"]
+    ... ).mean()  # doctest: +SKIP
     """
     name = _checked_key(mdata, source, target, key)
     return _frame(mdata, source, target, name, mdata.mod[source].obsm[name])
@@ -145,7 +147,10 @@ def interval_maker(
         if not 0 < level <= widest + 1e-9:
             raise ValueError(f"level must be above 0 and at most {widest:.2f}; found {level!r}.")
         outer = (0.5 - level / 2, 0.5 + level / 2)
-        q = [np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32) for p in outer]
+        q = [
+            np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32)
+            for p in outer
+        ]
         return (
             np.maximum(values[rows] + sd[rows] * q[0], floor),
             np.maximum(values[rows] + sd[rows] * q[1], floor),
@@ -172,9 +177,13 @@ def _checked_key(mdata: MuData, source: str, target: str, key: str | None) -> st
 
 def _frame(mdata: MuData, source: str, target: str, name: str, stored: Any) -> pd.DataFrame:
     """Return a stored array with the names of cells and features."""
-    values = stored.to_numpy() if isinstance(stored, pd.DataFrame) else np.asarray(to_memory(stored))
+    values = (
+        stored.to_numpy() if isinstance(stored, pd.DataFrame) else np.asarray(to_memory(stored))
+    )
     return pd.DataFrame(
-        values, index=mdata.mod[source].obs_names.copy(), columns=_features(mdata, source, target, name)
+        values,
+        index=mdata.mod[source].obs_names.copy(),
+        columns=_features(mdata, source, target, name),
     )
 
 
@@ -242,7 +251,9 @@ def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[
         )
 
 
-def for_scores(values: Any, labels: Labels, partner: IntArray | None = None) -> tuple[Any, IntArray | None]:
+def for_scores(
+    values: Any, labels: Labels, partner: IntArray | None = None
+) -> tuple[Any, IntArray | None]:
     """Return measured values without gaps, and the partners all of whose values were measured.
 
     A feature that the batch of a cell did not measure has the mean of the measured cells of the label, so that means of
@@ -264,7 +275,11 @@ def in_units_of(values: Any, made: Mapping[str, Any], known: Measured | None = N
     if known is not None:
         library = library / (known.rows(slice(None)) @ known.shares(values))
     factor = float(made["library_size"]) / library
-    return sp.csr_matrix(sp.diags(factor) @ values) if sp.issparse(values) else values * factor[:, None]
+    return (
+        sp.csr_matrix(sp.diags(factor) @ values)
+        if sp.issparse(values)
+        else values * factor[:, None]
+    )
 
 
 def _features(mdata: MuData, source: str, target: str, name: str) -> pd.Index:
@@ -275,7 +290,11 @@ def _features(mdata: MuData, source: str, target: str, name: str) -> pd.Index:
         return pd.Index(as_names(table.columns))
     if "features" in stored and len(stored["features"]) == table.shape[1]:
         return pd.Index(as_names(stored["features"]))
-    if "features" not in stored and target in mdata.mod and mdata.mod[target].n_vars == table.shape[1]:
+    if (
+        "features" not in stored
+        and target in mdata.mod
+        and mdata.mod[target].n_vars == table.shape[1]
+    ):
         return pd.Index(as_names(mdata.mod[target].var_names))
     raise ValueError(
         f'the names of the {table.shape[1]} features of {name!r} are not known: mdata.mod[{source!r}].uns[{name!r}]["features"] '

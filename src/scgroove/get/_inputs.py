@@ -121,7 +121,11 @@ def name_of(given: PerModality, modality: str, argument: str) -> str:
 
 
 def labels_of_pair(
-    mdata: MuData, source: str, target: str, label_key: PerModality, unlabeled_category: UnlabeledCategory
+    mdata: MuData,
+    source: str,
+    target: str,
+    label_key: PerModality,
+    unlabeled_category: UnlabeledCategory,
 ) -> tuple[Labels, Labels]:
     """Return the labels of source and target cells, None where missing.
 
@@ -260,7 +264,9 @@ def representations(
     return x, y
 
 
-def modalities_with(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None) -> list[str]:
+def modalities_with(
+    mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None
+) -> list[str]:
     """Return the modalities that have a representation: all that are named, or two or more.
 
     Raises
@@ -287,7 +293,9 @@ def modalities_with(mdata: MuData, use_rep: PerModality, modalities: Sequence[st
     return having
 
 
-def shared_space(mdata: MuData, use_rep: PerModality, modalities: Sequence[str]) -> dict[str, FloatArray]:
+def shared_space(
+    mdata: MuData, use_rep: PerModality, modalities: Sequence[str]
+) -> dict[str, FloatArray]:
     """Return the representation of each modality, all finite and of one width.
 
     Raises

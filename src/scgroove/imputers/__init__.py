@@ -1,7 +1,13 @@
 """What fills in a modality that was not measured: arrays in, :class:`Imputation` out; and how far its values can be trusted."""
 
 from scgroove._validate import check_room
-from scgroove.imputers._averages import N_NEIGHBORS, barycentric, effective_partners, extrapolate, knn
+from scgroove.imputers._averages import (
+    N_NEIGHBORS,
+    barycentric,
+    effective_partners,
+    extrapolate,
+    knn,
+)
 from scgroove.imputers._imputation import Imputation, ensemble
 from scgroove.imputers._label_ridge import LabelRidge
 from scgroove.imputers._regression import CouplingRegression

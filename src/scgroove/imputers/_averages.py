@@ -1,4 +1,4 @@
-"""Imputation by averages of measured cells: through a coupling, or of neighbours in a shared space."""
+"""Imputation by averages of measured cells: through a coupling, or of neighbors in a shared space."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def barycentric(coupling: Coupling, y: npt.ArrayLike | sp.spmatrix | sp.sparray)
     Parameters
     ----------
     coupling
-        Between source and target; never materialised.
+        Between source and target; never materialized.
     y
         Values of the target cells, (n_target, f), dense or scipy sparse (kept sparse).
 
@@ -61,7 +61,9 @@ def effective_partners(coupling: Coupling) -> Float64Array:
         mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
         squares = sp.csr_matrix(plan).power(2) if sp.issparse(plan) else np.square(np.asarray(plan))
         kept = mass > 0
-        out[rows[kept]] = mass[kept] ** 2 / np.asarray(squares.sum(axis=1), dtype=np.float64).ravel()[kept]
+        out[rows[kept]] = (
+            mass[kept] ** 2 / np.asarray(squares.sum(axis=1), dtype=np.float64).ravel()[kept]
+        )
     return out
 
 
@@ -131,7 +133,7 @@ def knn(
         Cells averaged; all there are, where there are fewer.
     codes_x, codes_y
         Label of each cell in one vocabulary, -1 for none, (n_source,) and (n_target,). If given, a cell whose label was
-        measured in the target has its neighbours among the cells of that label; the others are ``extrapolated``.
+        measured in the target has its neighbors among the cells of that label; the others are ``extrapolated``.
 
     Returns
     -------
@@ -157,7 +159,7 @@ def knn(
 def _groups(
     n_x: int, n_y: int, codes_x: IntArray | None, codes_y: IntArray | None
 ) -> Iterator[tuple[IntArray, IntArray, bool]]:
-    """Yield source cells, the target cells among which their neighbours are, and whether those have their label."""
+    """Yield source cells, the target cells among which their neighbors are, and whether those have their label."""
     every = np.arange(n_y)
     if codes_x is None or codes_y is None:
         yield np.arange(n_x), every, True
@@ -171,7 +173,12 @@ def _groups(
 
 
 def _average(
-    out: npt.NDArray[np.float32], cells: IntArray, x: FloatArray, candidates: FloatArray, y: Any, k: int
+    out: npt.NDArray[np.float32],
+    cells: IntArray,
+    x: FloatArray,
+    candidates: FloatArray,
+    y: Any,
+    k: int,
 ) -> None:
     """Write the means of the k nearest candidates of some cells."""
     from sklearn.neighbors import NearestNeighbors
@@ -182,7 +189,11 @@ def _average(
         nearest = search.kneighbors(x[start : start + step], return_distance=False)
         n = len(nearest)
         mean = sp.csr_matrix(
-            (np.full(n * k, 1.0 / k, dtype=np.float32), nearest.ravel(), np.arange(0, n * k + 1, k)),
+            (
+                np.full(n * k, 1.0 / k, dtype=np.float32),
+                nearest.ravel(),
+                np.arange(0, n * k + 1, k),
+            ),
             shape=(n, len(candidates)),
         )
         found = mean @ y
@@ -193,7 +204,7 @@ def _checked(x: FloatArray, y: FloatArray, values: Any, n_neighbors: int) -> Any
     """Return the values as a matrix of finite numbers; refuse what does not fit."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not (len(x) and len(y)):
         raise ValueError(
-            f"neighbours need cells of both modalities in one space: found representations of shapes {x.shape} and {y.shape}."
+            f"neighbors need cells of both modalities in one space: found representations of shapes {x.shape} and {y.shape}."
         )
     held = check_values("y", values, len(y), "target")
     if not is_finite(held):

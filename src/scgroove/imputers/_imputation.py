@@ -42,7 +42,10 @@ class Imputation:
         """Return what a fitted function predicts, which is no average of single cells."""
         n = len(values)
         return cls(
-            values.astype(np.float32, copy=False), np.full(n, np.inf), np.zeros(n, dtype=np.bool_), **others
+            values.astype(np.float32, copy=False),
+            np.full(n, np.inf),
+            np.zeros(n, dtype=np.bool_),
+            **others,
         )
 
 

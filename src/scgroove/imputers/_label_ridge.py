@@ -62,7 +62,7 @@ class LabelRidge:
         Parameters
         ----------
         x
-            Features of the source cells on one footing (standardised), (n_source, d).
+            Features of the source cells on one footing (standardized), (n_source, d).
         y
             Values of the target cells, (n_target, f), dense or scipy sparse.
         codes_x, codes_y
@@ -114,4 +114,6 @@ class LabelRidge:
             )
         blocks = [x[start : start + BLOCK] for start in range(0, max(len(x), 1), BLOCK)]
         values = np.concatenate([self.map_.predict(block).astype(np.float32) for block in blocks])
-        return Imputation.of_function(values.reshape(len(x), -1), evidence={"penalty": self.penalty_})
+        return Imputation.of_function(
+            values.reshape(len(x), -1), evidence={"penalty": self.penalty_}
+        )

@@ -21,14 +21,14 @@ from scgroove.aligners import Coupling
 from scgroove.imputers._averages import barycentric
 from scgroove.imputers._imputation import Imputation, ensemble
 from scgroove.learners._propensity_mlp import hold_out
-from scgroove.learners._torch import Device, Optimiser, resolve_device, seeded
+from scgroove.learners._torch import Device, Optimizer, resolve_device, seeded
 from scgroove.module._encoders import CLIP_AT, mlp
 
 BLOCK: Final = 8192
 """Cells predicted at a time."""
 
 MAX_STEPS: Final = 5000
-"""Optimisation steps at most, by default."""
+"""Optimization steps at most, by default."""
 
 
 @checked
@@ -98,7 +98,7 @@ class CouplingRegression:
         Parameters
         ----------
         x
-            Features of the source cells on one footing (standardised), (n_source, d).
+            Features of the source cells on one footing (standardized), (n_source, d).
         y
             Values of the target cells, (n_target, f), dense or scipy sparse.
         coupling
@@ -138,7 +138,9 @@ class CouplingRegression:
             (pairs.values[rows] - self.mean_) / self.scale_,
             self.mass_,
         )
-        groups = np.zeros(rows.size, dtype=np.intp) if codes is None else np.maximum(codes[rows], -1) + 1
+        groups = (
+            np.zeros(rows.size, dtype=np.intp) if codes is None else np.maximum(codes[rows], -1) + 1
+        )
         states = np.random.default_rng(seed).integers(2**31, size=self.n_models)
         fitted = [self._network(data, groups, int(state), device) for state in states]
         self.networks_ = [network for network, _, _ in fitted]
@@ -162,7 +164,9 @@ class CouplingRegression:
             If nothing is fitted.
         """
         if not hasattr(self, "networks_"):
-            raise RuntimeError("this regression is not fitted: call .fit(x, y, coupling) before .predict(x).")
+            raise RuntimeError(
+                "this regression is not fitted: call .fit(x, y, coupling) before .predict(x)."
+            )
         mean, between = ensemble(self._predictions(np.asarray(x, dtype=np.float32)))
         return Imputation.of_function(mean, between=between, evidence=self.evidence)
 
@@ -193,7 +197,7 @@ class CouplingRegression:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """Features (n, d), standardised targets (n, f) and weights (n,) of matched cells."""
+    """Features (n, d), standardized targets (n, f) and weights (n,) of matched cells."""
 
     x: npt.NDArray[np.float32]
     t: npt.NDArray[np.float32]
@@ -204,7 +208,12 @@ class _Training:
     """One network, and the loss of some cells."""
 
     def __init__(
-        self, network: nn.Module, data: _Data, train: BoolArray, validation: BoolArray, device: torch.device
+        self,
+        network: nn.Module,
+        data: _Data,
+        train: BoolArray,
+        validation: BoolArray,
+        device: torch.device,
     ) -> None:
         self.network, self.device = network, device
         self.x, self.t, self.mass = (torch.as_tensor(part) for part in (data.x, data.t, data.mass))
@@ -212,8 +221,12 @@ class _Training:
 
     def descend(self, options: CouplingRegression, rng: np.random.Generator) -> tuple[int, float]:
         """Train until the held-out cells no longer gain, and keep the best weights."""
-        optimiser = Optimiser(
-            self.network, lr=options.lr, steps=1, weight_decay=options.weight_decay, schedule="constant"
+        optimizer = Optimizer(
+            self.network,
+            lr=options.lr,
+            steps=1,
+            weight_decay=options.weight_decay,
+            schedule="constant",
         )
         steps = math.ceil(self.rows.size / options.batch_size)
         epochs = options.max_epochs or min(500, max(20, math.ceil(MAX_STEPS / steps)))
@@ -221,7 +234,7 @@ class _Training:
         for epoch in range(epochs):
             self.network.train()
             for rows in np.array_split(rng.permutation(self.rows), steps):
-                optimiser.step(self.loss(rows))
+                optimizer.step(self.loss(rows))
             loss = self.validate()
             if loss < lowest:
                 best, best_epoch, lowest = copy.deepcopy(self.network.state_dict()), epoch, loss
@@ -240,7 +253,9 @@ class _Training:
     def validate(self) -> float:
         """Return the loss of the held-out cells in evaluation mode."""
         self.network.eval()
-        return float(np.average([float(self.loss(rows)) for rows in self._blocks()], weights=self._sizes()))
+        return float(
+            np.average([float(self.loss(rows)) for rows in self._blocks()], weights=self._sizes())
+        )
 
     def _blocks(self) -> list[IntArray]:
         return np.array_split(self.validation, math.ceil(self.validation.size / BLOCK))

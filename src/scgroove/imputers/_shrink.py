@@ -13,7 +13,9 @@ from scgroove.learners._common import check_number
 from scgroove.metrics._values import label_sums, steps
 
 
-def shrink_to_label(found: Imputation, codes_x: IntArray, spread: LabelSpread, amount: float) -> Imputation:
+def shrink_to_label(
+    found: Imputation, codes_x: IntArray, spread: LabelSpread, amount: float
+) -> Imputation:
     """Return values of which the mean over the cells of a label is the measured one, and differences inside it are smaller.
 
     ``m_g + (1 - amount) (y_i - mean of y over the cells of g)``: the mean of a label is measured in the target, while what tells

@@ -54,7 +54,12 @@ class LabelSpread:
 
     @classmethod
     def of(
-        cls, y: npt.ArrayLike | sp.spmatrix | sp.sparray, codes: IntArray, n_labels: int, *, seed: int = 0
+        cls,
+        y: npt.ArrayLike | sp.spmatrix | sp.sparray,
+        codes: IntArray,
+        n_labels: int,
+        *,
+        seed: int = 0,
     ) -> Self:
         """Return the spread of measured cells.
 
@@ -80,19 +85,25 @@ class LabelSpread:
             raise ValueError("the spread of labels needs measured cells; found none.")
         known = codes if (codes >= 0).any() else np.full(codes.size, n_labels)
         sums, counts = label_sums(values, known, n_labels + 1)
-        means = np.divide(sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0)
+        means = np.divide(
+            sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0
+        )
         freedom = np.maximum(counts - 1.0, 0.0)
         singles = not freedom.any()
         if singles and counts.sum() > 1:  # as of one label
             whole = cls.of(y, np.where(known >= 0, 0, -1), 1, seed=seed)
             variances = np.tile(whole.pooled, (n_labels, 1))
-            return cls(means[:n_labels], variances, whole.pooled, counts[:n_labels], True, whole.quantiles)
+            return cls(
+                means[:n_labels], variances, whole.pooled, counts[:n_labels], True, whole.quantiles
+            )
         squares = _squares(values, known, means)
         pooled = squares.sum(axis=0) / max(float(freedom.sum()), 1.0)
         pooled = np.full_like(pooled, np.nan) if singles else pooled
         variances = (squares + PRIOR_CELLS * pooled) / (freedom + PRIOR_CELLS)[:, None]
         shape = _quantiles(values, known, means, variances, seed)
-        return cls(means[:n_labels], variances[:n_labels], pooled, counts[:n_labels], singles, shape)
+        return cls(
+            means[:n_labels], variances[:n_labels], pooled, counts[:n_labels], singles, shape
+        )
 
     @property
     def between(self) -> Float64Array:
@@ -110,18 +121,18 @@ def _squares(values: Any, codes: IntArray, means: Float64Array) -> Float64Array:
     out = np.zeros(means.shape)
     for cells in steps(*values.shape):
         kept = np.flatnonzero(codes[cells] >= 0) + cells.start
-        centred = dense(values[kept]) - means[codes[kept]]
+        centered = dense(values[kept]) - means[codes[kept]]
         one_hot = sp.csr_matrix(
             (np.ones(kept.size), (codes[kept], np.arange(kept.size))), shape=(len(means), kept.size)
         )
-        out += one_hot @ np.square(centred)
+        out += one_hot @ np.square(centered)
     return out
 
 
 def _quantiles(
     values: Any, codes: IntArray, means: Float64Array, variances: Float64Array, seed: int
 ) -> npt.NDArray[np.float32]:
-    """Return quantiles of standardised differences from the mean of the label, (levels, f)."""
+    """Return quantiles of standardized differences from the mean of the label, (levels, f)."""
     n = np.bincount(codes[codes >= 0], minlength=len(means))
     cells = np.flatnonzero((codes >= 0) & (n[codes] > 1))  # one cell is its own mean
     if not cells.size:
@@ -135,8 +146,8 @@ def _quantiles(
     out = np.empty((len(LEVELS), values.shape[1]), dtype=np.float32)
     for columns in steps(values.shape[1], cells.size):
         sd = np.sqrt(variances[own, columns])
-        centred = (dense(held[:, columns]) - means[own, columns]) * larger
-        standard = np.divide(centred, sd, out=np.zeros(centred.shape), where=sd > 0)
+        centered = (dense(held[:, columns]) - means[own, columns]) * larger
+        standard = np.divide(centered, sd, out=np.zeros(centered.shape), where=sd > 0)
         out[:, columns] = np.quantile(standard, LEVELS, axis=0)
     return out
 
@@ -202,7 +213,9 @@ def _error_of_labels(
     """Return, for each label and last for cells without one, half of the variance inside it and its squared bias, (labels + 1, f)."""
     n_labels, f = len(spread.counts), found.values.shape[1]
     sums, counts = label_sums(found.values, codes_x, n_labels)
-    means = np.divide(sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0)
+    means = np.divide(
+        sums, counts[:, None], out=np.full(sums.shape, np.nan), where=counts[:, None] > 0
+    )
     bias = np.square(means - spread.means)
     known = ~np.isnan(bias[:, :1]).ravel() if f else np.zeros(n_labels, dtype=np.bool_)
     between = spread.between
@@ -213,7 +226,9 @@ def _error_of_labels(
     own = np.where(spread.counts[:, None] > 0, spread.variances, spread.pooled)
     beyond = np.maximum(inside - own * (noise / np.maximum(counts, 1.0))[:, None], 0.0)
     nameless = (
-        beyond[counts > 0].mean(axis=0) if (counts > 0).any() else found.values.var(axis=0, dtype=np.float64)
+        beyond[counts > 0].mean(axis=0)
+        if (counts > 0).any()
+        else found.values.var(axis=0, dtype=np.float64)
     )
     bias = np.where(known[:, None], bias, unseen)
     return np.vstack([beyond / 2 + bias, nameless / 2 + unseen])

@@ -1,9 +1,21 @@
 """Learners: what makes a representation. MuData in, one array a modality out."""
 
 from scgroove._validate import check_room
-from scgroove.learners._base import LEARNERS, Learner, LearnerOutputError, check_output, construct, get
+from scgroove.learners._base import (
+    LEARNERS,
+    Learner,
+    LearnerOutputError,
+    check_output,
+    construct,
+    get,
+)
 from scgroove.learners._ceiling import OracleLatent
-from scgroove.learners._centred import GrooveCentred, LabelCCACentred, LabelCentred, LogisticCentred
+from scgroove.learners._centered import (
+    GrooveCentered,
+    LabelCCACentered,
+    LabelCentered,
+    LogisticCentered,
+)
 from scgroove.learners._classical import (
     LabelCCA,
     LinearDiscriminants,
@@ -12,7 +24,12 @@ from scgroove.learners._classical import (
 )
 from scgroove.learners._contrastive import CLIPOracle, CLIPPseudo, SupCon
 from scgroove.learners._davae import DAVAE, AdversarialVAE
-from scgroove.learners._external import DiagviLearner, GlueLearner, MoscotLearner, unavailable_reason
+from scgroove.learners._external import (
+    DiagviLearner,
+    GlueLearner,
+    MoscotLearner,
+    unavailable_reason,
+)
 from scgroove.learners._groove import GrooveLearner, GroovePaper
 from scgroove.learners._mmd import MMD
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
@@ -29,18 +46,18 @@ __all__ = [
     "CLIPPseudo",
     "DiagviLearner",
     "GlueLearner",
-    "GrooveCentred",
+    "GrooveCentered",
     "GrooveLearner",
     "GroovePaper",
     "GroupProcrustes",
     "LDAProcrustes",
     "LabelCCA",
-    "LabelCCACentred",
-    "LabelCentred",
+    "LabelCCACentered",
+    "LabelCentered",
     "Learner",
     "LearnerOutputError",
     "LinearDiscriminants",
-    "LogisticCentred",
+    "LogisticCentered",
     "LogisticPropensity",
     "MLPPropensity",
     "MoscotLearner",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Target: TypeAlias = Literal["shared", "state", "latent"]
 TRUTHS: Final = {"shared": _keys.SHARED, "state": _keys.STATE, "latent": _keys.TRUE_LATENT}
-LabelUse: TypeAlias = Literal["free", "penalised", "none"]
+LabelUse: TypeAlias = Literal["free", "penalized", "none"]
 PENALTIES: Final = tuple(np.logspace(-2, 7, 19).tolist())
 
 
@@ -40,7 +40,7 @@ class OracleLatent(Learner):
     for the true u of each cell and its label y. Cells that were fitted are predicted by the regression of the folds they are
     not in, so that the score is not that of memory; other cells by the regression on all. The penalty is chosen by leave-one-out
     error, and by how well held-out cells are found inside their label (FOSCTTM of predicted against true u) whether the b of the
-    labels are free, penalised as W is, or one for all: labels may be wrong, or too small.
+    labels are free, penalized as W is, or one for all: labels may be wrong, or too small.
 
     It estimates what a linear learner of the features can reach at best. An estimate from few cells is a low one: on the scenario
     ``"few_cells"`` (10 of a label) ``cca_labels`` is better. A learner that is not linear may be better anywhere.
@@ -72,7 +72,9 @@ class OracleLatent(Learner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         if not self.penalties:
-            raise ValueError(f"penalties must hold positive values of lambda; found {self.penalties!r}.")
+            raise ValueError(
+                f"penalties must hold positive values of lambda; found {self.penalties!r}."
+            )
 
     def _fit(self, screen: Screen, seed: int) -> None:
         truth = {m: self._truth(screen.mdata.mod[m], m) for m in screen.modalities}
@@ -85,7 +87,9 @@ class OracleLatent(Learner):
         self.held_out_: dict[str, Float64Array] = {}
         self.models_: dict[str, LabelRidge] = {}
         for m, rng in zip(
-            screen.modalities, np.random.default_rng(seed).spawn(len(screen.modalities)), strict=True
+            screen.modalities,
+            np.random.default_rng(seed).spawn(len(screen.modalities)),
+            strict=True,
         ):
             self._fit_modality(screen, m, truth[m], seed, rng)
         self.evidence["penalty"] = {m: float(model.penalty) for m, model in self.models_.items()}
@@ -100,10 +104,12 @@ class OracleLatent(Learner):
         self.seen_[m] = Remembered.of(adata.obs_names.to_numpy(dtype=object), x)
         reduced, groups = self.reduce_[m](x), self._groups(screen.labels[m])
         folds = stratified_folds(screen.codes[m], self.n_folds, rng)
-        uses: tuple[LabelUse, ...] = ("free", "penalised", "none") if self.use_label else ("none",)
+        uses: tuple[LabelUse, ...] = ("free", "penalized", "none") if self.use_label else ("none",)
         best = np.inf
         for use in uses:
-            model = LabelRidge.chosen(reduced, groups, truth, use, len(self.labels_) + 1, self.penalties)
+            model = LabelRidge.chosen(
+                reduced, groups, truth, use, len(self.labels_) + 1, self.penalties
+            )
             held_out = np.empty_like(truth)
             for fold in np.unique(folds):
                 inside = folds == fold
@@ -125,7 +131,9 @@ class OracleLatent(Learner):
 
     def _groups(self, labels: NDArray[Any]) -> IntArray:
         """Return a code for each cell; those without a label, or with one that was not there, have the last one."""
-        return np.array([self.labels_.get(label, len(self.labels_)) for label in labels], dtype=np.intp)
+        return np.array(
+            [self.labels_.get(label, len(self.labels_)) for label in labels], dtype=np.intp
+        )
 
     def _transform(self, mdata: MuData) -> Representations:
         return {m: self._predict(m, mdata.mod[m]) for m in self.models_}
@@ -139,7 +147,9 @@ class OracleLatent(Learner):
         if new.size:
             model = self.models_[m]
             nothing = np.zeros(new.size, dtype=np.intp)
-            groups = nothing if model.label_use == "none" else self._groups(self._labels(m, adata)[new])
+            groups = (
+                nothing if model.label_use == "none" else self._groups(self._labels(m, adata)[new])
+            )
             out[new] = model.predict(self.reduce_[m](x[new]), groups)
         return out
 
@@ -153,27 +163,29 @@ class OracleLatent(Learner):
         return labels_of(adata.obs, key)
 
 
-def _misplaced(predicted: Float64Array, truth: Float64Array, groups: IntArray, unlabelled: int) -> float:
+def _misplaced(
+    predicted: Float64Array, truth: Float64Array, groups: IntArray, unlabeled: int
+) -> float:
     """Return how far the truth of a cell is from being the nearest to its prediction, among cells of its label."""
-    labels = [None if group == unlabelled else int(group) for group in groups]
+    labels = [None if group == unlabeled else int(group) for group in groups]
     own = np.arange(len(truth))
     return float(foscttm(predicted, truth, own, labels_x=labels, labels_y=labels))
 
 
 @dataclass(frozen=True, eq=False)
 class LabelRidge:
-    """Ridge regression with an intercept for each group of cells, free or penalised, or one for all.
+    """Ridge regression with an intercept for each group of cells, free or penalized, or one for all.
 
     Attributes
     ----------
     label_use
-        ``"free"``: groups are centred one by one before the regression. ``"penalised"``: groups are features with values 0 and 1.
+        ``"free"``: groups are centered one by one before the regression. ``"penalized"``: groups are features with values 0 and 1.
         ``"none"``: groups are not looked at.
     n_groups
         How many there may be.
     penalty
         lambda.
-    centre_x, centre_y
+    center_x, center_y
         What is taken off, (n_groups, d) and (n_groups, k); for a group without cells the mean of all.
     ridge
         Of what is left.
@@ -182,8 +194,8 @@ class LabelRidge:
     label_use: LabelUse
     n_groups: int
     penalty: float
-    centre_x: Float64Array
-    centre_y: Float64Array
+    center_x: Float64Array
+    center_y: Float64Array
     ridge: Ridge
 
     @classmethod
@@ -197,25 +209,29 @@ class LabelRidge:
         penalties: Sequence[float],
     ) -> Self:
         """Fit with the penalty of least leave-one-out error."""
-        centres = [_centres(one, groups, label_use, n_groups) for one in (x, y)]
-        inputs = _inputs(x - centres[0][groups], groups, label_use, n_groups)
-        ridge = RidgeCV(alphas=np.asarray(penalties, dtype=np.float64)).fit(inputs, y - centres[1][groups])
-        return cls(label_use, n_groups, float(ridge.alpha_), centres[0], centres[1], ridge)
+        centers = [_centers(one, groups, label_use, n_groups) for one in (x, y)]
+        inputs = _inputs(x - centers[0][groups], groups, label_use, n_groups)
+        ridge = RidgeCV(alphas=np.asarray(penalties, dtype=np.float64)).fit(
+            inputs, y - centers[1][groups]
+        )
+        return cls(label_use, n_groups, float(ridge.alpha_), centers[0], centers[1], ridge)
 
     def again(self, x: Float64Array, groups: IntArray, y: Float64Array) -> LabelRidge:
         """Fit other cells with the same penalty."""
-        centres = [_centres(one, groups, self.label_use, self.n_groups) for one in (x, y)]
-        inputs = _inputs(x - centres[0][groups], groups, self.label_use, self.n_groups)
-        ridge = Ridge(alpha=self.penalty).fit(inputs, y - centres[1][groups])
-        return replace(self, centre_x=centres[0], centre_y=centres[1], ridge=ridge)
+        centers = [_centers(one, groups, self.label_use, self.n_groups) for one in (x, y)]
+        inputs = _inputs(x - centers[0][groups], groups, self.label_use, self.n_groups)
+        ridge = Ridge(alpha=self.penalty).fit(inputs, y - centers[1][groups])
+        return replace(self, center_x=centers[0], center_y=centers[1], ridge=ridge)
 
     def predict(self, x: Float64Array, groups: IntArray) -> Float64Array:
         """Return predictions, (n, k)."""
-        inputs = _inputs(x - self.centre_x[groups], groups, self.label_use, self.n_groups)
-        return np.asarray(self.ridge.predict(inputs).reshape(len(x), -1) + self.centre_y[groups])
+        inputs = _inputs(x - self.center_x[groups], groups, self.label_use, self.n_groups)
+        return np.asarray(self.ridge.predict(inputs).reshape(len(x), -1) + self.center_y[groups])
 
 
-def _centres(values: Float64Array, groups: IntArray, label_use: LabelUse, n_groups: int) -> Float64Array:
+def _centers(
+    values: Float64Array, groups: IntArray, label_use: LabelUse, n_groups: int
+) -> Float64Array:
     """Return the mean of each group, (n_groups, d); that of all for groups without cells, or where labels are not free."""
     everything = np.broadcast_to(values.mean(axis=0), (n_groups, values.shape[1])).copy()
     if label_use == "free":
@@ -225,6 +241,6 @@ def _centres(values: Float64Array, groups: IntArray, label_use: LabelUse, n_grou
 
 
 def _inputs(x: Float64Array, groups: IntArray, label_use: LabelUse, n_groups: int) -> Float64Array:
-    if label_use != "penalised":
+    if label_use != "penalized":
         return x
     return np.hstack([x, (groups[:, None] == np.arange(n_groups)).astype(np.float64)])

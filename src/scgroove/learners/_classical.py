@@ -34,7 +34,7 @@ Shrinkage: TypeAlias = float | Literal["auto"]
 class PrincipalComponents(Learner):
     """Principal components of each modality on its own.
 
-    ``z = (x - mean) W`` with ``W = argmax tr(W' S W)``, ``W' W = I``, for the covariance S of the standardised features.
+    ``z = (x - mean) W`` with ``W = argmax tr(W' S W)``, ``W' W = I``, for the covariance S of the standardized features.
     Nothing links the modalities: for aligners that need no shared space, or for :class:`GroupProcrustes`.
 
     Parameters
@@ -64,7 +64,9 @@ class PrincipalComponents(Learner):
         }
 
     def _transform(self, mdata: MuData) -> Representations:
-        return {m: project(pca, self.features_[m](mdata.mod[m])) for m, pca in self.components_.items()}
+        return {
+            m: project(pca, self.features_[m](mdata.mod[m])) for m, pca in self.components_.items()
+        }
 
 
 @LEARNERS.register("lda")
@@ -144,31 +146,37 @@ class LinearDiscriminants(Learner):
 def discriminants(
     x: Float64Array, codes: IntArray, n_labels: int, shrinkage: Shrinkage
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return the mean of labelled cells, (d,), the discriminants W, (d, k < labels), and the variance of label means along them, (k,)."""
-    centre = x.mean(axis=0)
-    kept = np.ptp(x, axis=0) > 0  # a flat feature is none: it would still be shrunk towards the others
+    """Return the mean of labeled cells, (d,), the discriminants W, (d, k < labels), and the variance of label means along them, (k,)."""
+    center = x.mean(axis=0)
+    kept = (
+        np.ptp(x, axis=0) > 0
+    )  # a flat feature is none: it would still be shrunk towards the others
     if not kept.any():
         raise ValueError(
             "no feature varies among the cells with a shared label, so that nothing tells labels apart."
         )
-    inside, between = _scatter((x - centre)[:, kept], codes, n_labels)
+    inside, between = _scatter((x - center)[:, kept], codes, n_labels)
     if not inside.any():
-        raise ValueError("all cells of a label are equal, so that there is no spread to compare labels with.")
+        raise ValueError(
+            "all cells of a label are equal, so that there is no spread to compare labels with."
+        )
     if shrinkage == "auto":
         covariance, _ = ledoit_wolf(inside, assume_centered=True)
     else:
         plain = inside.T @ inside / len(x)
-        covariance = (1 - shrinkage) * plain + shrinkage * np.trace(plain) / len(plain) * np.eye(len(plain))
+        covariance = (1 - shrinkage) * plain + shrinkage * np.trace(plain) / len(plain) * np.eye(
+            len(plain)
+        )
     whiten = _inverse_root(covariance)
     _, size, rotation = np.linalg.svd(between @ whiten, full_matrices=False)
     n = max(1, min(np.unique(codes).size - 1, int((size > 1e-10 * max(size[0], 1e-300)).sum())))
     weights = np.zeros((x.shape[1], n))
     weights[kept] = fix_signs(whiten @ rotation[:n].T)
-    return centre, weights, size[:n] ** 2
+    return center, weights, size[:n] ** 2
 
 
 def _scatter(x: Float64Array, codes: IntArray, n_labels: int) -> tuple[Float64Array, Float64Array]:
-    """Return deviations of centred cells from their label mean, (n, d), and the means weighted by cells, (n_labels, d)."""
+    """Return deviations of centered cells from their label mean, (n, d), and the means weighted by cells, (n_labels, d)."""
     means, counts = label_means(x, codes, n_labels)
     return x - means[codes], np.sqrt(counts / len(x))[:, None] * means
 
@@ -193,11 +201,11 @@ def fix_signs(columns: Float64Array) -> Float64Array:
 class LabelCCA(Learner):
     """Canonical correlation of the label means: labels are the samples that the modalities have in common.
 
-    With C_m the means of the shared labels, (labels, features), centred, find coordinates G of the labels that every modality
+    With C_m the means of the shared labels, (labels, features), centered, find coordinates G of the labels that every modality
     can tell from its features (MAXVAR; for two modalities these are the canonical correlations)::
 
         min over G, W_m of  sum_m ||G - C_m W_m||^2 + lambda_m ||W_m||^2,   G' G = I
-        lambda_m = regularisation * tr(C_m C_m') / min(labels - 1, features)
+        lambda_m = regularization * tr(C_m C_m') / min(labels - 1, features)
 
     so that G are the first eigenvectors of ``sum_m C_m C_m' (C_m C_m' + lambda_m I)^-1``, and the eigenvalue over the number of
     modalities says how well they all tell that coordinate, r in [0, 1]. A cell has ``z = (x - mean_m) W_m diag(r^2)``: with
@@ -206,7 +214,7 @@ class LabelCCA(Learner):
 
     Parameters
     ----------
-    regularisation
+    regularization
         Ridge, in units of the mean variance of the label means along their own directions. With fewer labels than features
         something above 0 is needed: without it every set of label means is perfectly correlated with every other.
     n_components
@@ -220,7 +228,7 @@ class LabelCCA(Learner):
 
     name: ClassVar[str] = "cca_labels"
 
-    regularisation: float = 0.3
+    regularization: float = 0.3
     n_components: int | None = None
 
     def _fit(self, screen: Screen, seed: int) -> None:
@@ -230,7 +238,7 @@ class LabelCCA(Learner):
         for m in screen.modalities:
             x = self.features_[m](screen.mdata.mod[m])
             means[m], _ = label_means(x, screen.codes[m], screen.n_labels)
-        self.maps_, told = maxvar(means, present, self.regularisation, self.n_components)
+        self.maps_, told = maxvar(means, present, self.regularization, self.n_components)
         self.evidence["told"] = told
 
     def _transform(self, mdata: MuData) -> Representations:
@@ -240,7 +248,7 @@ class LabelCCA(Learner):
 def maxvar(
     means: Mapping[str, Float64Array],
     present: Mapping[str, BoolArray],
-    regularisation: float,
+    regularization: float,
     n_components: int | None = None,
 ) -> tuple[dict[str, AffineMap], Float64Array]:
     """Return for each modality how its features tell the common coordinates, and how well all do: see :class:`LabelCCA`.
@@ -251,7 +259,7 @@ def maxvar(
         For each modality the label means, (n_labels, d_m).
     present
         For each modality which of them it has, (n_labels,).
-    regularisation, n_components
+    regularization, n_components
         As in :class:`LabelCCA`.
 
     Returns
@@ -262,10 +270,10 @@ def maxvar(
         r of each coordinate, descending, (k,); the maps are weighted by its square.
     """
     n_labels = len(next(iter(present.values())))
-    centred = {m: (c - c[present[m]].mean(axis=0)) * present[m][:, None] for m, c in means.items()}
-    ridge = {m: _ridge(c, present[m], regularisation) for m, c in centred.items()}  # (d, n_labels)
-    told_by = sum(c @ ridge[m] for m, c in centred.items())
-    asked_of = sum(_centring(there) for there in present.values())
+    centered = {m: (c - c[present[m]].mean(axis=0)) * present[m][:, None] for m, c in means.items()}
+    ridge = {m: _ridge(c, present[m], regularization) for m, c in centered.items()}  # (d, n_labels)
+    told_by = sum(c @ ridge[m] for m, c in centered.items())
+    asked_of = sum(_centering(there) for there in present.values())
     root = _inverse_root(np.asarray(asked_of))
     told, coordinates = np.linalg.eigh(root.T @ told_by @ root)
     kept = np.flatnonzero(told > 1e-8)[::-1][: n_components or n_labels]
@@ -284,22 +292,22 @@ def maxvar(
     return maps, told
 
 
-def _ridge(centred: Float64Array, present: BoolArray, regularisation: float) -> Float64Array:
+def _ridge(centered: Float64Array, present: BoolArray, regularization: float) -> Float64Array:
     """Return C' (C C' + lambda I)^-1 on the labels that are present, zero for the others, (d, n_labels)."""
-    c = centred[present]
+    c = centered[present]
     # by singular values: an inverse of C C' + lambda I is off by about 1e-16 / lambda, seen where lambda is small
     u, s, vt = np.linalg.svd(c, full_matrices=False)
-    penalty = regularisation * max(float(s @ s), 1e-12) / min(len(c) - 1, c.shape[1])
-    out = np.zeros(centred.T.shape)
+    penalty = regularization * max(float(s @ s), 1e-12) / min(len(c) - 1, c.shape[1])
+    out = np.zeros(centered.T.shape)
     out[:, present] = (vt.T * (s / (s**2 + penalty))) @ u.T
     return out
 
 
-def _centring(present: BoolArray) -> Float64Array:
+def _centering(present: BoolArray) -> Float64Array:
     """Return the matrix that takes the mean over the present labels off them and drops the others."""
     kept = present.astype(np.float64)
-    centring: Float64Array = np.diag(kept) - np.outer(kept, kept) / kept.sum()
-    return centring
+    centering: Float64Array = np.diag(kept) - np.outer(kept, kept) / kept.sum()
+    return centering
 
 
 @LEARNERS.register("random")
@@ -326,9 +334,14 @@ class RandomRepresentation(Learner):
         self.names_ = screen.modalities
 
     def _transform(self, mdata: MuData) -> Representations:
-        return {m: self._draw(m, mdata.mod[m].obs_names.to_numpy(dtype=object)) for m in self.names_}
+        return {
+            m: self._draw(m, mdata.mod[m].obs_names.to_numpy(dtype=object)) for m in self.names_
+        }
 
     def _draw(self, modality: str, cells: Any) -> FloatArray:
         keys = pd.util.hash_array(np.array([f"{modality}\n{cell}" for cell in cells], dtype=object))
-        rows = [np.random.default_rng([self.seed_, int(key)]).normal(size=self.n_components) for key in keys]
+        rows = [
+            np.random.default_rng([self.seed_, int(key)]).normal(size=self.n_components)
+            for key in keys
+        ]
         return np.stack(rows)

@@ -61,7 +61,9 @@ def check_label_counts(screen: Screen, learner: str) -> dict[str, BoolArray]:
     ValueError
         If a modality has fewer than two: there is then nothing to tell apart.
     """
-    present = {m: np.bincount(c[c >= 0], minlength=screen.n_labels) > 0 for m, c in screen.codes.items()}
+    present = {
+        m: np.bincount(c[c >= 0], minlength=screen.n_labels) > 0 for m, c in screen.codes.items()
+    }
     for m, there in present.items():
         if there.sum() < 2:
             found = [screen.vocabulary[i] for i in np.flatnonzero(there)]
@@ -121,7 +123,7 @@ def project(pca: PCA, x: FloatArray) -> Float64Array:
 
 
 def components_of(adata: AnnData, modality: str, n_components: int, seed: int) -> Float64Array:
-    """Return the principal components of the standardised features of a modality, float64 (n, k)."""
+    """Return the principal components of the standardized features of a modality, float64 (n, k)."""
     values = Features.fit(adata, modality)(adata)
     return project(principal_components(values, n_components, seed), values)
 
@@ -181,7 +183,9 @@ def check_number(
 ) -> None:
     """Refuse what is no finite number of at least ``least`` (``above``: more than it) and less than ``below``."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and least <= value < below) or (above and value == least):  # type: ignore[arg-type,operator]
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    inside = math.isfinite(number) and least <= number < below
+    if not inside or (above and number == least):
         upper = f" and below {below:g}" if below < math.inf else ""
         raise ValueError(
             f"{option} must be a number {'above' if above else 'of at least'} {least:g}{upper}; found {value!r}."

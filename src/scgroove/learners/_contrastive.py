@@ -67,7 +67,9 @@ class SupCon(_Contrastive):
         def loss(rows: Rows) -> Tensor:
             x, codes = cells.take(rows)
             z = networks(x, codes)
-            return supcon_loss(torch.cat(list(z.values())), torch.cat(list(codes.values())), **options)
+            return supcon_loss(
+                torch.cat(list(z.values())), torch.cat(list(codes.values())), **options
+            )
 
         return loss
 
@@ -130,7 +132,9 @@ def same_label_pairs(codes_a: Tensor, codes_b: Tensor) -> tuple[Tensor, Tensor]:
     A batch has the labels in one order in all modalities, and K cells of each in random order: what is left after the
     labels that only one of the two has is pairs.
     """
-    return torch.isin(codes_a, codes_b).nonzero()[:, 0], torch.isin(codes_b, codes_a).nonzero()[:, 0]
+    return torch.isin(codes_a, codes_b).nonzero()[:, 0], torch.isin(codes_b, codes_a).nonzero()[
+        :, 0
+    ]
 
 
 @LEARNERS.register("clip_oracle")
@@ -155,7 +159,9 @@ class CLIPOracle(_Contrastive):
         rows = paired_rows(screen)
         codes = screen.codes
         seen = [set(codes[m][r][codes[m][r] >= 0]) for m, r in rows.items()]
-        if not any(a & b for a, b in combinations(seen, 2)):  # pairs without labels are pairs all the same
+        if not any(
+            a & b for a, b in combinations(seen, 2)
+        ):  # pairs without labels are pairs all the same
             codes = {m: np.zeros_like(c) for m, c in codes.items()}
         return self._group_batches(codes, seed, rows=rows, free_fraction=0.25)
 

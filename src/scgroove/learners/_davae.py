@@ -19,7 +19,7 @@ from scgroove.learners._torch import (
     Decoders,
     GroupBatches,
     Objective,
-    Optimiser,
+    Optimizer,
     Rows,
     TorchLearner,
 )
@@ -84,7 +84,9 @@ class DAVAE(TorchLearner):
 
     def _present(self, screen: Screen) -> BoolArray:
         """Return which modality has which label, (modalities, labels): what D is told, and whom it may be taken in by."""
-        return np.stack([np.isin(np.arange(screen.n_labels), screen.codes[m]) for m in screen.modalities])
+        return np.stack(
+            [np.isin(np.arange(screen.n_labels), screen.codes[m]) for m in screen.modalities]
+        )
 
     def _objective(self, networks: VAE, cells: Cells, screen: Screen, steps: int) -> Objective:
         return _Game(self, networks, cells, self._present(screen), steps)
@@ -159,7 +161,7 @@ class VAE(nn.Module):
 
 
 class _Game:
-    """What the autoencoders minimise; each call first takes steps of the discriminator.
+    """What the autoencoders minimize; each call first takes steps of the discriminator.
 
     Parameters
     ----------
@@ -173,7 +175,9 @@ class _Game:
         Number of calls to come.
     """
 
-    def __init__(self, options: DAVAE, vae: VAE, cells: Cells, present: BoolArray, steps: int) -> None:
+    def __init__(
+        self, options: DAVAE, vae: VAE, cells: Cells, present: BoolArray, steps: int
+    ) -> None:
         self.options, self.vae, self.cells = options, vae, cells
         device = next(vae.parameters()).device
         self.present = torch.as_tensor(present.T.astype(np.float32)).to(device)
@@ -182,7 +186,7 @@ class _Game:
         self.discriminator = mlp(
             options.n_latent + self.n_told, options.adversary_hidden, n_modalities, 0.0
         ).to(device)
-        self.optimiser = Optimiser(
+        self.optimizer = Optimizer(
             self.discriminator,
             lr=options.adversary_lr,
             steps=steps,
@@ -212,10 +216,12 @@ class _Game:
         latents = torch.cat([z[m][known[m]] for m in z])
         labels = torch.cat([codes[m][known[m]] for m in z])
         place = [self.vae.modalities.index(m) for m in z]
-        truth = torch.cat([torch.full_like(codes[m][known[m]], i) for i, m in zip(place, z, strict=True)])
+        truth = torch.cat(
+            [torch.full_like(codes[m][known[m]], i) for i, m in zip(place, z, strict=True)]
+        )
         self.discriminator.requires_grad_(True)
         for _ in range(self.options.adversary_steps):
-            self.optimiser.step(F.cross_entropy(self._guess(latents.detach(), labels), truth))
+            self.optimizer.step(F.cross_entropy(self._guess(latents.detach(), labels), truth))
         self.discriminator.requires_grad_(False)
         return F.cross_entropy(self._guess(latents, labels), flipped(truth, self.present[labels]))
 

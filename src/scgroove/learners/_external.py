@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 LABEL: Final = "label"
-UNLABELLED: Final = "(unlabelled)"
+UNLABELED: Final = "(unlabeled)"
 FEATURES_AT_A_TIME: Final = 1024
 
 
@@ -141,7 +141,9 @@ def feature_links(
         if found or links == "names":
             return found
     elif links != "labels":
-        raise ValueError(f"links must be 'auto', 'names', 'labels' or pairs of features; found {links!r}.")
+        raise ValueError(
+            f"links must be 'auto', 'names', 'labels' or pairs of features; found {links!r}."
+        )
     return [
         link
         for a, b in combinations(names, 2)
@@ -159,7 +161,9 @@ def _same_names(names: Mapping[str, Sequence[str]]) -> list[Link]:
     ]
 
 
-def _given_links(pairs: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]]) -> list[Link]:
+def _given_links(
+    pairs: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]]
+) -> list[Link]:
     place: dict[str, list[tuple[str, int]]] = {}
     for m, own in names.items():
         for i, name in enumerate(own):
@@ -169,7 +173,9 @@ def _given_links(pairs: Sequence[tuple[str, str]], names: Mapping[str, Sequence[
         for name in pair:
             if name not in place:
                 hint = did_you_mean(name, place)
-                raise UnknownNameError(f"links name the feature {name!r}, which no modality has.{hint}")
+                raise UnknownNameError(
+                    f"links name the feature {name!r}, which no modality has.{hint}"
+                )
         between = [(u, v) for u in place[pair[0]] for v in place[pair[1]] if u[0] != v[0]]
         if not between:
             raise ValueError(
@@ -188,9 +194,13 @@ def _correlated(
     """Return the pairs of which one is among the strongest partners of the other, with their correlations over labels."""
     if common.sum() < 3:  # two labels correlate everything with everything
         return []
-    x, y = (_standardised(means[m][common]) for m in (a, b))
-    pairs = {(i, j) for i, partners in enumerate(_strongest(x, y, n_links)) for j in partners.tolist()}
-    pairs |= {(i, j) for j, partners in enumerate(_strongest(y, x, n_links)) for i in partners.tolist()}
+    x, y = (_standardized(means[m][common]) for m in (a, b))
+    pairs = {
+        (i, j) for i, partners in enumerate(_strongest(x, y, n_links)) for j in partners.tolist()
+    }
+    pairs |= {
+        (i, j) for j, partners in enumerate(_strongest(y, x, n_links)) for i in partners.tolist()
+    }
     links = []
     for i, j in sorted(pairs):
         weight = float(np.clip((x[:, i] * y[:, j]).mean(), -1, 1))
@@ -199,7 +209,7 @@ def _correlated(
     return links
 
 
-def _standardised(x: Float64Array) -> Float64Array:
+def _standardized(x: Float64Array) -> Float64Array:
     deviation = x.std(axis=0)
     scaled: Float64Array = (x - x.mean(axis=0)) / np.where(deviation > 1e-12, deviation, np.inf)
     return scaled
@@ -215,11 +225,15 @@ def _strongest(x: Float64Array, y: Float64Array, n: int) -> IntArray:
     return np.concatenate(blocks)
 
 
-def screen_links(screen: Screen, features: Mapping[str, Features], links: Links, n_links: int) -> list[Link]:
+def screen_links(
+    screen: Screen, features: Mapping[str, Features], links: Links, n_links: int
+) -> list[Link]:
     """Return the links of the features of a screen: see :func:`feature_links`."""
     means, present = {}, {}
     for m in screen.modalities:
-        means[m], counts = label_means(features[m](screen.mdata.mod[m]), screen.codes[m], screen.n_labels)
+        means[m], counts = label_means(
+            features[m](screen.mdata.mod[m]), screen.codes[m], screen.n_labels
+        )
         present[m] = counts > 0
     names = {m: list(map(str, features[m].names)) for m in screen.modalities}
     return feature_links(links, names, means, present, n_links)
@@ -241,7 +255,7 @@ class GlueLearner(ExternalLearner):
     joined if there are any, else those whose label means correlate, with the correlation as weight and sign; every feature is
     joined to itself. Labels enter as scGLUE lets known cell types enter, by a classifier of u that all modalities share, and as
     the weights of cells for the adversary, which scGLUE would estimate from clusters: labels weigh alike in all modalities, cells
-    of exclusive labels nothing. Counts are decoded as negative binomial, other values, standardised, as normal; wide modalities are encoded from their principal
+    of exclusive labels nothing. Counts are decoded as negative binomial, other values, standardized, as normal; wide modalities are encoded from their principal
     components, as scGLUE recommends.
 
     Parameters
@@ -322,7 +336,7 @@ class GlueLearner(ExternalLearner):
 
     def _data(self, m: str, adata: AnnData, labels: Any = None) -> AnnData:
         x = self.features_[m](adata)
-        data = raw_or_standardised(self.features_[m], adata, x, m)
+        data = raw_or_standardized(self.features_[m], adata, x, m)
         data.obs[LABEL] = pd.Categorical([None] * adata.n_obs if labels is None else labels)
         if m in self.components_:
             data.obsm["X_pca"] = project(self.components_[m], x).astype(np.float32)
@@ -331,7 +345,9 @@ class GlueLearner(ExternalLearner):
     def _transform(self, mdata: MuData) -> Representations:
         with contained():
             return {
-                m: np.asarray(self.model_.encode_data(m, self._data(m, mdata.mod[m]), self.batch_size))
+                m: np.asarray(
+                    self.model_.encode_data(m, self._data(m, mdata.mod[m]), self.batch_size)
+                )
                 for m in self.features_
             }
 
@@ -395,7 +411,7 @@ class MoscotLearner(ExternalLearner):
     alpha
         Weight of the distances in (0, 1], against that of the labels; 1: the labels are not used.
     epsilon
-        Entropic regularisation, costs being divided by their mean.
+        Entropic regularization, costs being divided by their mean.
     rank
         Rank of the coupling; -1: full, memory and time grow with the product of the numbers of cells.
     n_neighbors
@@ -439,7 +455,7 @@ class MoscotLearner(ExternalLearner):
         self.components_: dict[str, PCA] = {}
         self.seen_: dict[str, Remembered] = {}
         self.translated_: dict[str, Float64Array] = {}
-        self.neighbours_: dict[str, NearestNeighbors] = {}
+        self.neighbors_: dict[str, NearestNeighbors] = {}
         first, *others = screen.modalities
         data = {m: self._data(screen, m, seed) for m in screen.modalities}
         for m in others:
@@ -447,10 +463,12 @@ class MoscotLearner(ExternalLearner):
                 solved = self._solve(problems, data[m], data[first])
                 z = np.asarray(solved.translate("src", "tgt", forward=True), dtype=np.float64)
             self.translated_[m] = z
-            self.neighbours_[m] = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(z))).fit(
+            self.neighbors_[m] = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(z))).fit(
                 data[m].obsm["X_pca"]
             )
-            self.evidence.setdefault("converged", {})[m] = bool(solved.solutions["src", "tgt"].converged)
+            self.evidence.setdefault("converged", {})[m] = bool(
+                solved.solutions["src", "tgt"].converged
+            )
 
     def _check_memory(self, screen: Screen) -> None:
         first, *others = screen.modalities
@@ -495,7 +513,7 @@ class MoscotLearner(ExternalLearner):
         out: Float64Array = self.translated_[m][rows]
         new = np.flatnonzero(rows < 0)
         if new.size:
-            near = self.neighbours_[m].kneighbors(own[new].astype(np.float32), return_distance=False)
+            near = self.neighbors_[m].kneighbors(own[new].astype(np.float32), return_distance=False)
             out[new] = self.translated_[m][near].mean(axis=1)
         return out
 
@@ -513,7 +531,7 @@ class DiagviLearner(ExternalLearner):
     own returns draws.
 
     For two modalities. The graph is as for ``glue``, without the links of negative correlation, for its edges have no use for
-    a sign. Labels train a classifier of z in each modality. Counts are decoded as negative binomial, other values, standardised,
+    a sign. Labels train a classifier of z in each modality. Counts are decoded as negative binomial, other values, standardized,
     as normal.
 
     Parameters
@@ -561,7 +579,11 @@ class DiagviLearner(ExternalLearner):
             )
         resolve_device(self.device)
         self.features_ = screen.features()
-        links = [k for k in screen_links(screen, self.features_, self.links, self.n_links) if k.weight > 0]
+        links = [
+            k
+            for k in screen_links(screen, self.features_, self.links, self.n_links)
+            if k.weight > 0
+        ]
         with contained(seed):
             diagvi = import_extra("scvi.external", self.extra).DIAGVI
             adatas = {m: self._registered(diagvi, screen, m) for m in screen.modalities}
@@ -576,25 +598,25 @@ class DiagviLearner(ExternalLearner):
             try:
                 self._train(model, screen, seed)
             finally:
-                for (
-                    adata
-                ) in adatas.values():  # or scvi-tools would keep the data as long as the process lives
+                for adata in (
+                    adatas.values()
+                ):  # or scvi-tools would keep the data as long as the process lives
                     model.deregister_manager(adata)
         self.module_ = model.module.to("cpu").eval()
         self.evidence.update(n_links=len(links), epochs=len(model.history["training_loss"]))
 
     def _registered(self, diagvi: Any, screen: Screen, m: str) -> AnnData:
         adata, features = screen.mdata.mod[m], self.features_[m]
-        data = raw_or_standardised(features, adata, features(adata), m)
+        data = raw_or_standardized(features, adata, features(adata), m)
         labels = shared_labels(screen, m)
-        data.obs[LABEL] = pd.Categorical([UNLABELLED if one is None else one for one in labels])
+        data.obs[LABEL] = pd.Categorical([UNLABELED if one is None else one for one in labels])
         diagvi.setup_anndata(
             data,
             labels_key=LABEL if self.use_labels else None,
             likelihood="normal" if features.library is None else "nb",
             normalize_lib=features.library is not None,
             gmm_prior=self.gmm_prior,
-            unlabeled_category=UNLABELLED,
+            unlabeled_category=UNLABELED,
         )
         return data
 
@@ -604,7 +626,11 @@ class DiagviLearner(ExternalLearner):
         for m, rng in zip(screen.modalities, streams, strict=True):
             held_out = stratified_folds(screen.codes[m], 10, rng) == 0
             # Otherwise the split would hang on a global random state.
-            parts = [np.flatnonzero(~held_out), np.flatnonzero(held_out), np.array([], dtype=np.intp)]
+            parts = [
+                np.flatnonzero(~held_out),
+                np.flatnonzero(held_out),
+                np.array([], dtype=np.intp),
+            ]
             splits[m] = {"external_indexing": parts}
         model.train(
             self.max_epochs,
@@ -625,14 +651,16 @@ class DiagviLearner(ExternalLearner):
         import torch
 
         features = self.features_[m]
-        x = raw_or_standardised(features, adata, features(adata), m).X
+        x = raw_or_standardized(features, adata, features(adata), m).X
         blocks = []
         for start in range(0, adata.n_obs, CELLS_AT_A_TIME):
             block = x[start : start + CELLS_AT_A_TIME]
             dense = np.asarray(block.toarray() if sp.issparse(block) else block, dtype=np.float32)
             with torch.inference_mode():
                 blocks.append(
-                    self.module_.inference(torch.from_numpy(dense), mode=m, deterministic=True)["z"].numpy()
+                    self.module_.inference(torch.from_numpy(dense), mode=m, deterministic=True)[
+                        "z"
+                    ].numpy()
                 )
         return np.concatenate(blocks)
 
@@ -650,8 +678,8 @@ def shared_labels(screen: Screen, m: str) -> list[str | None]:
     return [screen.vocabulary[code] if code >= 0 else None for code in screen.codes[m]]
 
 
-def raw_or_standardised(features: Features, adata: AnnData, x: FloatArray, m: str) -> AnnData:
-    """Return a modality of its own: counts that have library sizes as they are, other values standardised.
+def raw_or_standardized(features: Features, adata: AnnData, x: FloatArray, m: str) -> AnnData:
+    """Return a modality of its own: counts that have library sizes as they are, other values standardized.
 
     Features are named after the modality.
     """
@@ -669,7 +697,9 @@ def contained(seed: int = 0) -> Iterator[None]:
 
     Some seed the global random states when they are imported or fitted, or draw from them when they encode cells.
     """
-    disabled, of_python, of_numpy = logging.root.manager.disable, random.getstate(), np.random.get_state()  # noqa: NPY002
+    disabled = logging.root.manager.disable
+    of_python = random.getstate()
+    of_numpy = np.random.get_state()  # noqa: NPY002
     logging.disable(logging.WARNING)
     try:
         with (

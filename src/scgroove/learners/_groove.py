@@ -114,11 +114,14 @@ class GrooveLearner(Learner):
             self._train(model, seed)
         self.model_ = model
         self.evidence.update(
-            steps=int(model.trainer.global_step), loss=float(model.history["train_loss"].iloc[-1, 0])
+            steps=int(model.trainer.global_step),
+            loss=float(model.history["train_loss"].iloc[-1, 0]),
         )
 
     def _all_terms(self) -> list[Term]:
-        contrast = GroupCLIP(self.groupclip_weight, temperature=self.temperature, positives=self.positives)
+        contrast = GroupCLIP(
+            self.groupclip_weight, temperature=self.temperature, positives=self.positives
+        )
         back = BackTranslation(self.backtranslation_weight, warmup=self.backtranslation_warmup)
         terms = [Reconstruction(self.reconstruction_weight), contrast, back, *self.terms]
         return [term for term in terms if term.weight]
@@ -157,7 +160,8 @@ class GrooveLearner(Learner):
         names = check_modalities(mdata, self.modalities_)
         with quiet():
             return {
-                m: np.asarray(self.model_.get_latent_representation(_values(mdata.mod[m]), m)) for m in names
+                m: np.asarray(self.model_.get_latent_representation(_values(mdata.mod[m]), m))
+                for m in names
             }
 
     def translate(self, mdata: MuData, source: str, target: str) -> FloatArray:
@@ -186,9 +190,13 @@ class GroovePaper(GrooveLearner):
 
 def shared_values(screen: Screen) -> MuData:
     """Return the values and labels of a screen, without copying the values: scvi-tools writes into what it is given."""
-    options = getattr(mudata, "set_options", None)  # before 0.4, mudata copied columns up unless told not to
+    options = getattr(
+        mudata, "set_options", None
+    )  # before 0.4, mudata copied columns up unless told not to
     with options(pull_on_update=False) if options else nullcontext():
-        return mudata.MuData({m: _values(screen.mdata.mod[m], screen.labels[m]) for m in screen.modalities})
+        return mudata.MuData(
+            {m: _values(screen.mdata.mod[m], screen.labels[m]) for m in screen.modalities}
+        )
 
 
 def _values(adata: AnnData, labels: Any = None) -> AnnData:

@@ -87,12 +87,17 @@ class MMD(TorchLearner):
             )
         return batches
 
-    def _objective(self, networks: _Autoencoders, cells: Cells, screen: Screen, steps: int) -> Objective:
+    def _objective(
+        self, networks: _Autoencoders, cells: Cells, screen: Screen, steps: int
+    ) -> Objective:
         def loss(rows: Rows) -> Tensor:
             x, codes = cells.take(rows)
             z = networks.encoders(x, codes)
             reconstruction = torch.stack([networks.decoders(m, z[m], x[m]).mean() for m in z]).sum()
-            pairs = [(of_labels(z, codes, a, b), of_labels(z, codes, b, a)) for a, b in combinations(z, 2)]
+            pairs = [
+                (of_labels(z, codes, a, b), of_labels(z, codes, b, a))
+                for a, b in combinations(z, 2)
+            ]
             terms = [squared_mmd(u, v, self.bandwidths).mean() for u, v in pairs if len(u)]
             return reconstruction + self.mmd_weight * torch.stack(terms).mean()
 
@@ -149,7 +154,9 @@ def squared_mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float]) -> Tensor:
     distance = lengths[:, :, None] + lengths[:, None, :] - 2 * points @ points.transpose(1, 2)
     other = ~torch.eye(n + m, dtype=torch.bool, device=x.device)
     scale = distance.detach()[:, other].median().clamp_min(1e-12)
-    kernel = torch.stack([(-distance.clamp_min(0.0) / (f * scale)).exp() for f in bandwidths]).mean(dim=0)
+    kernel = torch.stack([(-distance.clamp_min(0.0) / (f * scale)).exp() for f in bandwidths]).mean(
+        dim=0
+    )
     kernel = kernel * other
     within_x = kernel[:, :n, :n].sum(dim=(1, 2)) / (n * (n - 1))
     within_y = kernel[:, n:, n:].sum(dim=(1, 2)) / (m * (m - 1))

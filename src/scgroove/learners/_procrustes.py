@@ -22,10 +22,10 @@ Width: TypeAlias = Literal["pad", "reduce"]
 Unseen: TypeAlias = Literal["drop", "keep"]
 
 MAX_ROUNDS: Final = 500
-"""Rounds of generalised Procrustes at most."""
+"""Rounds of generalized Procrustes at most."""
 
 TOLERANCE: Final = 1e-10
-"""Change of the mean configuration, relative to its size, at which generalised Procrustes ends."""
+"""Change of the mean configuration, relative to its size, at which generalized Procrustes ends."""
 
 
 @LEARNERS.register("group_procrustes")
@@ -33,7 +33,7 @@ TOLERANCE: Final = 1e-10
 class GroupProcrustes(AroundLearner):
     """Any learner, its modalities turned into one space by the means of their shared labels.
 
-    With C_m the means of the representation of modality m over the labels it shares with the reference, centred, one singular
+    With C_m the means of the representation of modality m over the labels it shares with the reference, centered, one singular
     value decomposition gives the map::
 
         R_m = argmin ||C_m R - C_ref||_F,  R' R = I;   C_m' C_ref = U S V',  R_m = U V'
@@ -51,7 +51,7 @@ class GroupProcrustes(AroundLearner):
         Options of the learner, if it is given by name.
     reference
         ``"first"``: the first modality stays where it is, and the others go to it. ``"mean"``: all go to their common mean,
-        alternating with it until it rests (generalised Procrustes); this also links modalities of which not all share labels.
+        alternating with it until it rests (generalized Procrustes); this also links modalities of which not all share labels.
     width
         Where the modalities have different widths: ``"pad"`` the narrower with zeros, or ``"reduce"`` all to their first
         coordinates, as many as the narrowest has.
@@ -90,7 +90,9 @@ class GroupProcrustes(AroundLearner):
         self.width_ = (min if self.width == "reduce" else max)(one.shape[1] for one in z.values())
         means, present = {}, {}
         for m, one in z.items():
-            means[m], counts = label_means(to_width(one, self.width_), screen.codes[m], screen.n_labels)
+            means[m], counts = label_means(
+                to_width(one, self.width_), screen.codes[m], screen.n_labels
+            )
             present[m] = counts > 0
         solve = to_mean if self.reference == "mean" else to_first
         self.maps_ = solve(means, present, scale=self.scale, keep=self.unseen == "keep")
@@ -129,12 +131,12 @@ def to_width(z: FloatArray, width: int) -> FloatArray:
 def procrustes(
     source: Float64Array, target: Float64Array, *, scale: bool = False, keep: bool = False
 ) -> Float64Array:
-    """Return the isometry that takes one centred configuration of labels nearest to another.
+    """Return the isometry that takes one centered configuration of labels nearest to another.
 
     Parameters
     ----------
     source, target
-        Means of the same labels, centred, (labels, k).
+        Means of the same labels, centered, (labels, k).
     scale
         Whether to return it times the best factor.
     keep
@@ -171,11 +173,13 @@ def to_first(
         _check_common(m, first, common)
         spoken |= common
         source, target = means[m][common].mean(axis=0), means[first][common].mean(axis=0)
-        turn = procrustes(means[m][common] - source, means[first][common] - target, scale=scale, keep=keep)
+        turn = procrustes(
+            means[m][common] - source, means[first][common] - target, scale=scale, keep=keep
+        )
         maps[m] = (source, turn, target)
-    centre = means[first][spoken].mean(axis=0)
-    stay = np.eye(len(centre)) if keep else _span(means[first][spoken] - centre)
-    return {first: (centre, stay, centre), **maps}
+    center = means[first][spoken].mean(axis=0)
+    stay = np.eye(len(center)) if keep else _span(means[first][spoken] - center)
+    return {first: (center, stay, center), **maps}
 
 
 def _check_common(m: str, first: str, common: BoolArray) -> None:
@@ -198,7 +202,7 @@ def _span(rows: Float64Array) -> Float64Array:
 def to_mean(
     means: Mapping[str, Float64Array], present: Mapping[str, BoolArray], *, scale: bool, keep: bool
 ) -> dict[str, AffineMap]:
-    """Return the maps of all modalities to their common mean: generalised Procrustes, from where the first one is.
+    """Return the maps of all modalities to their common mean: generalized Procrustes, from where the first one is.
 
     Labels are averaged over the modalities that have them. Modalities enter in an order in which each shares labels with
     those before.
@@ -210,22 +214,24 @@ def to_mean(
     """
     maps = _chain(means, present, scale=scale, keep=True)
     size = max(
-        float(sum(((c - c[present[m]].mean(axis=0))[present[m]] ** 2).sum() for m, c in means.items())),
+        float(
+            sum(((c - c[present[m]].mean(axis=0))[present[m]] ** 2).sum() for m, c in means.items())
+        ),
         1e-300,
     )
-    centre = _average(means, present, maps)
+    center = _average(means, present, maps)
     for _ in range(MAX_ROUNDS):
-        before = centre
-        maps = {m: _onto(means[m], present[m], centre, scale=scale, keep=True) for m in means}
+        before = center
+        maps = {m: _onto(means[m], present[m], center, scale=scale, keep=True) for m in means}
         if scale:  # or all would shrink to a point
             maps = _at_size(means, present, maps, size)
-        centre = _average(means, present, maps)
-        if float(((centre - before) ** 2).sum()) <= (TOLERANCE**2) * size:
+        center = _average(means, present, maps)
+        if float(((center - before) ** 2).sum()) <= (TOLERANCE**2) * size:
             break
     if keep:
         return maps
     known = np.any(list(present.values()), axis=0)
-    span = _span(centre[known] - centre[known].mean(axis=0))
+    span = _span(center[known] - center[known].mean(axis=0))
     return {m: (mean, turn @ span, offset) for m, (mean, turn, offset) in maps.items()}
 
 
@@ -234,8 +240,8 @@ def _chain(
 ) -> dict[str, AffineMap]:
     """Return maps to start from: each modality onto the mean of those before it, the first where it is."""
     first, *waiting = means
-    centre = means[first][present[first]].mean(axis=0)
-    maps = {first: (centre, np.eye(len(centre)), centre)}
+    center = means[first][present[first]].mean(axis=0)
+    maps = {first: (center, np.eye(len(center)), center)}
     while waiting:
         known = np.any([present[m] for m in maps], axis=0)
         m = max(waiting, key=lambda name: int((present[name] & known).sum()))
@@ -261,7 +267,9 @@ def _onto(
 
 
 def _average(
-    means: Mapping[str, Float64Array], present: Mapping[str, BoolArray], maps: Mapping[str, AffineMap]
+    means: Mapping[str, Float64Array],
+    present: Mapping[str, BoolArray],
+    maps: Mapping[str, AffineMap],
 ) -> Float64Array:
     """Return the mean over modalities of the mapped label means, over those that have the label; zero where none has."""
     total = sum(apply(maps[m], means[m]) * there[:, None] for m, there in present.items())
@@ -278,14 +286,17 @@ def _at_size(
 ) -> dict[str, AffineMap]:
     """Return maps with their factors such that the sum of squares over all modalities is ``size``."""
     now = sum(
-        float((((means[m] - maps[m][0]) @ maps[m][1])[there] ** 2).sum()) for m, there in present.items()
+        float((((means[m] - maps[m][0]) @ maps[m][1])[there] ** 2).sum())
+        for m, there in present.items()
     )
     factor = np.sqrt(size / max(now, 1e-300))
     return {m: (mean, factor * turn, offset) for m, (mean, turn, offset) in maps.items()}
 
 
 def label_error(
-    means: Mapping[str, Float64Array], present: Mapping[str, BoolArray], maps: Mapping[str, AffineMap]
+    means: Mapping[str, Float64Array],
+    present: Mapping[str, BoolArray],
+    maps: Mapping[str, AffineMap],
 ) -> float:
     """Return the share of the spread of the mapped label means that the modalities do not agree on: 0 is perfect."""
     average = _average(means, present, maps)

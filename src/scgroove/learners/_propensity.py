@@ -48,7 +48,7 @@ class LogisticPropensity(Learner):
 
     and the representation is t(x): what a treatment does to a cell is, up to what it does not touch, a function of its
     propensity score, whichever modality it is seen in. Logits are defined up to a number for each cell; here, as at the minimum of the
-    penalised problem, they sum to zero over labels. A label that a modality lacks has logit 0 in it, the mean of the
+    penalized problem, they sum to zero over labels. A label that a modality lacks has logit 0 in it, the mean of the
     others. Only cells with a shared label are fitted.
 
     The penalty is chosen in each modality by the cross-entropy of held-out cells, never by true pairs: the grid is walked from
@@ -63,7 +63,7 @@ class LogisticPropensity(Learner):
         Folds of the cross-validation. Above 3 * 10^7 cells x features x labels the first fold alone is held out.
     max_features
         Wider modalities are first reduced to this many principal components.
-    standardise
+    standardize
         Whether logits are brought to mean 0 and variance 1 in each modality, label by label, with the labels weighing alike:
         then modalities in which labels are easier to tell have no longer logits.
 
@@ -77,7 +77,7 @@ class LogisticPropensity(Learner):
     grid: Sequence[float] = PENALTY_GRID
     n_folds: int = 5
     max_features: int = 300
-    standardise: bool = False
+    standardize: bool = False
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
@@ -95,7 +95,9 @@ class LogisticPropensity(Learner):
         self.evidence["cross_entropy"] = {}
         # Each modality has a random state of its own: leaving one out changes nothing in the others.
         for m, rng in zip(
-            screen.modalities, np.random.default_rng(seed).spawn(len(screen.modalities)), strict=True
+            screen.modalities,
+            np.random.default_rng(seed).spawn(len(screen.modalities)),
+            strict=True,
         ):
             self._fit_modality(screen, m, seed, rng)
         self.evidence["c"] = {m: float(model.C) for m, model in self.models_.items()}
@@ -109,7 +111,7 @@ class LogisticPropensity(Learner):
         c, losses = choose_penalty(x, codes, self.grid, self.n_folds, rng)
         self.models_[m] = LogisticRegression(C=c, max_iter=2000).fit(x, codes)
         self.evidence["cross_entropy"][m] = losses
-        if self.standardise:
+        if self.standardize:
             self.scale_[m] = balanced_scale(self._logits(m, x), codes, self.n_labels_)
 
     def _logits(self, m: str, x: Float64Array) -> Float64Array:
@@ -129,7 +131,7 @@ class LogisticPropensity(Learner):
 @LEARNERS.register("ps_logistic_scaled")
 @dataclass
 class ScaledLogisticPropensity(LogisticPropensity):
-    """Logits of the shared labels, standardised in each modality: :class:`LogisticPropensity` with other defaults.
+    """Logits of the shared labels, standardized in each modality: :class:`LogisticPropensity` with other defaults.
 
     The penalty is C = 0.1, under which cells of the reference scenario match better than under the one of least cross-entropy,
     which is weaker. Where labels are wrong, cells escape or effects are few it is the other way round, so that a fair comparison
@@ -140,7 +142,7 @@ class ScaledLogisticPropensity(LogisticPropensity):
     name: ClassVar[str] = "ps_logistic_scaled"
 
     grid: Sequence[float] = (0.1,)
-    standardise: bool = True
+    standardize: bool = True
 
 
 def logits(model: LogisticRegression, x: Float64Array) -> Float64Array:
@@ -151,8 +153,8 @@ def logits(model: LogisticRegression, x: Float64Array) -> Float64Array:
     found = model.decision_function(x)
     if found.ndim == 1:
         found = np.stack([-found / 2, found / 2], axis=1)
-    centred: Float64Array = found - found.mean(axis=1, keepdims=True)
-    return centred
+    centered: Float64Array = found - found.mean(axis=1, keepdims=True)
+    return centered
 
 
 def cross_entropy(model: LogisticRegression, x: Float64Array, codes: IntArray) -> float:
@@ -181,7 +183,9 @@ def choose_penalty(
         Random state of the folds.
     """
     held_out = stratified_folds(codes, n_folds, rng)
-    held_out[np.bincount(codes)[codes] == 1] = -1  # a label of one cell: nothing would be trained on
+    held_out[
+        np.bincount(codes)[codes] == 1
+    ] = -1  # a label of one cell: nothing would be trained on
     if len(grid) == 1 or (held_out < 0).all():
         return (grid[0] if len(grid) == 1 else _nearest(grid, FALLBACK)), {}
     large = x.size * np.unique(codes).size > LARGE
@@ -204,7 +208,11 @@ def _nearest(grid: Sequence[float], value: float) -> float:
 
 
 def _held_out_loss(
-    models: dict[int, LogisticRegression], held_out: IntArray, x: Float64Array, codes: IntArray, c: float
+    models: dict[int, LogisticRegression],
+    held_out: IntArray,
+    x: Float64Array,
+    codes: IntArray,
+    c: float,
 ) -> float:
     """Return the mean cross-entropy over all held-out cells."""
     total = number = 0.0
@@ -218,7 +226,9 @@ def _held_out_loss(
     return total / number
 
 
-def balanced_scale(t: Float64Array, codes: IntArray, n_labels: int) -> tuple[Float64Array, Float64Array]:
+def balanced_scale(
+    t: Float64Array, codes: IntArray, n_labels: int
+) -> tuple[Float64Array, Float64Array]:
     """Return mean and standard deviation of columns over cells with labels weighing alike, (k,) each.
 
     A column that does not vary has deviation 1.

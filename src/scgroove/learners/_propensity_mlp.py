@@ -19,13 +19,13 @@ from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners._common import check_label_counts
 from scgroove.learners._propensity import balanced_scale
 from scgroove.learners._screen import Screen
-from scgroove.learners._torch import Device, Optimiser, embed, resolve_device, seeded
+from scgroove.learners._torch import Device, Optimizer, embed, resolve_device, seeded
 from scgroove.module._encoders import CLIP_AT, mlp
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-Logits = Literal["raw", "standardised"]
+Logits = Literal["raw", "standardized"]
 TARGET_STEPS: Final = 6000
 """Steps that the default of the most epochs aims at."""
 
@@ -66,7 +66,7 @@ class MLPPropensity(Learner):
     validation_fraction
         Share of the cells of each label that are held out, one at least; labels of a single cell are trained on.
     logits
-        ``"raw"``, or ``"standardised"``: mean 0 and variance 1 in each modality, label by label, with the labels weighing alike.
+        ``"raw"``, or ``"standardized"``: mean 0 and variance 1 in each modality, label by label, with the labels weighing alike.
     device
         ``"cpu"``, or ``"auto"``: CUDA if there is one; ``"cuda"``, ``"mps"``.
 
@@ -101,10 +101,17 @@ class MLPPropensity(Learner):
         for m, rng in zip(screen.modalities, states, strict=True):
             self._fit_modality(screen, m, present[m], rng, device)
         self.evidence["cross_entropy"] = {m: min(losses) for m, losses in self.history_.items()}
-        self.evidence["best_epoch"] = {m: int(np.argmin(losses)) for m, losses in self.history_.items()}
+        self.evidence["best_epoch"] = {
+            m: int(np.argmin(losses)) for m, losses in self.history_.items()
+        }
 
     def _fit_modality(
-        self, screen: Screen, m: str, present: BoolArray, rng: np.random.Generator, device: torch.device
+        self,
+        screen: Screen,
+        m: str,
+        present: BoolArray,
+        rng: np.random.Generator,
+        device: torch.device,
     ) -> None:
         codes = screen.codes[m]
         held_out = hold_out(codes, self.validation_fraction, rng)
@@ -115,12 +122,14 @@ class MLPPropensity(Learner):
             )
         x = self.features_[m](screen.mdata.mod[m])
         with seeded(int(rng.integers(2**31))):
-            network = PropensityNetwork(x.shape[1], present, hidden=self.hidden, dropout=self.dropout)
+            network = PropensityNetwork(
+                x.shape[1], present, hidden=self.hidden, dropout=self.dropout
+            )
             training = _Training(network.to(device), x, codes, held_out)
             self.history_[m] = self._descend(training, rng)
         self.networks_[m] = network.cpu().eval()
         self.held_out_[m] = held_out
-        if self.logits == "standardised":
+        if self.logits == "standardized":
             known = codes >= 0
             t = embed(network, m, x[known]).astype(np.float64)
             self.scale_[m] = balanced_scale(t, codes[known], screen.n_labels)
@@ -128,7 +137,7 @@ class MLPPropensity(Learner):
     def _descend(self, training: _Training, rng: np.random.Generator) -> list[float]:
         """Train until the held-out cells no longer gain, keep the best weights, and return the loss of all epochs."""
         network = training.network
-        optimiser = Optimiser(
+        optimizer = Optimizer(
             network, lr=self.lr, steps=1, weight_decay=self.weight_decay, schedule="constant"
         )
         steps = math.ceil(training.rows.size / self.batch_size)
@@ -137,7 +146,7 @@ class MLPPropensity(Learner):
         best = copy.deepcopy(network.state_dict())
         for epoch in range(epochs):
             for rows in np.array_split(rng.permutation(training.rows), steps):
-                optimiser.step(training.loss(rows))
+                optimizer.step(training.loss(rows))
             losses.append(training.validate())
             if epoch == int(np.argmin(losses)):
                 best = copy.deepcopy(network.state_dict())
@@ -172,7 +181,9 @@ class PropensityNetwork(nn.Module):
 
     present: Tensor
 
-    def __init__(self, n_features: int, present: BoolArray, *, hidden: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self, n_features: int, present: BoolArray, *, hidden: Sequence[int], dropout: float
+    ) -> None:
         super().__init__()
         self.net = mlp(n_features, hidden, int(present.sum()), dropout)
         self.register_buffer("present", torch.as_tensor(np.flatnonzero(present)))
@@ -192,10 +203,14 @@ class PropensityNetwork(nn.Module):
 
 
 class _Training:
-    """The labelled cells of a modality, and the cross-entropy of some of them."""
+    """The labeled cells of a modality, and the cross-entropy of some of them."""
 
     def __init__(
-        self, network: PropensityNetwork, x: NDArray[np.float32], codes: IntArray, held_out: BoolArray
+        self,
+        network: PropensityNetwork,
+        x: NDArray[np.float32],
+        codes: IntArray,
+        held_out: BoolArray,
     ) -> None:
         self.network, self.device = network, network.present.device
         self.x, self.codes = x, np.searchsorted(network.present.cpu().numpy(), codes)

@@ -91,7 +91,9 @@ class Screen:
         warn_of_labels(labels, keys)
         found = [{label for label in labels[m] if label is not None} for m in names]
         every = set().union(*found)
-        vocabulary = tuple(sorted(label for label in every if sum(label in one for one in found) > 1))
+        vocabulary = tuple(
+            sorted(label for label in every if sum(label in one for one in found) > 1)
+        )
         if not vocabulary:
             raise ValueError(
                 f"no label is in two modalities, so nothing links them: found {[sorted(one)[:5] for one in found]} in "
@@ -122,7 +124,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Features:
-    """Counts are normalised to the median library size and logged; then every feature is standardised.
+    """Counts are normalized to the median library size and logged; then every feature is standardized.
 
     Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`). Values that were not measured,
     by the record that set-up left with the data, do not count and become 0, the mean.
@@ -208,7 +210,7 @@ class Features:
         return out
 
 
-def labelled(codes: IntArray) -> BoolArray:
+def labeled(codes: IntArray) -> BoolArray:
     """Return which cells have a shared label, (n,)."""
     known: BoolArray = codes >= 0
     return known

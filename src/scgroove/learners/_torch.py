@@ -32,7 +32,7 @@ Schedule = Literal["one_cycle", "constant"]
 Rows = Mapping[str, IntArray]
 """Cells of a batch: modality -> rows."""
 Objective = Callable[[Rows], Tensor]
-"""What is minimised: the loss of the cells of a batch."""
+"""What is minimized: the loss of the cells of a batch."""
 
 CELLS_AT_A_TIME: Final = 8192
 TARGET_STEPS: Final = 3000
@@ -50,7 +50,9 @@ def resolve_device(name: Device) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if has["cuda"] else "cpu")
     if not has.get(name, True):
-        raise ValueError(f"device={name!r}, but torch finds no such device here. Use device='auto' or 'cpu'.")
+        raise ValueError(
+            f"device={name!r}, but torch finds no such device here. Use device='auto' or 'cpu'."
+        )
     return torch.device(name)
 
 
@@ -66,7 +68,7 @@ class DivergedError(ScgrooveError, RuntimeError):
     """A loss became NaN or infinite."""
 
 
-class Optimiser:
+class Optimizer:
     """AdamW with a one-cycle or constant learning rate, that refuses a loss which is not finite.
 
     Parameters
@@ -159,7 +161,12 @@ class GroupBatches:
         free_fraction: float = 0.0,
         seed: int = 0,
     ) -> None:
-        sizes = {"batch_size": batch_size, "n_labels": n_labels, "n_cells": n_cells, "max_epochs": epochs}
+        sizes = {
+            "batch_size": batch_size,
+            "n_labels": n_labels,
+            "n_cells": n_cells,
+            "max_epochs": epochs,
+        }
         if any(n is not None and n < 1 for n in sizes.values()):
             raise ValueError(f"Expected numbers of at least 1, found {sizes}.")
         every = {m: np.arange(len(c)) for m, c in codes.items()}
@@ -174,7 +181,9 @@ class GroupBatches:
             seed=seed,
         )
         steps = len(self.sampler)
-        self.epochs = min(150, max(10, math.ceil(TARGET_STEPS / steps))) if epochs is None else epochs
+        self.epochs = (
+            min(150, max(10, math.ceil(TARGET_STEPS / steps))) if epochs is None else epochs
+        )
 
     def __len__(self) -> int:
         """Number of steps in all."""
@@ -201,7 +210,10 @@ class Cells:
     """
 
     def __init__(
-        self, x: Mapping[str, NDArray[np.float32]], codes: Mapping[str, IntArray], device: torch.device
+        self,
+        x: Mapping[str, NDArray[np.float32]],
+        codes: Mapping[str, IntArray],
+        device: torch.device,
     ) -> None:
         self.x = {m: torch.as_tensor(v).to(device) for m, v in x.items()}
         self.codes = {m: torch.as_tensor(c).to(device) for m, c in codes.items()}
@@ -209,7 +221,9 @@ class Cells:
     def take(self, rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return features and codes of a batch, of the modalities that have cells in it."""
         where = {m: torch.as_tensor(r, device=self.x[m].device) for m, r in rows.items() if len(r)}
-        return {m: self.x[m][i] for m, i in where.items()}, {m: self.codes[m][i] for m, i in where.items()}
+        return {m: self.x[m][i] for m, i in where.items()}, {
+            m: self.codes[m][i] for m, i in where.items()
+        }
 
     def of_one_label(self) -> Cells:
         """Return the same cells as if all had one label, the same: for learners that must not know labels."""
@@ -219,7 +233,7 @@ class Cells:
 
 
 class Encoders(nn.Module):
-    """The encoders of GROOVE, one a modality, for features that are standardised already.
+    """The encoders of GROOVE, one a modality, for features that are standardized already.
 
     Parameters
     ----------
@@ -265,7 +279,7 @@ class Encoders(nn.Module):
         return self.encoders[self.modalities.index(modality)]  # type: ignore[return-value]
 
     def forward(self, x: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the latents of a training batch; centres follow its labelled cells."""
+        """Return the latents of a training batch; centers follow its labeled cells."""
         z = {}
         for m, values in x.items():
             encoder = self.of(m)
@@ -290,7 +304,9 @@ class Decoders(nn.Module):
         See :class:`scgroove.module.Decoder`.
     """
 
-    def __init__(self, n_features: Mapping[str, int], n_latent: int, *, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, n_features: Mapping[str, int], n_latent: int, *, hidden: Sequence[int]
+    ) -> None:
         super().__init__()
         self.modalities = list(n_features)
         self.decoders = nn.ModuleList(
@@ -332,12 +348,14 @@ class TorchLearner(Learner):
 
     @abstractmethod
     def _objective(self, networks: Any, cells: Cells, screen: Screen, steps: int) -> Objective:
-        """Return what is minimised."""
+        """Return what is minimized."""
 
     def _batches(self, screen: Screen, seed: int) -> GroupBatches:
         return self._group_batches(screen.codes, seed)
 
-    def _group_batches(self, codes: Mapping[str, IntArray], seed: int, **options: Any) -> GroupBatches:
+    def _group_batches(
+        self, codes: Mapping[str, IntArray], seed: int, **options: Any
+    ) -> GroupBatches:
         return GroupBatches(
             codes,
             epochs=self.max_epochs,
@@ -358,8 +376,10 @@ class TorchLearner(Learner):
             n_features = {m: v.shape[1] for m, v in x.items()}
             networks = self._networks(n_features, screen.n_labels).to(device).train()
             objective = self._objective(networks, cells, screen, len(batches))
-            optimiser = Optimiser(networks, lr=self.lr, steps=len(batches), weight_decay=self.weight_decay)
-            losses = [optimiser.step(objective(rows)) for rows in batches]
+            optimizer = Optimizer(
+                networks, lr=self.lr, steps=len(batches), weight_decay=self.weight_decay
+            )
+            losses = [optimizer.step(objective(rows)) for rows in batches]
         self.networks_ = networks.cpu().eval()
         last = losses[-len(batches.sampler) :]
         self.evidence.update(steps=len(losses), epochs=batches.epochs, loss=float(np.mean(last)))
@@ -372,4 +392,6 @@ class TorchLearner(Learner):
 def embed(networks: Any, modality: str, x: NDArray[np.float32]) -> FloatArray:
     """Return the representation of cells by networks in evaluation mode, float32 (n, k)."""
     blocks = [x[start : start + CELLS_AT_A_TIME] for start in range(0, len(x), CELLS_AT_A_TIME)]
-    return np.concatenate([networks.embed(modality, torch.as_tensor(block)).numpy() for block in blocks])
+    return np.concatenate(
+        [networks.embed(modality, torch.as_tensor(block)).numpy() for block in blocks]
+    )

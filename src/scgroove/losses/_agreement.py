@@ -39,7 +39,11 @@ def agreement_matrix(given: Agreement, labels: Sequence[str]) -> Tensor:
     for a, row in table.items():
         for b, share in row.items():
             i, j = (_position(label_name(label), position) for label in (a, b))
-            if not 0 <= share <= 1 or (i == j and share != 1) or (is_given[j, i] and share != matrix[j, i]):
+            if (
+                not 0 <= share <= 1
+                or (i == j and share != 1)
+                or (is_given[j, i] and share != matrix[j, i])
+            ):
                 raise ValueError(
                     "agreement must be symmetric, from 0 to 1, and 1 of a label with itself; "
                     f"found {share} of ({a!r}, {b!r})."

@@ -49,7 +49,7 @@ def supcon_loss(
     z
         Embeddings, shape (n, k).
     labels
-        Codes, shape (n,); negative means unlabelled (neither anchor nor candidate).
+        Codes, shape (n,); negative means unlabeled (neither anchor nor candidate).
     temperature, kind
         See :func:`scgroove.losses.group_clip_anchors`.
     positives

@@ -16,7 +16,9 @@ TABLE_ROWS: Final = 64
 """Counts up to this one stand in the table; of the few beyond, the gamma functions are computed."""
 
 
-def nb_log_likelihood(log_mean: Tensor, theta: Tensor, x: Tensor, *, mean: Tensor | None = None) -> Tensor:
+def nb_log_likelihood(
+    log_mean: Tensor, theta: Tensor, x: Tensor, *, mean: Tensor | None = None
+) -> Tensor:
     r"""Log-likelihood of negative binomial counts.
 
     .. math:: \ln p(x) = \ln\frac{\Gamma(x + \theta)}{\Gamma(\theta)\, x!}

@@ -47,7 +47,7 @@ def group_clip_anchors(
     x, y
         Embeddings of the anchors and of the candidates, shapes (n, k) and (m, k).
     labels_x, labels_y
-        Integer label codes, shapes (n,) and (m,); negative means unlabelled.
+        Integer label codes, shapes (n,) and (m,); negative means unlabeled.
     temperature
         :math:`\tau > 0`.
     kind
@@ -190,8 +190,14 @@ def group_clip_loss(
             own = anchors.new_ones(()).expand(len(anchors))
         else:
             of_target = None if weights is None else gather(weights[target])
-            anchors, rows = soft_group_clip_anchors(*ends, weights_y=of_target, agreement=agreement, **how)
-            own = anchors.new_ones(len(anchors)) if weights is None else weights[source][rows].to(anchors)
+            anchors, rows = soft_group_clip_anchors(
+                *ends, weights_y=of_target, agreement=agreement, **how
+            )
+            own = (
+                anchors.new_ones(len(anchors))
+                if weights is None
+                else weights[source][rows].to(anchors)
+            )
         n = total(own.sum())
         if n:
             terms.append(world * (anchors.sum() if hard else own @ anchors) / n)

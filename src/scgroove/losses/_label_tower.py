@@ -20,7 +20,7 @@ from ._terms import Networks, ScreenInfo, Term, TermBatch
 LabelEmbeddings: TypeAlias = pd.DataFrame | Mapping[str, Sequence[float]]
 WIDTH: Final = 64
 NOISE: Final = 0.05
-"""Standard deviation added to standardised embeddings in training. Labels are few and would be learned by heart."""
+"""Standard deviation added to standardized embeddings in training. Labels are few and would be learned by heart."""
 
 
 class LabelTower(Term):
@@ -73,7 +73,9 @@ class LabelTower(Term):
         self.register_buffer("center", embeddings.mean(0))
         self.register_buffer("scale", embeddings.std(0, correction=0).clamp_min(1e-6))
         hidden = nn.Linear(embeddings.shape[1], WIDTH)
-        self.net = nn.Sequential(hidden, nn.LayerNorm(WIDTH), nn.ReLU(), nn.Linear(WIDTH, networks.n_latent))
+        self.net = nn.Sequential(
+            hidden, nn.LayerNorm(WIDTH), nn.ReLU(), nn.Linear(WIDTH, networks.n_latent)
+        )
 
     def update(self, info: ScreenInfo) -> None:
         """Add the labels that other data have in each modality."""
@@ -88,7 +90,7 @@ class LabelTower(Term):
         return {**state, "embeddings": embeddings, "present": present}
 
     def forward(self, batch: TermBatch) -> Tensor:
-        """Return the loss: weighted mean over the labelled cells of a modality, then mean over modalities."""
+        """Return the loss: weighted mean over the labeled cells of a modality, then mean over modalities."""
         labels, terms = self.place(self.embeddings), []
         for m, z in batch.z.items():
             known = batch.codes[m] >= 0
@@ -100,7 +102,9 @@ class LabelTower(Term):
             if n:
                 logits = F.normalize(z[known].float(), dim=1) @ labels.T / self.temperature
                 absent = ~self.present[batch.networks.modalities.index(m)]
-                losses = F.cross_entropy(logits.masked_fill(absent, -torch.inf), own, reduction="none")
+                losses = F.cross_entropy(
+                    logits.masked_fill(absent, -torch.inf), own, reduction="none"
+                )
                 terms.append(world_size() * (weight @ losses) / n)
         return torch.stack(terms).mean() if terms else labels.sum() * 0.0
 
@@ -149,7 +153,10 @@ class LabelTower(Term):
 def rows_by_label(table: LabelEmbeddings) -> list[tuple[str, Any]]:
     """Return names of labels and their embeddings, in the order of the table."""
     if isinstance(table, pd.DataFrame):
-        return [(label_name(label), row) for label, row in zip(table.index, table.to_numpy(), strict=True)]
+        return [
+            (label_name(label), row)
+            for label, row in zip(table.index, table.to_numpy(), strict=True)
+        ]
     return [(label_name(label), row) for label, row in table.items()]
 
 
@@ -182,7 +189,11 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
             "The embeddings must hold numbers only. Labels belong into the index: table.set_index(...)."
         ) from None
     widths = {len(row) if row.ndim == 1 else -1 for row in found.values()}
-    if len(widths) != 1 or min(widths) < 1 or not all(np.isfinite(row).all() for row in found.values()):
+    if (
+        len(widths) != 1
+        or min(widths) < 1
+        or not all(np.isfinite(row).all() for row in found.values())
+    ):
         raise ValueError(
             f"The embeddings must hold finite numbers, as many for each label; found lengths {sorted(widths)} or "
             "values that are missing. Fill them in: table.fillna(table.mean())."

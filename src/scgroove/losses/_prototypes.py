@@ -88,7 +88,10 @@ class Prototypes(Term):
                 own = batch.weights[source][anchors]
             n = total(own.sum())
             if n:
-                logits = similarity(batch.z[source][anchors], self.prototypes[i], kind) / self.temperature
+                logits = (
+                    similarity(batch.z[source][anchors], self.prototypes[i], kind)
+                    / self.temperature
+                )
                 logits = logits.masked_fill(~self.seen[i], -torch.inf)
                 loss = own.to(logits) @ F.cross_entropy(logits, codes, reduction="none")
                 terms.append(world_size() * loss / n)
@@ -108,7 +111,9 @@ class Prototypes(Term):
                 weight = gather(batch.weights[m])
             known = codes >= 0
             own, codes = weight[known], codes[known]
-            sums = torch.zeros_like(self.prototypes[i]).index_add_(0, codes, cells[known] * own[:, None])
+            sums = torch.zeros_like(self.prototypes[i]).index_add_(
+                0, codes, cells[known] * own[:, None]
+            )
             counts = torch.zeros_like(sums[:, 0]).index_add_(0, codes, own)
             here = counts > 0
             mean = _scaled(sums[here] / counts[here, None], kind)

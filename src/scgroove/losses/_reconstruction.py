@@ -9,7 +9,9 @@ from torch.distributions import Distribution
 from ._terms import Networks, ScreenInfo, Term, TermBatch
 
 
-def negative_log_likelihood(distribution: Distribution, x: Tensor, measured: Tensor | None = None) -> Tensor:
+def negative_log_likelihood(
+    distribution: Distribution, x: Tensor, measured: Tensor | None = None
+) -> Tensor:
     """Negative log-likelihood of each cell, as a mean over the features that were measured.
 
     The mean, not the sum, so that a weight means the same for 4 proteins and 20,000 genes.

@@ -80,7 +80,10 @@ def soft_group_clip_anchors(
         if rows >= len(x):
             return _block(x, y, labels_x, labels_y, *options)
         parts = [
-            (checkpoint(_block, x[b], y, labels_x[b], labels_y, *options, use_reentrant=False), b.start)
+            (
+                checkpoint(_block, x[b], y, labels_x[b], labels_y, *options, use_reentrant=False),
+                b.start,
+            )
             for b in slices(len(x), rows)
         ]
     losses = torch.cat([found[0] for found, _ in parts])

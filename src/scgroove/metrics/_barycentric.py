@@ -49,7 +49,7 @@ def barycentric_foscttm(
     partner
         (n_source,) target row that truly matches each source row, -1 for none; None: row i matches row i.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     within_label
         Candidates are the target cells of the same label, else all. Default: True if labels are given.
     block_size

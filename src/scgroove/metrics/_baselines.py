@@ -17,7 +17,11 @@ FEWEST_LABELS: Final = 3
 
 
 def label_mean(
-    measured: Values, labels_measured: Labels, labels: Labels, *, exclude: npt.ArrayLike | None = None
+    measured: Values,
+    labels_measured: Labels,
+    labels: Labels,
+    *,
+    exclude: npt.ArrayLike | None = None,
 ) -> Float64Array:
     """Return, for each cell, the mean of the measured cells of its label.
 
@@ -26,7 +30,7 @@ def label_mean(
     measured
         Measured values, (n_measured, f), dense or sparse.
     labels_measured
-        Label of each measured cell; None and NaN mean unlabelled.
+        Label of each measured cell; None and NaN mean unlabeled.
     labels
         Label of each cell to predict, (n,).
     exclude
@@ -58,7 +62,9 @@ def label_mean(
            [1.]])
     """
     values, codes, wanted = _checked(measured, labels_measured, labels)
-    sums, counts = label_sums(values, codes, int(max(codes.max(initial=0), wanted.max(initial=0))) + 1)
+    sums, counts = label_sums(
+        values, codes, int(max(codes.max(initial=0), wanted.max(initial=0))) + 1
+    )
     if exclude is None:
         means = np.full((len(sums) + 1, sums.shape[1]), np.nan)  # the last row is that of code -1
         means[:-1][counts > 0] = sums[counts > 0] / counts[counts > 0, None]
@@ -73,7 +79,9 @@ def label_mean(
     return np.asarray(total / np.where(known, n, 1.0)[:, None])
 
 
-def control_mean(measured: Values, labels_measured: Labels, control: Label, n_cells: int) -> Float64Array:
+def control_mean(
+    measured: Values, labels_measured: Labels, control: Label, n_cells: int
+) -> Float64Array:
     """Return the mean of the measured control cells for every cell: "nothing has an effect".
 
     Parameters
@@ -142,7 +150,9 @@ def shuffled_within_label(
     rng = np.random.default_rng(seed)
     n_labels = int(wanted.max(initial=-1)) + 1
     out = np.full(
-        (wanted.size, values.shape[1]), np.nan, dtype=values.dtype if values.dtype.kind == "f" else np.float64
+        (wanted.size, values.shape[1]),
+        np.nan,
+        dtype=values.dtype if values.dtype.kind == "f" else np.float64,
     )
     for mine, theirs in zip(members(wanted, n_labels), members(codes, n_labels), strict=True):
         if mine.size and theirs.size:
@@ -158,7 +168,9 @@ def _complete(name: str, given: Values) -> Any:
     return values
 
 
-def _checked(measured: Values, labels_measured: Labels, labels: Labels) -> tuple[Any, IntArray, IntArray]:
+def _checked(
+    measured: Values, labels_measured: Labels, labels: Labels
+) -> tuple[Any, IntArray, IntArray]:
     values = _complete("measured", measured)
     _, (codes, wanted) = encode(labels_measured, labels)
     _check_length("labels_measured", codes, values.shape[0])

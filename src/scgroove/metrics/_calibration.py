@@ -30,7 +30,9 @@ class Reliability(NamedTuple):
     n: IntArray
 
 
-def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, n_bins: int = N_BINS) -> Reliability:
+def reliability(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, n_bins: int = N_BINS
+) -> Reliability:
     """Return mean confidence and share of right cells in bins of equal width from 0 to 1.
 
     Parameters

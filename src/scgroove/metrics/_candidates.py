@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._labels import UNLABELLED, encode, members
+from scgroove._labels import UNLABELED, encode, members
 from scgroove._numbers import check_size
 from scgroove._registry import Registry
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels, Plan
@@ -75,7 +75,9 @@ class Candidates:
         if not rows.size:
             return []
         n = int(self.codes_x[rows].max()) + 1
-        in_x, in_y, known = (members(c, n) for c in (self.codes_x, self.codes_y, self.codes_x[rows]))
+        in_x, in_y, known = (
+            members(c, n) for c in (self.codes_x, self.codes_y, self.codes_x[rows])
+        )
         found = enumerate(zip(in_x, in_y, known, strict=True))
         return [CandidateSet(code, x, y, rows[k]) for code, (x, y, k) in found if k.size]
 
@@ -91,13 +93,13 @@ class Candidates:
         """Return the rows of x whose true match is known and is itself a candidate."""
         rows = np.flatnonzero(partner >= 0)
         same: BoolArray = (self.codes_x[rows] == self.codes_y[partner[rows]]) & (
-            self.codes_x[rows] != UNLABELLED
+            self.codes_x[rows] != UNLABELED
         )
         return rows[same]
 
 
 def _counts(query: IntArray, candidates: IntArray) -> IntArray:
-    n = int(max(query.max(initial=UNLABELLED), candidates.max(initial=UNLABELLED))) + 1
+    n = int(max(query.max(initial=UNLABELED), candidates.max(initial=UNLABELED))) + 1
     counts = np.append(np.bincount(candidates[candidates >= 0], minlength=n), 0).astype(np.intp)
     return np.asarray(counts[query], dtype=np.intp)
 
@@ -115,16 +117,22 @@ def candidates(
     """
     if (labels_x is None) != (labels_y is None):
         missing = "labels_x" if labels_x is None else "labels_y"
-        raise ValueError(f"labels of both modalities are needed; {missing} is None. Pass both, or neither.")
+        raise ValueError(
+            f"labels of both modalities are needed; {missing} is None. Pass both, or neither."
+        )
     within = labels_x is not None if within_label is None else within_label
     if not within:
         return Candidates(np.zeros(n_x, dtype=np.intp), np.zeros(n_y, dtype=np.intp))
     if labels_x is None or labels_y is None:
-        raise ValueError("within_label=True compares cells of one label: pass labels_x and labels_y.")
+        raise ValueError(
+            "within_label=True compares cells of one label: pass labels_x and labels_y."
+        )
     _, (codes_x, codes_y) = encode(labels_x, labels_y)
     for name, codes, n in (("labels_x", codes_x, n_x), ("labels_y", codes_y, n_y)):
         if codes.size != n:
-            raise ValueError(f"{name} must hold one label a cell: expected {n}, found {codes.size}.")
+            raise ValueError(
+                f"{name} must hold one label a cell: expected {n}, found {codes.size}."
+            )
     return Candidates(codes_x, codes_y)
 
 
@@ -164,7 +172,9 @@ def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray
             f"{array.min()} to {array.max()}."
         )
     if np.unique(known).size != known.size:
-        raise ValueError("partner points twice to one row of y: a true match belongs to one cell only.")
+        raise ValueError(
+            "partner points twice to one row of y: a true match belongs to one cell only."
+        )
     return array
 
 
@@ -183,7 +193,9 @@ def check_pair(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Float64Array, Float6
             raise ValueError(f"{name} must be a matrix (n, d); found shape {array.shape}.")
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array).all(axis=1)).sum())
-            raise ValueError(f"{name} holds NaN or infinite values in {bad} of {array.shape[0]} rows.")
+            raise ValueError(
+                f"{name} holds NaN or infinite values in {bad} of {array.shape[0]} rows."
+            )
         check_size(name, array)
         arrays.append(array)
     if arrays[0].shape[1] != arrays[1].shape[1]:
@@ -263,4 +275,6 @@ def slices(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Plan]]:
 
 def _check_masses(masses: npt.NDArray[Any]) -> None:
     if masses.size and not (masses.min() >= 0 and np.isfinite(masses.sum())):
-        raise ValueError("a coupling holds finite masses of at least 0; found a negative mass or NaN.")
+        raise ValueError(
+            "a coupling holds finite masses of at least 0; found a negative mass or NaN."
+        )

@@ -44,7 +44,9 @@ def codes_of(labels: Labels, n: int, name: str = "labels") -> tuple[list[str], I
     return names, codes
 
 
-def cells_by_label(z: npt.ArrayLike, labels: Labels) -> tuple[Float64Array, list[str], list[IntArray]]:
+def cells_by_label(
+    z: npt.ArrayLike, labels: Labels
+) -> tuple[Float64Array, list[str], list[IntArray]]:
     """Return a checked representation, the names of the labels, and the rows of the cells of each."""
     array = check_representation(z)
     names, codes = codes_of(labels, len(array))

@@ -61,7 +61,7 @@ def chance(
     n_target
         Number of target cells.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     within_label
         Candidates are the cells of the same label, else all. Default: True if labels are given. Cells without a label,
         or with a true match of another label, have no partner then.
@@ -167,7 +167,9 @@ def class_chance(gain: Float64Array, n_rows: IntArray, n_columns: IntArray) -> C
     rows, columns = gain @ q, p @ gain
     mean = float(p @ rows)
     variance, step = 0.0, max(1, BLOCK_VALUES // max(1, gain.shape[1]))
-    for start in range(0, len(gain), step):  # a part at a time: gain may be as large as memory allows
+    for start in range(
+        0, len(gain), step
+    ):  # a part at a time: gain may be as large as memory allows
         part = slice(start, start + step)
         rest = gain[part] - rows[part, None] - columns + mean
         variance += float(p[part] @ rest**2 @ q)
@@ -224,7 +226,9 @@ def distance_tables(
         by_x = _places(cdist(x[rows], y[group.y], "sqeuclidean"), np.searchsorted(group.y, columns))
         by_y = None
         if both:
-            by_y = _places(cdist(y[columns], x[group.x], "sqeuclidean"), np.searchsorted(group.x, rows))
+            by_y = _places(
+                cdist(y[columns], x[group.x], "sqeuclidean"), np.searchsorted(group.x, rows)
+            )
             by_y = (by_y[0].T, by_y[1].T)
         tables.append(RankTable(group, by_x, by_y, has_x, np.ones(columns.size, dtype=bool)))
     return tables
@@ -260,7 +264,10 @@ def _places(cost: Float64Array, columns: IntArray) -> tuple[Float64Array, Float6
 
 
 def _gather(
-    plan: PlanLike, sets: list[CandidateSet], pool: Candidates, samples: list[tuple[IntArray, IntArray]]
+    plan: PlanLike,
+    sets: list[CandidateSet],
+    pool: Candidates,
+    samples: list[tuple[IntArray, IntArray]],
 ) -> tuple[list[Float64Array], list[Float64Array]]:
     """Return, for each set, the masses of the sampled source cells at all targets, and of the targets at all sources."""
     along_x = [np.zeros((s[0].size, g.y.size)) for g, s in zip(sets, samples, strict=True)]
@@ -279,7 +286,9 @@ def _gather(
             j = np.flatnonzero(pool.codes_y[columns] == code)
             some_i, some_j = i[slot_x[rows[i]] >= 0], j[slot_y[columns[j]] >= 0]
             along_x[number][np.ix_(slot_x[rows[some_i]], at_y[columns[j]])] = _cut(part, some_i, j)
-            along_y[number][np.ix_(slot_y[columns[some_j]], at_x[rows[i]])] = _cut(part, i, some_j).T
+            along_y[number][np.ix_(slot_y[columns[some_j]], at_x[rows[i]])] = _cut(
+                part, i, some_j
+            ).T
     return along_x, along_y
 
 
@@ -306,7 +315,10 @@ def rank_chance(rule: Rule, ranks: tuple[Ranks, ...], tables: list[RankTable]) -
     weight = [1.0 / (one.scored.sum() * len(scored)) if one.scored.any() else 0.0 for one in ranks]
     variance = 0.0
     for table in tables:
-        a, n = np.zeros((table.has_x.size, table.has_y.size)), (table.group.y.size, table.group.x.size)
+        a, n = (
+            np.zeros((table.has_x.size, table.has_y.size)),
+            (table.group.y.size, table.group.x.size),
+        )
         directions = ((table.x, table.has_x[:, None]), (table.y, table.has_y))
         for w, size, (places, has) in zip(weight, n, directions, strict=False):
             if w > 0 and size > 1 and places is not None:

@@ -20,7 +20,9 @@ from scgroove.metrics._values import NaNPolicy, Values, across_cells, across_fea
 Across = Callable[[Any, Any], Iterator[tuple[slice, Float64Array, Float64Array]]]
 
 
-def pearson_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
+def pearson_per_feature(
+    predicted: Values, measured: Values, *, nan: NaNPolicy = "raise"
+) -> Float64Array:
     """Return the Pearson correlation of each feature across cells, which says whether the right cells are high.
 
     Parameters
@@ -49,16 +51,20 @@ def pearson_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy =
 
     Examples
     --------
-    >>> pearson_per_feature([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [5.0, 2.0], [10.0, 9.0]])
+    >>> pearson_per_feature(
+    ...     [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [5.0, 2.0], [10.0, 9.0]]
+    ... )
     array([1., 0.])
     """
     return _correlations(predicted, measured, nan, across_cells, ranked=False)
 
 
-def pearson_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
+def pearson_per_cell(
+    predicted: Values, measured: Values, *, nan: NaNPolicy = "raise"
+) -> Float64Array:
     """Return the Pearson correlation of each cell across features, which says whether the right features are high.
 
-    It is high for every method where features differ in level: compare it with :func:`label_mean`, or divide or centre
+    It is high for every method where features differ in level: compare it with :func:`label_mean`, or divide or center
     the features first.
 
     Parameters and errors are those of :func:`pearson_per_feature`.
@@ -71,7 +77,9 @@ def pearson_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "r
     return _correlations(predicted, measured, nan, across_features, ranked=False)
 
 
-def spearman_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
+def spearman_per_feature(
+    predicted: Values, measured: Values, *, nan: NaNPolicy = "raise"
+) -> Float64Array:
     """Return the Spearman correlation of each feature across cells: that of ranks, ties sharing their mean rank.
 
     Parameters, results and errors are those of :func:`pearson_per_feature`.
@@ -79,7 +87,9 @@ def spearman_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy 
     return _correlations(predicted, measured, nan, across_cells, ranked=True)
 
 
-def spearman_per_cell(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
+def spearman_per_cell(
+    predicted: Values, measured: Values, *, nan: NaNPolicy = "raise"
+) -> Float64Array:
     """Return the Spearman correlation of each cell across features: that of ranks, ties sharing their mean rank.
 
     Parameters, results and errors are those of :func:`pearson_per_cell`.
@@ -92,7 +102,10 @@ def _correlations(
 ) -> Float64Array:
     predicted, measured = check_pairs(predicted, measured, nan)
     precision = _precision(predicted, measured)
-    found = [correlate(p, m, ranked=ranked, precision=precision) for _, p, m in across(predicted, measured)]
+    found = [
+        correlate(p, m, ranked=ranked, precision=precision)
+        for _, p, m in across(predicted, measured)
+    ]
     return np.concatenate(found)
 
 
@@ -142,7 +155,9 @@ def units(
         constant = _is_constant(values, precision)
         if ranked:
             values = _ranks(values, some=some)
-        values = values - ((np.nansum if some else np.sum)(values, axis=1) / np.maximum(n, 1))[:, None]
+        values = (
+            values - ((np.nansum if some else np.sum)(values, axis=1) / np.maximum(n, 1))[:, None]
+        )
         if some:
             values[missing] = 0.0
         length = np.sqrt(np.einsum("ij,ij->i", values, values))
@@ -195,5 +210,9 @@ for _name, _across, _ranked in (
     ("spearman_per_cell", across_features, True),
 ):
     register(
-        _name, kind="imputation", better="higher", perfect=1.0, needs=("predicted", "measured", "partner")
+        _name,
+        kind="imputation",
+        better="higher",
+        perfect=1.0,
+        needs=("predicted", "measured", "partner"),
     )(partial(_score, across=_across, ranked=_ranked))

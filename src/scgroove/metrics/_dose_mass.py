@@ -93,7 +93,11 @@ class DoseMass:
 
 
 def dose_mass(
-    plan: PlanLike, doses_x: npt.ArrayLike, doses_y: npt.ArrayLike, labels_x: Labels, labels_y: Labels
+    plan: PlanLike,
+    doses_x: npt.ArrayLike,
+    doses_y: npt.ArrayLike,
+    labels_x: Labels,
+    labels_y: Labels,
 ) -> DoseMass:
     """Return the mass within labels of a coupling by dose.
 
@@ -104,7 +108,7 @@ def dose_mass(
     doses_x, doses_y
         Dose of each cell, compared by name, so that 1 and 1.0 are the same; None and NaN mean unknown.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
 
     Raises
     ------
@@ -120,7 +124,9 @@ def dose_mass(
         strict=True,
     ):
         if codes.size != n:
-            raise ValueError(f"{name} must have one entry a cell: expected {n}, found {codes.size}.")
+            raise ValueError(
+                f"{name} must have one entry a cell: expected {n}, found {codes.size}."
+            )
     by_dose = np.zeros((len(names), plan.shape[1]))
     for rows, columns, part in slices(plan):
         for code in np.unique(labels[0][rows][labels[0][rows] >= 0]):
@@ -142,5 +148,8 @@ def _sum_by(codes: IntArray, n_codes: int, part: Plan) -> Float64Array:
 def _pairs(codes_x: IntArray, codes_y: IntArray) -> float:
     """Return how many pairs of cells have equal codes."""
     n = int(max(codes_x.max(initial=-1), codes_y.max(initial=-1))) + 1
-    counts = [np.bincount(codes[codes >= 0], minlength=n).astype(np.float64) for codes in (codes_x, codes_y)]
+    counts = [
+        np.bincount(codes[codes >= 0], minlength=n).astype(np.float64)
+        for codes in (codes_x, codes_y)
+    ]
     return float(counts[0] @ counts[1])

@@ -31,7 +31,7 @@ def within_label_rank(z: npt.ArrayLike, labels: Labels) -> float:
     z
         Representation, (n, d).
     labels
-        Label of each cell, (n,); None and NaN mean unlabelled. Labels of one cell are left out.
+        Label of each cell, (n,); None and NaN mean unlabeled. Labels of one cell are left out.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def within_label_rank(z: npt.ArrayLike, labels: Labels) -> float:
     References
     ----------
     Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", EUSIPCO; here of a covariance
-    matrix, whose eigenvalues are the squares of the singular values of the centred cells.
+    matrix, whose eigenvalues are the squares of the singular values of the centered cells.
 
     Examples
     --------
@@ -76,8 +76,8 @@ def within_label_rank_per_label(z: npt.ArrayLike, labels: Labels) -> dict[str, f
 
 def _effective_rank(z: Float64Array) -> float:
     """Return the effective rank of some cells, (n, d); 0 where they differ by no more than rounding."""
-    centred = z - z.mean(axis=0)
-    gram = centred.T @ centred if len(z) > z.shape[1] else centred @ centred.T
+    centered = z - z.mean(axis=0)
+    gram = centered.T @ centered if len(z) > z.shape[1] else centered @ centered.T
     rounding = (np.finfo(np.float64).eps * np.abs(z).max()) ** 2 * z.size
     if np.trace(gram) <= 16 * rounding:
         return 0.0
@@ -100,7 +100,7 @@ def within_label_variance(z: npt.ArrayLike, labels: Labels) -> float:
     z
         Representation, (n, d).
     labels
-        Label of each cell, (n,); None and NaN mean unlabelled. Labels of one cell are left out.
+        Label of each cell, (n,); None and NaN mean unlabeled. Labels of one cell are left out.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def within_label_variance(z: npt.ArrayLike, labels: Labels) -> float:
 
 
 def within_label_variance_per_label(z: npt.ArrayLike, labels: Labels) -> dict[str, float]:
-    r"""Return the variance inside each label, as a share of the variance of all labelled cells.
+    r"""Return the variance inside each label, as a share of the variance of all labeled cells.
 
     .. math:: v_l = \frac{1}{n_l} \sum_{i \in l} \lVert z_i - \bar z_l \rVert^2 \Bigm/
               \frac{1}{n} \sum_i \lVert z_i - \bar z \rVert^2
@@ -152,7 +152,10 @@ def within_label_variance_per_label(z: npt.ArrayLike, labels: Labels) -> dict[st
     z, names, cells = cells_by_label(z, labels)
     total = _spread(z, np.concatenate([np.empty(0, dtype=np.intp), *cells]))
     found = [_spread(z, rows) if rows.size > 1 else np.nan for rows in cells]
-    return {name: float(v / total) if total > 0 else 0.0 * v for name, v in zip(names, found, strict=True)}
+    return {
+        name: float(v / total) if total > 0 else 0.0 * v
+        for name, v in zip(names, found, strict=True)
+    }
 
 
 _ALL_ALONE = "no label has two cells, so that nothing can differ inside one. Are the labels names of cells, or all missing?"

@@ -34,7 +34,7 @@ def label_effects(
     values
         Values of cells, (n, f), dense or sparse.
     labels
-        Label of each cell; None and NaN mean unlabelled, and these cells are left out.
+        Label of each cell; None and NaN mean unlabeled, and these cells are left out.
     control
         Name of the control label.
     nan
@@ -106,7 +106,7 @@ def effect_pearson(
     predicted, measured
         Values, (n_predicted, f) and (n_measured, f), dense or sparse.
     labels_predicted, labels_measured
-        Label of each cell; None and NaN mean unlabelled. Labels of one side only are left out.
+        Label of each cell; None and NaN mean unlabeled. Labels of one side only are left out.
     control
         Name of the control label.
     controls
@@ -139,7 +139,9 @@ def effect_pearson(
     >>> effect_pearson(predicted, measured, labels, labels, "ctrl")
     0.0
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
+    effects = _effects(
+        predicted, measured, labels_predicted, labels_measured, control, controls, nan
+    )
     return _mean(_pearson(effects.predicted, effects.measured))
 
 
@@ -157,8 +159,12 @@ def effect_pearson_per_label(
 
     Parameters and errors are those of :func:`effect_pearson`.
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
-    return dict(zip(effects.names, _pearson(effects.predicted, effects.measured).tolist(), strict=True))
+    effects = _effects(
+        predicted, measured, labels_predicted, labels_measured, control, controls, nan
+    )
+    return dict(
+        zip(effects.names, _pearson(effects.predicted, effects.measured).tolist(), strict=True)
+    )
 
 
 @METRICS.register("effect_sign_agreement")
@@ -207,7 +213,9 @@ def effect_sign_agreement(
     ... )
     0.5
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
+    effects = _effects(
+        predicted, measured, labels_predicted, labels_measured, control, controls, nan
+    )
     return _mean(_same_sign(effects.predicted, effects.measured, top_k))
 
 
@@ -226,7 +234,9 @@ def effect_sign_agreement_per_label(
 
     Parameters and errors are those of :func:`effect_sign_agreement`.
     """
-    effects = _effects(predicted, measured, labels_predicted, labels_measured, control, controls, nan)
+    effects = _effects(
+        predicted, measured, labels_predicted, labels_measured, control, controls, nan
+    )
     found = _same_sign(effects.predicted, effects.measured, top_k)
     return dict(zip(effects.names, found.tolist(), strict=True))
 
@@ -256,7 +266,9 @@ def _effects(
             f"predicted and measured must have the same features: found {means_p.shape[1]} and {means_m.shape[1]}."
         )
     measured_control = means_m[find_label(control, names_m)]
-    own_control = measured_control if controls == "measured" else means_p[find_label(control, names_p)]
+    own_control = (
+        measured_control if controls == "measured" else means_p[find_label(control, names_p)]
+    )
     names = [name for name in names_p if name in set(names_m) and name != label_name(control)]
     if not names:
         raise MissingTruthError(
@@ -288,7 +300,9 @@ def _same_sign(predicted: Float64Array, measured: Float64Array, top_k: int) -> F
     signs = [np.sign(np.take_along_axis(effects, top, axis=1)) for effects in (predicted, measured)]
     agreement = (0.5 + 0.5 * signs[0] * signs[1]) * weight
     n = weight.sum(axis=1)
-    out: Float64Array = np.divide(agreement.sum(axis=1), n, out=np.full(len(measured), np.nan), where=n > 0)
+    out: Float64Array = np.divide(
+        agreement.sum(axis=1), n, out=np.full(len(measured), np.nan), where=n > 0
+    )
     return out
 
 
@@ -296,7 +310,7 @@ def _mean(per_label: Float64Array) -> float:
     if np.isnan(per_label).all():
         raise MissingTruthError(
             "no label can be scored: the measured effect of each is the same for all features. Are control cells and "
-            "labelled cells the same, or is there one feature only?"
+            "labeled cells the same, or is there one feature only?"
         )
     return float(per_label[~np.isnan(per_label)].mean())
 
@@ -349,7 +363,11 @@ def _of_material(material: Material) -> _Effects:
 
 for _name, _per_label, _pairs in (
     ("effect_pearson", _pearson, _pearson_pairs),
-    ("effect_sign_agreement", partial(_same_sign, top_k=TOP_K), partial(_same_sign_pairs, top_k=TOP_K)),
+    (
+        "effect_sign_agreement",
+        partial(_same_sign, top_k=TOP_K),
+        partial(_same_sign_pairs, top_k=TOP_K),
+    ),
 ):
     register(
         _name,

@@ -17,7 +17,7 @@ RIDGE: Final = 1e-3
 FEWEST_CELLS: Final = 10
 """Cells below which nothing is estimated for a label."""
 N_ROUNDS: Final = 15
-"""Rounds of expectation and maximisation."""
+"""Rounds of expectation and maximization."""
 SPREAD: Final = (0.5, 1.5)
 """Least and largest standard deviation of cells with the effect, in that of the controls."""
 SHARE: Final = (0.05, 0.98)
@@ -82,7 +82,7 @@ def label_efficacy(
     - Elsewhere cells are placed on the line from the controls to the cells with the effect,
       ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``, and t is taken for a mixture of N(0, s_0^2),
       as the controls have it, and N(1, s_1^2), with s_1 between 0.5 and 1.5 s_0. Fifteen rounds of expectation and
-      maximisation find m_1 (the mean of the cells, weighted by their probability), s_1 and the share of
+      maximization find m_1 (the mean of the cells, weighted by their probability), s_1 and the share of
       cells with the effect, ``(a + sum of probabilities) / (a + b + n)`` for a prior Beta(a, b), between 0.05 and
       0.98. The first round starts from the cells beyond the middle of the line to m_g.
 
@@ -130,13 +130,18 @@ def label_efficacy(
     probability = np.where(codes >= 0, 1.0, np.nan)
     tested = [name for name in names if name != label_name(control)]
     rows = np.full((6, len(tested)), np.nan)
-    n_cells, undetectable = np.zeros(len(tested), dtype=np.intp), np.ones(len(tested), dtype=np.bool_)
+    n_cells, undetectable = (
+        np.zeros(len(tested), dtype=np.intp),
+        np.ones(len(tested), dtype=np.bool_),
+    )
     cells = dict(zip(names, members(codes, len(names)), strict=True))
     for i, name in enumerate(tested):
         own = y[cells[name]]
         n_cells[i] = len(own)
         rows[3, i] = np.square(own.mean(axis=0)).sum()
-        rows[4, i], rows[5, i] = _test(rows[3, i], len(own), int(is_control.sum()), y.shape[1], alpha)
+        rows[4, i], rows[5, i] = _test(
+            rows[3, i], len(own), int(is_control.sum()), y.shape[1], alpha
+        )
         undetectable[i] = len(own) < FEWEST_CELLS or rows[3, i] < rows[4, i]
         if not undetectable[i]:
             found = _probabilities(own, prior)
@@ -145,7 +150,17 @@ def label_efficacy(
     rate, low, high, statistic, threshold, p_value = rows
     mean = np.array([probability[cells[name]].mean() for name in tested])
     return LabelEfficacy(
-        probability, tested, n_cells, mean, rate, low, high, undetectable, statistic, threshold, p_value
+        probability,
+        tested,
+        n_cells,
+        mean,
+        rate,
+        low,
+        high,
+        undetectable,
+        statistic,
+        threshold,
+        p_value,
     )
 
 
@@ -153,7 +168,9 @@ def _whitened(x: Float64Array, is_control: BoolArray) -> Float64Array:
     """Return cells in coordinates in which controls have mean 0 and covariance one, up to the ridge, (n, d)."""
     controls = x[is_control]
     if len(controls) < 2 or not np.ptp(controls, axis=0).any():
-        raise ValueError(f"controls must be two cells or more that are not all alike; found {len(controls)}.")
+        raise ValueError(
+            f"controls must be two cells or more that are not all alike; found {len(controls)}."
+        )
     if len(controls) <= x.shape[1]:
         raise ValueError(
             f"{len(controls)} controls do not tell the covariance of {x.shape[1]} dimensions: give more of them, or fewer dimensions."

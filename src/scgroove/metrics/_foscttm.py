@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, Labels
-from scgroove.metrics._candidates import METRICS, candidates, check_pair, check_partner, mean_of_directions
+from scgroove.metrics._candidates import (
+    METRICS,
+    candidates,
+    check_pair,
+    check_partner,
+    mean_of_directions,
+)
 from scgroove.metrics._chance import RankTable, distance_tables, rank_chance
 from scgroove.metrics._ranks import FRACTION_BEFORE, Ranks, Rule, partner_ranks
 from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
@@ -44,7 +50,7 @@ def foscttm(
     partner
         (n_x,) row of y that truly matches each row of x, -1 where there is none; None: row i matches row i.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     within_label
         Candidates are the cells of the same label (the hard form), else all cells. Default: True if labels
         are given. Within labels, cells without a label, cells whose true match has another label, and cells

@@ -47,7 +47,7 @@ def foscttm_coupling(
     partner
         (n_source,) target row that truly matches each source row, -1 for none; None: row i matches row i.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     within_label
         Candidates are the cells of the same label, else all. Default: True if labels are given. Cells without
         mass, without a label, with a true match of another label, or with a single candidate are left out.
@@ -119,7 +119,11 @@ def mass_places(material: Material, scope: Scope) -> list[RankTable]:
     return material.once(
         ("mass_tables", scope),
         lambda: mass_tables(
-            coupling(material), material.sets(scope), material.pool(scope), masses(material), material.seed
+            coupling(material),
+            material.sets(scope),
+            material.pool(scope),
+            masses(material),
+            material.seed,
         ),
     )
 

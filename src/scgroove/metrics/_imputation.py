@@ -80,7 +80,9 @@ class PermutedSum:
         group_of = np.empty(n, dtype=np.intp)
         for number, cells in enumerate(self._groups):
             group_of[cells] = number
-        self._one_hot = sp.csc_matrix((np.ones(n), (group_of, np.arange(n))), shape=(len(self._groups), n))
+        self._one_hot = sp.csc_matrix(
+            (np.ones(n), (group_of, np.arange(n))), shape=(len(self._groups), n)
+        )
         sets = [CandidateSet(number, g, g, g) for number, g in enumerate(self._groups)]
         self._samples = [both[0] for both in sample(sets, seed)]
         sampled = np.concatenate(self._samples)
@@ -88,7 +90,9 @@ class PermutedSum:
         self._slot[sampled] = np.arange(sampled.size)
         self._kept = np.zeros((2, sampled.size, f))
 
-    def add(self, cells: slice, features: slice, predicted: Float64Array, measured: Float64Array) -> None:
+    def add(
+        self, cells: slice, features: slice, predicted: Float64Array, measured: Float64Array
+    ) -> None:
         """Take in some features of some cells, (cells, features)."""
         some = np.flatnonzero(self._slot[cells] >= 0)
         at = self._slot[cells][some]

@@ -23,16 +23,16 @@ from scgroove.metrics._score import Found, Material, register
 
 @METRICS.register("label_mass")
 def label_mass(plan: PlanLike, labels_x: Labels, labels_y: Labels) -> float:
-    """Return the share of mass between cells of the same label; 1 for every labelled coupling.
+    """Return the share of mass between cells of the same label; 1 for every labeled coupling.
 
-    Only mass between two labelled cells counts.
+    Only mass between two labeled cells counts.
 
     Parameters
     ----------
     plan
         Coupling (n_source, n_target): dense, scipy sparse or in blocks.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def label_mass(plan: PlanLike, labels_x: Labels, labels_y: Labels) -> float:
     Raises
     ------
     ValueError
-        If the labels do not fit, or there is no mass between labelled cells.
+        If the labels do not fit, or there is no mass between labeled cells.
 
     References
     ----------
@@ -60,7 +60,7 @@ def label_mass(plan: PlanLike, labels_x: Labels, labels_y: Labels) -> float:
 
 @dataclass(frozen=True)
 class _LabelMass:
-    """Mass of each labelled target cell (rows) from each source label (columns), and the label of these cells."""
+    """Mass of each labeled target cell (rows) from each source label (columns), and the label of these cells."""
 
     mass: sp.csr_matrix
     codes: IntArray
@@ -69,7 +69,7 @@ class _LabelMass:
         total = self.mass.sum()
         if total == 0:
             raise MissingTruthError(
-                "the coupling has no mass between labelled cells, so there is no share of it to report."
+                "the coupling has no mass between labeled cells, so there is no share of it to report."
             )
         entries = self.mass.tocoo()
         return float(entries.data[entries.col == self.codes[entries.row]].sum() / total)
@@ -80,10 +80,14 @@ class _LabelMass:
         As :func:`scgroove.metrics._chance.class_chance`, with the square multiplied out so that zeros cost nothing.
         """
         n, gain = len(self.codes), self.mass / self.mass.sum()
-        q = np.bincount(self.codes, minlength=gain.shape[1])[: gain.shape[1]] / n  # others gain nothing
+        q = (
+            np.bincount(self.codes, minlength=gain.shape[1])[: gain.shape[1]] / n
+        )  # others gain nothing
         rows, columns = gain @ q, np.asarray(gain.sum(axis=0)).ravel() / n
         mean = float(rows.mean())
-        squares = float((gain.power(2) @ q).mean()) - float((rows**2).mean()) - float(q @ columns**2)
+        squares = (
+            float((gain.power(2) @ q).mean()) - float((rows**2).mean()) - float(q @ columns**2)
+        )
         variance = max(0.0, squares + mean**2)
         return Chance(n * mean, float(np.sqrt(n * n / max(1, n - 1) * variance)))
 
@@ -92,14 +96,18 @@ def _mass_of_labels(plan: PlanLike, pool: Candidates) -> _LabelMass:
     n = int(pool.codes_x.max(initial=-1)) + 1
     columns_of, labels_of, masses = [], [], []
     for rows, columns, part in slices(plan):
-        labelled = np.flatnonzero(pool.codes_x[rows] >= 0)
-        present, position = np.unique(pool.codes_x[rows[labelled]], return_inverse=True)
-        one_hot = sp.csr_matrix((np.ones(labelled.size), (labelled, position)), (rows.size, present.size))
+        labeled = np.flatnonzero(pool.codes_x[rows] >= 0)
+        present, position = np.unique(pool.codes_x[rows[labeled]], return_inverse=True)
+        one_hot = sp.csr_matrix(
+            (np.ones(labeled.size), (labeled, position)), (rows.size, present.size)
+        )
         from_label = sp.coo_matrix(one_hot.T @ part)
         columns_of.append(columns[from_label.col])
         labels_of.append(present[from_label.row])
         masses.append(from_label.data)
-    place = tuple(np.concatenate([np.empty(0, dtype=np.intp), *own]) for own in (columns_of, labels_of))
+    place = tuple(
+        np.concatenate([np.empty(0, dtype=np.intp), *own]) for own in (columns_of, labels_of)
+    )
     mass = sp.csr_matrix((np.concatenate([np.empty(0), *masses]), place), (pool.codes_y.size, n))
     known = pool.codes_y >= 0
     return _LabelMass(mass if known.all() else mass[known], pool.codes_y[known])

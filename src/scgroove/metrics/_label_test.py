@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.stats import beta, permutation_test
 
-from scgroove._labels import UNLABELLED, encode
+from scgroove._labels import UNLABELED, encode
 from scgroove._types import Float64Array, FloatArray, IntArray, Labels
 from scgroove.metrics._candidates import BLOCK_VALUES, MissingTruthError
 from scgroove.metrics._chance import class_chance
@@ -53,7 +53,9 @@ class LabelTest:
     n_labels: int
 
 
-def label_test(predicted: Labels, truth: Labels, *, n_permutations: int = 1999, seed: int = 0) -> LabelTest:
+def label_test(
+    predicted: Labels, truth: Labels, *, n_permutations: int = 1999, seed: int = 0
+) -> LabelTest:
     """Test whether labels of held-out cells are told better than by chance.
 
     The true labels are permuted among the held-out cells, while what was told stays. That keeps the number
@@ -101,12 +103,14 @@ def label_test(predicted: Labels, truth: Labels, *, n_permutations: int = 1999, 
         raise ValueError(
             f"predicted and truth must be of the same cells; found {told.size} and {true.size} labels."
         )
-    told, true = told[true != UNLABELLED], true[true != UNLABELLED]
+    told, true = told[true != UNLABELED], true[true != UNLABELED]
     if not true.size:
         raise MissingTruthError("no held-out cell has a true label, so that nothing can be tested.")
     counts = np.bincount(true, minlength=max(told.max(), true.max()) + 1)
     n_labels = int(np.count_nonzero(counts))
-    gain: Float64Array = np.divide(1.0, counts * n_labels, where=counts > 0, out=np.zeros(counts.size))
+    gain: Float64Array = np.divide(
+        1.0, counts * n_labels, where=counts > 0, out=np.zeros(counts.size)
+    )
     accuracy = float(gain[true][told == true].sum())
     told_counts = np.bincount(told[told >= 0], minlength=counts.size)
     # what was told for no cell stands in a column of its own, which no true label meets
@@ -118,7 +122,9 @@ def label_test(predicted: Labels, truth: Labels, *, n_permutations: int = 1999, 
     effective = n_labels**2 / (1.0 / counts[counts > 0]).sum()
     low, high = _interval(accuracy, float(effective))
     p_value = _p_value(told, true, gain, n_permutations, seed)
-    return LabelTest(accuracy, low, high, by_chance.mean, by_chance.sd, p_value, int(true.size), n_labels)
+    return LabelTest(
+        accuracy, low, high, by_chance.mean, by_chance.sd, p_value, int(true.size), n_labels
+    )
 
 
 def label_verdict(tests: Sequence[LabelTest]) -> LabelVerdict:
@@ -186,7 +192,9 @@ def told_labels(
         return np.full(len(x), None, dtype=object)
     if metric == "euclidean":  # an offset would make squares, which are expanded inside, inexact
         x, y = x - y.mean(axis=0), y - y.mean(axis=0)
-    search = NearestNeighbors(n_neighbors=min(n_neighbors, known.size), metric=metric, algorithm="brute")
+    search = NearestNeighbors(
+        n_neighbors=min(n_neighbors, known.size), metric=metric, algorithm="brute"
+    )
     nearest = search.fit(y).kneighbors_graph(x)
     weights = 1.0 / np.bincount(codes[known], minlength=len(names))
     votes = nearest @ sp.csr_matrix((weights[codes[known]], (np.arange(known.size), codes[known])))
@@ -203,7 +211,9 @@ def _interval(accuracy: float, n: float) -> tuple[float, float]:
     return low, high
 
 
-def _p_value(told: IntArray, true: IntArray, gain: Float64Array, n_permutations: int, seed: int) -> float:
+def _p_value(
+    told: IntArray, true: IntArray, gain: Float64Array, n_permutations: int, seed: int
+) -> float:
     value_if_right = np.where(told >= 0, gain[told], 0.0)
 
     def accuracy(permuted: FloatArray, axis: int = -1) -> Float64Array:
@@ -291,7 +301,9 @@ def label_mean_test(
     sides = []
     for values, codes in ((imputed, own), (measured, other)):
         rows = np.flatnonzero(np.isin(codes, shared))
-        sides.append((np.asarray(values, dtype=np.float64)[rows], np.searchsorted(shared, codes[rows])))
+        sides.append(
+            (np.asarray(values, dtype=np.float64)[rows], np.searchsorted(shared, codes[rows]))
+        )
     (x, in_x), (y, in_y) = sides
     of_x, of_y = _label_means(x, in_x), _label_means(y, in_y)
     r = _median_correlation(of_x, of_y)
@@ -307,7 +319,9 @@ def label_mean_test(
     )
     p_value = float(_share_above(r, drawn).max())
     n_cells = min(len(x), len(y))
-    return CorrelationTest(r, float(drawn.mean()), float(drawn.std()), p_value, n_cells, int(shared.size))
+    return CorrelationTest(
+        r, float(drawn.mean()), float(drawn.std()), p_value, n_cells, int(shared.size)
+    )
 
 
 def partner_test(
@@ -343,7 +357,9 @@ def partner_test(
     x, y = (np.asarray(values, dtype=np.float64) for values in (imputed, measured))
     _, (codes,) = encode(labels)
     if len(x) < 3:
-        raise MissingTruthError(f"values can be correlated over three cells or more; found {len(x)}.")
+        raise MissingTruthError(
+            f"values can be correlated over three cells or more; found {len(x)}."
+        )
     r = _median_correlation(x, y)
     rng = np.random.default_rng(seed)
     order = np.argsort(codes, kind="stable")

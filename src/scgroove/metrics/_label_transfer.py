@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from scgroove._labels import UNLABELLED
+from scgroove._labels import UNLABELED
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._candidates import (
     BLOCK_VALUES,
@@ -37,7 +37,7 @@ def label_transfer(
 ) -> float:
     """Return the share of target cells whose label is that of most of their nearest source cells.
 
-    Needs no true pairs. Scored are target cells whose label some source cell has; all labelled source cells vote, each
+    Needs no true pairs. Scored are target cells whose label some source cell has; all labeled source cells vote, each
     with one vote. Labels with equal votes: the one with the nearest voter wins.
 
     Parameters
@@ -45,7 +45,7 @@ def label_transfer(
     x, y
         Representations of source and target cells in one space, (n_source, d) and (n_target, d).
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled: these neither vote nor are scored.
+        Label of each cell; None and NaN mean unlabeled: these neither vote nor are scored.
     n_neighbors
         Source cells that vote; all of them if there are fewer.
     balanced
@@ -113,7 +113,7 @@ def _transfer(
     """Return the target cells that can be scored, and the code of the label that each is told to have."""
     if n_neighbors < 1:
         raise ValueError(f"n_neighbors must be at least 1; found {n_neighbors}.")
-    voters = np.flatnonzero(pool.codes_x != UNLABELLED)
+    voters = np.flatnonzero(pool.codes_x != UNLABELED)
     cells = np.flatnonzero(np.isin(pool.codes_y, pool.codes_x[voters]))
     if not cells.size:
         raise MissingTruthError(
@@ -128,9 +128,9 @@ def _nearest(x: Float64Array, y: Float64Array, k: int) -> IntArray:
     """Return the k rows of x nearest to each row of y, nearest first."""
     from sklearn.neighbors import NearestNeighbors
 
-    centre = x.mean(axis=0)  # squares are expanded inside, which an offset would make inexact
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x - centre)
-    return np.asarray(search.kneighbors(y - centre, return_distance=False), dtype=np.intp)
+    center = x.mean(axis=0)  # squares are expanded inside, which an offset would make inexact
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x - center)
+    return np.asarray(search.kneighbors(y - center, return_distance=False), dtype=np.intp)
 
 
 def _vote(codes: IntArray) -> IntArray:

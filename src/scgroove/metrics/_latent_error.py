@@ -42,7 +42,7 @@ def latent_error(
     latent_x, latent_y
         True latent coordinates of source and target cells, (n_source, k) and (n_target, k).
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     within_label
         The uniform coupling is that within labels, else over all cells. Default: True if labels are given.
 
@@ -74,7 +74,9 @@ def latent_error(
     return _error(u_x, u_y, barycentric_projection(plan, u_y), pool).value
 
 
-def _error(u_x: Float64Array, u_y: Float64Array, projected: Float64Array, pool: Candidates) -> Found:
+def _error(
+    u_x: Float64Array, u_y: Float64Array, projected: Float64Array, pool: Candidates
+) -> Found:
     """Return the relative error, and its spread if the latents of source cells were permuted in their sets.
 
     ``||u_j - y^_i||^2`` over all i and j of a set, without the means of its rows and columns, is
@@ -103,7 +105,9 @@ def _error(u_x: Float64Array, u_y: Float64Array, projected: Float64Array, pool: 
     return Found(error / uniform, Chance(1.0, float(np.sqrt(variance)) / uniform), rows.size)
 
 
-@register("latent_error", kind="coupling", better="lower", perfect=0.0, needs=("coupling", "latents"))
+@register(
+    "latent_error", kind="coupling", better="lower", perfect=0.0, needs=("coupling", "latents")
+)
 def _score(material: Material) -> Found:
     """Return the error relative to the uniform coupling within labels, if there are labels."""
     assert material.coupling is not None

@@ -25,7 +25,7 @@ def leakage(
     n_permutations: int = N_PERMUTATIONS,
     seed: int = 0,
 ) -> Found:
-    """Return how well the labels of cells are told from their nearest neighbours, beside what chance tells.
+    """Return how well the labels of cells are told from their nearest neighbors, beside what chance tells.
 
     Each cell is given the label that weighs most among its nearest other cells, each of which votes with one over the
     cells of its label, so that abundant labels do not win by number. Labels of equal weight: the one with the nearest
@@ -37,7 +37,7 @@ def leakage(
     z
         Representation, (n, d), such as the private part of a latent space.
     labels
-        Label of each cell, (n,); None and NaN mean unlabelled. Cells without a label, or alone with theirs, are left
+        Label of each cell, (n,); None and NaN mean unlabeled. Cells without a label, or alone with theirs, are left
         out.
     n_neighbors
         Cells that vote; all others if there are fewer. Of cells equally far, some are taken at random.
@@ -119,14 +119,14 @@ class Neighbors:
         from sklearn.neighbors import NearestNeighbors
 
         order = rng.permutation(len(z))
-        centred = (z - z.mean(axis=0))[
+        centered = (z - z.mean(axis=0))[
             order
         ]  # squares may be expanded inside, which an offset would make inexact
-        search = NearestNeighbors(n_neighbors=min(k, len(z) - 1)).fit(centred)
+        search = NearestNeighbors(n_neighbors=min(k, len(z) - 1)).fit(centered)
         return cls(order, np.asarray(search.kneighbors(return_distance=False), dtype=np.intp))
 
     def found(self, codes: IntArray, n_permutations: int, rng: np.random.Generator) -> Found:
-        """Return the balanced accuracy of the codes that neighbours tell, and that of permuted codes."""
+        """Return the balanced accuracy of the codes that neighbors tell, and that of permuted codes."""
         codes = np.unique(codes[self.order], return_inverse=True)[1]
         drawn = [self._accuracy(rng.permutation(codes)) for _ in range(n_permutations)]
         by_chance = Chance(float(np.mean(drawn)), float(np.std(drawn, ddof=1)))

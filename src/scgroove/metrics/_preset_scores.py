@@ -67,7 +67,9 @@ def _score(material: Material, definition: Definition, scope: Scope) -> Found:
     partner, pool = material.partners(), material.pool(scope)
     rows = pool.with_candidate_partner(partner)
     if not rows.size:
-        raise MissingTruthError("no cell can be scored: no true match is among the candidates of a cell.")
+        raise MissingTruthError(
+            "no cell can be scored: no true match is among the candidates of a cell."
+        )
 
     def value(of: IntArray) -> float:
         paired = np.flatnonzero(of >= 0)
@@ -188,7 +190,10 @@ def _score_dose(material: Material, relative: bool) -> Found:
     return Found(found.relative(value), Chance(mean, by_chance.sd / abs(span)), n)
 
 
-for _name, _relative in (("perturbot_dose_fraction", False), ("perturbot_relative_dose_fraction", True)):
+for _name, _relative in (
+    ("perturbot_dose_fraction", False),
+    ("perturbot_relative_dose_fraction", True),
+):
     register(
         _name,
         kind="coupling",
@@ -215,7 +220,8 @@ def _all_predictions(material: Material) -> tuple[dict[str, float], list[dict[st
     sets = Candidates(pairs.codes, pairs.codes).sets(np.arange(n))
     rng = np.random.default_rng(material.seed)
     drawn = [
-        _predictions(pairs.predicted[random_partners(sets, n, rng)], pairs.measured) for _ in range(N_DRAWS)
+        _predictions(pairs.predicted[random_partners(sets, n, rng)], pairs.measured)
+        for _ in range(N_DRAWS)
     ]
     return _predictions(pairs.predicted, pairs.measured), drawn, n
 
@@ -223,7 +229,9 @@ def _all_predictions(material: Material) -> tuple[dict[str, float], list[dict[st
 def _score_prediction(material: Material, name: str) -> Found:
     value, drawn, n = material.once("presets of predictions", lambda: _all_predictions(material))
     by_chance = [one[name] for one in drawn]
-    return Found(value[name], Chance(float(np.mean(by_chance)), float(np.std(by_chance, ddof=1))), n)
+    return Found(
+        value[name], Chance(float(np.mean(by_chance)), float(np.std(by_chance, ddof=1))), n
+    )
 
 
 for _name in (

@@ -38,7 +38,11 @@ PRESETS: Final[Registry[Callable[..., Any]]] = Registry("preset")
 
 @PRESETS.register("perturbot_foscttm")
 def perturbot_foscttm(
-    plan: PlanLike | None, y: npt.ArrayLike, *, x: npt.ArrayLike | None = None, use_barycenter: bool = True
+    plan: PlanLike | None,
+    y: npt.ArrayLike,
+    *,
+    x: npt.ArrayLike | None = None,
+    use_barycenter: bool = True,
 ) -> float:
     """Return FOSCTTM as Perturb-OT defines it: barycentric, all labels pooled, source to target only.
 
@@ -79,7 +83,9 @@ def perturbot_foscttm(
     """
     if use_barycenter:
         if plan is None:
-            raise ValueError("use_barycenter=True projects source cells with the coupling: pass plan.")
+            raise ValueError(
+                "use_barycenter=True projects source cells with the coupling: pass plan."
+            )
         _check_square(plan)
         y = np.asarray(y, dtype=np.float64)
         _check_length("y", y, plan.shape[0])
@@ -91,7 +97,9 @@ def perturbot_foscttm(
         query = np.asarray(x, dtype=np.float64)
     query, y = check_pair(query, y)
     if len(query) != len(y):
-        raise ValueError(f"row i of x is the true match of row i of y: found {len(query)} and {len(y)} rows.")
+        raise ValueError(
+            f"row i of x is the true match of row i of y: found {len(query)} and {len(y)} rows."
+        )
     n = len(y)
     everyone = Candidates(np.zeros(n, dtype=np.intp), np.zeros(n, dtype=np.intp))
     return float(FRACTION_BEFORE(projected_ranks(query, y, np.arange(n), everyone)).mean())
@@ -99,7 +107,11 @@ def perturbot_foscttm(
 
 @PRESETS.register("perturbot_dose_fraction")
 def perturbot_dose_fraction(
-    plan: PlanLike, doses_x: npt.ArrayLike, doses_y: npt.ArrayLike, labels_x: Labels, labels_y: Labels
+    plan: PlanLike,
+    doses_x: npt.ArrayLike,
+    doses_y: npt.ArrayLike,
+    labels_x: Labels,
+    labels_y: Labels,
 ) -> tuple[float, float]:
     """Return the mass between cells of equal label and dose, and where it lies between chance and perfect.
 
@@ -179,20 +191,34 @@ def perturbot_prediction(
     --------
     >>> import numpy as np
     >>> values = np.array([[0.0, 1.0, 3.0], [2.0, 1.0, 0.0]])
-    >>> {name: round(value, 6) for name, value in perturbot_prediction(values, values + 1.0).items()}["MSE"]
+    >>> {
+    ...     name: round(value, 6)
+    ...     for name, value in perturbot_prediction(values, values + 1.0).items()
+    ... }["MSE"]
     1.0
     """
     pair = check_pairs(predicted, measured)
-    scale = np.ones(pair[0].shape[1]) if control_mean is None else np.asarray(control_mean, dtype=np.float64)
+    scale = (
+        np.ones(pair[0].shape[1])
+        if control_mean is None
+        else np.asarray(control_mean, dtype=np.float64)
+    )
     if scale.shape != (pair[0].shape[1],):
-        raise ValueError(f"control_mean must have shape ({pair[0].shape[1]},); found {scale.shape}.")
+        raise ValueError(
+            f"control_mean must have shape ({pair[0].shape[1]},); found {scale.shape}."
+        )
     by_cell = [_softened(p / scale, m / scale) for _, p, m in across_features(*pair)]
     by_feature = [_softened(p, m) for _, p, m in across_cells(*pair)]
     names = ("Pearson_corr", "Spearman_corr", "Pearson_samples", "Spearman_samples")
     parts = [
-        np.concatenate([one[place] for one in found]) for found in (by_cell, by_feature) for place in (0, 1)
+        np.concatenate([one[place] for one in found])
+        for found in (by_cell, by_feature)
+        for place in (0, 1)
     ]
-    return {**{name: float(part.mean()) for name, part in zip(names, parts, strict=True)}, "MSE": mse(*pair)}
+    return {
+        **{name: float(part.mean()) for name, part in zip(names, parts, strict=True)},
+        "MSE": mse(*pair),
+    }
 
 
 @PRESETS.register("psa_trace")
@@ -206,7 +232,7 @@ def psa_trace(plan: PlanLike, labels: Labels) -> float:
     plan
         Coupling (n, n), row i the true match of column i. Mass between labels is cut off.
     labels
-        Label of each pair of cells, (n,); None and NaN mean unlabelled, and are left out.
+        Label of each pair of cells, (n,); None and NaN mean unlabeled, and are left out.
 
     Returns
     -------
@@ -243,8 +269,8 @@ def psa_foscttm(plan: PlanLike, y: npt.ArrayLike, labels: Labels, *, seed: int =
     """Return FOSCTTM as PSA defines it: of targets that are drawn from the coupling, within labels.
 
     For each source cell one target is drawn with the probabilities of its row; then FOSCTTM between the targets y_i and those
-    drawn, in both directions, with ties in favour of the match. Mean over the cells of a label, then over labels. The
-    draw adds noise, and mass on a near neighbour counts as little as mass on a far one.
+    drawn, in both directions, with ties in favor of the match. Mean over the cells of a label, then over labels. The
+    draw adds noise, and mass on a near neighbor counts as little as mass on a far one.
 
     Parameters
     ----------
@@ -393,7 +419,9 @@ def _coordinates(name: str, values: npt.ArrayLike, n: int) -> Float64Array:
     out = np.asarray(values, dtype=np.float64)
     _check_length(name, out, n)
     if out.ndim != 2 or not np.isfinite(out).all():
-        raise ValueError(f"{name} must be finite and have one row a cell, (n, d); found shape {out.shape}.")
+        raise ValueError(
+            f"{name} must be finite and have one row a cell, (n, d); found shape {out.shape}."
+        )
     return out
 
 
@@ -422,7 +450,9 @@ def _dense(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Float64Array]]:
             )
 
 
-def _within_label(plan: PlanLike, codes: IntArray) -> Iterator[tuple[IntArray, IntArray, Float64Array]]:
+def _within_label(
+    plan: PlanLike, codes: IntArray
+) -> Iterator[tuple[IntArray, IntArray, Float64Array]]:
     """Yield the coupling between cells of one label in dense pieces of few rows each."""
     for rows, columns, part in _dense(plan):
         for code in np.unique(codes[rows][codes[rows] >= 0]):

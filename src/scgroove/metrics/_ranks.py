@@ -73,7 +73,8 @@ FRACTION_BEFORE: Final = Rule(
 def recall_rule(k: int) -> Rule:
     """Return the rule "1 if the true match is among the first k, else 0"."""
     return Rule(
-        lambda before, ties, n: np.clip((k - before) / (ties + 1), 0, 1), lambda n: np.minimum(k / n, 1.0)
+        lambda before, ties, n: np.clip((k - before) / (ties + 1), 0, 1),
+        lambda n: np.minimum(k / n, 1.0),
     )
 
 
@@ -110,7 +111,11 @@ def pair_distance(a: Float64Array, b: Float64Array) -> Float64Array:
 
 
 def count_nearer(
-    x: Float64Array, y: Float64Array, own_x: Float64Array, own_y: Float64Array | None, block_size: int | None
+    x: Float64Array,
+    y: Float64Array,
+    own_x: Float64Array,
+    own_y: Float64Array | None,
+    block_size: int | None,
 ) -> tuple[Float64Array, Float64Array]:
     """Return, for rows and for columns, (nearer, as near) of the cells of the other side, (2, n_x) and (2, n_y).
 
@@ -135,15 +140,23 @@ def count_nearer(
             columns = slice(j, j + COLUMNS)
             distance = cdist(x[rows], y[columns], "sqeuclidean")
             for place, relation in enumerate((np.less, np.equal)):
-                counts_x[place, rows] += np.count_nonzero(relation(distance, own_x[rows, None]), axis=1)
+                counts_x[place, rows] += np.count_nonzero(
+                    relation(distance, own_x[rows, None]), axis=1
+                )
                 if own_y is not None:
                     hits = relation(distance, own_y[columns])
-                    counts_y[place, columns] += np.add.reduce(hits.view(np.uint8), axis=0, dtype=np.uint8)
+                    counts_y[place, columns] += np.add.reduce(
+                        hits.view(np.uint8), axis=0, dtype=np.uint8
+                    )
     return counts_x, counts_y
 
 
 def partner_ranks(
-    x: Float64Array, y: Float64Array, partner: IntArray, pool: Candidates, block_size: int | None = None
+    x: Float64Array,
+    y: Float64Array,
+    partner: IntArray,
+    pool: Candidates,
+    block_size: int | None = None,
 ) -> tuple[Ranks, Ranks]:
     """Return the places of the true matches by distance, of the cells of x (n_x,) and of y (n_y,)."""
     out_x, out_y = _no_ranks(len(x)), _no_ranks(len(y))
@@ -154,7 +167,10 @@ def partner_ranks(
             # one pass over all distances serves both directions
             own_x, own_y = _spread(own, rows, group.x), _spread(own, columns, group.y)
             found_x, found_y = count_nearer(x[group.x], y[group.y], own_x, own_y, block_size)
-            found_x, found_y = found_x[:, ~np.isnan(own_x)], found_y[:, np.searchsorted(group.y, columns)]
+            found_x, found_y = (
+                found_x[:, ~np.isnan(own_x)],
+                found_y[:, np.searchsorted(group.y, columns)],
+            )
         else:
             found_x, _ = count_nearer(x[rows], y[group.y], own, None, block_size)
             found_y, _ = count_nearer(y[columns], x[group.x], own, None, block_size)
@@ -249,7 +265,9 @@ def coupling_ranks(
     return out_x, out_y
 
 
-def _enter_mass(out: Ranks, cells: IntArray, counts: Float64Array, own: Float64Array, n: IntArray) -> None:
+def _enter_mass(
+    out: Ranks, cells: IntArray, counts: Float64Array, own: Float64Array, n: IntArray
+) -> None:
     """Write counts of (more, equal and positive); where the match has no mass, all others without mass tie with it."""
     cells = cells[n[cells] > 1]
     more, equal = counts[:, cells]
@@ -275,7 +293,9 @@ def _count_more(
 def _count_dense(
     part: Any, codes_x: IntArray, codes_y: IntArray, own_x: Float64Array, own_y: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    of_one_label = codes_x[0] >= 0 and (codes_x == codes_x[0]).all() and (codes_y == codes_x[0]).all()
+    of_one_label = (
+        codes_x[0] >= 0 and (codes_x == codes_x[0]).all() and (codes_y == codes_x[0]).all()
+    )
     if not of_one_label:
         part = np.where((codes_x[:, None] == codes_y) & (codes_x[:, None] >= 0), part, 0)
     own = own_x[:, None]
@@ -288,10 +308,16 @@ def _count_sparse(
     part: Any, codes_x: IntArray, codes_y: IntArray, own_x: Float64Array, own_y: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
     stored = part.tocoo()
-    kept = (stored.data > 0) & (codes_x[stored.row] == codes_y[stored.col]) & (codes_x[stored.row] >= 0)
+    kept = (
+        (stored.data > 0)
+        & (codes_x[stored.row] == codes_y[stored.col])
+        & (codes_x[stored.row] >= 0)
+    )
     i, j, mass = stored.row[kept], stored.col[kept], stored.data[kept]
     found = []
     for at, own in ((i, own_x), (j, own_y)):
         hits = (mass > own[at], mass == own[at])
-        found.append(np.asarray([np.bincount(at[hit], minlength=own.size) for hit in hits], dtype=np.float64))
+        found.append(
+            np.asarray([np.bincount(at[hit], minlength=own.size) for hit in hits], dtype=np.float64)
+        )
     return found[0], found[1]

@@ -56,7 +56,7 @@ def retention(
         numbers are numbers; anything else is names of categories, so that clusters that are named by numbers have to
         be made text first. NaN and None are unknown: those cells are left out for this covariate.
     labels
-        Label of each cell, (n,); None and NaN mean unlabelled: those cells are left out, as are cells alone with their
+        Label of each cell, (n,); None and NaN mean unlabeled: those cells are left out, as are cells alone with their
         label. None: all cells have one label.
     n_splits
         Folds of the cross-validation, for numbers.
@@ -106,7 +106,9 @@ def retention(
     codes = np.zeros(len(z), dtype=np.intp) if labels is None else codes_of(labels, len(z))[1]
     out = []
     for name, column in columns:
-        rng = np.random.default_rng(seed)  # of a covariate alone, the same is found as of it among others
+        rng = np.random.default_rng(
+            seed
+        )  # of a covariate alone, the same is found as of it among others
         if _is_numeric(column):
             values = _numbers(name, column)
             out.append(_of_numbers(z, values, codes, n_splits, n_permutations, rng))
@@ -162,7 +164,9 @@ def _of_numbers(
 ) -> Found:
     """Return the R2 of a covariate, and by chance: it is permuted within labels."""
     kept = with_company(np.where(np.isnan(values), -1, codes))
-    kept = kept[np.argsort(values[kept], kind="stable")]  # folds do not depend on the order of cells
+    kept = kept[
+        np.argsort(values[kept], kind="stable")
+    ]  # folds do not depend on the order of cells
     groups = [rows for rows in members(codes[kept], int(codes.max(initial=0)) + 1) if rows.size]
     values, varies = values[kept], np.zeros(kept.size, dtype=bool)
     for rows in groups:
@@ -182,7 +186,9 @@ def _of_numbers(
     return Found(float(found[0]), by_chance, int(varies.sum()))
 
 
-def _ridge_r2(z: Float64Array, targets: Float64Array, codes: IntArray, folds: IntArray) -> Float64Array:
+def _ridge_r2(
+    z: Float64Array, targets: Float64Array, codes: IntArray, folds: IntArray
+) -> Float64Array:
     """Return the R2 of each of t targets, (n, t), in the cells held out, pooled over folds."""
     error, spread = np.zeros(targets.shape[1]), np.zeros(targets.shape[1])
     for fold in np.unique(folds):
@@ -194,7 +200,9 @@ def _ridge_r2(z: Float64Array, targets: Float64Array, codes: IntArray, folds: In
     return np.asarray(1.0 - error / spread)
 
 
-def _less_label_means(values: Float64Array, codes: IntArray, training: npt.NDArray[np.bool_]) -> Float64Array:
+def _less_label_means(
+    values: Float64Array, codes: IntArray, training: npt.NDArray[np.bool_]
+) -> Float64Array:
     """Return values less the means of the training cells of their labels.
 
     Means of all cells would tell of the cells held out: of two cells, one is the mirror of the other.
@@ -230,7 +238,9 @@ def _of_categories(
     for cells in members(codes, int(codes.max(initial=-1)) + 1):
         rows = cells[with_company(kinds[cells])]
         if np.unique(kinds[rows]).size > 1:
-            found.append(Neighbors.of(z[rows], n_neighbors, rng).found(kinds[rows], n_permutations, rng))
+            found.append(
+                Neighbors.of(z[rows], n_neighbors, rng).found(kinds[rows], n_permutations, rng)
+            )
     n = sum(one.n for one in found)
     if not n:
         return Found(0.0, Chance(0.0, 0.0), 0)
@@ -258,7 +268,8 @@ def _score(material: Material) -> Found:
     if not all(kept):
         raise MissingTruthError("the true latent does not vary inside any label.")
     numbers = [
-        np.mean([(one.value, one.chance.mean, one.chance.sd) for one in side], axis=0) for side in kept
+        np.mean([(one.value, one.chance.mean, one.chance.sd) for one in side], axis=0)
+        for side in kept
     ]
     value, mean, sd = np.mean(numbers, axis=0).tolist()
     return Found(value, Chance(mean, sd), kept[0][0].n)

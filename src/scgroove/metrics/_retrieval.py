@@ -7,7 +7,13 @@ from functools import partial
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, Labels
-from scgroove.metrics._candidates import METRICS, candidates, check_pair, check_partner, mean_of_directions
+from scgroove.metrics._candidates import (
+    METRICS,
+    candidates,
+    check_pair,
+    check_partner,
+    mean_of_directions,
+)
 from scgroove.metrics._foscttm import Metric, in_metric, places, score_places
 from scgroove.metrics._ranks import RECIPROCAL, Ranks, Rule, partner_ranks, recall_rule
 from scgroove.metrics._score import SCOPES, Found, Material, Scope, needs_of, register
@@ -103,7 +109,9 @@ def mean_reciprocal_rank(
 
     Examples
     --------
-    >>> mean_reciprocal_rank([[0.0], [1.0]], [[1.0], [1.0]])  # x to y: both tie, 3/4; y to x: ranks 2 and 1
+    >>> mean_reciprocal_rank(
+    ...     [[0.0], [1.0]], [[1.0], [1.0]]
+    ... )  # x to y: both tie, 3/4; y to x: ranks 2 and 1
     0.75
     """
     ranks = _ranks(x, y, partner, labels_x, labels_y, within_label, metric, block_size)

@@ -99,13 +99,17 @@ class ScoreList(list[Score]):
         The reason, for each metric that was left out.
     """
 
-    def __init__(self, scores: Iterable[Score] = (), skipped: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, scores: Iterable[Score] = (), skipped: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(scores)
         self.skipped: dict[str, str] = dict(skipped or {})
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a score, one column an attribute of :class:`Score`."""
-        return pd.DataFrame([asdict(one) for one in self], columns=[field.name for field in fields(Score)])
+        return pd.DataFrame(
+            [asdict(one) for one in self], columns=[field.name for field in fields(Score)]
+        )
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,9 @@ def register(
         _check_choice("needs", need, NEEDS)
 
     def add(compute: Callable[[Material], Found]) -> Callable[[Material], Found]:
-        made = ScoredMetric(name, kind, better, perfect, frozenset(needs), compute, preset, across_labels)
+        made = ScoredMetric(
+            name, kind, better, perfect, frozenset(needs), compute, preset, across_labels
+        )
         SCORES.register(name)(made)
         return compute
 
@@ -248,7 +254,9 @@ class Material:
         """Refuse parts that do not belong together."""
         self._kept: dict[Any, Any] = {}
         self._sizes = (
-            self._size(0, "source", ("x", "latent_x", "predicted", "labels_x", "doses_x", "partner")),
+            self._size(
+                0, "source", ("x", "latent_x", "predicted", "labels_x", "doses_x", "partner")
+            ),
             self._size(1, "target", ("y", "latent_y", "measured", "labels_y", "doses_y")),
         )
 
@@ -349,7 +357,7 @@ def scores(
         ``partner``
             (n_source,) target row that truly matches each source row, -1 for none.
         ``labels_x``, ``labels_y``
-            Label of each cell; None and NaN mean unlabelled.
+            Label of each cell; None and NaN mean unlabeled.
         ``doses_x``, ``doses_y``
             Dose of each cell; None and NaN mean unknown.
         ``latent_x``, ``latent_y``
@@ -363,7 +371,7 @@ def scores(
         ``metric``
             Distance of representations: ``"euclidean"`` (default) or ``"cosine"``.
         ``n_neighbors``
-            Neighbours that vote in label transfer; default 15.
+            Neighbors that vote in label transfer; default 15.
         ``seed``
             For the samples that the spread by chance rests on where candidates are many; default 0.
 
@@ -393,7 +401,9 @@ def scores(
     --------
     >>> import numpy as np
     >>> x = np.arange(6.0)[:, None]
-    >>> found = scores(["foscttm_global", "trace_global"], x=x, y=x, partner=np.arange(6), missing="skip")
+    >>> found = scores(
+    ...     ["foscttm_global", "trace_global"], x=x, y=x, partner=np.arange(6), missing="skip"
+    ... )
     >>> [one.name for one in found], list(found.skipped)
     (['foscttm_global'], ['trace_global'])
     """

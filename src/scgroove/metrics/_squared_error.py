@@ -49,7 +49,9 @@ def mse(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> flo
     return float(error.sum() / pairs.sum()) if pairs.sum() else float("nan")
 
 
-def mse_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
+def mse_per_feature(
+    predicted: Values, measured: Values, *, nan: NaNPolicy = "raise"
+) -> Float64Array:
     """Return the mean squared error of each feature, float64 (f,); NaN where every pair is left out.
 
     Parameters and errors are those of :func:`mse`.
@@ -77,7 +79,7 @@ def r2(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> floa
     """Return the share of the variance of the measured values that is explained; 1 is perfect.
 
     ``1 - sum (predicted - measured)^2 / sum (measured - mean of its feature)^2`` over all cells and features, so that
-    features of large variance weigh more (``multioutput="variance_weighted"`` of scikit-learn). Standardise the
+    features of large variance weigh more (``multioutput="variance_weighted"`` of scikit-learn). Standardize the
     features first to weigh them alike.
 
     Parameters
@@ -108,13 +110,17 @@ def r2(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> floa
     return float(1 - error.sum() / spread.sum()) if spread.sum() > 0 else float("nan")
 
 
-def r2_per_feature(predicted: Values, measured: Values, *, nan: NaNPolicy = "raise") -> Float64Array:
+def r2_per_feature(
+    predicted: Values, measured: Values, *, nan: NaNPolicy = "raise"
+) -> Float64Array:
     """Return the explained share of the variance of each feature, float64 (f,); NaN where the measured one is constant.
 
     Parameters and errors are those of :func:`r2`.
     """
     error, spread, _ = _sums(*check_pairs(predicted, measured, nan))
-    out: Float64Array = 1 - np.divide(error, spread, out=np.full(error.size, np.nan), where=spread > 0)
+    out: Float64Array = 1 - np.divide(
+        error, spread, out=np.full(error.size, np.nan), where=spread > 0
+    )
     return out
 
 
@@ -135,7 +141,9 @@ def _sums(predicted: Any, measured: Any) -> tuple[Float64Array, Float64Array, Fl
 def _error(predicted: Float64Array, measured: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return, for each row, the sum of squared differences and how many there are."""
     squares = (predicted - measured) ** 2
-    return np.nansum(squares, axis=1), np.count_nonzero(~np.isnan(squares), axis=1).astype(np.float64)
+    return np.nansum(squares, axis=1), np.count_nonzero(~np.isnan(squares), axis=1).astype(
+        np.float64
+    )
 
 
 @dataclass(frozen=True)
@@ -157,15 +165,17 @@ def _squares(material: Material) -> _Squares:
     """
     pairs = pairs_of(material)
     permuted, error, squares = PermutedSum(pairs, material.seed), 0.0, np.zeros(2)
-    centre = np.asarray(pairs.measured.mean(axis=0, dtype=np.float64)).ravel()
+    center = np.asarray(pairs.measured.mean(axis=0, dtype=np.float64)).ravel()
     for cells, p, m in across_features(pairs.predicted, pairs.measured):
         error += float(((p - m) ** 2).sum())
-        p, m = p - centre, m - centre
+        p, m = p - center, m - center
         squares += (p**2).sum(), (m**2).sum()
         permuted.add(cells, slice(None), p, m)
     mean, sd = permuted.chance()
     n, f = pairs.predicted.shape
-    return _Squares(error, Chance(float(squares.sum()) - 2 * mean, 2 * sd), float(squares[1]), n * f, n)
+    return _Squares(
+        error, Chance(float(squares.sum()) - 2 * mean, 2 * sd), float(squares[1]), n * f, n
+    )
 
 
 _NEEDS = ("predicted", "measured", "partner")
@@ -175,7 +185,9 @@ _NEEDS = ("predicted", "measured", "partner")
 def _score_mse(material: Material) -> Found:
     found = material.once("squares", lambda: _squares(material))
     n = found.n_values
-    return Found(found.error / n, Chance(found.by_chance.mean / n, found.by_chance.sd / n), found.n_cells)
+    return Found(
+        found.error / n, Chance(found.by_chance.mean / n, found.by_chance.sd / n), found.n_cells
+    )
 
 
 @register("r2", kind="imputation", better="higher", perfect=1.0, needs=_NEEDS)

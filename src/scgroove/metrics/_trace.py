@@ -81,7 +81,7 @@ def trace_over_chance(
     plan, partner
         As in :func:`trace`.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabelled.
+        Label of each cell; None and NaN mean unlabeled.
     within_label
         Candidates are the cells of the same label, else all. Default: True if labels are given. Cells without
         a label, or with a true match of another label, are left out.
@@ -185,7 +185,9 @@ def _score(material: Material, scope: Scope) -> Found:
             share = table.share[table.has_x]
             variance += matching_variance(share, n_x, table.group.y.size, k)
     sd = float(np.sqrt(variance)) / scored.sum()
-    return Found(float(probability[scored].mean()), Chance(by_chance[scored].mean(), sd), int(scored.sum()))
+    return Found(
+        float(probability[scored].mean()), Chance(by_chance[scored].mean(), sd), int(scored.sum())
+    )
 
 
 for _scope in SCOPES:
@@ -200,7 +202,11 @@ for _scope in SCOPES:
 
 
 @register(
-    "trace_over_chance", kind="coupling", better="higher", perfect=np.nan, needs=("coupling", "partner")
+    "trace_over_chance",
+    kind="coupling",
+    better="higher",
+    perfect=np.nan,
+    needs=("coupling", "partner"),
 )
 def _score_over_chance(material: Material) -> Found:
     """Return the trace over its chance, within labels if there are labels."""

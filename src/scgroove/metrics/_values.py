@@ -43,7 +43,10 @@ def check_values(name: str, given: Values) -> Any:
             f"known should be NaN, with nan='omit'."
         )
     largest = max(
-        (float(np.fmax.reduce(np.abs(_stored(part)), axis=None, initial=0)) for part in _pieces(values)),
+        (
+            float(np.fmax.reduce(np.abs(_stored(part)), axis=None, initial=0))
+            for part in _pieces(values)
+        ),
         default=0,
     )
     if largest > COORDINATES[1]:
@@ -64,7 +67,9 @@ def check_nan(name: str, values: Any, nan: NaNPolicy) -> None:
     """
     if nan not in ("raise", "omit"):
         raise ValueError(f"nan must be 'raise' or 'omit'; found {nan!r}.")
-    missing = sum(int(np.isnan(_stored(part)).sum()) for part in _pieces(values)) if nan == "raise" else 0
+    missing = (
+        sum(int(np.isnan(_stored(part)).sum()) for part in _pieces(values)) if nan == "raise" else 0
+    )
     if missing:
         raise ValueError(
             f"{name} holds {missing} missing values (NaN). Pass nan='omit' to leave out every pair of values of which one "
@@ -87,7 +92,9 @@ def check_pairs(predicted: Values, measured: Values, nan: NaNPolicy = "raise") -
             f"{pair[0].shape} and {pair[1].shape}. Take measured[partner], the true match of each predicted cell."
         )
     if 0 in pair[0].shape:
-        raise ValueError(f"there is nothing to compare: predicted and measured have shape {pair[0].shape}.")
+        raise ValueError(
+            f"there is nothing to compare: predicted and measured have shape {pair[0].shape}."
+        )
     for name, values in zip(("predicted", "measured"), pair, strict=True):
         check_nan(name, values, nan)
     return pair
@@ -136,23 +143,31 @@ def steps(n: int, other: int) -> Iterator[slice]:
 
 def dense(values: Any) -> Float64Array:
     """Return values as a dense float64 array of their own."""
-    return np.array(values.toarray() if sp.issparse(values) else values, dtype=np.float64, order="C")
+    return np.array(
+        values.toarray() if sp.issparse(values) else values, dtype=np.float64, order="C"
+    )
 
 
-def across_cells(predicted: Any, measured: Any) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
+def across_cells(
+    predicted: Any, measured: Any
+) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
     """Yield (features, predicted, measured): all cells of some features at a time, dense (features, cells)."""
     pair = [values.tocsc() if sp.issparse(values) else values for values in (predicted, measured)]
     for columns in steps(predicted.shape[1], predicted.shape[0]):
         yield columns, dense(pair[0][:, columns].T), dense(pair[1][:, columns].T)
 
 
-def across_features(predicted: Any, measured: Any) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
+def across_features(
+    predicted: Any, measured: Any
+) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
     """Yield (cells, predicted, measured): all features of some cells at a time, dense (cells, features)."""
     for rows in steps(*predicted.shape):
         yield rows, dense(predicted[rows]), dense(measured[rows])
 
 
-def label_sums(values: Any, codes: npt.NDArray[np.intp], n_labels: int) -> tuple[Float64Array, Float64Array]:
+def label_sums(
+    values: Any, codes: npt.NDArray[np.intp], n_labels: int
+) -> tuple[Float64Array, Float64Array]:
     """Return sums (n_labels, f) and numbers of cells (n_labels,) of each label; cells of code -1 are in none."""
     kept = np.flatnonzero(codes >= 0)
     one_hot = sp.csc_matrix(

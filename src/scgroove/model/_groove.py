@@ -179,7 +179,7 @@ class GROOVE(Results):
     ) -> None:
         """Register a MuData whose modalities were measured on different, partly the same, or the same cells.
 
-        Labels are read in each modality and coded in one vocabulary. Cells with a missing label are unlabelled:
+        Labels are read in each modality and coded in one vocabulary. Cells with a missing label are unlabeled:
         they take part in reconstruction and back-translation only, as do cells of exclusive labels. A feature that
         is zero in all cells of a batch, and in most cells of all other batches is not, is taken as not measured in
         that batch: its zeros are neither learned, nor compared with what is imputed.
@@ -251,7 +251,14 @@ class GROOVE(Results):
             labels = labels_by_modality(mdata, keys, names, unlabeled_category)
             check_weights(mdata, labels, weight_key)
             profiles = check_setup(
-                mdata, names, keys, layers, batch_key, labels, unlabeled_category, min_cells_per_label
+                mdata,
+                names,
+                keys,
+                layers,
+                batch_key,
+                labels,
+                unlabeled_category,
+                min_cells_per_label,
             )
             ids = pair_ids(mdata, names, paired, labels)
             say_what_was_found(labels, ids is not None)
@@ -264,7 +271,9 @@ class GROOVE(Results):
                 SharedLabelField(m, keys, unlabeled_category),
             ]
         checks = AnnDataManagerValidationCheck(check_fully_paired_mudata=False)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args, validation_checks=checks)
+        manager = AnnDataManager(
+            fields=fields, setup_method_args=setup_method_args, validation_checks=checks
+        )
         with restored_on_error(mdata):
             manager.register_fields(mdata, **kwargs)
             mdata.uns[_keys.PAIRING] = _pairing_record(paired, keys, unlabeled_category)
@@ -303,7 +312,7 @@ class GROOVE(Results):
         Parameters
         ----------
         max_epochs
-            Epochs; an epoch sees about as many labelled cells as the largest modality has. By default, with linear encoders enough
+            Epochs; an epoch sees about as many labeled cells as the largest modality has. By default, with linear encoders enough
             for some 1,000 steps, between 10 and 50 epochs, or as many as make 250 steps of small data; with others, and where a trained
             model goes on, for 3,000. Between 10 and 150.
         accelerator, devices
@@ -312,7 +321,7 @@ class GROOVE(Results):
             Shares of the cells of each label; the rest of the cells validates by default. Cells measured in
             several modalities fall into the same part in all of them.
         batch_size
-            Labelled cells of each modality in a step.
+            Labeled cells of each modality in a step.
         n_labels_per_batch, n_cells_per_label
             A step draws this many shared labels, and this many cells of each from every modality that has it. By
             default all shared labels, as long as the batch has 8 cells for each.
@@ -353,7 +362,9 @@ class GROOVE(Results):
             n_cells_per_label=n_cells_per_label,
             pairs=self._pairs(),
             extras=self._extras(managers),
-            agreement=None if self.module.agreement is None else self.module.agreement.cpu().numpy(),
+            agreement=None
+            if self.module.agreement is None
+            else self.module.agreement.cpu().numpy(),
             on_device=self._data_device(data_on_device, managers, accelerator, devices),
             seed=seed,
             **(datasplitter_kwargs or {}),
@@ -370,7 +381,9 @@ class GROOVE(Results):
             )
         goes_on = self.is_trained_ or self.freeze_ is not None
         defaults = training_of(self.encoder, goes_on)
-        plan = self._training_plan_cls(self.module, **{"seed": seed, **defaults.plan, **(plan_kwargs or {})})
+        plan = self._training_plan_cls(
+            self.module, **{"seed": seed, **defaults.plan, **(plan_kwargs or {})}
+        )
         # a second call goes on from the first, or from a reference: its inputs must mean the same
         if not goes_on:
             self._fit_statistics(managers, splitter.train_idx)
@@ -398,7 +411,11 @@ class GROOVE(Results):
     # -- going on from a trained model -------------------------------------------------------------------------
 
     def save(
-        self, dir_path: str | PathLike[str], prefix: str | None = None, overwrite: bool = False, **kwargs: Any
+        self,
+        dir_path: str | PathLike[str],
+        prefix: str | None = None,
+        overwrite: bool = False,
+        **kwargs: Any,
     ) -> None:
         """Save the model; further arguments are those of :meth:`scvi.model.base.BaseModelClass.save`.
 
@@ -461,8 +478,13 @@ class GROOVE(Results):
         """
         asked = inspect.signature(super().load).bind(*args, **kwargs)
         adata = read_saved(asked.arguments)
-        with warnings.catch_warnings(), restored_on_error(adata if isinstance(adata, MuData) else None):
-            warnings.filterwarnings("ignore", message="`var_names` for the loaded")  # compares positions
+        with (
+            warnings.catch_warnings(),
+            restored_on_error(adata if isinstance(adata, MuData) else None),
+        ):
+            warnings.filterwarnings(
+                "ignore", message="`var_names` for the loaded"
+            )  # compares positions
             try:
                 with damage_told(asked.arguments["dir_path"], asked.arguments.get("prefix")):
                     model = super().load(*asked.args, **asked.kwargs)
@@ -592,10 +614,14 @@ class GROOVE(Results):
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _resolve_likelihood(self, asked: str | Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    def _resolve_likelihood(
+        self, asked: str | Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
         wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
         if unknown := set(wanted) - set(self.modalities):
-            raise ValueError(f"likelihood names {sorted(unknown)}, but the modalities are {self.modalities}.")
+            raise ValueError(
+                f"likelihood names {sorted(unknown)}, but the modalities are {self.modalities}."
+            )
         layers = self.registry["setup_args"]["layers"] or {}
         chosen, reasons = {}, {}
         for m in self.modalities:
@@ -611,7 +637,7 @@ class GROOVE(Results):
                 raise ValueError(
                     f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. If it holds raw "
                     f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={ {**layers, m: '...'} }); if it is "
-                    f"normalised or logged, use likelihood={ {**wanted, m: 'normal'} } or 'auto'."
+                    f"normalized or logged, use likelihood={ {**wanted, m: 'normal'} } or 'auto'."
                 )
             if LIKELIHOODS[chosen[m]].library and data.counts and data.panel:
                 warn(
@@ -665,9 +691,13 @@ class GROOVE(Results):
 
     def _weight_keys(self) -> dict[str, str | None]:
         """Column of each modality with the weights of its cells, if it has one."""
-        return per_modality(self.registry["setup_args"].get("weight_key"), self.modalities, "weight_key")
+        return per_modality(
+            self.registry["setup_args"].get("weight_key"), self.modalities, "weight_key"
+        )
 
-    def _extras(self, managers: Mapping[str, ModalityManager]) -> dict[str, dict[str, NDArray[Any]]]:
+    def _extras(
+        self, managers: Mapping[str, ModalityManager]
+    ) -> dict[str, dict[str, NDArray[Any]]]:
         """What batches hold beside values, batches and shared labels."""
         keys, extras = self._weight_keys(), {}
         for m, manager in managers.items():
@@ -676,14 +706,18 @@ class GROOVE(Results):
             if any(keys.values()):
                 ones = np.ones(len(codes), dtype=np.float32)
                 key = keys[m]
-                extras[m][WEIGHT] = ones if key is None else weights_of(manager.adata.obs, key, m, codes >= 0)
+                extras[m][WEIGHT] = (
+                    ones if key is None else weights_of(manager.adata.obs, key, m, codes >= 0)
+                )
         return extras
 
     def _pairs(self) -> dict[str, NDArray[Any]] | None:
         args = self.registry["setup_args"]
         labels = self._read_labels(self.modalities)
         paired = args["paired"]
-        if isinstance(paired, str) and paired != "auto":  # a query may lack the column of the reference
+        if (
+            isinstance(paired, str) and paired != "auto"
+        ):  # a query may lack the column of the reference
             having = [m for m in self.modalities if paired in self.adata.mod[m].obs]
             paired = paired if len(having) > 1 else False
         with warnings.catch_warnings():
@@ -708,7 +742,9 @@ def _pairing_record(
 def _device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:
     """The one device that trains; None if there are several."""
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    several = torch.cuda.device_count() > 1 if devices in ("auto", -1, "-1") else devices not in (1, "1")
+    several = (
+        torch.cuda.device_count() > 1 if devices in ("auto", -1, "-1") else devices not in (1, "1")
+    )
     if isinstance(devices, list):
         several = len(devices) != 1
     if several and (on_gpu or devices not in ("auto", -1, "-1")):

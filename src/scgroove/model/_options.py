@@ -44,7 +44,9 @@ def training_of(encoder: EncoderKind, goes_on: bool) -> Training:
     return Training({}, 3000, 150)
 
 
-def weights_of(obs: pd.DataFrame, key: str, modality: str, labeled: NDArray[np.bool_]) -> NDArray[np.float32]:
+def weights_of(
+    obs: pd.DataFrame, key: str, modality: str, labeled: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Return weights of cells from their column, 1 where cells have no label, float32 (n,).
 
     Raises

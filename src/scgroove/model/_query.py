@@ -73,7 +73,10 @@ def check_batches(
     if batch_key is None or not unknown.any():
         return
     obs = manager.adata.obs
-    known = [str(c) for c in manager.registry[FIELDS][REGISTRY_KEYS.BATCH_KEY]["state_registry"][VOCABULARY]]
+    known = [
+        str(c)
+        for c in manager.registry[FIELDS][REGISTRY_KEYS.BATCH_KEY]["state_registry"][VOCABULARY]
+    ]
     names = sorted({str(name) for name in batches_of(obs, batch_key)[unknown]})
     found = f"such as {names[:5]}" if batch_key in obs else "as there is no such column"
     what = (
@@ -92,7 +95,11 @@ def check_batches(
 
 
 def measured_in_query(
-    adata: AnnData, modality: str, layer: str | None, batch_key: str | None, state: Mapping[str, Any]
+    adata: AnnData,
+    modality: str,
+    layer: str | None,
+    batch_key: str | None,
+    state: Mapping[str, Any],
 ) -> Measured | None:
     """Tell which values of new cells were measured; None if all were.
 
@@ -134,7 +141,9 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
             state[key] = _widened(state[key], own[key].shape[1], shares)
     for term in module.objective:
         start = f"terms.{term.name}."
-        known = {key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)}
+        known = {
+            key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)
+        }
         if known:
             state |= {start + key: value for key, value in term.adapted(known).items()}
     module.load_state_dict(state)

@@ -46,7 +46,9 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     @classmethod
     def register_manager(cls, adata_manager: AnnDataManager) -> None:
         """Keep a manager as long as its data live."""
-        cls._setup_adata_manager_store = held_by_data(cls._setup_adata_manager_store, adata_manager, "setup")
+        cls._setup_adata_manager_store = held_by_data(
+            cls._setup_adata_manager_store, adata_manager, "setup"
+        )
 
     def _register_manager_for_instance(self, adata_manager: AnnDataManager) -> None:
         stores = self._per_instance_manager_store
@@ -80,7 +82,9 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
             )
         if isinstance(data, AnnData):
-            raise ValueError(f"An AnnData needs its modality: modality='...', one of {self.modalities}.")
+            raise ValueError(
+                f"An AnnData needs its modality: modality='...', one of {self.modalities}."
+            )
         present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
         if not present:
             raise UnknownNameError(
@@ -95,7 +99,9 @@ class Registered(BaseModelClass):  # type: ignore[misc]
 
     def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, NDArray[Any]]:  # type: ignore[override]
         """Feature names of each modality of the model, also when no data are attached."""
-        return {m: np.asarray(self._state(X, m)["column_names"], dtype=str) for m in self.modalities}
+        return {
+            m: np.asarray(self._state(X, m)["column_names"], dtype=str) for m in self.modalities
+        }
 
     def _check_has_weights(self) -> None:
         if self.freeze_ is None:  # else it has those of a reference
@@ -131,11 +137,17 @@ class Registered(BaseModelClass):  # type: ignore[misc]
 
     def _check_modality(self, modality: str) -> None:
         if modality not in self.modalities:
-            raise UnknownNameError(f"Unknown modality '{modality}'. The model has {self.modalities}.")
+            raise UnknownNameError(
+                f"Unknown modality '{modality}'. The model has {self.modalities}."
+            )
 
     def _manager_of(self, data: MuData | AnnData | None, modality: str) -> ModalityManager:
         self._check_modality(modality)
-        if isinstance(data, AnnData) and self.adata is not None and data is self.adata.mod.get(modality):
+        if (
+            isinstance(data, AnnData)
+            and self.adata is not None
+            and data is self.adata.mod.get(modality)
+        ):
             data = None
         if isinstance(data, AnnData):
             data = _wrap(data, modality)
@@ -225,10 +237,16 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     def get_label_table(self) -> pd.DataFrame:
         """Cells of each label in each modality, see :func:`scgroove.data.label_table`."""
         if self.adata is None:
-            raise ValueError("The model was loaded without data. Attach them: GROOVE.load(path, mdata).")
+            raise ValueError(
+                "The model was loaded without data. Attach them: GROOVE.load(path, mdata)."
+            )
         return counts_of_labels(self._read_labels(self.present_in()))
 
 
 def _wrap(adata: AnnData, modality: str) -> MuData:
-    with mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext():
+    with (
+        mudata.set_options(pull_on_update=False)
+        if hasattr(mudata, "set_options")
+        else nullcontext()
+    ):
         return MuData({modality: adata.copy() if adata.is_view else adata})

@@ -51,7 +51,7 @@ class Results(Registered):
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Latent coordinates of cells, in the order of the modality's cells.
 
-        Under the cosine similarity (the default) rows have length one: Euclidean neighbours are cosine neighbours.
+        Under the cosine similarity (the default) rows have length one: Euclidean neighbors are cosine neighbors.
 
         Parameters
         ----------
@@ -144,14 +144,18 @@ class Results(Registered):
             )
         weights = self._batch_weights(target, target_batch)
         library = (
-            None if library_size == "median" else torch.full((1, 1), float(library_size), device=self.device)
+            None
+            if library_size == "median"
+            else torch.full((1, 1), float(library_size), device=self.device)
         )
 
         def expected(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
             z: torch.Tensor = self.module.inference({source: tensors})["z"][source]
             means = (
                 share.to(z.device)
-                * self.module.expected(target, z, z.new_full((len(z),), code, dtype=torch.long), library)
+                * self.module.expected(
+                    target, z, z.new_full((len(z),), code, dtype=torch.long), library
+                )
                 for code, share in weights
             )
             return sum(means, start=z.new_zeros(()))
@@ -162,7 +166,9 @@ class Results(Registered):
         cells = self.adata.mod[source] if mdata is None else mdata
         names = (cells if isinstance(cells, AnnData) else cells.mod[source]).obs_names
         return pd.DataFrame(
-            values, index=names if indices is None else names[indices], columns=self.get_var_names()[target]
+            values,
+            index=names if indices is None else names[indices],
+            columns=self.get_var_names()[target],
         )
 
     @torch.inference_mode()
@@ -193,7 +199,9 @@ class Results(Registered):
 
             def error(tensors: dict[str, torch.Tensor], m: str = m) -> torch.Tensor:
                 _, px = self.module({m: tensors}, compute_loss=False)
-                measured = self.module.measured(m, {k: t.to(self.device) for k, t in tensors.items()})
+                measured = self.module.measured(
+                    m, {k: t.to(self.device) for k, t in tensors.items()}
+                )
                 return negative_log_likelihood(px["px"][m], tensors[X].to(self.device), measured)
 
             errors[m] = float(self._map(error, mdata, m, indices, batch_size).mean())
@@ -260,7 +268,9 @@ class Results(Registered):
         latent = self.get_latent_representation(mdata, batch_size=batch_size)
         assert isinstance(latent, dict)
         codes = {m: self._manager_of(mdata, m).get_from_registry(LABELS).ravel() for m in latent}
-        kept = self._kept_out(latent) if held_out and (mdata is None or mdata is self.adata) else None
+        kept = (
+            self._kept_out(latent) if held_out and (mdata is None or mdata is self.adata) else None
+        )
         rows = []
         for source, target in permutations(latent, 2):
             shared = np.intersect1d(codes[source], codes[target])
@@ -280,14 +290,18 @@ class Results(Registered):
                     "source": source,
                     "target": target,
                     "accuracy": float(hit.mean()),
-                    "balanced_accuracy": float(np.mean([hit[truth == c].mean() for c in np.unique(truth)])),
+                    "balanced_accuracy": float(
+                        np.mean([hit[truth == c].mean() for c in np.unique(truth)])
+                    ),
                     "chance": 1 / len(shared),
                     "n_labels": len(shared),
                     "n_cells": len(truth),
                 }
             )
         if not rows:
-            raise ValueError(f"No two of the modalities {list(latent)} of these data share a label.")
+            raise ValueError(
+                f"No two of the modalities {list(latent)} of these data share a label."
+            )
         return pd.DataFrame(rows)
 
     def _kept_out(self, latent: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]] | None:
@@ -306,7 +320,11 @@ class Results(Registered):
         return None
 
     def _vote(
-        self, x: NDArray[np.float32], y: NDArray[np.float32], codes: NDArray[np.int64], n_neighbors: int
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        codes: NDArray[np.int64],
+        n_neighbors: int,
     ) -> NDArray[np.int64]:
         labels, code, counts = np.unique(codes, return_inverse=True, return_counts=True)
         weights = torch.as_tensor(1.0 / counts, dtype=torch.float32)
@@ -328,13 +346,20 @@ class Results(Registered):
         if batch is not None:
             known = [str(c) for c in self._state(BATCH, modality)[VOCABULARY]]
             if batch not in known:
-                raise UnknownNameError(f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}.")
+                raise UnknownNameError(
+                    f"Unknown batch '{batch}' of '{modality}'. Expected one of {known}."
+                )
             own = F.one_hot(torch.tensor(known.index(batch)), len(known)).float()[:, None]
-            weights = own if mask is None else torch.where(mask.cpu()[known.index(batch)], own, weights)
+            weights = (
+                own if mask is None else torch.where(mask.cpu()[known.index(batch)], own, weights)
+            )
         return [(code, one) for code, one in enumerate(weights) if one.any()]
 
     def _query(
-        self, data: MuData | AnnData | None, modality: str, indices: Sequence[int] | NDArray[Any] | None
+        self,
+        data: MuData | AnnData | None,
+        modality: str,
+        indices: Sequence[int] | NDArray[Any] | None,
     ) -> tuple[ModalityManager, NDArray[np.int64]]:
         """Cells to apply the networks to, and their rows. Data that are refused are left as they were, and not attached to the model."""
         attached = self._adata, self._adata_manager  # type: ignore[has-type]
@@ -369,9 +394,13 @@ class Results(Registered):
         found: NDArray[np.float32] | None = None
         done = 0
         for block in dataset.blocks(rows, batch_size or CELLS_AT_A_TIME):
-            tensors = {key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in block.items()}
+            tensors = {
+                key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in block.items()
+            }
             if measured is not None:
-                tensors[MEASURED] = torch.from_numpy(measured.rows(rows[done : done + len(tensors[X])]))
+                tensors[MEASURED] = torch.from_numpy(
+                    measured.rows(rows[done : done + len(tensors[X])])
+                )
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
                 raise ValueError(

@@ -83,7 +83,9 @@ def _check_labels(
     unlabeled_category: UnlabeledCategory,
     min_cells: int,
 ) -> None:
-    counts = {m: pd.Series(v, dtype=object).value_counts() for m, v in labels.items()}  # drops missing ones
+    counts = {
+        m: pd.Series(v, dtype=object).value_counts() for m, v in labels.items()
+    }  # drops missing ones
     for m, n in counts.items():
         if n.empty:
             raise ValueError(
@@ -104,7 +106,9 @@ def _check_labels(
         )
     few = shared[((shared > 0) & (shared < min_cells)).any(axis=1)]
     if len(few):
-        shown = {label: {m: int(n) for m, n in row.items()} for label, row in few.head(5).iterrows()}
+        shown = {
+            label: {m: int(n) for m, n in row.items()} for label, row in few.head(5).iterrows()
+        }
         raise ValueError(
             f"{len(few)} shared label(s) have fewer than {min_cells} cells in a modality: {shown}. A label with one "
             "cell cannot be seen in training and validation both, and says little of its perturbation. Remove these "
@@ -160,11 +164,13 @@ def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None
         if paired
         else "No cells are taken as measured twice.",
     )
-    unlabelled = table[table["status"] == "unlabelled"]
-    if len(unlabelled):
-        shown = ", ".join(f"{unlabelled[m].iloc[0]} in '{m}'" for m in modalities if unlabelled[m].iloc[0])
+    unlabeled = table[table["status"] == "unlabeled"]
+    if len(unlabeled):
+        shown = ", ".join(
+            f"{unlabeled[m].iloc[0]} in '{m}'" for m in modalities if unlabeled[m].iloc[0]
+        )
         warn(
-            f"Cells without a label: {shown}. They are treated as unlabelled: they take part in reconstruction and "
+            f"Cells without a label: {shown}. They are treated as unlabeled: they take part in reconstruction and "
             "back-translation, not in the contrastive loss.",
         )
 
@@ -204,7 +210,9 @@ def per_modality(
     if not isinstance(value, Mapping):
         return dict.fromkeys(modalities, _one_column(value, modalities[0], name))
     if unknown := [m for m in value if m not in modalities]:
-        raise UnknownNameError(f"{name} names {unknown}, but the modalities in use are {list(modalities)}.")
+        raise UnknownNameError(
+            f"{name} names {unknown}, but the modalities in use are {list(modalities)}."
+        )
     return {m: _one_column(value.get(m), m, name) for m in modalities}
 
 
@@ -229,7 +237,9 @@ def _one_column(value: Any, modality: str, name: str) -> str | None:
 def restored_on_error(data: MuData | AnnData | None) -> Iterator[None]:
     """Undo what a failed registration wrote."""
     parts = list(data.mod.values()) if isinstance(data, MuData) else [] if data is None else [data]
-    obs = [(adata, adata.obs.copy(deep=False), dict(adata.uns)) for adata in parts if not adata.is_view]
+    obs = [
+        (adata, adata.obs.copy(deep=False), dict(adata.uns)) for adata in parts if not adata.is_view
+    ]
     uns = dict(data.uns) if isinstance(data, MuData) else {}
     try:
         yield

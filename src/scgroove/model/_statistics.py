@@ -1,4 +1,4 @@
-"""What the module must know of the data before training: centres, scales, library sizes."""
+"""What the module must know of the data before training: centers, scales, library sizes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def fit_input_statistics(
     else:
         batch = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel().astype(np.int64)
     measured = mask.cpu().numpy()
-    n_cells = torch.from_numpy(np.bincount(batch[rows], minlength=len(measured)) @ measured).clamp_min(1)
+    n_cells = torch.from_numpy(
+        np.bincount(batch[rows], minlength=len(measured)) @ measured
+    ).clamp_min(1)
     if encoder.transform.counts:
         counts = _CountSums(measured)
         library, median = np.ones(manager.adata.n_obs), 1.0
@@ -167,5 +169,7 @@ class _CountSums:
         p = self.sum / self.library
         variance = self.square - 2 * p * self.cross + p.square() * self.library_square
         excess = variance - p * self.library
-        theta: torch.Tensor = (p.square() * self.library_square / excess.clamp_min(1e-12)).clamp(0.01, 1000.0)
+        theta: torch.Tensor = (p.square() * self.library_square / excess.clamp_min(1e-12)).clamp(
+            0.01, 1000.0
+        )
         return theta

@@ -29,7 +29,7 @@ class Likelihood(NamedTuple):
     counts: bool
     """The data are counts: the encoder sees their logarithm."""
     library: bool
-    """Library sizes matter: the mean is multiplied by the cell's, the encoder sees normalised counts."""
+    """Library sizes matter: the mean is multiplied by the cell's, the encoder sees normalized counts."""
     build: Build
     average_cell: Callable[[Tensor, Tensor], Tensor]
     """Where the decoder starts, from the mean of the encoder's input and the mean of the data."""
@@ -45,7 +45,9 @@ class _FastNegativeBinomial(NegativeBinomial):  # type: ignore[misc]
         self.log_mean, self.theta_of_features = log_mean, theta
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return nb_log_likelihood(self.log_mean, self.theta_of_features, value, mean=self.mu.detach())
+        return nb_log_likelihood(
+            self.log_mean, self.theta_of_features, value, mean=self.mu.detach()
+        )
 
 
 class _FastPoisson(Poisson):
@@ -73,7 +75,9 @@ def _each_on_its_own(decoder: Decoder, h: Tensor, library: Tensor) -> Tensor:
     return decoder.location + h.clamp(max=MAX_LOG_FOLD)
 
 
-def _negative_binomial(log_mean_of: LogMean, decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+def _negative_binomial(
+    log_mean_of: LogMean, decoder: Decoder, h: Tensor, library: Tensor
+) -> Distribution:
     theta = decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp()
     return _FastNegativeBinomial(log_mean_of(decoder, h, library), theta)
 
@@ -105,10 +109,18 @@ def _logits(center: Tensor, mean: Tensor) -> Tensor:
 
 LIKELIHOODS: Final[dict[str, Likelihood]] = {
     "normal": Likelihood(False, False, _normal, _center, True),
-    "nb": Likelihood(True, True, partial(_negative_binomial, _shares_of_library), _log_proportions, True),
-    "poisson": Likelihood(True, True, partial(_poisson, _shares_of_library), _log_proportions, False),
-    "nb_panel": Likelihood(True, False, partial(_negative_binomial, _each_on_its_own), _log_means, True),
-    "poisson_panel": Likelihood(True, False, partial(_poisson, _each_on_its_own), _log_means, False),
+    "nb": Likelihood(
+        True, True, partial(_negative_binomial, _shares_of_library), _log_proportions, True
+    ),
+    "poisson": Likelihood(
+        True, True, partial(_poisson, _shares_of_library), _log_proportions, False
+    ),
+    "nb_panel": Likelihood(
+        True, False, partial(_negative_binomial, _each_on_its_own), _log_means, True
+    ),
+    "poisson_panel": Likelihood(
+        True, False, partial(_poisson, _each_on_its_own), _log_means, False
+    ),
     "bernoulli": Likelihood(False, False, _bernoulli, _logits, False),
 }
 
@@ -154,7 +166,9 @@ class Decoder(nn.Module):
         self.n_batch = n_batch
         n_in = n_latent + (n_batch if n_batch > 1 else 0)
         self.net = mlp(n_in, hidden, n_features, dropout)
-        self.log_dispersion = nn.Parameter(torch.zeros(n_features), requires_grad=self.likelihood.dispersed)
+        self.log_dispersion = nn.Parameter(
+            torch.zeros(n_features), requires_grad=self.likelihood.dispersed
+        )
         self.register_buffer("location", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 

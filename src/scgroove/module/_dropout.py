@@ -25,7 +25,9 @@ class Dropout(nn.Dropout):
             return x
         if x.device.type != "cpu":
             return super().forward(x)
-        eight_at_a_time = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        eight_at_a_time = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(
+            -(2**63), None
+        )
         level = eight_at_a_time.view(torch.uint8)[: x.numel()].view(x.shape).to(x.dtype)
         keep = level.sub_(dropped - 1).clamp_(0, 1)  # 1 where the byte is `dropped` or more
         return x * keep.mul_(LEVELS / (LEVELS - dropped))

@@ -13,11 +13,15 @@ from ..losses import total
 from ._dropout import Dropout
 
 EncoderKind = Literal["linear", "mlp"]
-OFFSET_RATE = 0.1  # share of the way to the batch mean; a constant, so that training and evaluation agree
+OFFSET_RATE = (
+    0.1  # share of the way to the batch mean; a constant, so that training and evaluation agree
+)
 CLIP_AT = 10.0  # standard deviations: rare features of sparse data would otherwise dominate a linear encoder
 
 
-def mlp(n_in: int, hidden: Sequence[int], n_out: int, dropout: float, bias: bool = True) -> nn.Sequential:
+def mlp(
+    n_in: int, hidden: Sequence[int], n_out: int, dropout: float, bias: bool = True
+) -> nn.Sequential:
     """Linear, LayerNorm, ReLU, dropout for every hidden width; then a linear layer. No batch statistics."""
     layers: list[nn.Module] = []
     for width in hidden:
@@ -38,7 +42,7 @@ class Seen(NamedTuple):
 
 
 class InputTransform(nn.Module):
-    """What an encoder sees: counts normalised and logged, every feature standardised.
+    """What an encoder sees: counts normalized and logged, every feature standardized.
 
     The statistics come from the training cells (:meth:`fit`) and are buffers, so that they are saved with
     the model.
@@ -65,7 +69,7 @@ class InputTransform(nn.Module):
         self.register_buffer("median_library", torch.ones(()))
 
     def unscaled(self, x: Tensor, seen: Seen | None = None) -> Tensor:
-        """The values before standardisation, shape (n, d)."""
+        """The values before standardization, shape (n, d)."""
         if not self.counts:
             return x
         if not self.library:
@@ -74,7 +78,7 @@ class InputTransform(nn.Module):
         return torch.log1p(x * (self.median_library / library))
 
     def forward(self, x: Tensor, seen: Seen | None = None) -> Tensor:
-        """Standardised values, clipped at 10 standard deviations, shape (n, d); 0 where not measured."""
+        """Standardized values, clipped at 10 standard deviations, shape (n, d); 0 where not measured."""
         h = ((self.unscaled(x, seen) - self.center) / self.scale).clamp(-CLIP_AT, CLIP_AT)
         return h if seen is None else h * seen.measured
 
@@ -84,7 +88,7 @@ class Encoder(nn.Module):
 
     Contrastive losses do not see an offset common to all cells of a modality, so that modalities end up beside one
     another ("modality gap") and a decoder meets latents of another modality where it has seen none of its own.
-    Therefore latents are centred: ``offset`` follows the mean over labelled cells of the label-balanced batches.
+    Therefore latents are centered: ``offset`` follows the mean over labeled cells of the label-balanced batches.
     With an ``origin``, they are then scaled to length one, because the cosine does not see lengths either: seen
     from a point that all modalities share and that is learned, so that a cell without a clear signal lies near
     it, rather than in a direction of chance.
@@ -130,7 +134,9 @@ class Encoder(nn.Module):
         self.follows = True  # not where the latent space has to stay as it is
         self.transform = InputTransform(n_features, counts=counts, library=library)
         self.drop_input = Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
-        self.net = mlp(n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False)
+        self.net = mlp(
+            n_features + n_batch, hidden if kind == "mlp" else (), n_latent, dropout, bias=False
+        )
         self.register_buffer("offset", torch.zeros(n_latent))
         self.origin = origin
 
@@ -145,13 +151,13 @@ class Encoder(nn.Module):
         return z
 
     def place(self, z: Tensor) -> Tensor:
-        """Centre latent coordinates, and scale them to length one if there is an origin."""
+        """Center latent coordinates, and scale them to length one if there is an origin."""
         z = z - self.offset
         return z if self.origin is None else F.normalize(z + self.origin, dim=1)
 
     @torch.no_grad()
     def follow(self, z: Tensor) -> None:
-        """Move the offset towards the mean of raw latents of labelled cells, shape (n, k), those of all processes."""
+        """Move the offset towards the mean of raw latents of labeled cells, shape (n, k), those of all processes."""
         ones = torch.ones(len(z), 1, device=z.device, dtype=self.offset.dtype)
         sums = total(torch.cat([z.to(self.offset.dtype), ones], dim=1).sum(dim=0))
         if sums[-1] > 0:

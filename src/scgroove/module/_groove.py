@@ -101,7 +101,10 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         super().__init__()
         self.modalities, self.similarity = list(n_features), similarity
         self.n_latent = architecture.n_latent
-        self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()  # by position: names may hold a "."
+        self.encoders, self.decoders = (
+            nn.ModuleList(),
+            nn.ModuleList(),
+        )  # by position: names may hold a "."
         is_spherical = similarity == "cosine"
         self.origin = None
         if is_spherical:
@@ -188,7 +191,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         return {"tensors": tensors, "z": inference_outputs["z"]}
 
     @auto_move_data  # type: ignore[untyped-decorator]
-    def generative(self, tensors: Tensors, z: Mapping[str, Tensor]) -> dict[str, dict[str, Distribution]]:
+    def generative(
+        self, tensors: Tensors, z: Mapping[str, Tensor]
+    ) -> dict[str, dict[str, Distribution]]:
         """Decode every modality from its own latent: ``{"px": {modality: distribution}}``."""
         return {"px": {m: self.decode_cells(m, zm, tensors[m]) for m, zm in z.items()}}
 
@@ -225,7 +230,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
                     logged[term.name] = value.detach()
                 total = total + weight * value
         logged["label_accuracy"] = self.label_accuracy(z, batch.labels)
-        return LossOutput(loss=total, extra_metrics=logged, n_obs_minibatch=sum(map(len, z.values())))
+        return LossOutput(
+            loss=total, extra_metrics=logged, n_obs_minibatch=sum(map(len, z.values()))
+        )
 
     # -- what terms use: see scgroove.losses.Networks -----------------------------------------------------
 
@@ -247,7 +254,9 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     def decode_cells(self, modality: str, z: Tensor, tensors: Mapping[str, Tensor]) -> Distribution:
         """Distribution of the values of cells if their latent coordinates are ``z``, batch shape (n, d)."""
         seen = self._seen(modality, tensors)
-        library = tensors[X].sum(dim=1, keepdim=True).clamp_min(1e-8) if seen is None else seen.library
+        library = (
+            tensors[X].sum(dim=1, keepdim=True).clamp_min(1e-8) if seen is None else seen.library
+        )
         return self.decoder_of(modality)(z, self._batch_weights(modality, tensors), library)  # type: ignore[no-any-return]
 
     def pseudo_cells(self, modality: str, z: Tensor) -> dict[str, Tensor]:
@@ -261,7 +270,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     def is_random(self, modality: str) -> bool:
         """Whether the encoder of a modality drops values now."""
         return self.training and any(
-            isinstance(layer, nn.Dropout) and layer.p > 0 for layer in self.encoder_of(modality).modules()
+            isinstance(layer, nn.Dropout) and layer.p > 0
+            for layer in self.encoder_of(modality).modules()
         )
 
     @contextmanager
@@ -289,11 +299,15 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
             return None
         decoder = self.decoder_of(modality)
         library = (tensors[X] * measured).sum(dim=1, keepdim=True)
-        if decoder.likelihood.library:  # that of the measured features, over their share in the average cell
+        if (
+            decoder.likelihood.library
+        ):  # that of the measured features, over their share in the average cell
             library = library / (measured.float() @ decoder.location.softmax(dim=0)[:, None])
         return Seen(measured, library.clamp_min(1e-8))
 
-    def expected(self, modality: str, z: Tensor, batch: Tensor, library: Tensor | None = None) -> Tensor:
+    def expected(
+        self, modality: str, z: Tensor, batch: Tensor, library: Tensor | None = None
+    ) -> Tensor:
         """Expected measurements E[p_m(x | z)], shape (n, d).
 
         Parameters
@@ -328,8 +342,12 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         for source, target in permutations(z, 2):
             rows, columns = labels[source] >= 0, labels[target] >= 0
             if rows.any() and columns.any():
-                nearest = similarity(z[source][rows], z[target][columns], self.similarity).argmax(dim=1)
-                hits.append((labels[target][columns][nearest] == labels[source][rows]).float().mean())
+                nearest = similarity(z[source][rows], z[target][columns], self.similarity).argmax(
+                    dim=1
+                )
+                hits.append(
+                    (labels[target][columns][nearest] == labels[source][rows]).float().mean()
+                )
         return torch.stack(hits).mean() if hits else torch.full((), torch.nan)
 
     def sample(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -360,10 +378,16 @@ def _copies(terms: Iterable[Term]) -> dict[str, Term]:
     copies: dict[str, Term] = {}
     for term in terms:
         if not isinstance(term, Term):
-            raise TypeError(f"terms must hold objects such as scgroove.losses.GroupCLIP(); found {term!r}.")
+            raise TypeError(
+                f"terms must hold objects such as scgroove.losses.GroupCLIP(); found {term!r}."
+            )
         if term.name in copies:
-            raise ValueError(f"Terms must have different names; found {term.name!r} more than once.")
+            raise ValueError(
+                f"Terms must have different names; found {term.name!r} more than once."
+            )
         copies[term.name] = copy.deepcopy(term)
     if not any(term.weight for term in copies.values()):
-        raise ValueError(f"At least one term needs a weight above zero; found the terms {list(copies)}.")
+        raise ValueError(
+            f"At least one term needs a weight above zero; found the terms {list(copies)}."
+        )
     return copies

@@ -23,7 +23,7 @@ CEILING: Final = "oracle"
 BETTER_COLOR, WORSE_COLOR, SAME_COLOR = "#0072B2", "#D55E00", "#8A929B"
 
 _LINES: Final = tuple(color for color in LABELS if color not in ("#F0E442", "#84FCA8", "#60E4FC"))
-"""Colours of lines: those of labels that are not too light for one."""
+"""Colors of lines: those of labels that are not too light for one."""
 
 _SCOPES: Final = {"within_label": "within label", "global": "all cells"}
 _BASES: Final = {
@@ -166,7 +166,7 @@ def best_first(summary: pd.DataFrame, ceilings: Iterable[str] | None) -> list[st
 def aligner_order(aligners: Iterable[str]) -> list[str]:
     """Aligners that see labels first, then those that do not."""
     names = natural_order(name for name in aligners if name)
-    return sorted(names, key=lambda name: (is_ceiling(name, None), "unlabelled" in name))
+    return sorted(names, key=lambda name: (is_ceiling(name, None), "unlabeled" in name))
 
 
 def decimals(values: Iterable[float]) -> int:
@@ -194,12 +194,18 @@ def interval_text(low: float, high: float) -> str:
     return f"{number(low)} to {number(high)}" if math.isfinite(low) else "–"
 
 
-def learner_lines(results: pd.DataFrame, ceilings: Iterable[str] | None) -> dict[str, Mapping[str, Any]]:
-    """Colour, marker and dashes of each learner, the same in all figures; black and dashed if it knows the truth."""
+def learner_lines(
+    results: pd.DataFrame, ceilings: Iterable[str] | None
+) -> dict[str, Mapping[str, Any]]:
+    """Color, marker and dashes of each learner, the same in all figures; black and dashed if it knows the truth."""
     learners = natural_order(results["learner"].astype(str))
     methods = [name for name in learners if not is_ceiling(name, ceilings)]
     styles: dict[str, Mapping[str, Any]] = {
-        name: {"color": _LINES[i % len(_LINES)], "marker": MARKERS[i % len(MARKERS)], "linestyle": "-"}
+        name: {
+            "color": _LINES[i % len(_LINES)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": "-",
+        }
         for i, name in enumerate(methods)
     }
     for name in learners:

@@ -27,7 +27,7 @@ _PANELS: Final = {
     "seconds": ("front_seconds", "seconds to learn"),
     "memory_mb": ("front_memory", "peak memory above the start, MB"),
 }
-_UNLABELLED: Final = " unlabelled"
+_UNLABELED: Final = " unlabeled"
 _NAME_ALL_UP_TO: Final = 24
 _PLACES: Final = (
     (-5, 3), (5, -9), (5, 3), (-5, -9), (9, -3), (-9, -3), (5, -18), (-5, 14), (5, 14), (-5, -18), (24, -12), (-24, 12),
@@ -84,7 +84,9 @@ def benchmark_cost(
 
     ceilings = ceilings_in(results, ceilings)
     shown = without_ceilings(results, ceilings)
-    table = benchmark.costs(shown if len(shown) else results, metric, by=by or ("learner", "aligner"))
+    table = benchmark.costs(
+        shown if len(shown) else results, metric, by=by or ("learner", "aligner")
+    )
     if table[list(_PANELS)].isna().all(axis=None):
         raise ValueError(
             "neither seconds nor memory were measured in these results (fit_seconds, fit_memory_mb)."
@@ -111,11 +113,11 @@ def _point_names(table: pd.DataFrame) -> list[str]:
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each aligner: one colour with labels and without, told apart by the marker."""
+    """Color and marker of each aligner: one color with labels and without, told apart by the marker."""
     aligners = aligner_order(table["aligner"].unique()) if "aligner" in table else []
-    colors = label_styles(dict.fromkeys(name.removesuffix(_UNLABELLED) for name in aligners))
+    colors = label_styles(dict.fromkeys(name.removesuffix(_UNLABELED) for name in aligners))
     looks = {
-        name: (colors[name.removesuffix(_UNLABELLED)][0], "v" if name.endswith(_UNLABELLED) else "o")
+        name: (colors[name.removesuffix(_UNLABELED)][0], "v" if name.endswith(_UNLABELED) else "o")
         for name in aligners
     }
     return {**looks, "": (LABELS[0], "o")}
@@ -130,7 +132,9 @@ def _draw(ax: Axes, table: pd.DataFrame, column: str, front: str) -> None:
             markerfacecolor="white" if row["lacks"] else color, markeredgewidth=0.8, alpha=1.0 if row[front] else 0.6,
         )  # fmt: skip
     line = table[table[front]].sort_values(column)
-    ax.plot(line[column], line["mean"], color="#222222", linewidth=0.9, drawstyle="steps-post", zorder=1)
+    ax.plot(
+        line[column], line["mean"], color="#222222", linewidth=0.9, drawstyle="steps-post", zorder=1
+    )
     if len(table):
         log_axis(ax, "x")
     if table["better"].iloc[0] == "lower" if len(table) else False:
@@ -143,7 +147,8 @@ def _legend(where: Any, table: pd.DataFrame) -> None:
 
     looks = {name: look for name, look in _looks(table).items() if name}
     handles = [
-        Line2D([], [], color=c, marker=m, linestyle="", markersize=4, label=n) for n, (c, m) in looks.items()
+        Line2D([], [], color=c, marker=m, linestyle="", markersize=4, label=n)
+        for n, (c, m) in looks.items()
     ]
     handles.append(Line2D([], [], color="#222222", linewidth=0.9, label="nothing as good for less"))
     if table["lacks"].any():
@@ -165,7 +170,11 @@ def _legend(where: Any, table: pd.DataFrame) -> None:
 
 def _names(ax: Axes, table: pd.DataFrame, column: str, front: str) -> None:
     """Name the points of the front from the best on, then the others where there are few; each where nothing else stands."""
-    points = ax.transData.transform(table[[column, "mean"]].to_numpy()) if len(table) else np.empty((0, 2))
+    points = (
+        ax.transData.transform(table[[column, "mean"]].to_numpy())
+        if len(table)
+        else np.empty((0, 2))
+    )
     scale = ax.figure.dpi / 72
     taken = [(x - 3 * scale, y - 3 * scale, x + 3 * scale, y + 3 * scale) for x, y in points]
     quality = table["mean"] * (1 if (table["better"] == "lower").all() else -1)
@@ -200,11 +209,17 @@ def _box(
 
 
 def _free(
-    point: Any, length: int, taken: Sequence[tuple[float, float, float, float]], scale: float, frame: Any
+    point: Any,
+    length: int,
+    taken: Sequence[tuple[float, float, float, float]],
+    scale: float,
+    frame: Any,
 ) -> tuple[float, float] | None:
     for offset in _PLACES:
         a = _box(point, offset, length, scale)
         inside = a[0] >= frame.x0 and a[2] <= frame.x1 and a[1] >= frame.y0 and a[3] <= frame.y1
-        if inside and not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken):
+        if inside and not any(
+            a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken
+        ):
             return offset
     return None

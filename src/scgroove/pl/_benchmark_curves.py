@@ -48,7 +48,7 @@ def benchmark_curves(
 ) -> Plotted:
     """Plot a metric against a parameter of the data: a line for each learner, a panel for each aligner.
 
-    Bands are intervals over seeds. Grey: chance, with two of its standard deviations (of a single value). Dashed and black:
+    Bands are intervals over seeds. Gray: chance, with two of its standard deviations (of a single value). Dashed and black:
     learners that know the truth, a limit and no method; dotted: the value of a perfect match, where it is near.
 
     Parameters
@@ -63,7 +63,7 @@ def benchmark_curves(
     learners, aligners
         Which to show; by default all.
     interval, level
-        As for :func:`scgroove.benchmark.summarise`.
+        As for :func:`scgroove.benchmark.summarize`.
     ceilings
         Learners that know the truth. By default those of which the results say so.
     ncols
@@ -90,14 +90,16 @@ def benchmark_curves(
     from scgroove.benchmark._table import families
 
     ceilings = ceilings_in(results, ceilings)
-    summary = benchmark.summarise(results, metric, interval=interval, level=level)
+    summary = benchmark.summarize(results, metric, interval=interval, level=level)
     family = families(results, parameter)
     summary = summary[summary["data"].isin(list(family))]
     summary = summary.assign(
         family=[family[d][0] for d in summary["data"]], at=[family[d][1] for d in summary["data"]]
     ).sort_values("at")
     names = chosen("learner", learners, best_first(summary, ceilings))
-    panels = _panels(summary, chosen("aligner", aligners, aligner_order(summary["aligner"].unique())) or [""])
+    panels = _panels(
+        summary, chosen("aligner", aligners, aligner_order(summary["aligner"].unique())) or [""]
+    )
     wide = min(ncols, len(panels))
     height = max(3.0, 0.155 * len(names) + 1.0)
     size = (6.4 if len(panels) == 1 else wide * 4.9, -(-len(panels) // wide) * (height + 0.3))
@@ -108,7 +110,9 @@ def benchmark_curves(
             _draw(panel, table, names, lines, ceilings, height)
             panel.set_title(title, loc="left", fontweight="bold")
             panel.set_xlabel(parameter)
-            panel.set_ylabel(f"{metric_title(metric)}\n({direction(str(summary['better'].iloc[0]))})")
+            panel.set_ylabel(
+                f"{metric_title(metric)}\n({direction(str(summary['better'].iloc[0]))})"
+            )
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
@@ -152,16 +156,25 @@ def _chance(ax: Axes, table: pd.DataFrame) -> None:
     ax.fill_between(x, middle - 2 * sd, middle + 2 * sd, color="#D4D9DE", linewidth=0, zorder=0)
     ax.plot(x, middle, color="#7A838D", linewidth=1, zorder=1, label="chance")
     ax.annotate(
-        "chance", (x[0], middle[0]), xytext=(2, 3), textcoords="offset points", fontsize=6.5, color="#5B6876"
+        "chance",
+        (x[0], middle[0]),
+        xytext=(2, 3),
+        textcoords="offset points",
+        fontsize=6.5,
+        color="#5B6876",
     )
 
 
 def _line(ax: Axes, rows: pd.DataFrame, look: Mapping[str, Any], name: str, ceiling: bool) -> None:
     x, mean = rows["at"].to_numpy(), rows["mean"].to_numpy()
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-    ax.fill_between(x, low, high, color=look["color"], alpha=0.07 if ceiling else 0.11, linewidth=0, zorder=2)
+    ax.fill_between(
+        x, low, high, color=look["color"], alpha=0.07 if ceiling else 0.11, linewidth=0, zorder=2
+    )
     width = 1.0 if ceiling else 1.3
-    ax.plot(x, mean, **look, linewidth=width, markersize=3.5, label=name, zorder=4 if ceiling else 3)
+    ax.plot(
+        x, mean, **look, linewidth=width, markersize=3.5, label=name, zorder=4 if ceiling else 3
+    )
 
 
 def _limits(ax: Axes, table: pd.DataFrame) -> None:
@@ -185,7 +198,10 @@ def _limits(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _names(
-    ax: Axes, ends: Mapping[str, tuple[float, float]], lines: Mapping[str, Mapping[str, Any]], height: float
+    ax: Axes,
+    ends: Mapping[str, tuple[float, float]],
+    lines: Mapping[str, Mapping[str, Any]],
+    height: float,
 ) -> None:
     """Write the name of each line at its end, apart from one another, with a thin line where it was moved."""
     bottom, top = ax.get_ylim()
@@ -204,12 +220,18 @@ def _names(
         path = ([start, 1.0, 1.05], [y, y, where])
         ax.plot(*path, transform=to_axes, color=color, linewidth=0.5, clip_on=False, alpha=0.6)
         ax.text(
-            1.06, where, shorten(name, 26), transform=to_axes, va="center", fontsize=6.8, color=_dark(color)
+            1.06,
+            where,
+            shorten(name, 26),
+            transform=to_axes,
+            va="center",
+            fontsize=6.8,
+            color=_dark(color),
         )
 
 
 def _dark(color: str) -> Any:
-    """The colour, darker where it would be hard to read as text."""
+    """The color, darker where it would be hard to read as text."""
     from matplotlib.colors import to_rgb
 
     rgb = np.array(to_rgb(color))

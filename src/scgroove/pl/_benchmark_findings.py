@@ -62,7 +62,11 @@ def design(results: pd.DataFrame, level: float, n_comparisons: int = 1) -> list[
             Note(
                 "problem",
                 f"There {'is' if n_seeds == 1 else 'are'} {_counted(n_seeds, 'seed')} only: "
-                + ("no interval can be given, and " if n_seeds == 1 else "intervals are very wide, and ")
+                + (
+                    "no interval can be given, and "
+                    if n_seeds == 1
+                    else "intervals are very wide, and "
+                )
                 + "no difference between methods should be read from this page.",
             )
         ]
@@ -131,12 +135,16 @@ def by_construction(results: pd.DataFrame) -> list[Note]:
     ]
 
 
-def best_methods(summary: pd.DataFrame, best: pd.DataFrame, metric: str, level: float) -> list[Note]:
+def best_methods(
+    summary: pd.DataFrame, best: pd.DataFrame, metric: str, level: float
+) -> list[Note]:
     """Say which has the best mean on each data set, whether it beats chance, and what cannot be told from it."""
     title = _capital(metric_title(metric))
     firsts = best[best["best"]]
     if len(firsts) > ONE_BY_ONE_UP_TO:
-        counts = firsts["method"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+        counts = (
+            firsts["method"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+        )
         shown = _some([f"{name} on {n}" for name, n in counts.items()], 6)
         alone = int(sum(not _rivals(best, data) for data in firsts["data"]))
         return [
@@ -146,7 +154,9 @@ def best_methods(summary: pd.DataFrame, best: pd.DataFrame, metric: str, level: 
                 f"apart from all others ({level:.0%} intervals, not corrected for their number).",
             )
         ]
-    notes = [_best_on(summary, best, row["data"], row["method"]) for row in firsts.to_dict("records")]
+    notes = [
+        _best_on(summary, best, row["data"], row["method"]) for row in firsts.to_dict("records")
+    ]
     worst = "caution" if any(note.level == "caution" for note in notes) else "finding"
     return [
         Note(
@@ -171,7 +181,8 @@ def _best_on(summary: pd.DataFrame, best: pd.DataFrame, data: str, method: str) 
         return Note("finding", text)
     if not rivals:
         return Note(
-            "finding", f"{text} It can be told apart from {'the other' if n == 1 else f'all {n} others'}."
+            "finding",
+            f"{text} It can be told apart from {'the other' if n == 1 else f'all {n} others'}.",
         )
     if len(rivals) == n:
         return Note(
@@ -179,7 +190,8 @@ def _best_on(summary: pd.DataFrame, best: pd.DataFrame, data: str, method: str) 
             f"{text} It cannot be told apart from {'the other' if n == 1 else f'any of the {n} others'}.",
         )
     return Note(
-        "finding", f"{text} It cannot be told apart from {len(rivals)} of {n} others: {_some(rivals, 4)}."
+        "finding",
+        f"{text} It cannot be told apart from {len(rivals)} of {n} others: {_some(rivals, 4)}.",
     )
 
 
@@ -193,7 +205,9 @@ def _beats_chance(row: pd.Series) -> bool | None:
     """Whether the interval lies on the better side of chance; None if that is not known."""
     if not (math.isfinite(row["low"]) and math.isfinite(row["chance"])):
         return None
-    return bool(row["high"] < row["chance"] if row["better"] == "lower" else row["low"] > row["chance"])
+    return bool(
+        row["high"] < row["chance"] if row["better"] == "lower" else row["low"] > row["chance"]
+    )
 
 
 def near_chance(summary: pd.DataFrame, metric: str) -> list[Note]:
@@ -235,12 +249,20 @@ def against_reference(table: pd.DataFrame, metric: str, level: float) -> list[No
     rows = rows.sort_values("mean", ascending=False, kind="stable")
     groups: dict[str, list[str]] = {}
     n_data = int(rows["n_data"].max())
-    lacking = [str(row["candidate"]) for row in rows.to_dict("records") if pooled and row["n_data"] < n_data]
+    lacking = [
+        str(row["candidate"])
+        for row in rows.to_dict("records")
+        if pooled and row["n_data"] < n_data
+    ]
     for row in rows.to_dict("records"):
         if str(row["candidate"]) not in lacking:
             groups.setdefault(_said_of(row), []).append(_difference(row))
     where = f"over the {n_data} data sets" if pooled else f"on {rows['data'].iloc[0]}"
-    widened = f", widened for {len(rows)} comparisons (Bonferroni) and given here," if len(rows) > 1 else ""
+    widened = (
+        f", widened for {len(rows)} comparisons (Bonferroni) and given here,"
+        if len(rows) > 1
+        else ""
+    )
     text = (
         f"{_capital(metric_title(metric))}: learners compared with {rows['reference'].iloc[0]} {where} "
         f"({_counted(int(rows['n'].max()), 'seed')}). Better or worse is said where the {level:.0%} interval of the difference{widened} "
@@ -314,14 +336,18 @@ def aligners(table: pd.DataFrame, best: pd.DataFrame, metric: str) -> list[Note]
     text = f"Aligners, by {metric_title(metric)} and over all learners: {leader} leads."
     points = []
     if said["worse"]:
-        points.append(f"Shown to be worse, by intervals widened for their number: {_some(said['worse'], 12)}")
+        points.append(
+            f"Shown to be worse, by intervals widened for their number: {_some(said['worse'], 12)}"
+        )
     if close:
         points.append(f"Not told apart from it: {_some(close, 12)}")
     firsts = best[best["best"]]
     if len(firsts["method"].unique()) > 1:
         points.append(f"None has the best mean on every data set: {_some(_bests(best, leader), 4)}")
     elif len(firsts) > 1:
-        points.append(f"The best mean is that of {firsts['method'].iloc[0]} on all {len(firsts)} data sets")
+        points.append(
+            f"The best mean is that of {firsts['method'].iloc[0]} on all {len(firsts)} data sets"
+        )
     return [Note("finding", text, tuple(points))]
 
 
@@ -355,7 +381,11 @@ def share_of_the_limit(gaps: pd.DataFrame, names: Sequence[str], metric: str) ->
         parts.append(f"{data}: {', '.join(shown)}")
     limit = rows["ceiling"].iloc[0]
     text = f"{_capital(metric_title(metric))}: how much of the gap between chance and {limit}, which knows the truth, is closed."
-    more = [f"and {len(parts) - ONE_BY_ONE_UP_TO} more data sets"] if len(parts) > ONE_BY_ONE_UP_TO else []
+    more = (
+        [f"and {len(parts) - ONE_BY_ONE_UP_TO} more data sets"]
+        if len(parts) > ONE_BY_ONE_UP_TO
+        else []
+    )
     return [Note("finding", text, (*parts[:ONE_BY_ONE_UP_TO], *more))]
 
 

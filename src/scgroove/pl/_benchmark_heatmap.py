@@ -41,7 +41,7 @@ _SHADES: Final = ("#EFF4F9", "#C3DAEC", "#84B6DA", "#3D87BD", "#14609C", "#083A6
 """One hue, from what is no better than chance to the best: the text stays legible, and an orange frame stands out."""
 
 _LETTERS: Final = 11
-"""Letters beside the colour bar for each inch of the figure's height."""
+"""Letters beside the color bar for each inch of the figure's height."""
 
 _FRAME: Final = "#D55E00"
 _EMPTY: Final = "#FFFFFF"
@@ -104,7 +104,7 @@ def benchmark_heatmap(
     data, learners, aligners
         Which to show, in this order; by default all, the best learners first.
     interval, level
-        As for :func:`scgroove.benchmark.summarise`.
+        As for :func:`scgroove.benchmark.summarize`.
     ceilings
         Learners that know the truth: below a line, and never the best. By default those of which the results say so.
     ncols
@@ -130,7 +130,7 @@ def benchmark_heatmap(
     from scgroove import benchmark
 
     ceilings = ceilings_in(results, ceilings)
-    summary = benchmark.summarise(results, metric, interval=interval, level=level)
+    summary = benchmark.summarize(results, metric, interval=interval, level=level)
     rows = chosen("learner", learners, _order(results, summary, ceilings))
     by_data = columns == "data" or (columns is None and not summary["aligner"].any())
     grids = _grids(results, summary, rows, data, aligners, by_data, ceilings, level)
@@ -147,10 +147,14 @@ def benchmark_heatmap(
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _order(results: pd.DataFrame, summary: pd.DataFrame, ceilings: Sequence[str] | None) -> list[str]:
+def _order(
+    results: pd.DataFrame, summary: pd.DataFrame, ceilings: Sequence[str] | None
+) -> list[str]:
     """The best first; then those of which nothing was scored; last those that know the truth."""
     undone = natural_order(set(results["learner"].astype(str)) - set(summary["learner"]))
-    return sorted([*best_first(summary, ceilings), *undone], key=lambda name: is_ceiling(name, ceilings))
+    return sorted(
+        [*best_first(summary, ceilings), *undone], key=lambda name: is_ceiling(name, ceilings)
+    )
 
 
 def _grids(
@@ -167,7 +171,9 @@ def _grids(
     metric = str(summary["metric"].iloc[0])
     sets = chosen("data set", data, natural_order(results["data"].astype(str)))
     names = chosen("aligner", aligners, aligner_order(summary["aligner"].unique())) or [""]
-    marks = _marks(results[results["data"].isin(sets)], summary, metric, rows, names, ceilings, level)
+    marks = _marks(
+        results[results["data"].isin(sets)], summary, metric, rows, names, ceilings, level
+    )
     undone = _undone(results)
     if by_data:
         panels = [(name, sets, [(one, name) for one in sets]) for name in names]
@@ -230,7 +236,11 @@ def _cell(
     key: tuple[str, str, str],
     digits: int,
 ) -> _Cell:
-    lost = undone.get(key) or (undone.get((key[0], key[1], "")) if key not in found.index else None) or {}
+    lost = (
+        undone.get(key)
+        or (undone.get((key[0], key[1], "")) if key not in found.index else None)
+        or {}
+    )
     if key not in found.index:
         state = "failed" if "failed" in lost else "skipped" if lost else "missing"
         return _Cell(text={"failed": "failed", "skipped": "–", "missing": ""}[state], state=state)
@@ -270,11 +280,16 @@ def _colors(summary: pd.DataFrame) -> tuple[Colormap, Normalize]:
 
 
 def _draw(
-    ax: Axes, grid: _Grid, rows: list[str], colors: tuple[Colormap, Normalize], ceilings: Sequence[str] | None
+    ax: Axes,
+    grid: _Grid,
+    rows: list[str],
+    colors: tuple[Colormap, Normalize],
+    ceilings: Sequence[str] | None,
 ) -> None:
     gap = (
         0.35
-        if any(is_ceiling(r, ceilings) for r in rows) and not all(is_ceiling(r, ceilings) for r in rows)
+        if any(is_ceiling(r, ceilings) for r in rows)
+        and not all(is_ceiling(r, ceilings) for r in rows)
         else 0.0
     )
     place = {row: i + (gap if is_ceiling(row, ceilings) else 0.0) for i, row in enumerate(rows)}
@@ -291,7 +306,9 @@ def _draw(
     ax.set_title(grid.title, loc="left", fontweight="bold", pad=8)
 
 
-def _draw_cell(ax: Axes, x: float, y: float, cell: _Cell, colors: tuple[Colormap, Normalize]) -> None:
+def _draw_cell(
+    ax: Axes, x: float, y: float, cell: _Cell, colors: tuple[Colormap, Normalize]
+) -> None:
     from matplotlib.patches import Rectangle
 
     cmap, norm = colors
@@ -301,12 +318,16 @@ def _draw_cell(ax: Axes, x: float, y: float, cell: _Cell, colors: tuple[Colormap
     box: dict[str, Any] = {"xy": (x - 0.47, y - 0.46), "width": 0.94, "height": 0.92}
     if cell.state != "missing":
         hatch = "/////" if cell.state == "failed" else None
-        ax.add_patch(Rectangle(**box, facecolor=color, edgecolor="#C2C8CF", hatch=hatch, linewidth=0))
+        ax.add_patch(
+            Rectangle(**box, facecolor=color, edgecolor="#C2C8CF", hatch=hatch, linewidth=0)
+        )
     if cell.mark:
         width = 2.2 if cell.mark == "best" else 1.0
         ax.add_patch(Rectangle(**box, fill=False, edgecolor=_FRAME, linewidth=width, zorder=3))
     behind = (
-        {"boxstyle": "round,pad=0.15", "facecolor": _GREY, "linewidth": 0} if cell.state == "failed" else None
+        {"boxstyle": "round,pad=0.15", "facecolor": _GREY, "linewidth": 0}
+        if cell.state == "failed"
+        else None
     )
     up = 0.14 if cell.small else 0.0
     weight = "bold" if cell.mark == "best" else "normal"
@@ -326,7 +347,7 @@ def _draw_cell(ax: Axes, x: float, y: float, cell: _Cell, colors: tuple[Colormap
 
 
 def _legible(color: Any) -> str:
-    """White or dark text, whichever stands out more from a colour (contrast ratio of WCAG 2)."""
+    """White or dark text, whichever stands out more from a color (contrast ratio of WCAG 2)."""
     rgb = np.asarray(color[:3], dtype=float)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
@@ -348,7 +369,11 @@ def _legend(where: Any, grids: list[_Grid], summary: pd.DataFrame, level: float)
     if "failed" in states:
         handles.append(
             Patch(
-                facecolor=_GREY, edgecolor="#C2C8CF", hatch="/////", linewidth=0, label="failed in every seed"
+                facecolor=_GREY,
+                edgecolor="#C2C8CF",
+                hatch="/////",
+                linewidth=0,
+                label="failed in every seed",
             )
         )
     if "skipped" in states:
@@ -358,18 +383,32 @@ def _legend(where: Any, grids: list[_Grid], summary: pd.DataFrame, level: float)
             {"loc": "outside lower left"} if hasattr(where, "subfigs") else {"loc": "upper left"}
         )
         where.legend(
-            handles=handles, frameon=False, ncols=len(handles), handlelength=1.6, columnspacing=1.4, **options
+            handles=handles,
+            frameon=False,
+            ncols=len(handles),
+            handlelength=1.6,
+            columnspacing=1.4,
+            **options,
         )
 
 
 def _color_bar(
-    fig: Any, axes: list[Axes], colors: tuple[Colormap, Normalize], metric: str, summary: pd.DataFrame
+    fig: Any,
+    axes: list[Axes],
+    colors: tuple[Colormap, Normalize],
+    metric: str,
+    summary: pd.DataFrame,
 ) -> None:
     from matplotlib.cm import ScalarMappable
 
     better = str(summary["better"].iloc[0])
     bar = fig.colorbar(
-        ScalarMappable(colors[1], colors[0]), ax=axes, fraction=0.03, pad=0.015, aspect=30, shrink=0.75
+        ScalarMappable(colors[1], colors[0]),
+        ax=axes,
+        fraction=0.03,
+        pad=0.015,
+        aspect=30,
+        shrink=0.75,
     )
     bar.outline.set_visible(False)  # type: ignore[operator]
     letters = int(_LETTERS * fig.bbox.height / fig.dpi)

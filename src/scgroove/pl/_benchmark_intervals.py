@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 _COLORS: Final = {"better": BETTER_COLOR, "worse": WORSE_COLOR}
 _MOST_DIGITS: Final = 6
-_NEEDED: Final = ("scope", "data", "candidate", "reference", "metric", "mean", "low", "high", "n", "verdict")
+_NEEDED: Final = (
+    "scope",
+    "data",
+    "candidate",
+    "reference",
+    "metric",
+    "mean",
+    "low",
+    "high",
+    "n",
+    "verdict",
+)
 
 
 def benchmark_intervals(
@@ -44,7 +55,7 @@ def benchmark_intervals(
 ) -> Plotted:
     """Plot how much better than a reference each learner is: paired differences with intervals, a panel a scope.
 
-    To the right of the line: better. Blue and orange: the interval lies on one side of 0; grey: no difference is shown.
+    To the right of the line: better. Blue and orange: the interval lies on one side of 0; gray: no difference is shown.
     Thin lines: intervals widened for the number of comparisons. An arrow: the interval goes on beyond the panel. What a panel speaks of is told by
     :func:`scgroove.benchmark.compare`.
 
@@ -83,7 +94,9 @@ def benchmark_intervals(
     with style():
         fig, axes = panel_grid(len(panels), ax, figsize=size, ncols=wide, what=", ".join(panels))
         for i, (panel, (title, rows)) in enumerate(zip(axes, panels.items(), strict=True)):
-            _draw(panel, rows.set_index("candidate"), names, _reach(table, rows, ceilings), ceilings)
+            _draw(
+                panel, rows.set_index("candidate"), names, _reach(table, rows, ceilings), ceilings
+            )
             panel.set_title(title, loc="left")
             named = i % wide == 0 or ax is not None
             panel.set_yticks(
@@ -96,7 +109,12 @@ def benchmark_intervals(
 
 
 def _table(
-    results: pd.DataFrame, metric: str | None, reference: str | None, over: str, level: float, require_p: bool
+    results: pd.DataFrame,
+    metric: str | None,
+    reference: str | None,
+    over: str,
+    level: float,
+    require_p: bool,
 ) -> pd.DataFrame:
     if "verdict" in results:
         missing = [column for column in _NEEDED if column not in results]
@@ -112,7 +130,14 @@ def _table(
         )
     from scgroove import benchmark
 
-    return benchmark.compare(results, metric, reference, over=over, level=level, require_p=require_p)  # type: ignore[arg-type]
+    return benchmark.compare(
+        results,
+        metric,
+        reference,
+        over=over,  # type: ignore[arg-type]
+        level=level,
+        require_p=require_p,
+    )
 
 
 def _order(table: pd.DataFrame, ceilings: Sequence[str] | None) -> list[str]:
@@ -133,19 +158,25 @@ def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         title = (
             str(data)
             if data
-            else {"these data sets": "all of these", "across data sets": "across data sets"}[str(scope)]
+            else {"these data sets": "all of these", "across data sets": "across data sets"}[
+                str(scope)
+            ]
         )
         panels[f"{shorten(title, 22)}\n{most} {what}{'' if most == 1 else 's'}"] = rows
     return panels
 
 
-def _reach(table: pd.DataFrame, rows: pd.DataFrame, ceilings: Sequence[str] | None) -> tuple[float, float]:
+def _reach(
+    table: pd.DataFrame, rows: pd.DataFrame, ceilings: Sequence[str] | None
+) -> tuple[float, float]:
     """Limits of a panel: its means, and intervals that are not very wide; those that know the truth may lie beyond."""
     methods = ~table["candidate"].map(lambda name: is_ceiling(name, ceilings))
     if methods.any():
         table, rows = table[methods], rows[methods.loc[rows.index]]
     steady = (
-        rows if rows["scope"].iloc[0] != "across data sets" else table[table["scope"] != "across data sets"]
+        rows
+        if rows["scope"].iloc[0] != "across data sets"
+        else table[table["scope"] != "across data sets"]
     )
     steady = steady if len(steady) else rows
     rows = rows if len(rows) else steady
@@ -210,7 +241,10 @@ def _difference(ax: Axes, y: float, row: Any, reach: tuple[float, float]) -> Non
             linewidth=1.4,
             solid_capstyle="butt",
         )
-        for end, beyond, arrow in ((reach[0], low < reach[0], "<"), (reach[1], high > reach[1], ">")):
+        for end, beyond, arrow in (
+            (reach[0], low < reach[0], "<"),
+            (reach[1], high > reach[1], ">"),
+        ):
             if beyond:
                 ax.plot([end], [y], arrow, color=color, markersize=4, clip_on=False)
     hollow = "white" if not math.isfinite(low) else color
@@ -223,16 +257,27 @@ def _beyond(ax: Axes, y: float, mean: float, reach: tuple[float, float], color: 
     text = f"{number(mean)} →" if right else f"← {number(mean)}"
     behind = {"facecolor": "white", "linewidth": 0, "pad": 0.6}
     side = "right" if right else "left"
-    ax.text(reach[right], y, text, ha=side, va="center", fontsize=6.5, color=color, bbox=behind, zorder=4)
+    ax.text(
+        reach[right],
+        y,
+        text,
+        ha=side,
+        va="center",
+        fontsize=6.5,
+        color=color,
+        bbox=behind,
+        zorder=4,
+    )
 
 
 def _axis_label(where: Any, table: pd.DataFrame) -> None:
-    """Say once what the axes show, and what the colours mean."""
+    """Say once what the axes show, and what the colors mean."""
     from matplotlib.lines import Line2D
 
     marks = [("better", BETTER_COLOR), ("no difference shown", SAME_COLOR), ("worse", WORSE_COLOR)]
     handles = [
-        Line2D([], [], color=c, marker="o", markersize=4, linewidth=1.4, label=text) for text, c in marks
+        Line2D([], [], color=c, marker="o", markersize=4, linewidth=1.4, label=text)
+        for text, c in marks
     ]
     row = table.iloc[0]
     level = f"{row['level']:.0%} interval" if "level" in row else "interval"
@@ -251,8 +296,14 @@ def difference_text(row: Any) -> str:
         return "–"
     values = [value for value in (row["mean"], row["low"], row["high"]) if math.isfinite(value)]
     digits = decimals(values)
-    while digits < _MOST_DIGITS and any(value != 0 and round(value, digits) == 0 for value in values):
+    while digits < _MOST_DIGITS and any(
+        value != 0 and round(value, digits) == 0 for value in values
+    ):
         digits += 1
     sign = "+" if row["mean"] > 0 else ""
-    inside = f" ({number(row['low'], digits)} to {number(row['high'], digits)})" if len(values) == 3 else ""
+    inside = (
+        f" ({number(row['low'], digits)} to {number(row['high'], digits)})"
+        if len(values) == 3
+        else ""
+    )
     return f"{sign}{number(row['mean'], digits)}{inside}"

@@ -52,18 +52,18 @@ def benchmark_labels_out(
     """Plot how well methods impute the effects of labels that were hidden from them, and whether they beat a reference.
 
     Left: the mean over labels, with its interval; the dashed line is the reference. Right: how much better than the reference a
-    method is on the same labels, with the interval and the verdict. Blue and orange: a difference is shown; grey: none is; hollow:
+    method is on the same labels, with the interval and the verdict. Blue and orange: a difference is shown; gray: none is; hollow:
     the interval and the test disagree. Baselines, which know nothing of the source cells, are in italics. A method that
     does not beat them has learned nothing that helps for new labels.
 
     Parameters
     ----------
     results
-        What :func:`scgroove.benchmark.leave_labels_out` returns, or the table of :func:`scgroove.benchmark.summarise_labels`.
+        What :func:`scgroove.benchmark.leave_labels_out` returns, or the table of :func:`scgroove.benchmark.summarize_labels`.
     metric
-        As for :func:`scgroove.benchmark.summarise_labels`, default ``"effect_pearson"``; with its table the name to write.
+        As for :func:`scgroove.benchmark.summarize_labels`, default ``"effect_pearson"``; with its table the name to write.
     reference, level
-        As for :func:`scgroove.benchmark.summarise_labels`; not needed with its table.
+        As for :func:`scgroove.benchmark.summarize_labels`; not needed with its table.
     baselines
         Methods in italics; by default those that know nothing of the source cells.
     ax
@@ -115,15 +115,17 @@ def benchmark_labels_out(
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _table(results: pd.DataFrame, metric: str | None, reference: str | None, level: float) -> pd.DataFrame:
+def _table(
+    results: pd.DataFrame, metric: str | None, reference: str | None, level: float
+) -> pd.DataFrame:
     if "verdict" not in results:
         from scgroove import benchmark
 
-        return benchmark.summarise_labels(results, str(metric), reference=reference, level=level)
+        return benchmark.summarize_labels(results, str(metric), reference=reference, level=level)
     missing = [column for column in _NEEDED if column not in results]
     if missing:
         raise ValueError(
-            f"the table lacks {missing}; expected what scgroove.benchmark.summarise_labels returns, found {list(results.columns)}."
+            f"the table lacks {missing}; expected what scgroove.benchmark.summarize_labels returns, found {list(results.columns)}."
         )
     return results
 
@@ -167,7 +169,9 @@ def _differences(ax: Axes, table: pd.DataFrame) -> None:
         )
 
 
-def _interval(ax: Axes, y: float, found: tuple[float, float, float], color: str, verdict: str) -> None:
+def _interval(
+    ax: Axes, y: float, found: tuple[float, float, float], color: str, verdict: str
+) -> None:
     middle, low, high = found
     if math.isfinite(low) and math.isfinite(high):
         ax.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="butt")

@@ -21,9 +21,7 @@ _ROW, _BAR = 0.19, 0.085
 
 _WIDTH: Final = 8.2
 
-_CAVEAT: Final = (
-    " Blocks that share a data set or a seed are not independent, so that more is told apart than should be."
-)
+_CAVEAT: Final = " Blocks that share a data set or a seed are not independent, so that more is told apart than should be."
 
 
 def benchmark_critical_difference(
@@ -120,7 +118,15 @@ def _draw(ax: Axes, ranks: Any, height: float) -> None:
     for i, clique in enumerate(ranks.cliques):
         _bar(ax, ranks, clique, line + 0.11 + _BAR * i)
     _names(ax, ranks, line, line + 0.14 + _BAR * len(ranks.cliques))
-    ax.text(0.0, 0.0, _caption(ranks), transform=ax.transAxes, fontsize=6.8, color="#5B6876", va="bottom")
+    ax.text(
+        0.0,
+        0.0,
+        _caption(ranks),
+        transform=ax.transAxes,
+        fontsize=6.8,
+        color="#5B6876",
+        va="bottom",
+    )
 
 
 def _scale(ax: Axes, ranks: Any) -> None:
@@ -128,7 +134,13 @@ def _scale(ax: Axes, ranks: Any) -> None:
     difference, n = ranks.critical_difference, len(ranks.table)
     text = f"critical difference {difference:.2f}"
     if difference > n - 1:
-        ax.text(1, 0.16, f"{text}: longer than the line, so that no two can differ", fontsize=7, va="center")
+        ax.text(
+            1,
+            0.16,
+            f"{text}: longer than the line, so that no two can differ",
+            fontsize=7,
+            va="center",
+        )
         return
     ax.plot([1, 1 + difference], [0.16, 0.16], color="#222222", linewidth=1.2)
     for end in (1, 1 + difference):
@@ -158,7 +170,15 @@ def _names(ax: Axes, ranks: Any, line: float, top: float) -> None:
         text = shorten(name, 34)
         label = f"{text}  {rank:.2f} " if left else f" {rank:.2f}  {text}"
         slanted = "italic" if is_ceiling(name, None) else "normal"
-        ax.text(edge, y, label, ha="right" if left else "left", va="center", fontsize=7.2, fontstyle=slanted)
+        ax.text(
+            edge,
+            y,
+            label,
+            ha="right" if left else "left",
+            va="center",
+            fontsize=7.2,
+            fontstyle=slanted,
+        )
 
 
 def _caption(ranks: Any) -> str:

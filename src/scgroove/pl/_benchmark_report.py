@@ -126,7 +126,9 @@ def benchmark_report(
         asked = _Asked.read(results, reference, metrics, level, ceilings)
         context = _context(asked, title, spec_text, about or {})
     said = list(
-        dict.fromkeys(str(one.message) for one in caught if one.category.__name__ == "ResultsWarning")
+        dict.fromkeys(
+            str(one.message) for one in caught if one.category.__name__ == "ResultsWarning"
+        )
     )
     page = environment.get_template("benchmark_report.html.j2").render(**context, left_out=said)
     if path is not None:
@@ -215,7 +217,9 @@ class _Section:
     aligner_notes: list[findings.Note] = field(default_factory=list)
 
 
-def _context(asked: _Asked, title: str, spec_text: str | None, about: Mapping[str, Any]) -> dict[str, Any]:
+def _context(
+    asked: _Asked, title: str, spec_text: str | None, about: Mapping[str, Any]
+) -> dict[str, Any]:
     from scgroove.benchmark._table import is_simulated
 
     sections = [_section(asked, name, i) for i, name in enumerate(asked.metrics)]
@@ -246,7 +250,9 @@ def _context(asked: _Asked, title: str, spec_text: str | None, about: Mapping[st
         "reference": asked.reference,
         "level": f"{asked.level:.0%}",
         "alpha": f"{1 - asked.level:.2g}",
-        "ceilings": [n for n in natural_order(asked.table["learner"]) if is_ceiling(n, asked.ceilings)],
+        "ceilings": [
+            n for n in natural_order(asked.table["learner"]) if is_ceiling(n, asked.ceilings)
+        ],
         "cost_figures": _cost_figures(asked),
         "failure_table": _failure_table(asked.failures),
         "n_cells": n_cells,
@@ -305,7 +311,7 @@ def _add_best(asked: _Asked, section: _Section) -> None:
     from scgroove.benchmark._table import method_names
 
     metric, level = section.name, asked.level
-    summary = benchmark.summarise(asked.table, metric, level=level)
+    summary = benchmark.summarize(asked.table, metric, level=level)
     summary = summary.assign(method=method_names(summary["learner"], summary["aligner"]))
     if not (asked.methods["metric"] == metric).any():
         return
@@ -328,7 +334,7 @@ def _widened(asked: _Asked, metric: str) -> pd.DataFrame:
 
     rows = asked.methods[(asked.methods["metric"] == metric) & (asked.methods["status"] == "done")]
     n = int(rows.drop_duplicates(["data", "learner", "aligner"]).groupby("learner").size().max())
-    return benchmark.summarise(asked.methods, metric, level=1 - (1 - asked.level) / max(n, 1))
+    return benchmark.summarize(asked.methods, metric, level=1 - (1 - asked.level) / max(n, 1))
 
 
 def _best_table(summary: pd.DataFrame, best: pd.DataFrame) -> Table:
@@ -370,7 +376,11 @@ def _add_heatmaps(asked: _Asked, section: _Section) -> None:
     metric = section.name
     rows = asked.table[asked.table["metric"] == metric]
     options: dict[str, Any] = {"level": asked.level, "ceilings": asked.ceilings}
-    names = [name for name in aligner_order(rows["aligner"].unique()) if not is_ceiling(name, asked.ceilings)]
+    names = [
+        name
+        for name in aligner_order(rows["aligner"].unique())
+        if not is_ceiling(name, asked.ceilings)
+    ]
     sets = natural_order(rows["data"])
     if len(names) <= 2:
         parts = [sets[i : i + COLUMNS_UP_TO] for i in range(0, len(sets), COLUMNS_UP_TO)]
@@ -405,7 +415,9 @@ def _add_curves(asked: _Asked, section: _Section) -> None:
     options["aligners"] = [aligner] if aligner else None
     for name in names:
         alt = f"{section.title} against {name}"
-        figure, _ = _attempt(_picture, alt, benchmark_curves, asked.table, section.name, name, **options)
+        figure, _ = _attempt(
+            _picture, alt, benchmark_curves, asked.table, section.name, name, **options
+        )
         if figure is not None:
             section.figures.setdefault("curves", []).append(figure)
 
@@ -425,11 +437,15 @@ def _add_comparison(asked: _Asked, section: _Section) -> None:
     from scgroove import benchmark
 
     rows = asked.methods if not is_ceiling(asked.reference, asked.ceilings) else asked.table
-    table, reason = _attempt(benchmark.compare, rows, section.name, asked.reference, level=asked.level)
+    table, reason = _attempt(
+        benchmark.compare, rows, section.name, asked.reference, level=asked.level
+    )
     if table is None:
         section.reasons["comparison"] = reason
         return
-    everything = benchmark.compare(asked.table, section.name, asked.reference, level=asked.level, quiet=True)
+    everything = benchmark.compare(
+        asked.table, section.name, asked.reference, level=asked.level, quiet=True
+    )
     limits = everything[~everything["candidate"].isin(table["candidate"])]
     shown = pd.concat([table, limits], ignore_index=True)
     section.figures["comparison"] = [
@@ -483,10 +499,14 @@ def _add_ranks(asked: _Asked, section: _Section) -> None:
             section.reasons[f"ranks_{over}"] = reason
             continue
         alt = f"Mean ranks of {over}s by {section.title}"
-        section.figures.setdefault("ranks", []).append(_picture(alt, benchmark_critical_difference, ranks))
+        section.figures.setdefault("ranks", []).append(
+            _picture(alt, benchmark_critical_difference, ranks)
+        )
         section.rank_tables += _rank_tables(ranks)
         if over == "aligner":
-            section.aligner_notes += _aligner_notes(asked, section.name, str(ranks.table["method"].iloc[0]))
+            section.aligner_notes += _aligner_notes(
+                asked, section.name, str(ranks.table["method"].iloc[0])
+            )
 
 
 def _rank_tables(ranks: Any) -> list[Table]:
@@ -512,7 +532,9 @@ def _rank_tables(ranks: Any) -> list[Table]:
 def _aligner_notes(asked: _Asked, metric: str, leader: str) -> list[findings.Note]:
     from scgroove import benchmark
 
-    table = benchmark.compare(asked.methods, metric, leader, over="aligner", level=asked.level, quiet=True)
+    table = benchmark.compare(
+        asked.methods, metric, leader, over="aligner", level=asked.level, quiet=True
+    )
     return findings.aligners(
         table, benchmark.best(asked.methods, metric, over="aligner", level=asked.level), metric
     )
@@ -531,7 +553,9 @@ def _cost_figures(asked: _Asked) -> list[Table]:
     figures = []
     for metric in kinds.values():
         alt = f"{metric_title(metric)} against seconds and memory"
-        figure, _ = _attempt(_picture, alt, benchmark_cost, asked.table, metric, ceilings=asked.ceilings)
+        figure, _ = _attempt(
+            _picture, alt, benchmark_cost, asked.table, metric, ceilings=asked.ceilings
+        )
         figures += [figure] if figure is not None else []
     return figures
 
@@ -575,7 +599,9 @@ def _n_cells(table: pd.DataFrame) -> int:
 
 
 def _scored(table: pd.DataFrame) -> list[str]:
-    return natural_order(name for name in table.loc[table["status"] == "done", "metric"].unique() if name)
+    return natural_order(
+        name for name in table.loc[table["status"] == "done", "metric"].unique() if name
+    )
 
 
 def _data_table(asked: _Asked) -> Table | None:
@@ -603,7 +629,8 @@ def _failure_table(failures: pd.DataFrame) -> Table | None:
     rows = []
     order = {"failed": 0, "missing": 1, "skipped": 2}
     grouped = sorted(
-        failures.groupby(["status", "learner", "error"]), key=lambda item: (order[item[0][0]], item[0][1:])
+        failures.groupby(["status", "learner", "error"]),
+        key=lambda item: (order[item[0][0]], item[0][1:]),
     )
     for (status, learner, error), here in grouped:
         names = [name or "representation" for name in here["aligner"]]
@@ -619,7 +646,8 @@ def _failure_table(failures: pd.DataFrame) -> Table | None:
             ]
         )  # fmt: skip
     return _table(
-        ["learner", "aligners", "status", "#cells", "data sets", "seeds", "reason (the first)"], rows
+        ["learner", "aligners", "status", "#cells", "data sets", "seeds", "reason (the first)"],
+        rows,
     )
 
 
@@ -632,12 +660,18 @@ def _glossary(table: pd.DataFrame) -> Table:
         rows.append(
             [metric_title(name), name, metric_meaning(name) or "–", direction(str(here["better"].iloc[0])), chance, number(here["perfect"].max())]
         )  # fmt: skip
-    return _table(["metric", "name in the table", "what it is", "direction", "#chance", "#perfect"], rows)
+    return _table(
+        ["metric", "name in the table", "what it is", "direction", "#chance", "#perfect"], rows
+    )
 
 
 def _made_table(about: Mapping[str, Any]) -> Table:
     versions = about.get("versions") or {package: _version(package) for package in PACKAGES}
-    whose = "versions, when it was run" if about.get("versions") else "versions, when this page was written"
+    whose = (
+        "versions, when it was run"
+        if about.get("versions")
+        else "versions, when this page was written"
+    )
     rows = [[whose, ", ".join(f"{name} {v}" for name, v in versions.items())]]
     for key, label in (
         ("python", "Python"),
@@ -701,7 +735,7 @@ def _picture(alt: str, draw: Callable[..., Any], *args: Any, **options: Any) -> 
 
 
 def _with_palette(file: io.BytesIO) -> tuple[bytes, int]:
-    """Return a picture with 256 colours, a quarter of the bytes and the same to the eye; and its width."""
+    """Return a picture with 256 colors, a quarter of the bytes and the same to the eye; and its width."""
     from PIL import Image  # comes with matplotlib
 
     full = Image.open(file).convert("RGB")

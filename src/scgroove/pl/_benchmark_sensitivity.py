@@ -36,7 +36,7 @@ def benchmark_sensitivity(
 ) -> Plotted:
     """Plot a metric against the levels of each factor: a panel a factor, a line a learner, bands over seeds.
 
-    All panels have one scale, so that what matters stands out. Grey: chance.
+    All panels have one scale, so that what matters stands out. Gray: chance.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def benchmark_sensitivity(
     factors, learners
         Which to show; by default all.
     interval, level
-        As for :func:`scgroove.benchmark.summarise`.
+        As for :func:`scgroove.benchmark.summarize`.
     ncols
         Panels in a row.
     ax
@@ -92,7 +92,11 @@ def benchmark_sensitivity(
 
 
 def _summary(
-    results: pd.DataFrame, metric: str, aligner: str | None, interval: Literal["t", "bootstrap"], level: float
+    results: pd.DataFrame,
+    metric: str,
+    aligner: str | None,
+    interval: Literal["t", "bootstrap"],
+    level: float,
 ) -> pd.DataFrame:
     """Return mean and interval of each learner at each level of each factor."""
     from scgroove import benchmark
@@ -106,11 +110,15 @@ def _summary(
     rows = results[results["metric"] == metric]
     there = list(dict.fromkeys(rows["aligner"]))
     if aligner is None and len(there) > 1:
-        raise ValueError(f"{metric!r} was scored for several aligners: choose one, aligner= one of {there}.")
+        raise ValueError(
+            f"{metric!r} was scored for several aligners: choose one, aligner= one of {there}."
+        )
     kept = results if aligner is None else results[results["aligner"].isin({aligner, ""})]
     parts = []
     for (factor, at), part in kept.groupby(["factor", "level"], sort=False):
-        table = benchmark.summarise(part, metric, by=("learner", "aligner"), interval=interval, level=level)
+        table = benchmark.summarize(
+            part, metric, by=("learner", "aligner"), interval=interval, level=level
+        )
         parts.append(table.assign(factor=factor, at=at))
     return pd.concat(parts, ignore_index=True)
 
@@ -131,9 +139,16 @@ def _draw(
         rows = table[table["learner"] == name].sort_values("at")
         if len(rows):
             ax.fill_between(
-                rows["at"], rows["low"], rows["high"], color=lines[name]["color"], alpha=0.15, linewidth=0
+                rows["at"],
+                rows["low"],
+                rows["high"],
+                color=lines[name]["color"],
+                alpha=0.15,
+                linewidth=0,
             )
-            ax.plot(rows["at"], rows["mean"], **lines[name], linewidth=1.3, markersize=3.5, label=name)
+            ax.plot(
+                rows["at"], rows["mean"], **lines[name], linewidth=1.3, markersize=3.5, label=name
+            )
     chance = table.groupby("at")["chance"].mean().dropna()
     if len(chance):
         ax.plot(chance.index, chance, color="#7A838D", linewidth=0.8, linestyle=":", zorder=0)

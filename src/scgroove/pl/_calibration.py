@@ -10,7 +10,7 @@ import pandas as pd
 
 from scgroove import _keys
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import UNLABELLED, label_styles
+from scgroove.pl._palette import UNLABELED, label_styles
 from scgroove.pl._read import check_modalities, listed, stored
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def calibration(
         The cells imputed for, and the modality imputed.
     keys
         Keys of the scores in ``mdata.uns``, for several ways of imputing in one figure; as a mapping, with the name that each has in
-        the legend: ``{"decoder": "imputation_rna_protein", "neighbours": "knn_scores"}``. By default the one that
+        the legend: ``{"decoder": "imputation_rna_protein", "neighbors": "knn_scores"}``. By default the one that
         :func:`scgroove.tl.score_imputation` writes without ``key_added``.
     ax
         One axes; a new figure by default.
@@ -85,14 +85,22 @@ def calibration(
         _frame(axes[0])
         looks = label_styles(tables).values()
         for table, text, (color, marker) in zip(tables.values(), texts, looks, strict=True):
-            line: Any = {"color": color, "marker": marker, "markersize": 3.5, "linewidth": 1.1, "label": text}
+            line: Any = {
+                "color": color,
+                "marker": marker,
+                "markersize": 3.5,
+                "linewidth": 1.1,
+                "label": text,
+            }
             axes[0].plot(table["level"], table["coverage"], **line)
         axes[0].legend(loc="upper left", bbox_to_anchor=(1.03, 1.0), frameon=False, borderaxespad=0)
         axes[0].set_title(f"{target} imputed for {source} cells", loc="left")
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _named(keys: str | Sequence[str] | Mapping[str, str] | None, source: str, target: str) -> dict[str, str]:
+def _named(
+    keys: str | Sequence[str] | Mapping[str, str] | None, source: str, target: str
+) -> dict[str, str]:
     """Keys by the name that each has in the legend."""
     if keys is None:
         keys = _keys.imputation(source, target)
@@ -123,10 +131,15 @@ def _text(name: str, table: pd.DataFrame) -> str:
 def _frame(ax: Axes) -> None:
     """Diagonal, what its sides mean, and the axes."""
     ax.plot([0, 1], [0, 1], color="#8A929B", linewidth=0.9, linestyle=(0, (4, 2)), zorder=0)
-    grey: Any = {"fontsize": 7, "color": "#6B747D", "transform": ax.transAxes}
-    ax.text(0.04, 0.96, "too wide", ha="left", va="top", **grey)
-    ax.text(0.96, 0.04, "too narrow", ha="right", va="bottom", **grey)
-    ax.fill_between([0, 1], [0, 1], 0, color=UNLABELLED, alpha=0.18, linewidth=0, zorder=-1)
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="level of an interval", ylabel="share of measured values in it")
+    gray: Any = {"fontsize": 7, "color": "#6B747D", "transform": ax.transAxes}
+    ax.text(0.04, 0.96, "too wide", ha="left", va="top", **gray)
+    ax.text(0.96, 0.04, "too narrow", ha="right", va="bottom", **gray)
+    ax.fill_between([0, 1], [0, 1], 0, color=UNLABELED, alpha=0.18, linewidth=0, zorder=-1)
+    ax.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="level of an interval",
+        ylabel="share of measured values in it",
+    )
     ax.set_box_aspect(1)
     ax.set_anchor("W")  # the legend is at the right

@@ -12,14 +12,14 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import SEQUENTIAL, UNLABELLED
+from scgroove.pl._palette import SEQUENTIAL, UNLABELED
 from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of, natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-Labelling: TypeAlias = "np.ndarray[Any, np.dtype[np.object_]]"
+Labeling: TypeAlias = "np.ndarray[Any, np.dtype[np.object_]]"
 Masses: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 _NUMBERS_UP_TO = 12
@@ -46,7 +46,7 @@ def coupling_label_mass(
     """Plot how much of the mass of each source label goes to each target label.
 
     For a coupling made without labels this is evidence: mass on the diagonal was put there by the
-    representation alone. For a labelled coupling the diagonal is one by construction, and the figure says so.
+    representation alone. For a labeled coupling the diagonal is one by construction, and the figure says so.
 
     Beyond 300 labels, those of most mass are drawn and the others put together.
 
@@ -82,20 +82,22 @@ def coupling_label_mass(
     Raises
     ------
     ValueError
-        If there is no such coupling, modality or label column, or no mass between labelled cells.
+        If there is no such coupling, modality or label column, or no mass between labeled cells.
     """
     check_modalities(mdata, [source, target])
     mass = _label_mass(mdata, source, target, label_key, coupling_key, unlabeled_category)
     kept, left_out = _with_mass(mass, source, target)
-    total = kept.to_numpy().sum(axis=1, keepdims=True) if normalize == "row" else kept.to_numpy().sum()
+    total = (
+        kept.to_numpy().sum(axis=1, keepdims=True) if normalize == "row" else kept.to_numpy().sum()
+    )
     share = kept / total
     key = coupling_key if coupling_key is not None else _keys.coupling(source, target)
-    labelled = bool(dict(mdata.uns.get(key, {})).get("labelled", False))
+    labeled = bool(dict(mdata.uns.get(key, {})).get("labeled", False))
     with style():
         fig, axes = panel_grid(1, ax, figsize=_size(share), ncols=1, what="the heatmap")
-        _draw(axes[0], share, numbers, row=normalize == "row", top=1.0 if labelled else None)
+        _draw(axes[0], share, numbers, row=normalize == "row", top=1.0 if labeled else None)
         axes[0].set(xlabel=f"label in {target}", ylabel=f"label in {source}")
-        axes[0].set_title(_title(source, target, labelled, left_out), loc="left")
+        axes[0].set_title(_title(source, target, labeled, left_out), loc="left")
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
@@ -126,8 +128,8 @@ def _label_mass(
 
 
 def _largest(
-    rows: Labelling, columns: Labelling, row_mass: Masses, column_mass: Masses
-) -> tuple[Labelling, Labelling, str]:
+    rows: Labeling, columns: Labeling, row_mass: Masses, column_mass: Masses
+) -> tuple[Labeling, Labeling, str]:
     """Put the labels together that are too many to draw, those of least mass; return the labels and the name of the rest."""
     by_label = pd.Series(np.concatenate([row_mass, column_mass]), dtype=float).groupby(
         np.concatenate([rows, columns])
@@ -137,7 +139,10 @@ def _largest(
         return rows, columns, ""
     others = f"({len(total) - _LABELS_UP_TO:,} other labels)"
     own = {label: label for label in total.index[:_LABELS_UP_TO]}
-    named = [np.array([la and own.get(la, others) for la in side], dtype=object) for side in (rows, columns)]
+    named = [
+        np.array([la and own.get(la, others) for la in side], dtype=object)
+        for side in (rows, columns)
+    ]
     return named[0], named[1], others
 
 
@@ -146,7 +151,7 @@ def _with_mass(mass: pd.DataFrame, source: str, target: str) -> tuple[pd.DataFra
     rows, columns = mass.to_numpy().sum(axis=1) > 0, mass.to_numpy().sum(axis=0) > 0
     if not rows.any():
         raise ValueError(
-            f"The coupling {source} -> {target} has no mass between labelled cells. Are the labels "
+            f"The coupling {source} -> {target} has no mass between labeled cells. Are the labels "
             f"those it was made with? Make it again with "
             f"scgroove.tl.align(mdata, {source!r}, {target!r}, label_key=...)."
         )
@@ -165,9 +170,9 @@ def _size(share: pd.DataFrame) -> tuple[float, float]:
     return max(width + 1.2, _TITLE) + names, height + names + 0.9
 
 
-def _title(source: str, target: str, labelled: bool, left_out: Sequence[str]) -> str:
+def _title(source: str, target: str, labeled: bool, left_out: Sequence[str]) -> str:
     lines = [f"coupling {source} → {target}"]
-    if labelled:
+    if labeled:
         lines.append("made within labels: the diagonal is by construction")
     else:
         lines.append("made without labels")
@@ -176,7 +181,9 @@ def _title(source: str, target: str, labelled: bool, left_out: Sequence[str]) ->
     return "\n".join(lines)
 
 
-def _draw(ax: Axes, share: pd.DataFrame, numbers: bool | None, *, row: bool, top: float | None) -> None:
+def _draw(
+    ax: Axes, share: pd.DataFrame, numbers: bool | None, *, row: bool, top: float | None
+) -> None:
     values = share.to_numpy(dtype=float)
     top = top if row and top is not None else float(values.max())
     image = ax.imshow(
@@ -194,7 +201,7 @@ def _draw(ax: Axes, share: pd.DataFrame, numbers: bool | None, *, row: bool, top
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, aspect=25, pad=0.02)
     bar.set_label("share of the source label's mass" if row else "share of all mass")
-    bar.outline.set_edgecolor(UNLABELLED)  # type: ignore[operator]
+    bar.outline.set_edgecolor(UNLABELED)  # type: ignore[operator]
 
 
 def _ticks(ax: Axes, share: pd.DataFrame) -> None:

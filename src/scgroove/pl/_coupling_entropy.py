@@ -14,7 +14,7 @@ from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._coupling_matches import Side
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import UNLABELLED, label_styles
+from scgroove.pl._palette import UNLABELED, label_styles
 from scgroove.pl._read import (
     NO_LABEL,
     LabelKey,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 _TITLES: Final = {
-    "entropy": "entropy of the match of a cell (nats); grey: all candidates alike",
+    "entropy": "entropy of the match of a cell (nats); gray: all candidates alike",
     "confidence": "confidence: 1 − entropy / that of an even match",
 }
 _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -70,7 +70,7 @@ def coupling_entropy(
     """Plot how decided the matches of cells are: the distribution over the cells of each label.
 
     The entropy of a match is 0 if all mass of a cell goes to one partner, and log m if it is spread evenly over m candidates; the upper
-    axis shows its exponential, the effective number of partners, and a grey tick in each row where all candidates are alike. Dot: the
+    axis shows its exponential, the effective number of partners, and a gray tick in each row where all candidates are alike. Dot: the
     median; bar: the middle half; line: 5 to 95 %; labels of few cells show every cell. A sharp coupling need not be right: a smaller
     eps makes every cell more decided.
 
@@ -94,7 +94,7 @@ def coupling_entropy(
     unlabeled_category
         Label that stands for "no label".
     colors
-        Colours of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any.
+        Colors of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any.
     ax
         One axes; a new figure by default.
     show
@@ -119,7 +119,9 @@ def coupling_entropy(
 
     Examples
     --------
-    >>> scgroove.pl.coupling_entropy(mdata, "rna", "protein", measure="confidence")  # doctest: +SKIP
+    >>> scgroove.pl.coupling_entropy(
+    ...     mdata, "rna", "protein", measure="confidence"
+    ... )  # doctest: +SKIP
     """
     check_modalities(mdata, [source, target])
     from scgroove import get
@@ -142,7 +144,9 @@ def _log_candidates(coupling: Any, side: Side) -> np.ndarray[Any, Any]:
     """Entropy that the match of each cell would have if all its candidates were alike."""
     most = np.full(coupling.shape[0 if side == "source" else 1], np.nan)
     for block in coupling.blocks:
-        own, other = (block.rows, block.columns) if side == "source" else (block.columns, block.rows)
+        own, other = (
+            (block.rows, block.columns) if side == "source" else (block.columns, block.rows)
+        )
         most[own] = np.log(max(other.size, 1))
     return most
 
@@ -165,11 +169,15 @@ def _rows(
             )
     names = list(asked) if asked is not None else [*known, NO_LABEL]
     masks = {name: (groups == name) & ~np.isnan(values) for name in names}
-    rows = [_Row(name, values[mine], float(most[mine].max())) for name, mine in masks.items() if mine.any()]
+    rows = [
+        _Row(name, values[mine], float(most[mine].max()))
+        for name, mine in masks.items()
+        if mine.any()
+    ]
     if not rows:
         raise ValueError(
             f"No cell of {modality!r} with these labels has mass in the coupling: labels of one modality have no candidates. "
-            f"Make it with scgroove.tl.align(..., labelled=False) to match them too."
+            f"Make it with scgroove.tl.align(..., labeled=False) to match them too."
         )
     return rows
 
@@ -181,14 +189,22 @@ def _size(rows: Sequence[_Row]) -> tuple[float, float]:
 
 def _title(own: str, other: str, without: int, n: int) -> str:
     title = f"matches of {own} cells in {other}"
-    return title if not without else f"{title}\n{without:,} of {n:,} cells have no mass and are left out"
+    return (
+        title
+        if not without
+        else f"{title}\n{without:,} of {n:,} cells have no mass and are left out"
+    )
 
 
-def _draw(ax: Axes, rows: Sequence[_Row], styles: Mapping[str, tuple[str, str]], measure: str) -> None:
+def _draw(
+    ax: Axes, rows: Sequence[_Row], styles: Mapping[str, tuple[str, str]], measure: str
+) -> None:
     for y, row in enumerate(rows):
-        color, _ = styles.get(row.label, (UNLABELLED, ""))
+        color, _ = styles.get(row.label, (UNLABELED, ""))
         _distribution(ax, y, row.values, color)
-    ax.set_yticks(range(len(rows)), [f"{shorten(row.label, _LONGEST)} ({row.values.size:,})" for row in rows])
+    ax.set_yticks(
+        range(len(rows)), [f"{shorten(row.label, _LONGEST)} ({row.values.size:,})" for row in rows]
+    )
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -212,13 +228,23 @@ def _distribution(ax: Axes, y: float, values: np.ndarray[Any, Any], color: str) 
     low, first, median, third, high = np.quantile(values, _QUANTILES)
     ax.plot([low, high], [y, y], color=color, linewidth=1, solid_capstyle="butt")
     ax.plot([first, third], [y, y], color=color, linewidth=5, solid_capstyle="butt")
-    ax.plot([median], [y], "o", color="white", markeredgecolor="#222222", markeredgewidth=0.7, markersize=4)
+    ax.plot(
+        [median],
+        [y],
+        "o",
+        color="white",
+        markeredgecolor="#222222",
+        markeredgewidth=0.7,
+        markersize=4,
+    )
 
 
 def _partners_axis(ax: Axes, most: float) -> None:
     """Write effective numbers of partners above, where entropies are below."""
     above = ax.secondary_xaxis("top")
-    places = [m for k in range(8) for m in (10**k, 2 * 10**k, 5 * 10**k) if np.log(m) <= most + 1e-9]
+    places = [
+        m for k in range(8) for m in (10**k, 2 * 10**k, 5 * 10**k) if np.log(m) <= most + 1e-9
+    ]
     above.set_xticks(np.log(places), [f"{m:,}" for m in places])
     above.set_xlabel("effective number of partners")
     above.spines["top"].set_visible(True)

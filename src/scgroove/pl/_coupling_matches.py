@@ -13,7 +13,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import LABELS, UNLABELLED
+from scgroove.pl._palette import LABELS, UNLABELED
 from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of, natural_order
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 Side: TypeAlias = Literal["source", "target"]
 
 _COLORS: Final = {"same label": LABELS[0], "another label": LABELS[1], "no label": "#8A929B"}
-_CELL, _SIDE, _NAME = 0.14, 7.5, 0.125  # inches: of a row or column, of the panel at most, of a name
+_CELL, _SIDE, _NAME = (
+    0.14,
+    7.5,
+    0.125,
+)  # inches: of a row or column, of the panel at most, of a name
 _TITLE: Final = 4.1  # inches that the lines above take
 _LONGEST: Final = 20
 _LARGEST: Final = 60.0
@@ -49,9 +53,9 @@ def coupling_top_matches(
 ) -> Plotted:
     """Plot the best matches of some cells: a row a cell, a column a cell of the other modality, both by label.
 
-    The area of a dot is the share of the cell's mass that a match holds, its colour says whether both have the same label. A row with
+    The area of a dot is the share of the cell's mass that a match holds, its color says whether both have the same label. A row with
     one large dot is decided; a row of small ones spreads its mass over many cells, and more than are shown. A column with many dots is
-    a hub, a cell that many are matched with. For a labelled coupling matches of the same label are by construction, and the figure
+    a hub, a cell that many are matched with. For a labeled coupling matches of the same label are by construction, and the figure
     says so.
 
     Parameters
@@ -98,7 +102,9 @@ def coupling_top_matches(
 
     Examples
     --------
-    >>> scgroove.pl.coupling_top_matches(mdata, "rna", "protein", cells=24, n_matches=3)  # doctest: +SKIP
+    >>> scgroove.pl.coupling_top_matches(
+    ...     mdata, "rna", "protein", cells=24, n_matches=3
+    ... )  # doctest: +SKIP
     """
     check_modalities(mdata, [source, target])
     from scgroove import get
@@ -106,7 +112,13 @@ def coupling_top_matches(
     coupling = get.coupling(mdata, source, target, coupling_key)
     own, other = (source, target) if side == "source" else (target, source)
     labels = {
-        m: dict(zip(mdata.mod[m].obs_names, labels_of(mdata, m, label_key, unlabeled_category), strict=True))
+        m: dict(
+            zip(
+                mdata.mod[m].obs_names,
+                labels_of(mdata, m, label_key, unlabeled_category),
+                strict=True,
+            )
+        )
         for m in (own, other)
     }
     columns = ["own", "other"] if side == "source" else ["other", "own"]
@@ -115,12 +127,12 @@ def coupling_top_matches(
     )
     chosen = _chosen(cells, table["own"].unique(), labels[own], own, seed)
     table = _placed(table[table["own"].isin(chosen)], labels[own], labels[other])
-    labelled = bool(coupling.evidence.get("labelled", False))
+    labeled = bool(coupling.evidence.get("labeled", False))
     with style():
         fig, axes = panel_grid(1, ax, figsize=_size(table), ncols=1, what="the matches")
         _draw(axes[0], table, named=not isinstance(cells, int))
         axes[0].set(xlabel=f"{other} cells, by label", ylabel=f"{own} cells, by label")
-        axes[0].set_title(_title(table, own, other, n_matches, labelled), loc="left")
+        axes[0].set_title(_title(table, own, other, n_matches, labeled), loc="left")
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
@@ -135,12 +147,18 @@ def _chosen(
     if not isinstance(cells, int):
         return _checked(cells, matched, labels, modality)
     if cells < 1 or not len(matched):
-        found = f"cells is {cells}" if cells < 1 else f"no cell of {modality!r} has mass in the coupling"
+        found = (
+            f"cells is {cells}"
+            if cells < 1
+            else f"no cell of {modality!r} has mass in the coupling"
+        )
         raise ValueError(
             f"Nothing to show: {found}. Expected a number of at least 1, or names of cells with mass."
         )
     shuffled = np.random.default_rng(seed).permutation(np.asarray(matched, dtype=object))
-    groups = pd.Series([labels[cell] or NO_LABEL for cell in shuffled], index=shuffled, dtype=object)
+    groups = pd.Series(
+        [labels[cell] or NO_LABEL for cell in shuffled], index=shuffled, dtype=object
+    )
     turn = groups.groupby(groups, sort=False).cumcount()
     return [str(cell) for cell in turn.sort_values(kind="stable").index[:cells]]
 
@@ -176,8 +194,8 @@ def _placed(
     order = label_places([*table["own_label"], *table["other_label"]])
     table = table.assign(row=_ranks(table, "own", order, within=0.0))
     weighted = (table["row"] * table["probability"]).groupby(table["other"]).transform("sum")
-    centre = weighted / table["probability"].groupby(table["other"]).transform("sum")
-    return table.assign(column=_ranks(table, "other", order, within=centre))
+    center = weighted / table["probability"].groupby(table["other"]).transform("sum")
+    return table.assign(column=_ranks(table, "other", order, within=center))
 
 
 def label_places(labels: Iterable[str]) -> dict[str, int]:
@@ -196,7 +214,10 @@ def _ranks(table: pd.DataFrame, cell: str, order: Mapping[str, int], within: Any
 
 
 def _size(table: pd.DataFrame) -> tuple[float, float]:
-    names = max(len(shorten(name, _LONGEST)) for name in [*table["own_label"], *table["other_label"]]) * 0.065
+    names = (
+        max(len(shorten(name, _LONGEST)) for name in [*table["own_label"], *table["other_label"]])
+        * 0.065
+    )
     width, height = (_extent(int(table[way].max()) + 1) for way in ("column", "row"))
     return max(width + 1.5, _TITLE) + names, height + names + 1.1
 
@@ -206,20 +227,22 @@ def _extent(n: int) -> float:
     return float(np.clip(_CELL * n, 1.6, _SIDE))
 
 
-def _title(table: pd.DataFrame, own: str, other: str, n: int, labelled: bool) -> str:
+def _title(table: pd.DataFrame, own: str, other: str, n: int, labeled: bool) -> str:
     rows = table.groupby("own")["probability"].sum()
     shown = "the best match holds" if n == 1 else f"the {n} best matches hold"
-    same = "by construction" if labelled else "evidence"
+    same = "by construction" if labeled else "evidence"
     return (
         f"best matches in {other} of {len(rows)} {own} cells\n"
         f"{shown} {rows.median():.0%} of the mass of a cell (median)\n"
-        f"made {'within' if labelled else 'without'} labels: matches of the same label are {same}"
+        f"made {'within' if labeled else 'without'} labels: matches of the same label are {same}"
     )
 
 
 def _draw(ax: Axes, table: pd.DataFrame, *, named: bool) -> None:
     agree = np.where(table["own_label"] == table["other_label"], *list(_COLORS)[:2])
-    agree = np.where((table[["own_label", "other_label"]] == NO_LABEL).any(axis=1), list(_COLORS)[2], agree)
+    agree = np.where(
+        (table[["own_label", "other_label"]] == NO_LABEL).any(axis=1), list(_COLORS)[2], agree
+    )
     largest = float(table["probability"].max())
     ax.scatter(
         table["column"],
@@ -235,7 +258,8 @@ def _draw(ax: Axes, table: pd.DataFrame, *, named: bool) -> None:
     if named:
         names = table.drop_duplicates("row").sort_values("row")
         texts = [
-            names[column].map(lambda name: shorten(str(name), _LONGEST)) for column in ("own", "own_label")
+            names[column].map(lambda name: shorten(str(name), _LONGEST))
+            for column in ("own", "own_label")
         ]
         ax.set_yticks(names["row"], texts[0] + " · " + texts[1])
     ax.set(xlim=(-1, table["column"].max() + 1), ylim=(table["row"].max() + 0.7, -0.7))
@@ -253,7 +277,9 @@ def _name_blocks(ax: Axes, which: str, labels: pd.Series) -> None:
         .sort_values("min")
     )
     for edge in ends["max"].iloc[:-1]:
-        (ax.axvline if which == "x" else ax.axhline)(edge + 0.5, color="#E3E6EA", linewidth=0.6, zorder=0)
+        (ax.axvline if which == "x" else ax.axhline)(
+            edge + 0.5, color="#E3E6EA", linewidth=0.6, zorder=0
+        )
     n = int(ends["max"].max()) + 1
     gap = _NAME * n / _extent(n)
     places: list[float] = []
@@ -270,7 +296,9 @@ def _legend(ax: Axes, kinds: Sequence[str], largest: float) -> None:
 
     marks = [(kind, _COLORS[kind], 5.0) for kind in kinds]
     for share in (1.0, 1 / 4, 1 / 16):
-        marks.append((f"{100 * share * largest:.2g}% of the mass", UNLABELLED, (_LARGEST * share) ** 0.5))
+        marks.append(
+            (f"{100 * share * largest:.2g}% of the mass", UNLABELED, (_LARGEST * share) ** 0.5)
+        )
     handles = [
         Line2D([], [], linestyle="", marker="o", color=color, markersize=size, label=text)
         for text, color, size in marks

@@ -25,7 +25,7 @@ SIDES: Final = ("measured", "imputed")
 _LONGEST: Final = 24
 _CELL: Final = 0.17  # inches
 _MOST: Final = 0.98
-"""Share of the effects that the colours tell apart, if ``vmax`` is not given."""
+"""Share of the effects that the colors tell apart, if ``vmax`` is not given."""
 _MISSING, _MARK = "#EEF0F2", "#555555"
 
 
@@ -40,7 +40,10 @@ class _Side:
     def at(self, labels: Sequence[str], features: Sequence[str]) -> _Side:
         """Some labels and features, in this order."""
         return _Side(
-            *(part.loc[labels, features] for part in (self.values, self.holds_zero, self.no_interval))
+            *(
+                part.loc[labels, features]
+                for part in (self.values, self.holds_zero, self.no_interval)
+            )
         )
 
 
@@ -80,7 +83,7 @@ def effects(
         Order labels and features so that similar effects stand beside each other; otherwise as they were given, or labels by name
         and features by the size of their effects.
     vmax
-        Effect at which colours end; by default nearly the largest.
+        Effect at which colors end; by default nearly the largest.
     key
         Key of the table in ``mdata.uns``, if it is not the default one.
     ax
@@ -112,7 +115,7 @@ def effects(
     """
     check_modalities(mdata, [source, target])
     if vmax is not None and not vmax > 0:
-        raise ValueError(f"vmax is {vmax}; expected an effect above 0, at which colours end.")
+        raise ValueError(f"vmax is {vmax}; expected an effect above 0, at which colors end.")
     sides = _sides(_table(mdata, source, target, key))
     rows, columns = _chosen(sides, labels, features)
     rows, columns = _ordered(sides, rows, columns, cluster=cluster)
@@ -139,7 +142,11 @@ def _table(mdata: MuData, source: str, target: str, key: str | None) -> pd.DataF
     added = "" if key is None else f", key_added={key!r}"
     call = f"perturbation_effects(mdata, {source!r}, {target!r}, CONTROL{added})"
     table = pd.DataFrame(stored(mdata, name, call))
-    needed = ["label", "feature", *(f"{side}{end}" for side in SIDES for end in ("", "_low", "_high"))]
+    needed = [
+        "label",
+        "feature",
+        *(f"{side}{end}" for side in SIDES for end in ("", "_low", "_high")),
+    ]
     missing = [column for column in needed if column not in table]
     if missing:
         raise ValueError(
@@ -150,7 +157,9 @@ def _table(mdata: MuData, source: str, target: str, key: str | None) -> pd.DataF
 
 def _sides(table: pd.DataFrame) -> dict[str, _Side]:
     wide = {
-        name: table.pivot_table(index="label", columns="feature", values=name, dropna=False, sort=False)
+        name: table.pivot_table(
+            index="label", columns="feature", values=name, dropna=False, sort=False
+        )
         for name in (f"{side}{end}" for side in SIDES for end in ("", "_low", "_high"))
     }
     found = {}
@@ -171,14 +180,18 @@ def _chosen(
     }
     asked: dict[str, Any] = {"label": labels, "feature": features}
     found = {kind: _names(kind, asked[kind], size) for kind, size in sizes.items()}
-    return natural_order(found["label"]) if isinstance(labels, int) else found["label"], found["feature"]
+    return natural_order(found["label"]) if isinstance(labels, int) else found["label"], found[
+        "feature"
+    ]
 
 
 def _names(kind: str, asked: int | Sequence[str], size: pd.Series) -> list[str]:
     if isinstance(asked, int):
         if asked < 1:
             raise ValueError(f"{kind}s is {asked}; expected at least 1, or names of {kind}s.")
-        return [str(name) for name in size.sort_values(ascending=False, kind="stable").index[:asked]]
+        return [
+            str(name) for name in size.sort_values(ascending=False, kind="stable").index[:asked]
+        ]
     for name in asked:
         if name not in size.index:
             raise ValueError(
@@ -214,7 +227,9 @@ def _similar(table: pd.DataFrame) -> list[str]:
 
 
 def _reach(sides: Mapping[str, _Side]) -> float:
-    values = np.abs(np.concatenate([side.values.to_numpy(dtype=float).ravel() for side in sides.values()]))
+    values = np.abs(
+        np.concatenate([side.values.to_numpy(dtype=float).ravel() for side in sides.values()])
+    )
     return float(np.nanquantile(values, _MOST)) or 1.0
 
 
@@ -232,12 +247,19 @@ def _draw(ax: Axes, side: _Side, top: float, nothing: str) -> Any:
     """One heatmap, and what its intervals say."""
     values = side.values.to_numpy(dtype=float)
     ax.set_facecolor(_MISSING)
-    image = ax.imshow(values, cmap=DIVERGING, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
+    image = ax.imshow(
+        values, cmap=DIVERGING, vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
+    )
     size = float(np.clip(600 / max(values.shape), 1.0, 7.0))
     for marked, face in ((side.holds_zero, _MARK), (side.no_interval, "none")):
         rows, columns = np.nonzero(marked.to_numpy())
         ax.scatter(
-            columns, rows, s=size, facecolors=face, edgecolors=_MARK, linewidths=0 if face != "none" else 0.5
+            columns,
+            rows,
+            s=size,
+            facecolors=face,
+            edgecolors=_MARK,
+            linewidths=0 if face != "none" else 0.5,
         )
     _ticks(ax.xaxis, list(side.values.columns), 6)
     ax.tick_params(axis="x", rotation=90)
@@ -279,10 +301,16 @@ def _name_rows(axes: Sequence[Axes], measured: pd.DataFrame) -> None:
 
 def _color_bar(axes: Sequence[Axes], image: Any, sides: Mapping[str, _Side], top: float) -> None:
     largest = max(
-        float(np.nanmax(np.abs(side.values.to_numpy(dtype=float)), initial=0.0)) for side in sides.values()
+        float(np.nanmax(np.abs(side.values.to_numpy(dtype=float)), initial=0.0))
+        for side in sides.values()
     )
     bar = axes[1].figure.colorbar(
-        image, ax=list(axes), shrink=0.8, aspect=25, pad=0.015, extend="both" if largest > top else "neither"
+        image,
+        ax=list(axes),
+        shrink=0.8,
+        aspect=25,
+        pad=0.015,
+        extend="both" if largest > top else "neither",
     )
     bar.set_label("effect: label − control")
     bar.outline.set_visible(False)  # type: ignore[operator]
@@ -292,7 +320,8 @@ def _say(fig: Any, sides: Mapping[str, _Side], of: tuple[int, int]) -> None:
     """Say what is shown, and what marks mean."""
     shown = sides["imputed"].values.shape
     counts = [
-        f"{n} of {total:,} {kind}" for n, total, kind in zip(shown, of, ("labels", "features"), strict=True)
+        f"{n} of {total:,} {kind}"
+        for n, total, kind in zip(shown, of, ("labels", "features"), strict=True)
     ]
     marks = {
         "dot: the interval holds 0": any(side.holds_zero.any(axis=None) for side in sides.values()),
@@ -300,4 +329,6 @@ def _say(fig: Any, sides: Mapping[str, _Side], of: tuple[int, int]) -> None:
         "italics: never measured": sides["measured"].values.isna().all(axis=1).any(),
     }
     text = "; ".join([", ".join(counts), *(mark for mark, there in marks.items() if there)])
-    fig.suptitle("\n".join(textwrap.wrap(text, int(11 * fig.get_figwidth()))), fontsize=8, x=0.01, ha="left")
+    fig.suptitle(
+        "\n".join(textwrap.wrap(text, int(11 * fig.get_figwidth()))), fontsize=8, x=0.01, ha="left"
+    )

@@ -41,7 +41,7 @@ def efficacy(
 ) -> Plotted:
     """Plot in which share of its cells each perturbation took hold: a dot a label with its 95 % interval, a panel a modality.
 
-    Labels stand in the order of their rates, the highest first. At the right, hollow and grey, are those of which no effect
+    Labels stand in the order of their rates, the highest first. At the right, hollow and gray, are those of which no effect
     can be seen, or which have fewer than ten cells: nothing is known of their rate, and the efficacy of their cells was
     left at 1, where they are drawn. Where there is no room for the names of all labels, every second, third, ... is
     named.
@@ -87,7 +87,9 @@ def efficacy(
     tables = _chosen(_tables(mdata, found, key), modality, labels)
     most = max(len(table) for table in tables.values())
     colors = modality_colors(dict.fromkeys([*mdata.mod, *tables]))
-    longest = max(len(shorten(name, _LONGEST)) for table in tables.values() for name in table["label"])
+    longest = max(
+        len(shorten(name, _LONGEST)) for table in tables.values() for name in table["label"]
+    )
     height = 1.75 + 0.06 * longest
     size = (min(max(0.17 * most, 1.8), _WIDEST) + 2.9, height * len(tables))
     with style():
@@ -131,12 +133,16 @@ def _tables(mdata: MuData, found: Mapping[str, Any], key: str) -> dict[str, pd.D
 
 
 def _chosen(
-    tables: Mapping[str, pd.DataFrame], modality: str | Sequence[str] | None, labels: Sequence[str] | None
+    tables: Mapping[str, pd.DataFrame],
+    modality: str | Sequence[str] | None,
+    labels: Sequence[str] | None,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables that are asked for, and their rows that are; each must have one."""
     asked = tables if modality is None else [modality] if isinstance(modality, str) else modality
     if not len(asked):
-        raise ValueError(f"modality is empty; name one or more of {listed(tables)}, or leave it out.")
+        raise ValueError(
+            f"modality is empty; name one or more of {listed(tables)}, or leave it out."
+        )
     for name in asked:
         if name not in tables:
             raise ValueError(
@@ -148,14 +154,19 @@ def _chosen(
     wanted = [labels] if isinstance(labels, str) else list(labels)
     known = sorted({label for table in shown.values() for label in table["label"]})
     if not wanted:
-        raise ValueError(f"labels is empty; name one or more of {len(known)}, such as {listed(known, 6)}.")
+        raise ValueError(
+            f"labels is empty; name one or more of {len(known)}, such as {listed(known, 6)}."
+        )
     for label in wanted:
         if label not in known:
             raise ValueError(
                 f"There is no label {label!r} with an efficacy; there are {len(known)}, such as {listed(known, 6)}."
                 f"{did_you_mean(label, known)}"
             )
-    kept = {name: table[table["label"].isin(wanted)].reset_index(drop=True) for name, table in shown.items()}
+    kept = {
+        name: table[table["label"].isin(wanted)].reset_index(drop=True)
+        for name, table in shown.items()
+    }
     return {name: table for name, table in kept.items() if len(table)}
 
 
@@ -194,16 +205,33 @@ def _legend(ax: Axes, color: str, n_seen: int, n_unseen: int) -> None:
     handles = []
     if n_seen:
         handles.append(
-            Line2D([], [], color=color, linewidth=1.4, **marks, label=f"rate, 95 % interval ({n_seen:,})")
+            Line2D(
+                [],
+                [],
+                color=color,
+                linewidth=1.4,
+                **marks,
+                label=f"rate, 95 % interval ({n_seen:,})",
+            )
         )
     if n_unseen:
         hollow: Any = {"markerfacecolor": "white", "color": _UNSEEN, "linestyle": ""}
         handles.append(
             Line2D(
-                [], [], **marks, **hollow, label=f"no effect to be seen:\nefficacy left at 1 ({n_unseen:,})"
+                [],
+                [],
+                **marks,
+                **hollow,
+                label=f"no effect to be seen:\nefficacy left at 1 ({n_unseen:,})",
             )
         )
-    ax.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    ax.legend(
+        handles=handles,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0,
+    )
 
 
 def _name_labels(ax: Axes, names: Sequence[str]) -> None:

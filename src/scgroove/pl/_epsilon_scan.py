@@ -10,7 +10,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, style
-from scgroove.pl._palette import LABELS, UNLABELLED
+from scgroove.pl._palette import LABELS, UNLABELED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,9 @@ def _table(mdata: Any, source: str | None, target: str | None, key: str | None) 
                 f"scgroove.tl.epsilon_scan(mdata, {source!r}, {target!r})."
             )
         table = pd.DataFrame(mdata.uns[name])
-    missing = [name for name in ("epsilon", "transport_cost", "converged", *_PANELS) if name not in table]
+    missing = [
+        name for name in ("epsilon", "transport_cost", "converged", *_PANELS) if name not in table
+    ]
     if missing:
         raise ValueError(
             f"the table lacks {missing}; expected the columns that scgroove.tl.epsilon_scan returns, found "
@@ -136,7 +138,7 @@ def _finish_panels(axes: list[Axes]) -> None:
     """Scales, and what helps to read them."""
     _log(axes[0], "y")
     _log(axes[1], "y")
-    axes[1].axhline(_TRUSTED, color=UNLABELLED, linewidth=1, zorder=0)
+    axes[1].axhline(_TRUSTED, color=UNLABELED, linewidth=1, zorder=0)
     axes[1].annotate(
         "trusted below",
         (1.0, _TRUSTED),

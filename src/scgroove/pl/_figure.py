@@ -120,7 +120,12 @@ def _is_interactive() -> bool:
     import matplotlib
     import matplotlib.pyplot as plt
 
-    return bool(plt.isinteractive()) and matplotlib.get_backend().lower() not in {"agg", "pdf", "svg", "ps"}
+    return bool(plt.isinteractive()) and matplotlib.get_backend().lower() not in {
+        "agg",
+        "pdf",
+        "svg",
+        "ps",
+    }
 
 
 def shorten(text: str, length: int = 24) -> str:

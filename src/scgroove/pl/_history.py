@@ -162,7 +162,9 @@ def _title(term: str) -> str:
 def _limit(ax: Axes, series: Any) -> None:
     """Leave the first epochs out of the scale where they would flatten all that follows."""
     values = [s.to_numpy(dtype=float) for s in series]
-    later = np.concatenate([v[max(1, len(v) // 20) :] for v in values if len(v) > 10] or [np.empty(0)])
+    later = np.concatenate(
+        [v[max(1, len(v) // 20) :] for v in values if len(v) > 10] or [np.empty(0)]
+    )
     if later.size == 0:
         return
     low, high = float(later.min()), float(later.max())

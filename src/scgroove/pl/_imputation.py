@@ -15,7 +15,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import TRAIN, UNLABELLED, label_styles
+from scgroove.pl._palette import TRAIN, UNLABELED, label_styles
 from scgroove.pl._read import (
     LabelKey,
     check_modalities,
@@ -104,7 +104,7 @@ def imputed_vs_measured(
     unlabeled_category
         Label that stands for "no label".
     colors
-        Colours of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any.
+        Colors of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any.
     ncols
         Panels in a row.
     ax
@@ -219,14 +219,17 @@ def _separation(measured: Any, labels: Array) -> Array:
         block: Any = x[:, start : start + _COLUMN_BLOCK].astype(float)
         squares = block.multiply(block) if sp.issparse(block) else block**2
         means, second = (
-            np.asarray(m.toarray() if sp.issparse(m) else m) for m in (groups @ block, groups @ squares)
+            np.asarray(m.toarray() if sp.issparse(m) else m)
+            for m in (groups @ block, groups @ squares)
         )
         within = np.maximum(second - means**2, 0).mean(axis=0)
         parts.append(means.var(axis=0) / (within + 1e-12 + within.mean() * 1e-3))
     return np.concatenate(parts)
 
 
-def _cell_panels(names: Sequence[str], x: Array, y: Array, rows: Array, columns: Array) -> list[_Panel]:
+def _cell_panels(
+    names: Sequence[str], x: Array, y: Array, rows: Array, columns: Array
+) -> list[_Panel]:
     return [_Panel(name, x[columns, k], y[rows, k]) for k, name in enumerate(names)]
 
 
@@ -245,7 +248,8 @@ def _label_panels(
     x_mean, x_error = _moments(x, x_labels, shared)
     y_mean, y_error = _moments(y, y_labels, shared)
     panels = [
-        _Panel(name, x_mean[:, k], y_mean[:, k], x_error[:, k], y_error[:, k]) for k, name in enumerate(names)
+        _Panel(name, x_mean[:, k], y_mean[:, k], x_error[:, k], y_error[:, k])
+        for k, name in enumerate(names)
     ]
     return panels, shared
 
@@ -264,7 +268,11 @@ def _moments(values: Array, labels: Array, shared: Sequence[str]) -> tuple[Array
 
 def _axes(n: int, ax: AxesLike | None, ncols: int, n_labels: int) -> tuple[Any, list[Axes]]:
     ncols = min(ncols, n)
-    legend = 0.16 * math.ceil(n_labels / _legend_columns(ncols)) if 0 < n_labels <= _LEGEND_UP_TO else 0.0
+    legend = (
+        0.16 * math.ceil(n_labels / _legend_columns(ncols))
+        if 0 < n_labels <= _LEGEND_UP_TO
+        else 0.0
+    )
     size = (2.1 * ncols + 0.3, 2.05 * math.ceil(n / ncols) + 0.55 + legend)
     return panel_grid(n, ax, figsize=size, ncols=ncols, what="one for each feature")
 
@@ -276,14 +284,16 @@ def _legend_columns(ncols: int) -> int:
 def _draw(ax: Axes, panel: _Panel, styles: Mapping[str, tuple[str, str]]) -> None:
     finite = np.concatenate([panel.x, panel.y])
     low = float(np.nanmin(finite))
-    ax.axline((low, low), slope=1, color=UNLABELLED, linewidth=0.9, zorder=0)
+    ax.axline((low, low), slope=1, color=UNLABELED, linewidth=0.9, zorder=0)
     if panel.x_error is None or panel.y_error is None:
         size = float(np.clip(4000 / len(panel.x), 1.5, 12))
         ax.scatter(panel.x, panel.y, s=size, color=TRAIN, alpha=0.4, linewidths=0, rasterized=True)
     elif len(styles) > _MARKERS_UP_TO:
         colors: Any = [color for color, _ in styles.values()]
         ax.scatter(panel.x, panel.y, s=4, c=colors, linewidths=0, rasterized=True)
-        bars = ax.errorbar(panel.x, panel.y, panel.y_error, panel.x_error, fmt="none", ecolor=colors)
+        bars = ax.errorbar(
+            panel.x, panel.y, panel.y_error, panel.x_error, fmt="none", ecolor=colors
+        )
         for bar in bars.lines[2]:
             bar.set(rasterized=True, linewidth=0.4)
     else:
@@ -305,19 +315,32 @@ def _draw(ax: Axes, panel: _Panel, styles: Mapping[str, tuple[str, str]]) -> Non
     ax.locator_params(nbins=4)
 
 
-def _frame(fig: Any, subtitle: str, shared: Sequence[str], colors: Mapping[str, str] | None) -> None:
+def _frame(
+    fig: Any, subtitle: str, shared: Sequence[str], colors: Mapping[str, str] | None
+) -> None:
     """Write what all panels share around them."""
     columns = fig.axes[0].get_gridspec().ncols
-    fig.suptitle(subtitle if columns > 2 else subtitle.replace("; ", "\n"), fontsize=8, x=0.01, ha="left")
+    fig.suptitle(
+        subtitle if columns > 2 else subtitle.replace("; ", "\n"), fontsize=8, x=0.01, ha="left"
+    )
     if not 0 < len(shared) <= _LEGEND_UP_TO:
         return
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="", color=color, marker=marker, markersize=4, label=shorten(label, 14))
+        Line2D(
+            [], [], linestyle="", color=color, marker=marker, markersize=4, label=shorten(label, 14)
+        )
         for label, (color, marker) in label_styles(shared, colors).items()
     ]
-    options: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "handletextpad": 0.1}
+    options: dict[str, Any] = {
+        "loc": "outside lower center",
+        "frameon": False,
+        "handletextpad": 0.1,
+    }
     fig.legend(
-        handles=handles, ncols=min(len(handles), _legend_columns(columns)), columnspacing=1.0, **options
+        handles=handles,
+        ncols=min(len(handles), _legend_columns(columns)),
+        columnspacing=1.0,
+        **options,
     )

@@ -94,9 +94,11 @@ def imputation_scores(
         size = (max(0.145 * len(shown), 2.2) + 2.6, 2.9)
         fig, axes = panel_grid(1, ax, figsize=size, ncols=1, what="the bars")
         _draw(axes[0], shown, column, baseline=baseline)
-        _summarise(axes[0], known, column, baseline=baseline)
+        _summarize(axes[0], known, column, baseline=baseline)
         named = not isinstance(features, int)
-        axes[0].set_title(_title(table, known, shown, by, (source, target), named=named), loc="left")
+        axes[0].set_title(
+            _title(table, known, shown, by, (source, target), named=named), loc="left"
+        )
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
@@ -165,7 +167,7 @@ def _draw(ax: Axes, shown: pd.DataFrame, column: str, *, baseline: bool) -> None
     ax.set_ylabel("Pearson r")
 
 
-def _summarise(ax: Axes, known: pd.DataFrame, column: str, *, baseline: bool) -> None:
+def _summarize(ax: Axes, known: pd.DataFrame, column: str, *, baseline: bool) -> None:
     """Draw the medians over all features as dashed lines, and write them into the legend."""
     from matplotlib.lines import Line2D
 
@@ -180,7 +182,13 @@ def _summarise(ax: Axes, known: pd.DataFrame, column: str, *, baseline: bool) ->
         handles.append(
             Line2D([], [], color=color, linewidth=4, label=f"{text} (median of all: {median:.2f})")
         )
-    ax.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    ax.legend(
+        handles=handles,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0,
+    )
 
 
 def _title(

@@ -14,7 +14,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._registry import did_you_mean
 from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import SEQUENTIAL, UNLABELLED, label_styles, modality_colors
+from scgroove.pl._palette import SEQUENTIAL, UNLABELED, label_styles, modality_colors
 from scgroove.pl._read import (
     LabelKey,
     check_modalities,
@@ -40,7 +40,7 @@ _TITLES = {
 }
 _SIDE = 2.9
 _ROW, _LETTER = 0.145, 0.058  # inches that a line and a letter of a legend take
-_BAR = 0.55  # inches that a colour bar and its numbers take
+_BAR = 0.55  # inches that a color bar and its numbers take
 _LONGEST = 18
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +49,7 @@ Array = np.ndarray[Any, Any]
 class _Cells:
     """All cells that are drawn, in drawing order.
 
-    ``columns`` holds further columns of the cells, by name; ``colors`` the colours that are known of their values, and under
+    ``columns`` holds further columns of the cells, by name; ``colors`` the colors that are known of their values, and under
     ``"label"`` those of labels.
     """
 
@@ -81,13 +81,15 @@ class _Cells:
         ]
 
     def styles(self, panel: str) -> dict[str, tuple[str, str]]:
-        """Colour and marker of each of them."""
-        return label_styles(self.names(panel), self.colors.get(panel if panel in self.columns else "label"))
+        """Color and marker of each of them."""
+        return label_styles(
+            self.names(panel), self.colors.get(panel if panel in self.columns else "label")
+        )
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A line of a legend; a heading where it has no colour."""
+    """A line of a legend; a heading where it has no color."""
 
     text: str
     color: str | None = None
@@ -115,7 +117,7 @@ def latent(
 
     Reads what :func:`scgroove.tl.umap` wrote. A good alignment mixes the modalities (left) and keeps labels
     apart (right). Cells are drawn in random order, so that no modality hides another, and cells without a
-    label are light grey, beneath the others. Labels that only one modality has get a panel of their own,
+    label are light gray, beneath the others. Labels that only one modality has get a panel of their own,
     because nothing says where the other modality's cells would lie.
 
     Parameters
@@ -133,11 +135,11 @@ def latent(
     panels
         What to draw: ``"modality"``, ``"label"``, ``"shared"`` (labels of two modalities or more),
         ``"exclusive"`` (labels of one), and columns of ``mod[m].obs``: numbers, such as the efficacy of a
-        perturbation in each cell, with a colour bar, and text with a legend. Cells of modalities without the
-        column are grey. By default the modality and the label, or the modality, the shared and the exclusive
+        perturbation in each cell, with a color bar, and text with a legend. Cells of modalities without the
+        column are gray. By default the modality and the label, or the modality, the shared and the exclusive
         labels where there are exclusive ones.
     colors
-        Colours of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any. Columns of
+        Colors of some labels; by default those in ``mod[m].uns["<label>_colors"]`` where there are any. Columns of
         text have theirs there too.
     max_legend
         Labels named in a legend; where there are more, the ones with most cells are.
@@ -165,7 +167,9 @@ def latent(
 
     Examples
     --------
-    >>> scgroove.pl.latent(mdata, "label", panels=["modality", "label", "efficacy"])  # doctest: +SKIP
+    >>> scgroove.pl.latent(
+    ...     mdata, "label", panels=["modality", "label", "efficacy"]
+    ... )  # doctest: +SKIP
     """
     chosen = _chosen(mdata, modalities, use_rep)
     columns = _columns(mdata, panels or (), chosen)
@@ -176,9 +180,17 @@ def latent(
     height = _SIDE + 0.75 + max(below)
     with style():
         fig, axes = panel_grid(
-            len(names), ax, figsize=(_SIDE * len(names), height), ncols=len(names), what=", ".join(names)
+            len(names),
+            ax,
+            figsize=(_SIDE * len(names), height),
+            ncols=len(names),
+            what=", ".join(names),
         )
-        size = point_size if point_size is not None else float(np.clip(30_000 / len(cells.xy), 1.5, 16))
+        size = (
+            point_size
+            if point_size is not None
+            else float(np.clip(30_000 / len(cells.xy), 1.5, 16))
+        )
         for panel, name in zip(axes, names, strict=True):
             _draw(panel, name, cells, size)
             _draw_legend(panel, legends[name])
@@ -197,7 +209,9 @@ def _chosen(mdata: MuData, modalities: Sequence[str] | None, use_rep: str) -> tu
 
 def _columns(mdata: MuData, panels: Sequence[str], modalities: Sequence[str]) -> dict[str, Array]:
     """Values of the columns of obs among the panels."""
-    known = list(dict.fromkeys(name for m in modalities for name in map(str, mdata.mod[m].obs.columns)))
+    known = list(
+        dict.fromkeys(name for m in modalities for name in map(str, mdata.mod[m].obs.columns))
+    )
     names = [name for name in panels if name not in _PANELS]
     for name in names:
         if name not in known:
@@ -220,7 +234,9 @@ def _gather(
 ) -> _Cells:
     key = _keys.umap(use_rep)
     labels = {m: labels_of(mdata, m, label_key, unlabeled_category) for m in modalities}
-    xy = np.concatenate([np.asarray(mdata.mod[m].obsm[key], dtype=float)[:, :2] for m in modalities])
+    xy = np.concatenate(
+        [np.asarray(mdata.mod[m].obsm[key], dtype=float)[:, :2] for m in modalities]
+    )
     modality = np.concatenate([np.full(mdata.mod[m].n_obs, m, dtype=object) for m in modalities])
     order = np.random.default_rng(seed).permutation(len(xy))
     known = {name: label_colors(mdata, modalities, name) for name in columns}
@@ -241,7 +257,9 @@ def _check_umap(mdata: MuData, modalities: Sequence[str], key: str, use_rep: str
         if key in obsm:
             continue
         first = (
-            "" if use_rep in obsm else f"scgroove.tl.embed(mdata, model, key_added={use_rep!r}), and then "
+            ""
+            if use_rep in obsm
+            else f"scgroove.tl.embed(mdata, model, key_added={use_rep!r}), and then "
         )
         raise ValueError(
             f"mod[{modality!r}].obsm has no {key!r}; it has {listed(obsm)}. "
@@ -263,7 +281,7 @@ def _draw(ax: Axes, name: str, cells: _Cells, size: float) -> None:
     else:
         styles, values = cells.styles(name), cells.values(name)
         here = np.array([value in styles for value in values], dtype=bool)
-        _scatter(ax, cells.xy[~here], UNLABELLED, size * 0.7)
+        _scatter(ax, cells.xy[~here], UNLABELED, size * 0.7)
         _scatter_labels(ax, cells.xy[here], values[here], styles, size)
     ax.set_title(_TITLES.get(name, f"by {shorten(name, 30)}"), loc="left")
     ax.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
@@ -272,14 +290,22 @@ def _draw(ax: Axes, name: str, cells: _Cells, size: float) -> None:
 
 
 def _scatter_numbers(ax: Axes, xy: Array, values: Array, name: str, size: float) -> None:
-    """Cells by a number, with a colour bar beneath; those without are grey and beneath the others."""
+    """Cells by a number, with a color bar beneath; those without are gray and beneath the others."""
     known = np.isfinite(values)
-    _scatter(ax, xy[~known], UNLABELLED, size * 0.7)
+    _scatter(ax, xy[~known], UNLABELED, size * 0.7)
     points = ax.scatter(
-        xy[known, 0], xy[known, 1], c=values[known], cmap=SEQUENTIAL, s=size, linewidths=0, rasterized=True
+        xy[known, 0],
+        xy[known, 1],
+        c=values[known],
+        cmap=SEQUENTIAL,
+        s=size,
+        linewidths=0,
+        rasterized=True,
     )
-    bar = ax.figure.colorbar(points, cax=ax.inset_axes((0.0, -0.15, 1.0, 0.035)), orientation="horizontal")
-    bar.set_label(shorten(name, 30) + ("" if known.all() else "; grey: no value"))
+    bar = ax.figure.colorbar(
+        points, cax=ax.inset_axes((0.0, -0.15, 1.0, 0.035)), orientation="horizontal"
+    )
+    bar.set_label(shorten(name, 30) + ("" if known.all() else "; gray: no value"))
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.locator_params(nbins=5)
 
@@ -300,7 +326,9 @@ def _scatter_labels(
 
 def _scatter(ax: Axes, xy: Array, color: Any, size: float, marker: str = "o") -> None:
     if len(xy):
-        ax.scatter(xy[:, 0], xy[:, 1], c=color, s=size, marker=marker, linewidths=0, rasterized=True)
+        ax.scatter(
+            xy[:, 0], xy[:, 1], c=color, s=size, marker=marker, linewidths=0, rasterized=True
+        )
 
 
 def _legend_entries(name: str, cells: _Cells, max_legend: int) -> list[_Entry]:
@@ -324,8 +352,8 @@ def _legend_entries(name: str, cells: _Cells, max_legend: int) -> list[_Entry]:
     if len(named) < len(styles):
         entries.append(_Entry(f"and {len(styles) - len(named)} more"))
     if not set(values) <= set(styles):
-        rest = {"label": "unlabelled", "shared": "all other cells", "exclusive": "all other cells"}
-        entries.append(_Entry(rest.get(name, "no value"), UNLABELLED))
+        rest = {"label": "unlabeled", "shared": "all other cells", "exclusive": "all other cells"}
+        entries.append(_Entry(rest.get(name, "no value"), UNLABELED))
     return entries
 
 
@@ -369,7 +397,15 @@ def _draw_legend(ax: Axes, entries: Sequence[_Entry]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="", marker=e.marker, markersize=4.5, color=e.color or "none", label=e.text)
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=e.marker,
+            markersize=4.5,
+            color=e.color or "none",
+            label=e.text,
+        )
         for e in entries
     ]
     made = ax.legend(

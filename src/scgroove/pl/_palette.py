@@ -1,8 +1,8 @@
-"""Colours that people with a colour-vision deficiency can tell apart.
+"""Colors that people with a color-vision deficiency can tell apart.
 
 The first eight are those of Okabe and Ito (2008). The others were chosen one after the other, each as far as
-possible from all before it, from white and from light grey, in OKLab, as seen with normal vision, protanopia
-and deuteranopia (Machado et al. 2009): the order matters, and few labels get the best colours.
+possible from all before it, from white and from light gray, in OKLab, as seen with normal vision, protanopia
+and deuteranopia (Machado et al. 2009): the order matters, and few labels get the best colors.
 """
 
 from __future__ import annotations
@@ -36,46 +36,49 @@ LABELS: Final = (
     "#3CE478",
     "#FC84C0",
 )
-"""Colours of labels, best first."""
+"""Colors of labels, best first."""
 
 MODALITIES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Colours of modalities."""
+"""Colors of modalities."""
 
-UNLABELLED: Final = "#CFCFCF"
+UNLABELED: Final = "#CFCFCF"
 """Cells without a label, and cells that a panel is not about."""
 
 TRAIN: Final = "#0072B2"
 VALIDATION: Final = "#D55E00"
 
 SEQUENTIAL: Final = "cividis"
-"""Colour map of shares and densities: even in lightness, the same for most colour-vision deficiencies."""
+"""Color map of shares and densities: even in lightness, the same for most color-vision deficiencies."""
 
 DIVERGING: Final = "RdBu_r"
-"""Colour map of differences, white at 0: blue and red, which all colour-vision deficiencies tell apart."""
+"""Color map of differences, white at 0: blue and red, which all color-vision deficiencies tell apart."""
 
 MARKERS: Final = ("o", "^", "s", "D", "v", "P")
-"""Where colours run out, they repeat with the next marker."""
+"""Where colors run out, they repeat with the next marker."""
 
 
 def label_styles(
     labels: Iterable[str], colors: Mapping[str, str] | None = None
 ) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each label, in the order given.
+    """Color and marker of each label, in the order given.
 
     Parameters
     ----------
     labels
         Labels, without repetition.
     colors
-        Colours that are asked for; the others keep their own.
+        Colors that are asked for; the others keep their own.
     """
     chosen = colors or {}
     return {
-        label: (chosen.get(label, LABELS[i % len(LABELS)]), MARKERS[i // len(LABELS) % len(MARKERS)])
+        label: (
+            chosen.get(label, LABELS[i % len(LABELS)]),
+            MARKERS[i // len(LABELS) % len(MARKERS)],
+        )
         for i, label in enumerate(labels)
     }
 
 
 def modality_colors(modalities: Iterable[Hashable]) -> dict[Hashable, str]:
-    """Colour of each modality, in the order given."""
+    """Color of each modality, in the order given."""
     return {modality: MODALITIES[i % len(MODALITIES)] for i, modality in enumerate(modalities)}

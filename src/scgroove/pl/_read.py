@@ -15,7 +15,7 @@ from scgroove._registry import did_you_mean
 if TYPE_CHECKING:
     from mudata import MuData
 
-NO_LABEL: Final = "(unlabelled)"
+NO_LABEL: Final = "(unlabeled)"
 """Under which cells without a label stand, as in a table of label masses."""
 
 LabelKey: TypeAlias = str | Mapping[str, str]
@@ -69,9 +69,12 @@ def labels_of(
 
 
 def label_colors(
-    mdata: MuData, modalities: Iterable[str], label_key: LabelKey, asked: Mapping[str, str] | None = None
+    mdata: MuData,
+    modalities: Iterable[str],
+    label_key: LabelKey,
+    asked: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Colours of labels: those asked for, then those in ``mod[m].uns["<label>_colors"]``, the first modality first.
+    """Colors of labels: those asked for, then those in ``mod[m].uns["<label>_colors"]``, the first modality first.
 
     As scanpy keeps them: one for each category, in order. Anything else there says nothing.
     """
@@ -101,7 +104,9 @@ def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> np.ndarray
     if all(pd.api.types.is_numeric_dtype(p) and not pd.api.types.is_bool_dtype(p) for p in present):
         return np.concatenate(
             [
-                np.full(mdata.mod[m].n_obs, np.nan) if part is None else part.to_numpy(float, na_value=np.nan)
+                np.full(mdata.mod[m].n_obs, np.nan)
+                if part is None
+                else part.to_numpy(float, na_value=np.nan)
                 for m, part in zip(modalities, parts, strict=True)
             ]
         )
@@ -129,9 +134,12 @@ def label_status(labels: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
     for modality, values in labels.items():
         for label in {value for value in values if value is not None}:
             where.setdefault(label, []).append(modality)
-    return {label: "shared" if len(where[label]) > 1 else where[label][0] for label in natural_order(where)}
+    return {
+        label: "shared" if len(where[label]) > 1 else where[label][0]
+        for label in natural_order(where)
+    }
 
 
 def shared_first(status: Mapping[str, str]) -> list[str]:
-    """Labels in the order in which they have their colours in all figures: shared ones, then those of one modality."""
+    """Labels in the order in which they have their colors in all figures: shared ones, then those of one modality."""
     return sorted(status, key=lambda label: (status[label] != "shared", status[label]))

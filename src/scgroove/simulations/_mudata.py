@@ -97,7 +97,7 @@ def weakly_paired(
         ``"tanh"`` (random network with one hidden layer of 64 units) or ``"linear"``.
     counts
         Names of the modalities that are negative-binomial counts (CSR, whole numbers). The others are
-        Gaussian, each feature standardised after the noise.
+        Gaussian, each feature standardized after the noise.
     library_size, dispersion
         Median total count of a cell, and inverse dispersion theta (variance = mean + mean**2 / theta) of
         the count modalities.
@@ -112,10 +112,10 @@ def weakly_paired(
         Share of cells that carry a label without its effect: r_i = 0. One number; or, with ``co_assayed=False``,
         one per modality. Where co-assayed, a cell escapes in all modalities at once.
     label_noise
-        Share of labelled cells that show another label of their modality, each as likely as the others; drawn in
+        Share of labeled cells that show another label of their modality, each as likely as the others; drawn in
         each modality on its own. One number, or one per modality.
     confusion
-        Share of labelled cells that show the label of their modality most similar to their own: the other one whose
+        Share of labeled cells that show the label of their modality most similar to their own: the other one whose
         shared effect D is nearest, and of labels equally near the first. Drawn in each modality on its own, from the
         cells that ``label_noise`` leaves, so both together are at most 1. One number, or one per modality.
     imbalance
@@ -125,7 +125,7 @@ def weakly_paired(
     n_batches, batch_effect
         Batches of each modality (one number, or one per modality), equally many cells in each, and the standard
         deviation b of the shift of a feature in a batch: in standard deviations of the signal of the feature
-        before it is standardised, in log rate for counts.
+        before it is standardized, in log rate for counts.
     n_substates, substate_effect
         Sub-states of each label, equally many cells in each, and the standard deviation h of their shift, in
         standard deviations of the cell state. A sub-state belongs to the cell: all modalities see the same shift,
@@ -163,7 +163,9 @@ def weakly_paired(
     >>> mdata = scgroove.simulations.weakly_paired(n_labels=4, n_cells_per_label=10, seed=1)
     >>> mdata["rna"].shape, mdata["protein"].shape
     ((40, 100), (40, 50))
-    >>> hard = scgroove.simulations.weakly_paired(escape=0.3, label_noise=0.2, n_batches=3, batch_effect=1.0)
+    >>> hard = scgroove.simulations.weakly_paired(
+    ...     escape=0.3, label_noise=0.2, n_batches=3, batch_effect=1.0
+    ... )
     >>> float(hard["rna"].obs["escaped"].mean())
     0.3
     """

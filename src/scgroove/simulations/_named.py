@@ -34,7 +34,9 @@ class NamedScenario:
 
     Examples
     --------
-    >>> mine = NamedScenario("noisy", "Does it stand features that are mostly noise?", Scenario(noise=2.0))
+    >>> mine = NamedScenario(
+    ...     "noisy", "Does it stand features that are mostly noise?", Scenario(noise=2.0)
+    ... )
     >>> mine.differs
     'noise=2.0'
     """
@@ -142,7 +144,7 @@ _SHIPPED: Final = (
         Scenario(exclusive_labels=3),
     ),
     NamedScenario(
-        "unlabelled",
+        "unlabeled",
         "Half of the cells of each modality have lost their label.",
         Scenario(unlabeled_fraction=0.5),
     ),
@@ -188,7 +190,9 @@ def scenario_table(names: Iterable[str] | None = None) -> pd.DataFrame:
     import pandas as pd
 
     shipped = [entry.name for entry in _SHIPPED]
-    listed = [*shipped, *(n for n in SCENARIOS if n not in shipped)] if names is None else list(names)
+    listed = (
+        [*shipped, *(n for n in SCENARIOS if n not in shipped)] if names is None else list(names)
+    )
     entries = [SCENARIOS.get(name) for name in listed]
     return pd.DataFrame(
         {

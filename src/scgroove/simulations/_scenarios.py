@@ -48,7 +48,7 @@ class Scenario:
     view
         ``"tanh"``: a random network with one hidden layer of 64 units; ``"linear"``: a random matrix.
     counts
-        Modalities that are negative-binomial counts (CSR); the others are Gaussian and standardised.
+        Modalities that are negative-binomial counts (CSR); the others are Gaussian and standardized.
     library_size
         Median total count of a cell of a count modality.
     dispersion
@@ -63,10 +63,10 @@ class Scenario:
         Share of cells that carry a label without its effect, in [0, 1]: one number, or one per modality where
         each has cells of its own.
     label_noise
-        Share of labelled cells that show another label of their modality, in [0, 1]: one number, or one per
+        Share of labeled cells that show another label of their modality, in [0, 1]: one number, or one per
         modality.
     confusion
-        Share of labelled cells that show the label of their modality most similar to their own, the one whose
+        Share of labeled cells that show the label of their modality most similar to their own, the one whose
         shared effect is nearest, in [0, 1]: one number, or one per modality. No cell is among those of
         ``label_noise`` too, so both together are at most 1.
     imbalance
@@ -142,7 +142,9 @@ class Scenario:
         given = self.exclusive_labels
         if isinstance(given, Mapping):
             _check_known("exclusive_labels", tuple(given), self.modalities)
-        counts = {m: given.get(m, 0) if isinstance(given, Mapping) else given for m in self.modalities}
+        counts = {
+            m: given.get(m, 0) if isinstance(given, Mapping) else given for m in self.modalities
+        }
         if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in counts.values()):
             raise ValueError(
                 f"exclusive_labels must be a whole number, or one per modality; found {given!r}."
@@ -176,7 +178,11 @@ class Scenario:
         >>> Scenario(rho=0.5, escape=0.3).differences()
         {'rho': 0.5, 'escape': 0.3}
         """
-        return {f.name: value for f in fields(self) if _differs(value := getattr(self, f.name), f.default)}
+        return {
+            f.name: value
+            for f in fields(self)
+            if _differs(value := getattr(self, f.name), f.default)
+        }
 
 
 def _differs(value: Any, reference: Any) -> bool:
@@ -193,9 +199,13 @@ def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str])
         )
 
 
-def _check_modalities(modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]) -> None:
+def _check_modalities(
+    modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]
+) -> None:
     if len(modalities) < 2 or len(set(modalities)) != len(modalities):
-        raise ValueError(f"modalities must be two or more different names; found {tuple(modalities)!r}.")
+        raise ValueError(
+            f"modalities must be two or more different names; found {tuple(modalities)!r}."
+        )
     if len(n_features) != len(modalities) or min(n_features) < 1:
         raise ValueError(
             f"n_features must hold one positive number per modality: expected {len(modalities)} for "
@@ -218,13 +228,13 @@ _RULES: Final[tuple[tuple[str, type, float, float, str], ...]] = (
     ("dispersion", Real, _ABOVE_0, math.inf, "positive"),
     ("unlabeled_fraction", Real, 0, _BELOW_1, "at least 0 and below 1"),
     ("escape", Real, 0, 1, "between 0 and 1, the share of cells without the effect of their label"),
-    ("label_noise", Real, 0, 1, "between 0 and 1, the share of labelled cells with a wrong label"),
+    ("label_noise", Real, 0, 1, "between 0 and 1, the share of labeled cells with a wrong label"),
     (
         "confusion",
         Real,
         0,
         1,
-        "between 0 and 1, the share of labelled cells with the label nearest to their own",
+        "between 0 and 1, the share of labeled cells with the label nearest to their own",
     ),
     ("imbalance", Real, 0, math.inf, "at least 0 (labels of one size); 1.5 is a long tail"),
     ("n_batches", Integral, 1, math.inf, "at least 1"),
@@ -241,7 +251,11 @@ def _check_numbers(s: Scenario) -> None:
         given = getattr(s, name)
         for value in s.per_modality(name).values():
             if not (_is_number(value, kind) and least <= value <= greatest):
-                whole = "a whole number, " if kind is Integral and not isinstance(value, Integral) else ""
+                whole = (
+                    "a whole number, "
+                    if kind is Integral and not isinstance(value, Integral)
+                    else ""
+                )
                 raise ValueError(f"{name} must be {whole}{expected}; found {given!r}.")
     if s.view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(map(repr, VIEWS))}; found {s.view!r}.")
@@ -291,7 +305,7 @@ def _check_wrong_labels(s: Scenario) -> None:
         noise, confusion = (share[name] for share in shares.values())
         if noise + confusion > 1:
             raise ValueError(
-                f"label_noise and confusion share out the labelled cells of a modality, so both together must be "
+                f"label_noise and confusion share out the labeled cells of a modality, so both together must be "
                 f"at most 1; found label_noise={noise!r} and confusion={confusion!r} in {name!r}."
             )
 

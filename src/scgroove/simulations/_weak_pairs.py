@@ -88,7 +88,7 @@ class SimulatedModality:
     batch_shift: Float64Array
 
     @property
-    def labelled(self) -> BoolArray:
+    def labeled(self) -> BoolArray:
         """False where the label is hidden, (n,)."""
         return self.observed >= 0
 
@@ -170,8 +170,12 @@ def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
     modalities: dict[str, SimulatedModality] = {}
     for index, (name, rng) in enumerate(zip(scenario.modalities, own, strict=True)):
         paired_labels = in_others if scenario.co_assayed else np.zeros_like(in_others)
-        modalities[name] = _draw_modality(scenario, index, rng, labels, kept[name], paired_labels, same_cells)
-    return Simulation(scenario, seed, labels.shared_effect, labels.inert, labels.substate_shift, modalities)
+        modalities[name] = _draw_modality(
+            scenario, index, rng, labels, kept[name], paired_labels, same_cells
+        )
+    return Simulation(
+        scenario, seed, labels.shared_effect, labels.inert, labels.substate_shift, modalities
+    )
 
 
 def labels_of_modalities(scenario: Scenario) -> dict[str, BoolArray]:
@@ -195,7 +199,9 @@ def _draw_labels(scenario: Scenario, rng: np.random.Generator) -> _Labels:
     return _Labels(shared_effect, inert, substate_rng.normal(size=(n, scenario.n_substates, k)))
 
 
-def _draw_cells(scenario: Scenario, rng: np.random.Generator, name: str, has_label: BoolArray) -> _Cells:
+def _draw_cells(
+    scenario: Scenario, rng: np.random.Generator, name: str, has_label: BoolArray
+) -> _Cells:
     """Draw biological cells of all labels; those whose label is not there are never measured."""
     escape_rng, substate_rng = rng.spawn(2)
     label = np.repeat(np.arange(scenario.n_labels), scenario.cells_per_label())
@@ -233,7 +239,9 @@ def _draw_modality(
         x=_measure(signal, scenario, name, noise_rng),
         cells=rows,
         label=cells.label[rows],
-        observed=_observe(scenario, name, cells.label[rows], labels, np.flatnonzero(has_label), label_rng),
+        observed=_observe(
+            scenario, name, cells.label[rows], labels, np.flatnonzero(has_label), label_rng
+        ),
         escaped=cells.escaped[rows],
         substate=cells.substate[rows],
         batch=batch,
@@ -246,7 +254,9 @@ def _draw_modality(
     )
 
 
-def _latent(scenario: Scenario, labels: _Labels, cells: _Cells, effect: Float64Array) -> Float64Array:
+def _latent(
+    scenario: Scenario, labels: _Labels, cells: _Cells, effect: Float64Array
+) -> Float64Array:
     """Return u of each cell, (n, k)."""
     shift = np.sqrt(scenario.rho) * labels.shared_effect + np.sqrt(1.0 - scenario.rho) * effect
     of_label = _without(scenario.effect * shift[cells.label], cells.escaped)
@@ -291,7 +301,9 @@ def _observe(
     return np.where(hidden, -1, shown)
 
 
-def view(inputs: Float64Array, n_features: int, kind: str, rng: np.random.Generator) -> Float64Array:
+def view(
+    inputs: Float64Array, n_features: int, kind: str, rng: np.random.Generator
+) -> Float64Array:
     """Return f_m(inputs) with zero mean and unit variance of each feature.
 
     Parameters
@@ -313,16 +325,16 @@ def view(inputs: Float64Array, n_features: int, kind: str, rng: np.random.Genera
     n_in = inputs.shape[1]
     if kind == "tanh":
         hidden = np.tanh(inputs @ rng.normal(size=(n_in, N_HIDDEN)) / np.sqrt(n_in))
-        return standardise(hidden @ rng.normal(size=(N_HIDDEN, n_features)))
-    return standardise(inputs @ rng.normal(size=(n_in, n_features)))
+        return standardize(hidden @ rng.normal(size=(N_HIDDEN, n_features)))
+    return standardize(inputs @ rng.normal(size=(n_in, n_features)))
 
 
-def standardise(x: Float64Array) -> Float64Array:
+def standardize(x: Float64Array) -> Float64Array:
     """Return ``x`` with columns of zero mean and unit variance (over n); a constant one becomes zero."""
-    centred: Float64Array = x - x.mean(axis=0)
-    scale: Float64Array = centred.std(axis=0)
+    centered: Float64Array = x - x.mean(axis=0)
+    scale: Float64Array = centered.std(axis=0)
     scale[scale == 0] = 1.0
-    return centred / scale
+    return centered / scale
 
 
 def _measure(
@@ -331,7 +343,7 @@ def _measure(
     noisy = signal + scenario.noise * rng.normal(size=signal.shape)
     if name in scenario.counts:
         return draw_counts(noisy, scenario.library_size, scenario.dispersion, rng)
-    return standardise(noisy).astype(np.float32)
+    return standardize(noisy).astype(np.float32)
 
 
 def draw_counts(

@@ -43,7 +43,7 @@ def align(
     label_key: PerModality | None = _keys.LABEL,
     use_rep: PerModality = _keys.LATENT,
     method: str = "eot",
-    labelled: bool = True,
+    labeled: bool = True,
     unlabeled_category: UnlabeledCategory = None,
     weight_key: PerModality | None = None,
     structure_rep: PerModality | None = None,
@@ -64,7 +64,7 @@ def align(
         Names of the modalities. Rows of the coupling are source cells, columns target cells.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one per modality. Missing values are cells without a
-        label. Not needed if ``labelled=False``.
+        label. Not needed if ``labeled=False``.
     use_rep
         Representation of each modality, one name or one per modality: a key of ``mod[m].obsm``, ``"X"`` for the measured
         values, or a layer. In one space, but for methods that need none (``"egw"``, ``"egw_each"``, ``"coot"``):
@@ -72,10 +72,10 @@ def align(
     method
         One of ``scgroove.aligners.ALIGNERS.names()``. In a shared space: ``"eot"``, entropic optimal transport, ``"emd"``,
         exact, ``"uot"``, unbalanced, ``"fgw"``, with the distances inside each modality, ``"snn"`` and ``"nn"``, shared and
-        mutual nearest neighbours. Without one: ``"egw"``, Gromov-Wasserstein over all labels, ``"egw_each"``, a label
+        mutual nearest neighbors. Without one: ``"egw"``, Gromov-Wasserstein over all labels, ``"egw_each"``, a label
         alone, ``"coot"``, co-optimal transport of cells and features. For comparison: ``"random"``, ``"uniform"``,
         ``"oracle"``.
-    labelled
+    labeled
         Keep mass within labels: every label of both modalities is a block of its own, and cells of other labels, or
         without one, take no part. False: one problem over all cells, which knows nothing of labels.
     unlabeled_category
@@ -157,7 +157,7 @@ def align(
     check_pair(mdata, source, target)
     threshold = check_kept(top_k, threshold)
     aligner = construct(method, options)
-    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
+    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labeled)
     x, y = inputs_of(mdata, source, target, aligner, use_rep)
     aligner = with_data(mdata, source, target, aligner, structure_rep, pair_key, labels)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
@@ -165,13 +165,19 @@ def align(
     if top_k is None and getattr(aligner, "rank", None) is not None:
         top_k = LOW_RANK_TOP_K
     key = key_added if key_added is not None else _keys.coupling(source, target)
-    used = {"use_rep": use_rep, "label_key": label_key if labelled else None, "weight_key": weight_key}
+    used = {
+        "use_rep": use_rep,
+        "label_key": label_key if labeled else None,
+        "weight_key": weight_key,
+    }
     names = {**used, "structure_rep": structure_rep}
     limit = {"max_memory_gb": aligner.max_memory_gb} if hasattr(aligner, "max_memory_gb") else {}
-    matrix, evidence = to_store(coupling, method, top_k, threshold, strict=_is_strict(aligner), **limit)
-    evidence = {**_known_labels(coupling, labelled), **evidence, **told(source, target, names)}
+    matrix, evidence = to_store(
+        coupling, method, top_k, threshold, strict=_is_strict(aligner), **limit
+    )
+    evidence = {**_known_labels(coupling, labeled), **evidence, **told(source, target, names)}
     del coupling  # a large one is not to stand in memory beside what is stored of it
-    if labelled and unlabeled_category is not None:
+    if labeled and unlabeled_category is not None:
         evidence["unlabeled_category"] = stored_category(unlabeled_category)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = evidence
@@ -204,11 +210,11 @@ def _is_strict(aligner: Any) -> bool:
     return bool(getattr(aligner, "strict", False))
 
 
-def _known_labels(coupling: aligners.Coupling, labelled: bool) -> dict[str, Any]:
+def _known_labels(coupling: aligners.Coupling, labeled: bool) -> dict[str, Any]:
     """Return what :func:`scgroove.get.coupling` needs for the blocks, where the aligner does not say it itself."""
-    if labelled and not all(coupling.labels):
+    if labeled and not all(coupling.labels):
         return {}
-    return {"labelled": labelled, "labels": np.array(coupling.labels, dtype=object)}
+    return {"labeled": labeled, "labels": np.array(coupling.labels, dtype=object)}
 
 
 def _judge_stored(evidence: dict[str, Any], bad: BoolArray, method: str, strict: bool) -> None:
@@ -256,21 +262,26 @@ def labels_for(
     target: str,
     label_key: PerModality | None,
     unlabeled_category: UnlabeledCategory,
-    labelled: bool,
+    labeled: bool,
 ) -> tuple[Any, Any]:
-    """Return the labels of source and target cells; (None, None) for an unlabelled alignment."""
-    if not labelled:
+    """Return the labels of source and target cells; (None, None) for an unlabeled alignment."""
+    if not labeled:
         return None, None
     if label_key is None:
         raise ValueError(
-            "labelled=True keeps mass within labels, so it needs label_key, the column of obs that holds them; "
-            "found None. For a coupling that knows nothing of labels pass labelled=False."
+            "labeled=True keeps mass within labels, so it needs label_key, the column of obs that holds them; "
+            "found None. For a coupling that knows nothing of labels pass labeled=False."
         )
     return labels_of_pair(mdata, source, target, label_key, unlabeled_category)
 
 
 def inputs_of(
-    mdata: MuData, source: str, target: str, aligner: Any, use_rep: PerModality, shared: bool | None = None
+    mdata: MuData,
+    source: str,
+    target: str,
+    aligner: Any,
+    use_rep: PerModality,
+    shared: bool | None = None,
 ) -> tuple[Any, Any]:
     """Return the representations that a method takes; ``shared``: of one width, None for what the method needs."""
     return representations(
@@ -284,7 +295,9 @@ def inputs_of(
     )
 
 
-def weights_for(mdata: MuData, source: str, target: str, weight_key: PerModality | None) -> dict[str, Any]:
+def weights_for(
+    mdata: MuData, source: str, target: str, weight_key: PerModality | None
+) -> dict[str, Any]:
     """Return the weights of the cells as arguments of ``align``."""
     if weight_key is None:
         return {}
@@ -308,7 +321,9 @@ def with_data(
         x, y = inputs_of(mdata, source, target, aligner, structure_rep, shared=False)
         aligner = replace(aligner, structure_x=x, structure_y=y)
     if "pairs_x" in takes and aligner.pairs_x is None:
-        partner = true_partners(mdata, source, target, pair_key, None if labels[0] is None else labels)
+        partner = true_partners(
+            mdata, source, target, pair_key, None if labels[0] is None else labels
+        )
         known = partner >= 0
         pairs_y = np.full(mdata.mod[target].n_obs, None, dtype=object)
         pairs_y[partner[known]] = np.flatnonzero(known)

@@ -51,7 +51,7 @@ def center_labels(
     normalize
         Keep only the direction in which a cell lies from the mean of its label; False: its distance too.
     key_added
-        Name of the result; ``f"{use_rep}_centred"`` by default.
+        Name of the result; ``f"{use_rep}_centered"`` by default.
 
     Raises
     ------
@@ -72,15 +72,19 @@ def center_labels(
     --------
     >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
     >>> scgroove.tl.center_labels(mdata)  # doctest: +SKIP
-    >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centred")  # doctest: +SKIP
+    >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centered")  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.learners._centred import in_others, label_shifts, radius, shifted
+    from scgroove.learners._centered import in_others, label_shifts, radius, shifted
     from scgroove.learners._common import label_means
     from scgroove.learners._screen import Screen
 
     names = modalities_with(mdata, use_rep, modalities)
-    keys = label_key if isinstance(label_key, str) else {m: name_of(label_key, m, "label_key") for m in names}
+    keys = (
+        label_key
+        if isinstance(label_key, str)
+        else {m: name_of(label_key, m, "label_key") for m in names}
+    )
     screen = Screen.read(mdata, keys, names, unlabeled_category)
     z = shared_space(mdata, use_rep, names)
     found = {m: label_means(one, screen.codes[m], screen.n_labels) for m, one in z.items()}
@@ -93,4 +97,4 @@ def center_labels(
         for m, one in z.items()
     }
     for m, one in moved.items():  # all computed before any is written
-        mdata.mod[m].obsm[key_added or f"{name_of(use_rep, m, 'use_rep')}_centred"] = one
+        mdata.mod[m].obsm[key_added or f"{name_of(use_rep, m, 'use_rep')}_centered"] = one

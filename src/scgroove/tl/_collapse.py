@@ -49,7 +49,7 @@ def collapse(
     A model that learns from labels may pull the cells of a label into one point, or onto one line: labels are told
     apart well then, but what cells of a label differ in is lost, and with it any match within labels. In each
     modality, a label has collapsed if the variance of its cells is below ``threshold_variance`` of the variance of all
-    labelled cells (:func:`scgroove.metrics.within_label_variance_per_label`), or their effective rank is at most
+    labeled cells (:func:`scgroove.metrics.within_label_variance_per_label`), or their effective rank is at most
     ``threshold_rank`` (:func:`scgroove.metrics.within_label_rank_per_label`) in more than twice as many dimensions.
 
     That nothing has collapsed does not say that what is left is what you look for:
@@ -83,7 +83,7 @@ def collapse(
 
     ``mdata.uns[key_added]["labels"][m]``
         For each modality m a DataFrame, a row for each label (its index): ``n_cells``; ``effective_rank``; ``variance``,
-        as a share of the variance of all labelled cells; ``relative_variance``, the same over its mean over labels; and
+        as a share of the variance of all labeled cells; ``relative_variance``, the same over its mean over labels; and
         ``collapsed``. Labels with fewer than ``min_cells`` cells have NaN and have not collapsed.
     ``mdata.uns[key_added]["params"]``
         What the function was called with.
@@ -150,7 +150,9 @@ def _check_numbers(threshold_rank: float, threshold_variance: float) -> None:
 
 def _modalities(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None) -> list[str]:
     """Return the modalities to look at; where none has the representation all, so that the error says what they have."""
-    known = list(mdata.mod) if hasattr(mdata, "mod") else [""]  # the check below says what it should be
+    known = (
+        list(mdata.mod) if hasattr(mdata, "mod") else [""]
+    )  # the check below says what it should be
     if modalities is not None:
         chosen = [modalities] if isinstance(modalities, str) else list(modalities)
     elif isinstance(use_rep, Mapping):
@@ -160,7 +162,9 @@ def _modalities(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] |
     for m in chosen:
         check_modality(mdata, m, "modality")
     if not chosen:
-        raise ValueError(f"there is no modality to look at: modalities is empty. Name some of {known}.")
+        raise ValueError(
+            f"there is no modality to look at: modalities is empty. Name some of {known}."
+        )
     return chosen
 
 
@@ -207,7 +211,9 @@ def _table(
     mean = table["variance"].mean()
     table["relative_variance"] = table["variance"] / mean if mean > 0 else np.nan
     low = (table["effective_rank"] <= threshold_rank) & (z.shape[1] > 2 * threshold_rank)
-    table["collapsed"] = low | (table["variance"] < threshold_variance) | (table["effective_rank"] == 0)
+    table["collapsed"] = (
+        low | (table["variance"] < threshold_variance) | (table["effective_rank"] == 0)
+    )
     table.index = pd.Index(table.index.astype(str), name="label")
     return table
 
@@ -238,7 +244,9 @@ def _named(modality: str, table: pd.DataFrame) -> str:
     rows = table[table["collapsed"]].sort_values("variance", kind="stable")
     shown = [
         f"{label!r} (effective rank {rank:.1f}, {_percent(share)} of the variance)"
-        for label, rank, share in zip(rows.index, rows["effective_rank"], rows["variance"], strict=True)
+        for label, rank, share in zip(
+            rows.index, rows["effective_rank"], rows["variance"], strict=True
+        )
     ]
     more = ", ..." if len(rows) > _SHOWN else ""
     return f"{len(rows)} of {len(table)} in {modality!r}: {', '.join(shown[:_SHOWN])}{more}"

@@ -43,7 +43,7 @@ def estimate_efficacy(
     key_added: str = _keys.EFFICACY,
     seed: int = 0,
 ) -> None:
-    """Estimate for each cell the probability that the perturbation it is labelled with took hold.
+    """Estimate for each cell the probability that the perturbation it is labeled with took hold.
 
     In a pooled screen some cells carry a guide that did nothing: they look like controls, and a model that takes
     their label for granted learns from them that the perturbation does little. In each modality on its own, with
@@ -58,7 +58,7 @@ def estimate_efficacy(
        ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``, and t is taken for a mixture of two normal
        distributions: that of the controls around 0, and that of the cells with the effect around 1, with a standard
        deviation of 0.5 to 1.5 times that of the controls, s. Their ratio turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a
-       stronger effect is no sign of none. Fifteen rounds of expectation and maximisation find
+       stronger effect is no sign of none. Fifteen rounds of expectation and maximization find
        m_1, the standard deviation, and the share of cells with the effect, which is
        ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b).
 
@@ -71,7 +71,7 @@ def estimate_efficacy(
         Modalities with control cells.
     control
         The label of cells that nothing was done to, such as those of non-targeting guides. None: there are none, so that nothing
-        can be told; all labelled cells get 1, with a warning.
+        can be told; all labeled cells get 1, with a warning.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one for each modality.
     modalities
@@ -81,7 +81,7 @@ def estimate_efficacy(
     use_rep
         Representation in ``mod[m].obsm`` in which effects are looked for, one name or one for each modality. Not one
         that a model learned from the same labels: it shows what it was told to show. By default the principal
-        components of the standardised values of the modality; counts are scaled to the median library and logged
+        components of the standardized values of the modality; counts are scaled to the median library and logged
         first. All values are made dense for that, some 30 bytes each: choose variable genes first, or give a representation. The result does
         not depend on a rotation of it.
     n_components
@@ -150,7 +150,9 @@ def estimate_efficacy(
     names = _modalities(mdata, modalities)
     keys, labels = _labels(mdata, names, label_key, unlabeled_category)
     if key_added in keys.values():
-        raise ValueError(f"key_added={key_added!r} is the column of the labels, which would be lost.")
+        raise ValueError(
+            f"key_added={key_added!r} is the column of the labels, which would be lost."
+        )
     if control is None:
         _without_control(mdata, labels, key_added, keys)
         return
@@ -166,7 +168,12 @@ def estimate_efficacy(
     found = {m: label_efficacy(x[m], labels[m], control, **options) for m in names}
     _warn_few_controls(x, labels, control)
     _warn_labels(found)
-    params = {**options, "prior": np.array([a, b], dtype=np.float64), "seed": seed, "label_key": keys}
+    params = {
+        **options,
+        "prior": np.array([a, b], dtype=np.float64),
+        "seed": seed,
+        "label_key": keys,
+    }
     params |= (
         {"n_components": n_components}
         if use_rep is None
@@ -178,10 +185,12 @@ def estimate_efficacy(
     mdata.uns[key_added] = {"control": control, "params": params, "labels": tables}
 
 
-def _without_control(mdata: MuData, labels: Mapping[str, Any], key_added: str, keys: dict[str, str]) -> None:
+def _without_control(
+    mdata: MuData, labels: Mapping[str, Any], key_added: str, keys: dict[str, str]
+) -> None:
     """Leave all cells with a label at 1, and say so."""
     warn(
-        "no control label: the efficacy of all labelled cells is left at 1. Name the label of cells that nothing was done to, "
+        "no control label: the efficacy of all labeled cells is left at 1. Name the label of cells that nothing was done to, "
         'control="...", to have it estimated.',
         UserWarning,
     )
@@ -204,7 +213,13 @@ def _check_options(alpha: float, key_added: object) -> None:
 def _modalities(mdata: MuData, modalities: Sequence[str] | None) -> list[str]:
     """Return the names of the modalities, which must have cells; one is enough."""
     known = list(getattr(mdata, "mod", ()))
-    asked = known if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
+    asked = (
+        known
+        if modalities is None
+        else [modalities]
+        if isinstance(modalities, str)
+        else list(modalities)
+    )
     for m in asked or [""]:
         check_modality(mdata, m, "modalities")
     return list(dict.fromkeys(asked))
@@ -220,7 +235,9 @@ def _labels(
     return {m: name_of(label_key, m, "label_key") for m in names}, labels
 
 
-def _check_control(control: str, labels: Any, modality: str, key: str, unlabeled: UnlabeledCategory) -> None:
+def _check_control(
+    control: str, labels: Any, modality: str, key: str, unlabeled: UnlabeledCategory
+) -> None:
     if control in unlabeled_names(unlabeled):
         raise ValueError(
             f"control={control!r} is among unlabeled_category={unlabeled!r}: control cells must keep their label."
@@ -241,7 +258,7 @@ def _check_control(control: str, labels: Any, modality: str, key: str, unlabeled
         )
     if not others:
         raise ValueError(
-            f"all {n} labelled cells of {modality!r} are controls ({control!r} in obs[{key!r}]): there is no perturbation "
+            f"all {n} labeled cells of {modality!r} are controls ({control!r} in obs[{key!r}]): there is no perturbation "
             f"to judge. Is label_key= the column of perturbations?"
         )
 
@@ -293,7 +310,9 @@ def _table(found: LabelEfficacy) -> pd.DataFrame:
     return pd.DataFrame({"label": found.labels, **{name: getattr(found, name) for name in columns}})
 
 
-def _warn_few_controls(x: Mapping[str, FloatArray], labels: Mapping[str, Labels], control: str) -> None:
+def _warn_few_controls(
+    x: Mapping[str, FloatArray], labels: Mapping[str, Labels], control: str
+) -> None:
     """Say where controls are so few that only strong effects can be told from chance."""
     for m, places in x.items():
         n, d = int((np.asarray(labels[m]) == control).sum()), places.shape[1]
@@ -308,9 +327,15 @@ def _warn_few_controls(x: Mapping[str, FloatArray], labels: Mapping[str, Labels]
 
 def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
     """Say which labels nothing can be told of, and which seem not to have worked in any cell."""
-    unseen = {m: int(result.undetectable.sum()) for m, result in found.items() if result.undetectable.any()}
+    unseen = {
+        m: int(result.undetectable.sum())
+        for m, result in found.items()
+        if result.undetectable.any()
+    }
     if unseen:
-        counts = ", ".join(f"{n} of {len(found[m].labels)} labels in {m!r}" for m, n in unseen.items())
+        counts = ", ".join(
+            f"{n} of {len(found[m].labels)} labels in {m!r}" for m, n in unseen.items()
+        )
         warn(
             f"no effect to be seen of {counts}: the efficacy of their cells is left at 1.",
             UserWarning,
@@ -330,4 +355,7 @@ def _all_escaped(found: LabelEfficacy) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(map(repr, names[:_SHOWN]))}{', ...' if len(names) > _SHOWN else ''}" or "no label"
+    return (
+        f"{', '.join(map(repr, names[:_SHOWN]))}{', ...' if len(names) > _SHOWN else ''}"
+        or "no label"
+    )

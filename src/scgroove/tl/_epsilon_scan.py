@@ -24,7 +24,7 @@ def epsilon_scan(
     label_key: PerModality | None = _keys.LABEL,
     use_rep: PerModality = _keys.LATENT,
     method: str = "eot",
-    labelled: bool = True,
+    labeled: bool = True,
     unlabeled_category: UnlabeledCategory = None,
     weight_key: PerModality | None = None,
     structure_rep: PerModality | None = None,
@@ -41,7 +41,7 @@ def epsilon_scan(
         Names of the modalities.
     epsilons
         eps to try, relative to the mean cost: positive, and for ``"coot"`` also 0, no entropy.
-    label_key, use_rep, method, labelled, unlabeled_category, weight_key, structure_rep, **options
+    label_key, use_rep, method, labeled, unlabeled_category, weight_key, structure_rep, **options
         As for :func:`scgroove.tl.align`; the method must have an eps.
     key_added
         Name of the result; default ``"epsilon_scan_<source>_<target>"``.
@@ -77,7 +77,7 @@ def epsilon_scan(
     check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)
     aligner = construct(method, options)
-    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labelled)
+    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labeled)
     x, y = inputs_of(mdata, source, target, aligner, use_rep)
     aligner = with_data(mdata, source, target, aligner, structure_rep, None, labels)
     weights = weights_for(mdata, source, target, weight_key)

@@ -76,7 +76,8 @@ def _of_labels(predicted: Any, measured: Any, labels: Sequence[Labels]) -> tuple
     """Return the correlations of the means of labels on both sides, and how many labels there are."""
     names, codes = encode(*labels)
     sides = [
-        label_sums(values, own, len(names)) for values, own in zip((predicted, measured), codes, strict=True)
+        label_sums(values, own, len(names))
+        for values, own in zip((predicted, measured), codes, strict=True)
     ]
     both = (sides[0][1] > 0) & (sides[1][1] > 0)
     n = int(both.sum())

@@ -91,7 +91,7 @@ def impute(
     use_rep
         For ``"barycentric"``: shared representation for cells without mass, default that of the coupling. For ``"knn"``: shared
         representation, default ``"X_groove"``. For ``"regression"`` and ``"label_ridge"``: what to predict from, an ``obsm`` key of the source;
-        default its features, counts normalised and logged, standardised.
+        default its features, counts normalized and logged, standardized.
     epsilon
         For ``"barycentric"``: eps of the entropic map, relative to the mean cost between those cells and the target cells;
         default that of the coupling, or 0.05.
@@ -129,7 +129,7 @@ def impute(
         ``mdata.mod[source].uns[key_added]``
             ``features`` (names), ``method``, ``source``, ``target``; for ``"decoder"`` the layer, the number of models and, where
             the target is counts, the ``library_size`` at which they are expected; for the others the layer and the number of
-            extrapolated cells; coupling, neighbours, absolute eps where there are any; with ``uncertainty``, ``levels`` and
+            extrapolated cells; coupling, neighbors, absolute eps where there are any; with ``uncertainty``, ``levels`` and
             ``quantiles`` (levels, d_target), in standard deviations; ``shrink`` where it was asked for.
         ``mdata.mod[source].obs[key_added + "_extrapolated"]``
             For all but ``"decoder"``: True where a cell had no mass in the coupling, or its label no cell in the target. Removed by ``"decoder"``.
@@ -167,7 +167,9 @@ def impute(
     check_modality(mdata, source, "source")
     chosen = IMPUTERS.get(method)
     models = _as_models(model)
-    columns, unlabeled = _labels_to_use(mdata, (source, target), models, label_key, unlabeled_category)
+    columns, unlabeled = _labels_to_use(
+        mdata, (source, target), models, label_key, unlabeled_category
+    )
     request = Request(
         mdata=mdata,
         source=source,

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 _LINEAR: Final = ("eot", "uot")
 """Methods whose eps is one of costs between the representations."""
 
-OPTIONAL: Final = ("models", "coupling_key", "layer", "use_rep", "epsilon", "n_neighbors", "regression")
+OPTIONAL: Final = (
+    "models",
+    "coupling_key",
+    "layer",
+    "use_rep",
+    "epsilon",
+    "n_neighbors",
+    "regression",
+)
 """Arguments that go with some methods only."""
 
 
@@ -104,7 +112,10 @@ class Request:
 
     def codes(self, reference: MuData | None = None) -> tuple[IntArray, IntArray, list[str]]:
         """Return labels of the source cells and of the target cells (of a reference, if given), -1 for none, and their names."""
-        labels = self.labels(self.mdata, self.source), self.labels(reference or self.mdata, self.target)
+        labels = (
+            self.labels(self.mdata, self.source),
+            self.labels(reference or self.mdata, self.target),
+        )
         names, (codes_x, codes_y) = encode(*labels)
         return codes_x, codes_y, names
 
@@ -127,7 +138,9 @@ class Request:
     def coupling_name(self) -> str:
         """Its key."""
         return (
-            self.coupling_key if self.coupling_key is not None else _keys.coupling(self.source, self.target)
+            self.coupling_key
+            if self.coupling_key is not None
+            else _keys.coupling(self.source, self.target)
         )
 
 
@@ -165,7 +178,9 @@ def _decode(request: Request) -> tuple[Imputation, dict[str, Any]]:
     features = _target_features(request)
     n = request.mdata.mod[request.source].n_obs
     request.check_memory(n, len(features))
-    mean, between = imputers.ensemble(_translated(model, request, features) for model in request.models)
+    mean, between = imputers.ensemble(
+        _translated(model, request, features) for model in request.models
+    )
     made: dict[str, Any] = {"features": features, "n_models": len(request.models)}
     return Imputation.of_function(mean, between=between), {**made, **_units(request)}
 
@@ -180,7 +195,9 @@ def _target_features(request: Request) -> npt.NDArray[Any]:
     if known is not None:
         return known
     model = request.models[0]
-    frame = model.translate(request.source, request.target, mdata=request.mdata, return_dataframe=True)
+    frame = model.translate(
+        request.source, request.target, mdata=request.mdata, return_dataframe=True
+    )
     return as_names(frame.columns)
 
 
@@ -196,7 +213,9 @@ def _model_features(model: Any, request: Request) -> npt.NDArray[Any] | None:
     return None if names is None else as_names(names()[request.target])
 
 
-def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _translated(
+    model: Any, request: Request, features: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
     """Return what a model expects of these features, one finite row a cell."""
     n = request.mdata.mod[request.source].n_obs
     values = np.asarray(
@@ -216,8 +235,12 @@ def _translated(model: Any, request: Request, features: npt.NDArray[Any]) -> npt
         )
     if known is None:
         return values
-    remedy = "All models of an ensemble need the features of the first: train them on the same data."
-    return np.asarray(take_features(values, known, features, modality=request.target, remedy=remedy))
+    remedy = (
+        "All models of an ensemble need the features of the first: train them on the same data."
+    )
+    return np.asarray(
+        take_features(values, known, features, modality=request.target, remedy=remedy)
+    )
 
 
 def _units(request: Request) -> dict[str, Any]:
@@ -227,7 +250,7 @@ def _units(request: Request) -> dict[str, Any]:
 
 
 @_method("barycentric", "coupling_key", "layer", "use_rep", "epsilon")
-def _barycentre(request: Request) -> tuple[Imputation, dict[str, Any]]:
+def _barycenter(request: Request) -> tuple[Imputation, dict[str, Any]]:
     check_pair(request.mdata, request.source, request.target)
     coupling = request.coupling()
     y = _checked_target(request, coupling.shape[0])
@@ -261,7 +284,7 @@ def _extrapolated(request: Request, coupling: Coupling, found: Imputation, y: An
 
 
 @_method("knn", "layer", "use_rep", "n_neighbors")
-def _neighbours(request: Request) -> tuple[Imputation, dict[str, Any]]:
+def _neighbors(request: Request) -> tuple[Imputation, dict[str, Any]]:
     check_pair(request.mdata, request.source, request.target)
     chosen = request.use_rep if request.use_rep is not None else _keys.LATENT
     z_x, z_y = representations(request.mdata, request.source, request.target, chosen)
@@ -313,7 +336,7 @@ def _regression(options: Mapping[str, Any]) -> CouplingRegression:
 
 
 def _source_features(request: Request) -> npt.NDArray[np.float32]:
-    """Return what a regression predicts from, standardised."""
+    """Return what a regression predicts from, standardized."""
     adata = request.mdata.mod[request.source]
     if request.use_rep is None:
         request.check_memory(adata.n_obs, adata.n_vars)

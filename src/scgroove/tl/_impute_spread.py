@@ -30,7 +30,12 @@ Described = tuple[Imputation, npt.NDArray[np.float32] | None, dict[str, Any]]
 
 
 def describe(
-    request: Request, found: Imputation, made: Mapping[str, Any], *, shrink: float | None, uncertainty: bool
+    request: Request,
+    found: Imputation,
+    made: Mapping[str, Any],
+    *,
+    shrink: float | None,
+    uncertainty: bool,
 ) -> Described:
     """Return the imputation, drawn to the means of labels if asked for, its standard deviations, and what goes into ``uns``.
 
@@ -99,7 +104,9 @@ def _reference(request: Request, features: Any) -> Any:
             "The model predicts them, and how far it can be off is told by measured cells: pass data that measured all of "
             "them, or impute with uncertainty=False."
         )
-        feature_positions(_names(with_cells[0], request), features, modality=request.target, remedy=remedy)
+        feature_positions(
+            _names(with_cells[0], request), features, modality=request.target, remedy=remedy
+        )
     return complete[0] if complete else None
 
 
@@ -134,7 +141,9 @@ def _codes_in(request: Request, reference: Any, names: list[str]) -> tuple[IntAr
 def _shared_space(request: Request, reference: Any) -> tuple[FloatArray, FloatArray] | None:
     """Return a space that both modalities share: the one asked for, that of the model, or that of the data; None if none is known."""
     pair = (request.source, request.target)
-    latent = getattr(request.models[0], "get_latent_representation", None) if request.models else None
+    latent = (
+        getattr(request.models[0], "get_latent_representation", None) if request.models else None
+    )
     if latent is not None:
         return latent(reference, pair[0]), latent(reference, pair[1])
     name = request.use_rep if isinstance(request.use_rep, str) else _keys.LATENT

@@ -33,7 +33,7 @@ def infer_labels(
     r"""Give cells without a label the likeliest one, with a certainty, so that a second model can learn from them too.
 
     Where most labels are missing (guides that were not captured, cells that were not demultiplexed), a model learns labels from few cells, and
-    then knows most of the others. With b_g the mean direction of the labelled cells of label g in the shared space, of all
+    then knows most of the others. With b_g the mean direction of the labeled cells of label g in the shared space, of all
     modalities, and n_g their number, a cell z has
 
     .. math:: p_g \propto n_g \exp(\cos(z, b_g) / \tau), \quad \text{certainty} = (1 - H(p) / \log G)^2
@@ -90,7 +90,9 @@ def infer_labels(
     --------
     >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
     >>> scgroove.tl.infer_labels(mdata)  # doctest: +SKIP
-    >>> GROOVE.setup_mudata(mdata, "inferred_label", weight_key="inferred_label_certainty")  # doctest: +SKIP
+    >>> GROOVE.setup_mudata(
+    ...     mdata, "inferred_label", weight_key="inferred_label_certainty"
+    ... )  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
     from scgroove.data import labels_by_modality
@@ -98,12 +100,14 @@ def infer_labels(
     names = modalities_with(mdata, use_rep, modalities)
     labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
     if key_added in [name_of(label_key, m, "label_key") for m in names]:
-        raise ValueError(f"key_added={key_added!r} is the column of the labels, which would be lost.")
+        raise ValueError(
+            f"key_added={key_added!r} is the column of the labels, which would be lost."
+        )
     z = {m: _directions(one) for m, one in shared_space(mdata, use_rep, names).items()}
     vocabulary, codes = encode(*labels.values())
     if len(vocabulary) < 2:
         raise ValueError(
-            f"the labelled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two or more are needed. Is label_key= the "
+            f"the labeled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two or more are needed. Is label_key= the "
             f"column of perturbations?"
         )
     found = likeliest(z, dict(zip(names, codes, strict=True)), len(vocabulary), temperature)
@@ -141,7 +145,9 @@ def likeliest(
             rows = missing[start:stop]
             p = softmax(one[rows] @ places.T / temperature + np.log(counts), axis=1)
             label[rows] = p.argmax(axis=1)
-            certainty[rows] = np.square(1 + xlogy(p, p).sum(axis=1) / np.log(n_labels)).clip(0.0, 1.0)
+            certainty[rows] = np.square(1 + xlogy(p, p).sum(axis=1) / np.log(n_labels)).clip(
+                0.0, 1.0
+            )
         found[m] = (label, certainty)
     return found
 

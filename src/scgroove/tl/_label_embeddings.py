@@ -142,7 +142,9 @@ def check_label_embeddings(
         "p_value": found.p_value,
         "null_mean": float(found.null.mean()),
         "n_labels": len(labels),
-        "labels": pd.DataFrame({"label": labels, "error": found.error, "error_of_mean": found.error_of_mean}),
+        "labels": pd.DataFrame(
+            {"label": labels, "error": found.error, "error_of_mean": found.error_of_mean}
+        ),
     }
     mdata.uns[key_added] = result
 
@@ -159,7 +161,10 @@ def _places(
 
     names = modalities_with(mdata, use_rep, modalities)
     labels_of_cells = labels_by_modality(mdata, label_key, names, unlabeled_category)
-    z = {m: np.asarray(one, dtype=np.float64) for m, one in shared_space(mdata, use_rep, names).items()}
+    z = {
+        m: np.asarray(one, dtype=np.float64)
+        for m, one in shared_space(mdata, use_rep, names).items()
+    }
     means: dict[str, list[Float64Array]] = {}
     for m, one in z.items():
         labels = pd.Series(labels_of_cells[m], dtype=object)

@@ -19,16 +19,16 @@ _LEAST, _MOST = (0.1, 1e-3), (10.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """Votes of the nearest labelled cells, kept for each neighbour: memory grows with n k, not with the labels.
+    """Votes of the nearest labeled cells, kept for each neighbor: memory grows with n k, not with the labels.
 
     Attributes
     ----------
     codes
-        Labels of the neighbours, nearest first, (n, k).
+        Labels of the neighbors, nearest first, (n, k).
     share
-        Share of all votes that the label of this neighbour has, (n, k).
+        Share of all votes that the label of this neighbor has, (n, k).
     repeats
-        Neighbours with the label of this one, (n, k).
+        Neighbors with the label of this one, (n, k).
     n_labels
         Labels that could have been voted for.
     """
@@ -40,7 +40,7 @@ class Votes:
 
     @classmethod
     def count(cls, codes: IntArray, weights: Float64Array) -> Votes:
-        """Count the votes of neighbours (n, k), of each label with its weight (n_labels,)."""
+        """Count the votes of neighbors (n, k), of each label with its weight (n_labels,)."""
         n, k = codes.shape
         share, repeats = np.empty((n, k)), np.empty((n, k), dtype=np.intp)
         step = max(1, VALUES_AT_A_TIME // k**2)
@@ -57,7 +57,7 @@ class Votes:
 
     @cached_property
     def winner(self) -> IntArray:
-        """Position of the neighbour whose label wins, the nearest of those with most votes, (n,)."""
+        """Position of the neighbor whose label wins, the nearest of those with most votes, (n,)."""
         return np.asarray(self.share.argmax(axis=1), dtype=np.intp)
 
     @property
@@ -71,16 +71,21 @@ class Votes:
 
 
 def nearest_votes(
-    z: FloatArray, voters: FloatArray, codes: IntArray, n_labels: int, n_neighbors: int, own: IntArray
+    z: FloatArray,
+    voters: FloatArray,
+    codes: IntArray,
+    n_labels: int,
+    n_neighbors: int,
+    own: IntArray,
 ) -> Votes:
-    """Let the nearest labelled cells vote, so that all labels weigh the same whatever their number of cells.
+    """Let the nearest labeled cells vote, so that all labels weigh the same whatever their number of cells.
 
     Parameters
     ----------
     z
         Cells to label, (n, k).
     voters, codes
-        Labelled cells and their labels, (m, k) and (m,).
+        Labeled cells and their labels, (m, k) and (m,).
     n_labels
         Labels, each of which some voter has.
     n_neighbors
@@ -102,7 +107,7 @@ def nearest_votes(
 class Calibration:
     r"""From shares of votes :math:`v_l` to probabilities, :math:`p_l \propto (v_l + a)^{1/T}`.
 
-    The pseudo-vote a gives labels a chance that no neighbour has, the temperature T sharpens (below 1) or flattens. Both leave the
+    The pseudo-vote a gives labels a chance that no neighbor has, the temperature T sharpens (below 1) or flattens. Both leave the
     order of the labels as it is. The default leaves the votes as they are.
 
     Attributes
@@ -137,14 +142,18 @@ class Calibration:
 
     def confidence(self, votes: Votes) -> Float64Array:
         """Return the probability of the label that wins, (n,)."""
-        return np.asarray((self._power(votes.share.max(axis=1)) / self._total(votes)).clip(0.0, 1.0))
+        return np.asarray(
+            (self._power(votes.share.max(axis=1)) / self._total(votes)).clip(0.0, 1.0)
+        )
 
     def probabilities(self, votes: Votes) -> npt.NDArray[np.float32]:
         """Return the probability of every label, (n, n_labels); rows sum to one."""
         total = self._total(votes)[:, None]
         out = np.empty((len(total), votes.n_labels), dtype=np.float32)
         out[:] = self._power(np.zeros(1)) / total
-        np.put_along_axis(out, votes.codes, (self._power(votes.share) / total).astype(np.float32), axis=1)
+        np.put_along_axis(
+            out, votes.codes, (self._power(votes.share) / total).astype(np.float32), axis=1
+        )
         return out
 
     def _power(self, share: Float64Array) -> Float64Array:

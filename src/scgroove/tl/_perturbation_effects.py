@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 _LOOKS_LIKE_CONTROL: Final = re.compile(
-    r"control|ctrl|non.?target|scramble|dmso|vehicle|untreated|mock|wild.?type|^(nt|wt)c?$", re.IGNORECASE
+    r"control|ctrl|non.?target|scramble|dmso|vehicle|untreated|mock|wild.?type|^(nt|wt)c?$",
+    re.IGNORECASE,
 )
 
 SIDES: Final = ("measured", "imputed")
@@ -133,7 +134,9 @@ def perturbation_effects(
         _check_control(control, names, codes[1], source)
     rng = np.random.default_rng(seed)
     cells = [members(own, len(names)) for own in codes]
-    sides = {side: _Side(values[side], cells[i], names.index(control)) for i, side in enumerate(SIDES)}
+    sides = {
+        side: _Side(values[side], cells[i], names.index(control)) for i, side in enumerate(SIDES)
+    }
     kept = [code for code, name in enumerate(names) if name != control]
     table = pd.DataFrame(
         {
@@ -141,7 +144,8 @@ def perturbation_effects(
                 np.repeat(np.arange(len(kept)), len(columns)), [names[code] for code in kept]
             ),
             "feature": pd.Categorical.from_codes(
-                np.tile(np.arange(len(columns)), len(kept)), [str(imputed.columns[c]) for c in columns]
+                np.tile(np.arange(len(columns)), len(kept)),
+                [str(imputed.columns[c]) for c in columns],
             ),
         }
     )
@@ -177,18 +181,24 @@ class _Side:
         out = np.full((3, len(kept), f), np.nan)
         states = rng.integers(2**63, size=len(kept) + 1)
         for columns in steps(f, max(n_boot, max(one.size for one in self.cells))):
-            control = reference._means(reference.control, columns, n_boot, min_cells, int(states[-1]))
+            control = reference._means(
+                reference.control, columns, n_boot, min_cells, int(states[-1])
+            )
             for i, code in enumerate(kept):
                 if self.cells[code].size:
                     own = self._means(code, columns, n_boot, min_cells, int(states[i]))
                     out[0, i, columns] = own[0] - control[0]
                     if len(own) > 1 and len(control) > 1:
-                        ends = np.quantile(own[1:] - control[1:], (0.5 - level / 2, 0.5 + level / 2), axis=0)
+                        ends = np.quantile(
+                            own[1:] - control[1:], (0.5 - level / 2, 0.5 + level / 2), axis=0
+                        )
                         out[1:, i, columns] = ends
         counts = np.repeat([self.cells[code].size for code in kept], f)
         return {"": out[0].ravel(), "_low": out[1].ravel(), "_high": out[2].ravel(), "n": counts}
 
-    def _means(self, code: int, columns: slice, n_boot: int, min_cells: int, state: int) -> Float64Array:
+    def _means(
+        self, code: int, columns: slice, n_boot: int, min_cells: int, state: int
+    ) -> Float64Array:
         """Return the mean of a label's cells, then those of bootstrap samples of them if there are enough, (1 + n_boot, f)."""
         cells = self.cells[code]
         values = dense(self.values[cells][:, columns])
@@ -199,7 +209,10 @@ class _Side:
             return np.asarray(mean)
         # the same samples for every block of features
         rng = np.random.default_rng(state)
-        weights = rng.multinomial(cells.size, np.full(cells.size, 1.0 / cells.size), size=n_boot) / cells.size
+        weights = (
+            rng.multinomial(cells.size, np.full(cells.size, 1.0 / cells.size), size=n_boot)
+            / cells.size
+        )
         return np.vstack([mean, _ratio(weights @ values, weights @ known.astype(float))])
 
 

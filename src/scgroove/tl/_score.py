@@ -158,7 +158,11 @@ def _representations(
     """Return the representations; None where there is no default one."""
     if use_rep is None:
         return None
-    missing = [m for m in (source, target) if name_of(use_rep, m, "use_rep") not in (*mdata.mod[m].obsm, "X")]
+    missing = [
+        m
+        for m in (source, target)
+        if name_of(use_rep, m, "use_rep") not in (*mdata.mod[m].obsm, "X")
+    ]
     if use_rep == _keys.LATENT and missing:
         return None
     return representations(mdata, source, target, use_rep)
@@ -171,7 +175,9 @@ def _coupling(mdata: MuData, source: str, target: str, key: str | None) -> Coupl
     return get.coupling(mdata, source, target, key)
 
 
-def _scores(truth: _Truth, z: tuple[Any, Any] | None, coupling: Coupling | None, metric: str) -> pd.DataFrame:
+def _scores(
+    truth: _Truth, z: tuple[Any, Any] | None, coupling: Coupling | None, metric: str
+) -> pd.DataFrame:
     """Return every score that can be had, one a row, each beside chance."""
     scopes = ("global",) if truth.labels is None else ("within_label", "global")
     names = [f"foscttm_{scope}" for scope in scopes]

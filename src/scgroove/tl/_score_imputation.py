@@ -12,7 +12,13 @@ from scgroove import _keys, get, metrics
 from scgroove._labels import Label, UnlabeledCategory, encode
 from scgroove._types import IntArray
 from scgroove.get._imputed import interval_maker
-from scgroove.get._inputs import PerModality, check_call, check_pair, labels_of_modality, partners_of_pair
+from scgroove.get._inputs import (
+    PerModality,
+    check_call,
+    check_pair,
+    labels_of_modality,
+    partners_of_pair,
+)
 from scgroove.metrics._baselines import FEWEST_LABELS
 from scgroove.metrics._values import dense, steps
 from scgroove.tl._feature_scores import feature_scores
@@ -157,16 +163,23 @@ def score_imputation(
             f"pair_key=, or that of labels with label_key=, and control= for effects."
         )
     baselines = (
-        {} if partner is None else _baselines(known, [one.name for one in found if one.name in OF_CELLS])
+        {}
+        if partner is None
+        else _baselines(known, [one.name for one in found if one.name in OF_CELLS])
     )
     rows = [_row(one, baselines) for one in found]
     result: dict[str, Any] = {
         "features": feature_scores(list(imputed.columns), predicted, measured, labels, partner),
         "skipped": dict(found.skipped),
     }
-    if partner is not None and _keys.imputed_sd(key or _keys.imputed(target)) in mdata.mod[source].obsm:
+    if (
+        partner is not None
+        and _keys.imputed_sd(key or _keys.imputed(target)) in mdata.mod[source].obsm
+    ):
         table = _coverage(mdata, source, target, key, measured, partner)
-        rows += [_coverage_row(one) for one in table.to_dict("records") if one["level"] in (0.5, 0.9)]
+        rows += [
+            _coverage_row(one) for one in table.to_dict("records") if one["level"] in (0.5, 0.9)
+        ]
         result["calibration"] = table
     scores = pd.DataFrame(rows, columns=list(COLUMNS))
     name = key_added if key_added is not None else _keys.imputation(source, target)
@@ -190,7 +203,11 @@ def _baselines(known: Mapping[str, Any], names: list[str]) -> dict[str, dict[str
         )
     out = {}
     for name, make in makers.items():
-        asked = [one for one in names if not (few and name == "label_mean" and one.endswith("_per_feature"))]
+        asked = [
+            one
+            for one in names
+            if not (few and name == "label_mean" and one.endswith("_per_feature"))
+        ]
         found = metrics.scores(asked, missing="skip", **{**known, "predicted": np.array(make())})
         out[name] = {one.name: one.value for one in found}
     return out
@@ -238,4 +255,6 @@ def _coverage(
             low, high = ends(rows[part], level)
             hits[i] += ((low <= truth) & (truth <= high) & known).sum()
             widths[i] += (high - low)[known].sum()
-    return pd.DataFrame({"level": LEVELS, "coverage": hits / n, "mean_width": widths / n, "n": rows.size})
+    return pd.DataFrame(
+        {"level": LEVELS, "coverage": hits / n, "mean_width": widths / n, "n": rows.size}
+    )

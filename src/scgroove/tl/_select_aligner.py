@@ -9,7 +9,14 @@ import numpy as np
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, check_call, check_pair, labels_of_pair, name_of, representations
+from scgroove.get._inputs import (
+    PerModality,
+    check_call,
+    check_pair,
+    labels_of_pair,
+    name_of,
+    representations,
+)
 from scgroove.get._union import spread, union_rows
 from scgroove.tl._align import to_store, told
 
@@ -52,7 +59,7 @@ def select_aligner(
     source, target
         Names of the modalities.
     methods
-        What to try: names as for :func:`scgroove.tl.align`, with ``" unlabelled"`` after those that shall not see labels, or
+        What to try: names as for :func:`scgroove.tl.align`, with ``" unlabeled"`` after those that shall not see labels, or
         :class:`scgroove.benchmark.AlignerSpec` with options. Default: ``"emd"``, ``"eot"``, ``"egw"``, ``"coot"`` and
         ``"snn"``, or those of them that need no shared space where there is none.
     label_key
@@ -121,12 +128,19 @@ def select_aligner(
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     spec = next(one for one in candidates if one.name == choice.best)
     matrix, evidence = to_store(coupling, spec.method, None, threshold)
-    names = told(source, target, {"use_rep": use_rep, "label_key": label_key if spec.labelled else None})
-    chosen: dict[str, Any] = {"selected_by": choice.score, "selection_confidence": choice.confidence}
+    names = told(
+        source, target, {"use_rep": use_rep, "label_key": label_key if spec.labeled else None}
+    )
+    chosen: dict[str, Any] = {
+        "selected_by": choice.score,
+        "selection_confidence": choice.confidence,
+    }
     key = coupling_key if coupling_key is not None else _keys.coupling(source, target)
     mdata.obsp[key] = spread(matrix, rows, columns, mdata.n_obs)
     mdata.uns[key] = {**evidence, **names, **chosen}
-    mdata.uns[key_added if key_added is not None else _keys.selection(source, target)] = choice.table.copy()
+    mdata.uns[key_added if key_added is not None else _keys.selection(source, target)] = (
+        choice.table.copy()
+    )
     return choice
 
 

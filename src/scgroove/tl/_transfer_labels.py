@@ -1,4 +1,4 @@
-"""Labels of cells from the labelled cells nearest to them, with a confidence that means what it says."""
+"""Labels of cells from the labeled cells nearest to them, with a confidence that means what it says."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 CalibrateOn = Literal["reference", "query"]
 Metric = Literal["cosine", "euclidean"]
 FEWEST_CELLS: Final = 50
-"""Labelled cells below which nothing can be said of a confidence."""
+"""Labeled cells below which nothing can be said of a confidence."""
 MOST_CELLS: Final = 10_000
-"""Labelled cells that calibration uses at most, drawn at random: two numbers are fitted."""
+"""Labeled cells that calibration uses at most, drawn at random: two numbers are fitted."""
 
 
 def transfer_labels(
@@ -60,11 +60,11 @@ def transfer_labels(
     max_memory_gb: float = 4.0,
     key_added: str = _keys.TRANSFERRED,
 ) -> None:
-    r"""Tell the labels of cells from the labelled cells nearest to them, with calibrated probabilities.
+    r"""Tell the labels of cells from the labeled cells nearest to them, with calibrated probabilities.
 
-    The nearest labelled cells of the target vote, each with a weight of one over the cells of its label, so that all labels weigh
+    The nearest labeled cells of the target vote, each with a weight of one over the cells of its label, so that all labels weigh
     the same. A cell does not vote for itself, nor for a cell of the same name. Shares of votes :math:`v_l` are no probabilities;
-    :math:`p_l \propto (v_l + a)^{1/T}` is fitted to cells of the *source* whose label is known, which are labelled by the same
+    :math:`p_l \propto (v_l + a)^{1/T}` is fitted to cells of the *source* whose label is known, which are labeled by the same
     voters: what holds inside one modality says nothing of the step to another.
 
     Parameters
@@ -74,9 +74,9 @@ def transfer_labels(
     source
         Modality of the cells to label.
     target
-        Modality of the labelled cells that vote; that of the cells themselves by default.
+        Modality of the labeled cells that vote; that of the cells themselves by default.
     reference
-        The data of the labelled cells; by default the query itself, where ``target`` has labels.
+        The data of the labeled cells; by default the query itself, where ``target`` has labels.
     label_key
         Column of ``mod[m].obs`` with the label.
     unlabeled_category
@@ -88,7 +88,7 @@ def transfer_labels(
     n_neighbors
         Cells that vote.
     calibrate_on
-        Labelled cells of the source to fit probabilities to: those of the ``"reference"``, or those of the ``"query"``, which know
+        Labeled cells of the source to fit probabilities to: those of the ``"reference"``, or those of the ``"query"``, which know
         of its batch, and whose labels the model need not have seen.
     model
         The model that made the representation, attached to the reference: calibration then only takes cells that were held out of
@@ -179,7 +179,9 @@ def transfer_labels(
         _warn_uncalibrated(source, target, calibrate_on, int((truth >= 0).sum()))
     else:
         made |= {"calibrated_on": calibrate_on, "held_out": model is not None}
-    _write(adata, key_added, votes, calibration or Calibration(), made, min_confidence, probabilities)
+    _write(
+        adata, key_added, votes, calibration or Calibration(), made, min_confidence, probabilities
+    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class _Space:
 
 @dataclass(frozen=True, eq=False)
 class _Electorate:
-    """Labelled cells that vote: coordinates (m, k), labels (m,), cell names, and the names of the labels."""
+    """Labeled cells that vote: coordinates (m, k), labels (m,), cell names, and the names of the labels."""
 
     z: FloatArray
     codes: IntArray
@@ -222,7 +224,7 @@ class _Electorate:
             raise ValueError(
                 f"there are no labels to transfer: the {codes.size} cells of {modality!r} have {len(names)} label(s) in "
                 f"obs[{name_of(label_key, modality, 'label_key')!r}], and a choice needs two. Name the column with label_key=, or the "
-                f"labelled data with reference=."
+                f"labeled data with reference=."
             )
         cells = mdata.mod[modality].obs_names
         if not cells.is_unique:
@@ -230,15 +232,17 @@ class _Electorate:
                 f"the obs_names of {modality!r} are not unique, so that a cell could vote for itself. Call "
                 f"mdata[{modality!r}].obs_names_make_unique()."
             )
-        labelled = codes >= 0
-        return cls(space.of(mdata, modality)[labelled], codes[labelled], cells[labelled], names, n_neighbors)
+        labeled = codes >= 0
+        return cls(
+            space.of(mdata, modality)[labeled], codes[labeled], cells[labeled], names, n_neighbors
+        )
 
     def vote(self, z: FloatArray, cells: pd.Index) -> Votes:
         """Return the votes for cells, which do not vote for themselves."""
         if z.shape[1] != self.z.shape[1]:
             raise ValueError(
                 f"the representations do not lie in one space: {z.shape[1]} dimensions of the cells to label, {self.z.shape[1]} of "
-                f"the labelled ones. Embed both with one model: scgroove.tl.embed(mdata, model)."
+                f"the labeled ones. Embed both with one model: scgroove.tl.embed(mdata, model)."
             )
         own = np.asarray(self.cells.get_indexer(cells), dtype=np.intp)
         return nearest_votes(z, self.z, self.codes, len(self.names), self.n_neighbors, own)
@@ -350,7 +354,9 @@ def _check_options(
     min_confidence: float | None,
 ) -> None:
     if min_confidence is not None and not 0 < min_confidence <= 1:
-        raise ValueError(f"min_confidence is a probability, above 0 and at most 1; found {min_confidence!r}.")
+        raise ValueError(
+            f"min_confidence is a probability, above 0 and at most 1; found {min_confidence!r}."
+        )
     if model is not None and calibrate_on == "query":
         raise ValueError(
             "model= tells which cells of the reference were held out of training, and calibrate_on='query' takes none of them. "

@@ -36,7 +36,7 @@ def umap(
 ) -> None:
     """Lay the cells of all modalities out in two dimensions, together.
 
-    One neighbourhood graph over the cells of every modality: modalities mix in the picture only where they
+    One neighborhood graph over the cells of every modality: modalities mix in the picture only where they
     mix in the representation. A picture is for looking at; distances in it mean little, so compute with the
     representation itself.
 
@@ -49,10 +49,10 @@ def umap(
     modalities
         Modalities to lay out; by default all that have ``use_rep``.
     metric
-        Distance that defines neighbours. ``"cosine"``, the similarity that GroupCLIP works with, looks at
+        Distance that defines neighbors. ``"cosine"``, the similarity that GroupCLIP works with, looks at
         the direction of a representation and not at its length.
     n_neighbors, min_dist
-        Parameters of UMAP. The number of neighbours is cut to what few cells allow.
+        Parameters of UMAP. The number of neighbors is cut to what few cells allow.
     max_cells
         Fit on at most this many cells, a random share of each modality, and place the others afterwards.
         None for all cells.
@@ -123,7 +123,9 @@ def _representations(
         )
     total = sum(len(x) for x in parts.values())
     if total < _FEWEST_CELLS:
-        raise ValueError(f"UMAP needs at least {_FEWEST_CELLS} cells in all; {use_rep!r} has {total}.")
+        raise ValueError(
+            f"UMAP needs at least {_FEWEST_CELLS} cells in all; {use_rep!r} has {total}."
+        )
     return parts
 
 
@@ -165,7 +167,7 @@ def _layout(
         n_neighbors=max(2, min(n_neighbors, int(fitted.sum()) - 1)),
         min_dist=min_dist,
         n_epochs=_EPOCHS,
-        # Rows have unit length for the cosine, and then both metrics order neighbours alike.
+        # Rows have unit length for the cosine, and then both metrics order neighbors alike.
         metric="euclidean",
         init="pca" if x.shape[1] > 1 else "random",
         random_state=seed,
@@ -192,7 +194,9 @@ def _threads_of_torch() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _fitted_rows(sizes: Sequence[int], max_cells: int | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _fitted_rows(
+    sizes: Sequence[int], max_cells: int | None, rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Mark the rows to fit on, the same share of each modality."""
     total = sum(sizes)
     if max_cells is None or total <= max_cells:

@@ -48,7 +48,9 @@ def check_learns(module: GROOVEModule, freeze: Freeze) -> None:
 
 def batch_layers(module: GROOVEModule) -> list[tuple[nn.Linear, int]]:
     """First layers that see the batch, each with its number of batch columns: the last ones of its weight."""
-    parts = [part for m in module.modalities for part in (module.encoder_of(m), module.decoder_of(m))]
+    parts = [
+        part for m in module.modalities for part in (module.encoder_of(m), module.decoder_of(m))
+    ]
     return [(part.net[0], part.n_batch) for part in parts if part.n_batch > 1]  # type: ignore[misc]
 
 
@@ -95,7 +97,7 @@ def _set_learning(module: GROOVEModule, learned: list[nn.Parameter], chosen: set
 class KeepColumns(pl.Callback):  # type: ignore[misc]
     """Put back, after every step, the columns of first layers that do not belong to a batch.
 
-    A weight is one parameter, of which no part can be kept from the optimiser: with a gradient of zero, weight decay would still
+    A weight is one parameter, of which no part can be kept from the optimizer: with a gradient of zero, weight decay would still
     shrink it.
 
     Parameters

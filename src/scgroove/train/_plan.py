@@ -88,7 +88,10 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         decay = [p for p in self.module.parameters() if p.requires_grad and p.ndim > 1]
         rest = [p for p in self.module.parameters() if p.requires_grad and p.ndim <= 1]
         optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            [
+                {"params": decay, "weight_decay": self.weight_decay},
+                {"params": rest, "weight_decay": 0.0},
+            ],
             lr=self.lr,
             eps=self.eps,
             fused=self._can_fuse([*decay, *rest]),
@@ -96,7 +99,9 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         steps = max(2, int(self.trainer.estimated_stepping_batches))
         scheduler: Any
         if self.lr_schedule == "one_cycle":
-            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.lr, total_steps=steps)
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, max_lr=self.lr, total_steps=steps
+            )
         elif self.lr_schedule == "cosine":
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         elif self.lr_schedule == "plateau":
@@ -107,7 +112,10 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             return {"optimizer": optimizer, "lr_scheduler": config}
         else:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def _can_fuse(self, parameters: list[torch.nn.Parameter]) -> bool:
         """Whether one pass over each parameter will do: on a processor; in mixed precision Lightning could not clip gradients."""
@@ -132,7 +140,10 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
 
     def _step(self, batch: Any, mode: str, weights: dict[str, float]) -> Tensor:
         out = self.forward(batch, loss_kwargs={"weights": weights})[2]
-        terms = {"loss": out.loss, **out.extra_metrics}  # the same names at every step and on every rank
+        terms = {
+            "loss": out.loss,
+            **out.extra_metrics,
+        }  # the same names at every step and on every rank
         values = torch.stack([v.detach().float() for v in terms.values()])
         # NaN: a term this batch does not have, such as the reconstruction of an absent modality
         known = ~values.isnan()

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 import scgroove as sg
-from scgroove.learners import GroupProcrustes, LabelCentred
-from scgroove.learners._centred import in_others, label_shifts, radius, shifted
+from scgroove.learners import GroupProcrustes, LabelCentered
+from scgroove.learners._centered import in_others, label_shifts, radius, shifted
 
 
 def test_by_hand():
     means = {"a": np.array([[0.0, 0], [4, 0], [9, 9]]), "b": np.array([[2.0, 0], [0, 4], [7, 7]])}
     present = {"a": np.array([True, True, True]), "b": np.array([True, True, False])}
     shifts = label_shifts(means, present)
-    np.testing.assert_array_equal(shifts["a"], [[1, 0], [-2, 2], [0, 0]])  # a label of one modality stays
+    np.testing.assert_array_equal(
+        shifts["a"], [[1, 0], [-2, 2], [0, 0]]
+    )  # a label of one modality stays
     np.testing.assert_array_equal(shifts["b"], [[-1, 0], [2, -2], [0, 0]])
     moves = in_others(present)["a"]
     np.testing.assert_array_equal(moves, [True, True, False])
@@ -41,7 +43,7 @@ def screen():
 
 
 def test_means_agree_and_cells_inside_labels_stay_as_they_are(screen):
-    fitted = LabelCentred("cca_labels", normalize=False).fit(screen, "label")
+    fitted = LabelCentered("cca_labels", normalize=False).fit(screen, "label")
     before, after = fitted.inner_.transform(screen), fitted.transform(screen)
     labels = {m: screen[m].obs["label"].astype(str).to_numpy() for m in after}
     for label in np.unique(labels["rna"]):
@@ -55,7 +57,8 @@ def test_means_agree_and_cells_inside_labels_stay_as_they_are(screen):
 
 def test_cells_lie_equally_far_from_their_label(screen):
     plain, after = (
-        LabelCentred("cca_labels", normalize=n).fit_transform(screen, "label") for n in (False, True)
+        LabelCentered("cca_labels", normalize=n).fit_transform(screen, "label")
+        for n in (False, True)
     )
     places = {m: plain[m].astype(float) for m in plain}
     labels = {m: screen[m].obs["label"].astype(str).to_numpy() for m in places}
@@ -63,8 +66,8 @@ def test_cells_lie_equally_far_from_their_label(screen):
         lengths, turns = [], []
         for m in places:
             rows = labels[m] == label
-            centre = places[m][rows].mean(0)
-            own, before = after[m][rows] - centre, places[m][rows] - centre
+            center = places[m][rows].mean(0)
+            own, before = after[m][rows] - center, places[m][rows] - center
             lengths.append(np.linalg.norm(own, axis=1))
             turns.append((own * before).sum(1) / (lengths[-1] * np.linalg.norm(before, axis=1)))
         np.testing.assert_allclose(np.concatenate(lengths), lengths[0][0], rtol=1e-5)
@@ -76,8 +79,8 @@ def test_cells_inside_labels_are_found_better_where_effects_differ():
     scores = []
     for learner in (
         sg.learners.get("cca_labels")(),
-        LabelCentred("cca_labels", normalize=False),
-        LabelCentred("cca_labels"),
+        LabelCentered("cca_labels", normalize=False),
+        LabelCentered("cca_labels"),
     ):
         z = learner.fit_transform(screen, "label")
         labels = screen["rna"].obs["label"].to_numpy()
@@ -92,7 +95,7 @@ def test_cells_inside_labels_are_found_better_where_effects_differ():
 
 
 def test_cells_that_were_not_fitted_move_with_their_label(screen):
-    fitted = LabelCentred("cca_labels").fit(screen, "label")
+    fitted = LabelCentered("cca_labels").fit(screen, "label")
     few = screen[::3].copy()
     whole, part = fitted.transform(screen), fitted.transform(few)
     for m, z in part.items():
@@ -105,10 +108,10 @@ def test_cells_that_were_not_fitted_move_with_their_label(screen):
 
 def test_a_space_is_needed():
     with pytest.raises(ValueError, match=r"no space that its modalities share.*GroupProcrustes"):
-        LabelCentred("pca")
-    LabelCentred(GroupProcrustes("pca"))
+        LabelCentered("pca")
+    LabelCentered(GroupProcrustes("pca"))
     with pytest.raises(TypeError, match="must be a learner or its name"):
-        LabelCentred(3)
+        LabelCentered(3)
     with pytest.raises(ValueError, match="are for a learner given by name"):
-        LabelCentred(sg.learners.get("cca_labels")(), {"n_components": 2})
-    assert LabelCentred("oracle_latent").uses_truth
+        LabelCentered(sg.learners.get("cca_labels")(), {"n_components": 2})
+    assert LabelCentered("oracle_latent").uses_truth

@@ -37,7 +37,9 @@ def label_shifts(
         For each modality (n_labels, k), to be added to the cells; zero where a label is absent, or nowhere else.
     """
     number = np.sum(list(present.values()), axis=0)
-    total = np.sum([np.where(there[:, None], means[m], 0.0) for m, there in present.items()], axis=0)
+    total = np.sum(
+        [np.where(there[:, None], means[m], 0.0) for m, there in present.items()], axis=0
+    )
     common = total / np.maximum(number, 1)[:, None]
     return {m: np.where(there[:, None], common - means[m], 0.0) for m, there in present.items()}
 
@@ -51,7 +53,7 @@ def in_others(present: Mapping[str, BoolArray]) -> dict[str, BoolArray]:
 def radius(
     z: Mapping[str, FloatArray], codes: Mapping[str, IntArray], means: Mapping[str, Float64Array]
 ) -> float:
-    """Return the root mean square distance of labelled cells from the mean of their label in their modality, over all modalities."""
+    """Return the root mean square distance of labeled cells from the mean of their label in their modality, over all modalities."""
     parts = [((one - means[m][codes[m]]) ** 2).sum(axis=1)[codes[m] >= 0] for m, one in z.items()]
     return float(np.sqrt(np.concatenate(parts).mean()))
 
@@ -90,9 +92,9 @@ def shifted(
     return places
 
 
-@LEARNERS.register("label_centred")
+@LEARNERS.register("label_centered")
 @dataclass
-class LabelCentred(AroundLearner):
+class LabelCentered(AroundLearner):
     """Any learner, the means of each label brought to one place in all modalities.
 
     With C_m the means of the representation of modality m over the cells of each label, and C their mean over the modalities that
@@ -119,14 +121,14 @@ class LabelCentred(AroundLearner):
     Examples
     --------
     >>> import scgroove
-    >>> from scgroove.learners import LabelCentred
+    >>> from scgroove.learners import LabelCentered
     >>> mdata = scgroove.simulations.weakly_paired(n_labels=6, n_cells_per_label=20)
-    >>> z = LabelCentred("cca_labels").fit_transform(mdata)
+    >>> z = LabelCentered("cca_labels").fit_transform(mdata)
     >>> {m: v.shape for m, v in z.items()}
     {'rna': (120, 5), 'protein': (120, 5)}
     """
 
-    name: ClassVar[str] = "label_centred"
+    name: ClassVar[str] = "label_centered"
     example: ClassVar[str] = "groove"
     inside_aligned: ClassVar[bool] = True
 
@@ -140,7 +142,7 @@ class LabelCentred(AroundLearner):
         if not inner.aligned:
             raise ValueError(
                 f"learner {inner.name!r} has no space that its modalities share, so that their labels have no common place. Turn it into one "
-                f"first: LabelCentred(GroupProcrustes({inner.name!r}))."
+                f"first: LabelCentered(GroupProcrustes({inner.name!r}))."
             )
 
     def _fit(self, screen: Screen, seed: int) -> None:
@@ -167,31 +169,31 @@ class LabelCentred(AroundLearner):
         }
 
 
-@LEARNERS.register("groove_centred")
+@LEARNERS.register("groove_centered")
 @dataclass
-class GrooveCentred(LabelCentred):
-    """GROOVE, the means of each label brought to one place in all modalities: :class:`LabelCentred` of ``groove``."""
+class GrooveCentered(LabelCentered):
+    """GROOVE, the means of each label brought to one place in all modalities: :class:`LabelCentered` of ``groove``."""
 
-    name: ClassVar[str] = "groove_centred"
+    name: ClassVar[str] = "groove_centered"
 
     learner: Learner | str = "groove"
 
 
-@LEARNERS.register("ps_logistic_centred")
+@LEARNERS.register("ps_logistic_centered")
 @dataclass
-class LogisticCentred(LabelCentred):
-    """Propensity logits, the means of each label brought to one place: :class:`LabelCentred` of ``ps_logistic_scaled``."""
+class LogisticCentered(LabelCentered):
+    """Propensity logits, the means of each label brought to one place: :class:`LabelCentered` of ``ps_logistic_scaled``."""
 
-    name: ClassVar[str] = "ps_logistic_centred"
+    name: ClassVar[str] = "ps_logistic_centered"
 
     learner: Learner | str = "ps_logistic_scaled"
 
 
-@LEARNERS.register("cca_centred")
+@LEARNERS.register("cca_centered")
 @dataclass
-class LabelCCACentred(LabelCentred):
-    """Canonical correlation of label means, these brought to one place: :class:`LabelCentred` of ``cca_labels``."""
+class LabelCCACentered(LabelCentered):
+    """Canonical correlation of label means, these brought to one place: :class:`LabelCentered` of ``cca_labels``."""
 
-    name: ClassVar[str] = "cca_centred"
+    name: ClassVar[str] = "cca_centered"
 
     learner: Learner | str = "cca_labels"
