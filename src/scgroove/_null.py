@@ -135,7 +135,7 @@ def label_mean_baseline(results: Results) -> float | None:
 def _measured(results: Results) -> Any:
     """Return measured values, with means of labels where a batch did not measure a feature."""
     from scgroove import get
-    from scgroove.data._measured import fill
+    from scgroove.data.measured import fill
 
     asked = results.settings
     return fill(

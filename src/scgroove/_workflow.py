@@ -271,7 +271,7 @@ def _impute(results: Results, progress: Progress) -> None:
 def _score(results: Results, progress: Progress) -> None:
     from scgroove import get, tl
     from scgroove.data import known_partners
-    from scgroove.data._measured import complete_partners, fill
+    from scgroove.data.measured import complete_partners, fill
 
     asked = results.settings
     imputed = get.imputed(results.mdata, asked.source, asked.target)

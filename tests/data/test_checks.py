@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from scgroove.data import profile
-from scgroove.data._checks import row_blocks
+from scgroove.data.checks import row_blocks
 
 
 def adata(x):
@@ -69,7 +69,7 @@ def test_first_bad_value_is_named(form, bad):
 
 
 def test_blocks_cover_all_rows_and_stay_sparse(monkeypatch):
-    monkeypatch.setattr("scgroove.data._checks.BLOCK_BYTES", 64)
+    monkeypatch.setattr("scgroove.data.checks.BLOCK_BYTES", 64)
     x = sp.random(9000, 7, density=0.3, format="csr", random_state=0)
     blocks = list(row_blocks(x))
     assert len(blocks) > 1

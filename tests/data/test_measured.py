@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scgroove.data._measured import Zeros, expected_shares, fill, incomplete
+from scgroove.data.measured import Zeros, expected_shares, fill, incomplete
 
 NAN = np.nan
 

@@ -12,8 +12,8 @@ from mudata import MuData
 
 import scgroove as sg
 from scgroove.data import ModalityManager
-from scgroove.data._resident import ResidentDataset, bytes_on_device, fits
-from scgroove.data._sampler import BATCH, LABELS, MultiModalDataset, X
+from scgroove.data.resident import ResidentDataset, bytes_on_device, fits
+from scgroove.data.sampler import BATCH, LABELS, MultiModalDataset, X
 from scgroove.model import GROOVE
 from scgroove.model._groove import _device_of_training
 

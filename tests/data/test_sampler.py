@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from scgroove.data import GroupSampler
 from scgroove.data._datamodule import _random_split
-from scgroove.data._sampler import shared_codes
+from scgroove.data.sampler import shared_codes
 
 
 class Length:

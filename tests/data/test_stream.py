@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from mudata import MuData
 
 import scgroove as sg
-from scgroove.data import _disk
-from scgroove.data._disk import Window, bytes_of_row, on_disk, read_rows, stamp
+from scgroove.data import disk
+from scgroove.data.disk import Window, bytes_of_row, on_disk, read_rows, stamp
 from scgroove.model import GROOVE
 
 zarr = pytest.importorskip("zarr")  # anndata 0.11 does not bring it
@@ -158,7 +158,7 @@ def test_rows_are_those_asked_for(stored, rows, span):
     dense, kinds = stored
     wanted = np.array(sorted(rows), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_disk, "SPAN_BYTES", span)
+        patch.setattr(disk, "SPAN_BYTES", span)
         for x in kinds:
             assert on_disk(x)
             found = read_rows(x, wanted)

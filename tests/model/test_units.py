@@ -210,7 +210,7 @@ def test_nothing_is_said_of_fewer_cells_in_another_order(make_mdata):
 
 
 def test_a_sample_of_large_data_is_enough(of_logged, make_mdata, monkeypatch):
-    monkeypatch.setattr("scgroove.data._units.SAMPLED_CELLS", 40)
+    monkeypatch.setattr("scgroove.data.units.SAMPLED_CELLS", 40)
     test_a_model_of_logged_values_says_where_they_are_not(
         of_logged, make_mdata, scaled, "negative values"
     )

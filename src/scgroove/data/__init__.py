@@ -1,14 +1,14 @@
 """The only place that knows how a MuData is laid out."""
 
-from ._checks import DataProfile, check_cell_names, check_modalities, profile
 from ._datamodule import GroupDataSplitter
-from ._features import FeatureNamesError, feature_positions, take_features
-from ._fields import ModalityField, SharedLabelField
-from ._labels import encode_labels, label_keys, label_table, labels_by_modality, labels_of
-from ._manager import ModalityManager
-from ._pairing import known_partners, pair_ids
-from ._sampler import GroupSampler, MultiModalDataset
-from ._units import UnitsError, check_units
+from .checks import DataProfile, check_cell_names, check_modalities, profile
+from .features import FeatureNamesError, feature_positions, take_features
+from .fields import ModalityField, SharedLabelField
+from .labels import encode_labels, label_keys, label_table, labels_by_modality, labels_of
+from .manager import ModalityManager
+from .pairing import known_partners, pair_ids
+from .sampler import GroupSampler, MultiModalDataset
+from .units import UnitsError, check_units
 
 __all__ = [
     "DataProfile",

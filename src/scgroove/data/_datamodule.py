@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS, settings
 from torch.utils.data import DataLoader
 
-from ._manager import ModalityManager
-from ._pairing import PairIds
-from ._resident import ResidentDataset
-from ._sampler import Extras, GroupSampler, MultiModalDataset, Rows, shared_codes
 from ._stream import StreamedSampler
+from .manager import ModalityManager
+from .pairing import PairIds
+from .resident import ResidentDataset
+from .sampler import Extras, GroupSampler, MultiModalDataset, Rows, shared_codes
 
 
 class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ._disk import Window, bytes_of_row, read_rows, stamp, where
-from ._sampler import GroupSampler, MultiModalDataset, Rows
+from .disk import Window, bytes_of_row, read_rows, stamp, where
+from .sampler import GroupSampler, MultiModalDataset, Rows
 
 
 class StreamedSampler(GroupSampler):

@@ -2,7 +2,7 @@
 
 from scgroove._validate import check_room
 from scgroove.get._coupling import coupling
-from scgroove.get._imputed import imputed, imputed_interval, imputed_sd, measured
+from scgroove.get.values import imputed, imputed_interval, imputed_sd, measured
 
 __all__ = ["coupling", "imputed", "imputed_interval", "imputed_sd", "measured"]
 

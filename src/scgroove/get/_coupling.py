@@ -11,9 +11,9 @@ from scgroove import _keys
 from scgroove._registry import UnknownNameError, near_miss
 from scgroove._warnings import warn
 from scgroove.aligners import Coupling
+from scgroove.data.union import union_rows
 from scgroove.get._blocks import ChangedError, blocks_of
-from scgroove.get._inputs import check_pair
-from scgroove.get._union import union_rows
+from scgroove.get.inputs import check_pair
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -21,10 +21,10 @@ from scgroove.data import (
     labels_by_modality,
     profile,
 )
-from scgroove.data._checks import row_blocks
-from scgroove.data._features import columns_of
-from scgroove.data._labels import warn_of_labels
-from scgroove.data._measured import Measured
+from scgroove.data.checks import row_blocks
+from scgroove.data.features import columns_of
+from scgroove.data.labels import warn_of_labels
+from scgroove.data.measured import Measured
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -27,10 +27,10 @@ from .._labels import UnlabeledCategory, plain_category, stored_category
 from .._validate import checked
 from .._warnings import warn
 from ..data import GroupDataSplitter, ModalityManager, label_keys, pair_ids
-from ..data._checks import DataProfile
-from ..data._fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
-from ..data._labels import labels_by_modality
-from ..data._resident import bytes_on_device, fits
+from ..data.checks import DataProfile
+from ..data.fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
+from ..data.labels import labels_by_modality
+from ..data.resident import bytes_on_device, fits
 from ..losses import Similarity, Term
 from ..module import LIKELIHOODS, Architecture, EncoderKind, GROOVEModule
 from ..module._groove import CODES, WEIGHT

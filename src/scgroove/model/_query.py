@@ -13,10 +13,10 @@ from torch import Tensor
 
 from .._warnings import warn
 from ..data import ModalityManager, profile
-from ..data._features import columns_of
-from ..data._fields import NOT_MEASURED, VOCABULARY, ZERO_SHARES, batches_of
-from ..data._manager import FIELDS
-from ..data._measured import Measured, look_for_absent
+from ..data.features import columns_of
+from ..data.fields import NOT_MEASURED, VOCABULARY, ZERO_SHARES, batches_of
+from ..data.manager import FIELDS
+from ..data.measured import Measured, look_for_absent
 from ..module import GROOVEModule
 
 if TYPE_CHECKING:

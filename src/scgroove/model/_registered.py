@@ -22,10 +22,10 @@ from scvi.model.base import BaseModelClass
 from .._registry import UnknownNameError
 from .._types import IntArray
 from ..data import ModalityManager, check_units, label_keys, labels_of
-from ..data._fields import NOT_MEASURED, VOCABULARY, field_key
-from ..data._labels import counts_of_labels
-from ..data._manager import FIELDS
-from ..data._measured import mask_of
+from ..data.fields import NOT_MEASURED, VOCABULARY, field_key
+from ..data.labels import counts_of_labels
+from ..data.manager import FIELDS
+from ..data.measured import mask_of
 from ..losses import ScreenInfo
 from ..module import GROOVEModule
 from ..train import Freeze

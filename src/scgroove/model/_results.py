@@ -19,9 +19,9 @@ from .._registry import UnknownNameError
 from .._validate import checked
 from .._warnings import warn
 from ..data import ModalityManager
-from ..data._fields import VOCABULARY
-from ..data._manager import FIELDS
-from ..data._measured import Measured
+from ..data.fields import VOCABULARY
+from ..data.manager import FIELDS
+from ..data.measured import Measured
 from ..losses import Similarity, negative_log_likelihood, similarity
 from ..module import LIKELIHOODS
 from ..module._groove import MEASURED

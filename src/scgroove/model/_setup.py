@@ -20,8 +20,8 @@ from .._labels import UnlabeledCategory, alike
 from .._registry import UnknownNameError
 from .._warnings import warn
 from ..data import check_cell_names, check_modalities, feature_positions, profile
-from ..data._checks import DataProfile, matrix
-from ..data._labels import counts_of_labels, warn_of_labels
+from ..data.checks import DataProfile, matrix
+from ..data.labels import counts_of_labels, warn_of_labels
 from ._options import weights_of
 
 # a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models

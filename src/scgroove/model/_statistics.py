@@ -13,9 +13,9 @@ from scvi import REGISTRY_KEYS
 
 from .._numbers import is_constant
 from ..data import ModalityManager
-from ..data._checks import BLOCK_BYTES
-from ..data._manager import ModalityDataset
-from ..data._measured import expected_shares
+from ..data.checks import BLOCK_BYTES
+from ..data.manager import ModalityDataset
+from ..data.measured import expected_shares
 from ..module import GROOVEModule
 
 

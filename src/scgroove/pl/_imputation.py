@@ -127,8 +127,8 @@ def imputed_vs_measured(
     """
     check_modalities(mdata, [source, target])
     from scgroove import get
-    from scgroove.get._imputed import for_scores
-    from scgroove.get._inputs import partners_of_pair
+    from scgroove.get.inputs import partners_of_pair
+    from scgroove.get.values import for_scores
 
     imputed = get.imputed(mdata, source, target, imputed_key)
     _check_layer(mdata, target, layer)

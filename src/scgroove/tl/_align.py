@@ -16,7 +16,8 @@ from scgroove._types import BoolArray
 from scgroove._warnings import warn
 from scgroove.aligners._base import BAD_MARGINAL
 from scgroove.aligners._sparsify import check_kept
-from scgroove.get._inputs import (
+from scgroove.data.union import spread, union_rows
+from scgroove.get.inputs import (
     PerModality,
     check_call,
     check_pair,
@@ -25,7 +26,6 @@ from scgroove.get._inputs import (
     representations,
     weights_of_pair,
 )
-from scgroove.get._union import spread, union_rows
 from scgroove.tl._score import true_partners
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, check_call, modalities_with, name_of, shared_space
+from scgroove.get.inputs import PerModality, check_call, modalities_with, name_of, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -13,7 +13,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
-from scgroove.get._inputs import PerModality, check_call, check_modality, name_of, representation
+from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
 
 if TYPE_CHECKING:

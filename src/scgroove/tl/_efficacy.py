@@ -13,7 +13,7 @@ from scgroove._labels import Label, UnlabeledCategory, label_name, unlabeled_nam
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
-from scgroove.get._inputs import PerModality, check_call, check_modality, name_of, representation
+from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics._efficacy import LabelEfficacy, label_efficacy
 
 if TYPE_CHECKING:

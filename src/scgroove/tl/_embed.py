@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mudata import MuData
 
-from scgroove.get._inputs import check_call
+from scgroove.get.inputs import check_call
 
 from .. import _keys
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import PerModality, check_call, check_pair
+from scgroove.get.inputs import PerModality, check_call, check_pair
 from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import (
+from scgroove.get.inputs import (
     PerModality,
     check_call,
     check_modality,

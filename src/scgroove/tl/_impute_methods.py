@@ -15,10 +15,10 @@ from scgroove._registry import Registry, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove.aligners import Coupling, TooLargeError
 from scgroove.data import feature_positions, take_features
-from scgroove.data._checks import check_finite
-from scgroove.data._features import as_names
-from scgroove.data._measured import Measured, fill
-from scgroove.get._inputs import (
+from scgroove.data.checks import check_finite
+from scgroove.data.features import as_names
+from scgroove.data.measured import Measured, fill
+from scgroove.get.inputs import (
     PerModality,
     check_pair,
     labels_of_modality,

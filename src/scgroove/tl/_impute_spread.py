@@ -12,10 +12,10 @@ from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove._warnings import warn
 from scgroove.data import feature_positions, take_features
-from scgroove.data._features import as_names
-from scgroove.data._measured import Measured
-from scgroove.get._imputed import in_units_of
-from scgroove.get._inputs import values_of
+from scgroove.data.features import as_names
+from scgroove.data.measured import Measured
+from scgroove.get.inputs import values_of
+from scgroove.get.values import in_units_of
 from scgroove.imputers import (
     LEVELS,
     Imputation,

@@ -14,7 +14,7 @@ from scgroove._labels import Label, UnlabeledCategory, encode, find_label, label
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove._warnings import warn
-from scgroove.get._inputs import PerModality, check_call, check_modality, labels_of_modality
+from scgroove.get.inputs import PerModality, check_call, check_modality, labels_of_modality
 from scgroove.metrics._effects import Controls
 from scgroove.metrics._values import dense, steps
 

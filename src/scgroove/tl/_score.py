@@ -12,7 +12,7 @@ from scipy.stats import norm
 from scgroove import _keys, get, metrics
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray, Labels
-from scgroove.get._inputs import (
+from scgroove.get.inputs import (
     PerModality,
     check_call,
     check_pair,

@@ -11,14 +11,14 @@ import pandas as pd
 from scgroove import _keys, get, metrics
 from scgroove._labels import Label, UnlabeledCategory, encode
 from scgroove._types import IntArray
-from scgroove.get._imputed import interval_maker
-from scgroove.get._inputs import (
+from scgroove.get.inputs import (
     PerModality,
     check_call,
     check_pair,
     labels_of_modality,
     partners_of_pair,
 )
+from scgroove.get.values import interval_maker
 from scgroove.metrics._baselines import FEWEST_LABELS
 from scgroove.metrics._values import dense, steps
 from scgroove.tl._feature_scores import feature_scores
@@ -134,7 +134,7 @@ def score_imputation(
     --------
     >>> scgroove.tl.score_imputation(mdata, "rna", "prot", control="control")  # doctest: +SKIP
     """
-    from scgroove.data._measured import complete_partners, fill
+    from scgroove.data.measured import complete_partners, fill
 
     check_call(mdata, key_added, (source, target))
     check_pair(mdata, source, target)

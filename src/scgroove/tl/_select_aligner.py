@@ -9,7 +9,8 @@ import numpy as np
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
-from scgroove.get._inputs import (
+from scgroove.data.union import spread, union_rows
+from scgroove.get.inputs import (
     PerModality,
     check_call,
     check_pair,
@@ -17,7 +18,6 @@ from scgroove.get._inputs import (
     name_of,
     representations,
 )
-from scgroove.get._union import spread, union_rows
 from scgroove.tl._align import to_store, told
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from scgroove._types import BoolArray, FloatArray, IntArray
 from scgroove._warnings import warn
 from scgroove.aligners import TooLargeError
 from scgroove.data import encode_labels, labels_of
-from scgroove.get._inputs import (
+from scgroove.get.inputs import (
     PerModality,
     check_call,
     check_modality,

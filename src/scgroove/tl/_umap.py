@@ -12,7 +12,7 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._registry import did_you_mean
-from scgroove.get._inputs import check_call
+from scgroove.get.inputs import check_call
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -21,8 +21,8 @@ from .. import _keys
 from .._labels import NO_LABEL, label_name
 from .._registry import UnknownNameError, did_you_mean
 from .._types import IntArray
-from ._labels import labels_of
 from ._names import Evidence
+from .labels import labels_of
 
 Ids: TypeAlias = NDArray[Any]
 PairIds: TypeAlias = dict[str, Ids]

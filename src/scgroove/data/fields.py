@@ -21,10 +21,10 @@ from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerF
 
 from .._labels import UnlabeledCategory, label_name, names_of
 from .._registry import UnknownNameError
-from ._features import columns_of
-from ._labels import encode_labels, labels_of
-from ._measured import look_for_absent, record
-from ._units import sample_profile
+from .features import columns_of
+from .labels import encode_labels, labels_of
+from .measured import look_for_absent, record
+from .units import sample_profile
 
 State = dict[str, Any]
 VOCABULARY = CategoricalObsField.CATEGORICAL_MAPPING_KEY

@@ -14,15 +14,15 @@ from scgroove._registry import UnknownNameError, near_miss
 from scgroove._types import FloatArray, IntArray, Labels
 from scgroove._warnings import warn
 from scgroove.data import take_features
-from scgroove.data._features import as_names
-from scgroove.data._units import sample_profile
-from scgroove.get._inputs import RAW, check_modality, to_memory, values_of
+from scgroove.data.features import as_names
+from scgroove.data.units import sample_profile
+from scgroove.get.inputs import RAW, check_modality, to_memory, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from scgroove.data._measured import Measured
+    from scgroove.data.measured import Measured
 
 
 def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> pd.DataFrame:
@@ -220,7 +220,7 @@ def measured(
     UserWarning
         If counts were imputed and what was measured is none.
     """
-    from scgroove.data._measured import Measured
+    from scgroove.data.measured import Measured
 
     adata = check_modality(mdata, target, "target")
     name = _checked_key(mdata, source, target, key)
@@ -259,7 +259,7 @@ def for_scores(
     A feature that the batch of a cell did not measure has the mean of the measured cells of the label, so that means of
     labels are those of the measured cells. Such cells are nobody's truth: their partners become -1.
     """
-    from scgroove.data._measured import complete_partners, fill
+    from scgroove.data.measured import complete_partners, fill
 
     return fill(values, labels), complete_partners(partner, values)
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from torch.utils.data import Dataset, DistributedSampler
 
-from ._disk import Window, on_disk
-from ._manager import ModalityManager
+from .disk import Window, on_disk
+from .manager import ModalityManager
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 Rows = dict[str, NDArray[np.int64]]

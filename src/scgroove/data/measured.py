@@ -16,8 +16,8 @@ from .. import _keys
 from .._labels import label_name, names_of
 from .._types import IntArray, Labels
 from .._warnings import warn
-from ._checks import matrix, row_blocks
-from ._labels import encode_labels
+from .checks import matrix, row_blocks
+from .labels import encode_labels
 
 ALPHA: Final = 1e-3
 """Probability, over all features and batches, that a feature that was measured is called absent."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ._checks import BLOCK_BYTES
-from ._disk import on_disk
-from ._manager import ModalityManager
-from ._sampler import BATCH, LABELS, Extras, MultiModalDataset, Rows, X
+from .checks import BLOCK_BYTES
+from .disk import on_disk
+from .manager import ModalityManager
+from .sampler import BATCH, LABELS, Extras, MultiModalDataset, Rows, X
 
 SHARE_OF_FREE_MEMORY: Final = 0.25
 """What data may take of the free memory of a GPU without being asked for."""

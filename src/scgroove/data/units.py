@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .._types import IntArray
 from .._warnings import warn
-from ._checks import DataProfile, matrix, summarize
-from ._disk import on_disk, read_rows
+from .checks import DataProfile, matrix, summarize
+from .disk import on_disk, read_rows
 
 SAMPLED_CELLS: Final = 2048
 SAMPLED_VALUES: Final = 2**24

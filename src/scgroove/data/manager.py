@@ -18,8 +18,8 @@ from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Subset
 
 from .._numbers import canonical
-from ._disk import SPAN_BYTES, Window, bytes_of_row, on_disk, read_rows
-from ._features import columns_of
+from .disk import SPAN_BYTES, Window, bytes_of_row, on_disk, read_rows
+from .features import columns_of
 
 X = REGISTRY_KEYS.X_KEY
 FIELDS, LOCATION = "field_registries", "data_registry"
