@@ -109,6 +109,7 @@ def _path(x: Any) -> Path | None:
 
 
 def where(x: Any) -> str:
+    """Say where a matrix lies."""
     path = _path(x)
     return "its store" if path is None else str(path)
 
