@@ -11,7 +11,7 @@ import pytest
 
 import scgroove as sg
 from scgroove.data import known_partners, labels_of, pair_ids
-from scgroove.learners._screen import Screen
+from scgroove.data.screen import Screen
 from scgroove.model import GROOVE
 
 MODS = ["rna", "img"]

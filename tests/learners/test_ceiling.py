@@ -8,10 +8,10 @@ import pytest
 from sklearn.linear_model import Ridge
 
 import scgroove
+from scgroove.data.screen import Screen
 from scgroove.learners import GroupProcrustes, LabelCCA, Learner, OracleLatent
 from scgroove.learners._ceiling import LabelRidge
-from scgroove.learners._common import stratified_folds
-from scgroove.learners._screen import Screen
+from scgroove.learners.common import stratified_folds
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 import scgroove as sg
 from scgroove.learners import GroupProcrustes, LabelCentered
-from scgroove.learners._centered import in_others, label_shifts, radius, shifted
+from scgroove.learners.centered import in_others, label_shifts, radius, shifted
 
 
 def test_by_hand():

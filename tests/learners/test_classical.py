@@ -13,6 +13,7 @@ from scipy.linalg import eigh, sqrtm
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import scgroove
+from scgroove.data.screen import Screen
 from scgroove.learners import (
     LEARNERS,
     LabelCCA,
@@ -21,8 +22,7 @@ from scgroove.learners import (
     RandomRepresentation,
 )
 from scgroove.learners._classical import discriminants, maxvar
-from scgroove.learners._common import apply
-from scgroove.learners._screen import Screen
+from scgroove.learners.common import apply
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scgroove.learners._common import (
+from scgroove.learners.common import (
     Remembered,
     apply,
     check_whole,

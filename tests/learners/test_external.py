@@ -19,6 +19,7 @@ import scipy.sparse as sp
 import scgroove
 from scgroove._optional import ExtraNotInstalledError, missing
 from scgroove.aligners import TooLargeError
+from scgroove.data.screen import Screen
 from scgroove.learners import (
     LEARNERS,
     DiagviLearner,
@@ -30,7 +31,6 @@ from scgroove.learners import (
 )
 from scgroove.learners import _external as external
 from scgroove.learners._external import feature_links, guidance_graph, label_weights
-from scgroove.learners._screen import Screen
 
 EXTERNAL = ("glue", "moscot", "diagvi")
 

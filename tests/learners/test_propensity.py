@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 import scgroove
+from scgroove.data.screen import Screen
 from scgroove.learners import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
 from scgroove.learners._propensity import balanced_scale, choose_penalty, cross_entropy, logits
-from scgroove.learners._screen import Screen
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_cross_entropy_is_the_log_loss_of_scikit_learn() -> None:
 
 
 def test_the_penalty_is_that_of_least_cross_entropy_on_held_out_cells() -> None:
-    from scgroove.learners._common import stratified_folds
+    from scgroove.learners.common import stratified_folds
 
     x, codes = _data(1)
     grid = [0.001, 0.01, 0.1, 1.0]

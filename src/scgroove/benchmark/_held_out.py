@@ -16,7 +16,7 @@ from scgroove.aligners import Coupling
 from scgroove.benchmark._data import Loaded, some_cells
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
 from scgroove.benchmark._spec import LearnerSpec
-from scgroove.learners._common import stratified_folds
+from scgroove.learners.common import stratified_folds
 
 N_FOLDS: Final = 3
 """Folds: labels of three cells, as real screens have them, are held out one cell at a time."""

@@ -21,7 +21,7 @@ from scgroove.benchmark._labels_out_methods import (
     predicted_effects,
 )
 from scgroove.benchmark._results import ResultsWarning
-from scgroove.learners._screen import Features, Screen
+from scgroove.data.screen import Features, Screen
 from scgroove.metrics._effects import TOP_K, _pearson, _same_sign
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from scgroove._validate import checked
 from scgroove.aligners import Coupling
 from scgroove.imputers._averages import barycentric
 from scgroove.imputers._imputation import Imputation, ensemble
-from scgroove.learners._propensity_mlp import hold_out
-from scgroove.learners._torch import Device, Optimizer, resolve_device, seeded
-from scgroove.module._encoders import CLIP_AT, mlp
+from scgroove.learners.common import hold_out
+from scgroove.learners.training import Device, Optimizer, resolve_device, seeded
+from scgroove.module.encoders import CLIP_AT, mlp
 
 BLOCK: Final = 8192
 """Cells predicted at a time."""

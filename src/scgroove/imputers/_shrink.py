@@ -9,7 +9,7 @@ import numpy as np
 from scgroove._types import IntArray
 from scgroove.imputers._imputation import Imputation
 from scgroove.imputers._spread import LabelSpread
-from scgroove.learners._common import check_number
+from scgroove.learners.common import check_number
 from scgroove.metrics._values import label_sums, steps
 
 

@@ -10,12 +10,6 @@ from scgroove.learners._base import (
     get,
 )
 from scgroove.learners._ceiling import OracleLatent
-from scgroove.learners._centered import (
-    GrooveCentered,
-    LabelCCACentered,
-    LabelCentered,
-    LogisticCentered,
-)
 from scgroove.learners._classical import (
     LabelCCA,
     LinearDiscriminants,
@@ -35,6 +29,12 @@ from scgroove.learners._mmd import MMD
 from scgroove.learners._procrustes import GroupProcrustes, LDAProcrustes, PCAProcrustes
 from scgroove.learners._propensity import PENALTY_GRID, LogisticPropensity, ScaledLogisticPropensity
 from scgroove.learners._propensity_mlp import MLPPropensity
+from scgroove.learners.centered import (
+    GrooveCentered,
+    LabelCCACentered,
+    LabelCentered,
+    LogisticCentered,
+)
 
 __all__ = [
     "DAVAE",

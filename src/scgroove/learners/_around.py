@@ -7,8 +7,8 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from scgroove.data.screen import Screen
 from scgroove.learners._base import Learner, Representations, check_output, construct
-from scgroove.learners._screen import Screen
 
 if TYPE_CHECKING:
     from mudata import MuData

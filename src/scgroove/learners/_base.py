@@ -16,8 +16,8 @@ from scgroove._registry import Registry, did_you_mean
 from scgroove._types import FloatArray
 from scgroove._validate import checked
 from scgroove.data import check_modalities
+from scgroove.data.screen import Screen, check_cells
 from scgroove.errors import ScgrooveError
-from scgroove.learners._screen import Screen, check_cells
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -13,9 +13,9 @@ from sklearn.linear_model import Ridge, RidgeCV
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.data import labels_of
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import Remembered, label_means, reduction, stratified_folds
-from scgroove.learners._screen import Screen
+from scgroove.learners.common import Remembered, label_means, reduction, stratified_folds
 from scgroove.metrics import foscttm
 
 if TYPE_CHECKING:

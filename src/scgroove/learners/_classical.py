@@ -11,8 +11,9 @@ import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import (
+from scgroove.learners.common import (
     AffineMap,
     apply,
     check_label_counts,
@@ -21,7 +22,6 @@ from scgroove.learners._common import (
     project,
     reduction,
 )
-from scgroove.learners._screen import Screen
 
 if TYPE_CHECKING:
     from mudata import MuData

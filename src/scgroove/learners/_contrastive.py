@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from scgroove._types import IntArray
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS
-from scgroove.learners._screen import Screen
-from scgroove.learners._torch import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
+from scgroove.learners.training import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
 from scgroove.losses import Similarity, clip_loss, supcon_loss
 
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scgroove._types import BoolArray
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS
-from scgroove.learners._screen import Screen
-from scgroove.learners._torch import (
+from scgroove.learners.training import (
     Cells,
     Decoders,
     GroupBatches,
@@ -23,7 +23,7 @@ from scgroove.learners._torch import (
     Rows,
     TorchLearner,
 )
-from scgroove.module._encoders import CLIP_AT, mlp
+from scgroove.module.encoders import CLIP_AT, mlp
 
 
 @LEARNERS.register("davae")

@@ -28,8 +28,9 @@ from scgroove._optional import ExtraNotInstalledError, import_extra, missing
 from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.aligners import TooLargeError
+from scgroove.data.screen import Features, Screen
 from scgroove.learners._base import LEARNERS, Learner, Representations, get
-from scgroove.learners._common import (
+from scgroove.learners.common import (
     CELLS_AT_A_TIME,
     Remembered,
     label_means,
@@ -37,8 +38,7 @@ from scgroove.learners._common import (
     project,
     stratified_folds,
 )
-from scgroove.learners._screen import Features, Screen
-from scgroove.learners._torch import Device, resolve_device, seeded
+from scgroove.learners.training import Device, resolve_device, seeded
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -17,10 +17,10 @@ import pandas as pd
 from scgroove._labels import Label
 from scgroove._types import FloatArray
 from scgroove.data import check_modalities
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner
-from scgroove.learners._common import components_of
-from scgroove.learners._screen import Screen
-from scgroove.learners._torch import Device, resolve_device
+from scgroove.learners.common import components_of
+from scgroove.learners.training import Device, resolve_device
 from scgroove.losses import BackTranslation, GroupCLIP, Positives, Reconstruction, Similarity, Term
 from scgroove.metrics._efficacy import label_efficacy
 from scgroove.model import GROOVE

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS
-from scgroove.learners._screen import Screen
-from scgroove.learners._torch import (
+from scgroove.learners.training import (
     Cells,
     Decoders,
     Encoders,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 
 from scgroove._types import BoolArray, Float64Array, FloatArray
+from scgroove.data.screen import Screen
 from scgroove.learners._around import AroundLearner
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import AffineMap, apply, label_means
-from scgroove.learners._screen import Screen
+from scgroove.learners.common import AffineMap, apply, label_means
 
 if TYPE_CHECKING:
     from mudata import MuData

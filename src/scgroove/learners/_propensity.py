@@ -13,14 +13,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import (
+from scgroove.learners.common import (
     check_label_counts,
     label_means,
     reduction,
     stratified_folds,
 )
-from scgroove.learners._screen import Screen
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scgroove._types import BoolArray, Float64Array, IntArray
+from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import check_label_counts
 from scgroove.learners._propensity import balanced_scale
-from scgroove.learners._screen import Screen
-from scgroove.learners._torch import Device, Optimizer, embed, resolve_device, seeded
-from scgroove.module._encoders import CLIP_AT, mlp
+from scgroove.learners.common import check_label_counts, hold_out
+from scgroove.learners.training import Device, Optimizer, embed, resolve_device, seeded
+from scgroove.module.encoders import CLIP_AT, mlp
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -233,23 +233,3 @@ class _Training:
         loss = float(self.loss(self.validation))
         self.network.train()
         return loss
-
-
-def hold_out(codes: IntArray, fraction: float, rng: np.random.Generator) -> BoolArray:
-    """Return which cells are held out, (n,): of each label this share, one at least, and never all.
-
-    Parameters
-    ----------
-    codes
-        (n,) labels, -1 for cells without one: these are not held out.
-    fraction
-        Share of the cells of a label.
-    rng
-        Random state.
-    """
-    out = np.zeros(codes.size, dtype=np.bool_)
-    shuffled = rng.permutation(codes.size)
-    for code in np.unique(codes[codes >= 0]):
-        rows = shuffled[codes[shuffled] == code]
-        out[rows[: min(len(rows) - 1, max(1, round(fraction * len(rows))))]] = True
-    return out

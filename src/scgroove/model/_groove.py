@@ -33,10 +33,10 @@ from ..data.labels import labels_by_modality
 from ..data.resident import bytes_on_device, fits
 from ..losses import Similarity, Term
 from ..module import LIKELIHOODS, Architecture, EncoderKind, GROOVEModule
-from ..module._groove import CODES, WEIGHT
+from ..module.groove import CODES, WEIGHT
 from ..train import Freeze, GROOVETrainingPlan
-from ..train._freeze import check_freeze, check_learns, frozen
-from ..train._threads import check_threads
+from ..train.freeze import check_freeze, check_learns, frozen
+from ..train.threads import check_threads
 from ._options import default_terms, training_of, weights_of
 from ._query import check_screen, check_trainable, copy_weights
 from ._results import Results

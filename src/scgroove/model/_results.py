@@ -24,7 +24,7 @@ from ..data.manager import FIELDS
 from ..data.measured import Measured
 from ..losses import Similarity, negative_log_likelihood, similarity
 from ..module import LIKELIHOODS
-from ..module._groove import MEASURED
+from ..module.groove import MEASURED
 from ._query import check_batches, measured_in_query
 from ._registered import Registered
 from ._setup import per_modality, restored_on_error

@@ -1,8 +1,8 @@
 """The networks of GROOVE."""
 
 from ._decoders import LIKELIHOODS, Decoder
-from ._encoders import Encoder, EncoderKind, InputTransform
-from ._groove import Architecture, GROOVEModule
+from .encoders import Encoder, EncoderKind, InputTransform
+from .groove import Architecture, GROOVEModule
 
 __all__ = [
     "LIKELIHOODS",

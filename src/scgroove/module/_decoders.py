@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, Poisson
 
 from ..losses import nb_log_likelihood, poisson_log_likelihood
-from ._encoders import mlp
+from .encoders import mlp
 
 MAX_LOG_THETA: Final = 8.0  # beyond, the negative binomial is a Poisson
 MAX_LOG_FOLD: Final = 15.0  # above the average cell; keeps the exponential finite

@@ -75,9 +75,9 @@ def center_labels(
     >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centered")  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.learners._centered import in_others, label_shifts, radius, shifted
-    from scgroove.learners._common import label_means
-    from scgroove.learners._screen import Screen
+    from scgroove.data.screen import Screen
+    from scgroove.learners.centered import in_others, label_shifts, radius, shifted
+    from scgroove.learners.common import label_means
 
     names = modalities_with(mdata, use_rep, modalities)
     keys = (

@@ -201,7 +201,7 @@ def _without_control(
 
 
 def _check_options(alpha: float, key_added: object) -> None:
-    from scgroove.learners._common import check_number
+    from scgroove.learners.common import check_number
 
     check_number("alpha", alpha, 0, above=True, below=1)
     if not isinstance(key_added, str) or not key_added:
@@ -268,7 +268,7 @@ def _representation(
 ) -> FloatArray:
     """Return where the cells lie, finite, (n_m, d)."""
     if use_rep is None:
-        from scgroove.learners._common import components_of
+        from scgroove.learners.common import components_of
 
         return components_of(mdata.mod[modality], modality, n_components, seed)
     key, known = name_of(use_rep, modality, "use_rep"), list(mdata.mod[modality].obsm)

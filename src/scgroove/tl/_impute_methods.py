@@ -18,6 +18,7 @@ from scgroove.data import feature_positions, take_features
 from scgroove.data.checks import check_finite
 from scgroove.data.features import as_names
 from scgroove.data.measured import Measured, fill
+from scgroove.data.screen import Features
 from scgroove.get.inputs import (
     PerModality,
     check_pair,
@@ -27,7 +28,6 @@ from scgroove.get.inputs import (
     values_of,
 )
 from scgroove.imputers import CouplingRegression, Imputation, LabelRidge
-from scgroove.learners._screen import Features
 
 if TYPE_CHECKING:
     from mudata import MuData

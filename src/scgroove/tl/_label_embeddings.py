@@ -103,7 +103,7 @@ def check_label_embeddings(
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.learners._common import check_whole
+    from scgroove.learners.common import check_whole
     from scgroove.losses import embedding_matrix, rows_by_label
 
     check_whole("n_permutations", n_permutations, 19)

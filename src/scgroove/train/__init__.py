@@ -1,6 +1,6 @@
 """How GROOVE is trained."""
 
-from ._freeze import Freeze
 from ._plan import GROOVETrainingPlan
+from .freeze import Freeze
 
 __all__ = ["Freeze", "GROOVETrainingPlan"]

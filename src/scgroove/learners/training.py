@@ -18,9 +18,9 @@ from torch.utils.data import TensorDataset
 
 from scgroove._types import FloatArray, IntArray
 from scgroove.data import GroupSampler
+from scgroove.data.screen import Screen
 from scgroove.errors import ScgrooveError
 from scgroove.learners._base import Learner
-from scgroove.learners._screen import Screen
 from scgroove.losses import negative_log_likelihood
 from scgroove.module import Decoder, Encoder, EncoderKind
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.learners._screen import Features, Screen
+from scgroove.data.screen import Features, Screen
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,6 +100,26 @@ def stratified_folds(codes: IntArray, n_folds: int, rng: np.random.Generator) ->
     folds = np.empty(codes.size, dtype=np.intp)
     folds[order] = np.arange(codes.size) % n_folds
     return folds
+
+
+def hold_out(codes: IntArray, fraction: float, rng: np.random.Generator) -> BoolArray:
+    """Return which cells are held out, (n,): of each label this share, one at least, and never all.
+
+    Parameters
+    ----------
+    codes
+        (n,) labels, -1 for cells without one: these are not held out.
+    fraction
+        Share of the cells of a label.
+    rng
+        Random state.
+    """
+    out = np.zeros(codes.size, dtype=np.bool_)
+    shuffled = rng.permutation(codes.size)
+    for code in np.unique(codes[codes >= 0]):
+        rows = shuffled[codes[shuffled] == code]
+        out[rows[: min(len(rows) - 1, max(1, round(fraction * len(rows))))]] = True
+    return out
 
 
 def principal_components(x: FloatArray, n_components: int, seed: int) -> PCA:

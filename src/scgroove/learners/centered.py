@@ -10,10 +10,10 @@ import numpy as np
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.data import encode_labels, label_keys, labels_of
+from scgroove.data.screen import Screen
 from scgroove.learners._around import AroundLearner
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners._common import label_means
-from scgroove.learners._screen import Screen
+from scgroove.learners.common import label_means
 
 if TYPE_CHECKING:
     from mudata import MuData

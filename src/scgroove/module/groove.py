@@ -18,7 +18,7 @@ from torch.distributions import Distribution
 
 from ..losses import ScreenInfo, Similarity, Term, TermBatch, similarity
 from ._decoders import LIKELIHOODS, Decoder
-from ._encoders import Encoder, EncoderKind, Seen
+from .encoders import Encoder, EncoderKind, Seen
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 WEIGHT, CODES, MEASURED = "weight", "codes", "measured"

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import scgroove
 from scgroove.data import FeatureNamesError
-from scgroove.learners._screen import Features, Screen
+from scgroove.data.screen import Features, Screen
 
 
 def modality(
