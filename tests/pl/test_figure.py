@@ -18,7 +18,7 @@ def as_in_a_notebook(name, *args, **kwargs):
         matplotlib.rcParams["interactive"] = True
     return module
 builtins.__import__ = as_in_a_notebook
-from scgroove.pl._figure import style
+from scgroove._figure import style
 with style():
     import matplotlib.pyplot
     assert matplotlib.rcParams["font.size"] == 8

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from scgroove._figure import natural_order
+from scgroove._palette import LABELS, MARKERS
 from scgroove._registry import UnknownNameError, did_you_mean
-from scgroove.pl._palette import LABELS, MARKERS
-from scgroove.pl._read import listed, natural_order
+from scgroove.pl._read import listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
+from scgroove._palette import LABELS, label_styles
 from scgroove.pl._benchmark import (
     aligner_order,
     ceilings_in,
@@ -17,8 +19,6 @@ from scgroove.pl._benchmark import (
     metric_title,
     without_ceilings,
 )
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import LABELS, label_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._benchmark import (
     aligner_order,
     best_first,
@@ -21,7 +22,6 @@ from scgroove.pl._benchmark import (
     metric_title,
     spread,
 )
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

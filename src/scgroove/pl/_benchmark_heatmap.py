@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove.pl._benchmark import (
     aligner_order,
     best_first,
@@ -25,8 +26,6 @@ from scgroove.pl._benchmark import (
     without_ceilings,
     wrapped,
 )
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._read import natural_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._benchmark import (
     BETTER_COLOR,
     SAME_COLOR,
@@ -18,7 +19,6 @@ from scgroove.pl._benchmark import (
     metric_title,
     number,
 )
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

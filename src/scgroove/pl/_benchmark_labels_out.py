@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._benchmark import BETTER_COLOR, SAME_COLOR, WORSE_COLOR, metric_title
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

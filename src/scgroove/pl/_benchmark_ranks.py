@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove.pl._benchmark import ceilings_in, is_ceiling, metric_title, p_value, without_ceilings
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove.pl._benchmark import best_first, chosen, direction, learner_lines, metric_title
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from scgroove import _keys
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import UNLABELED, label_styles
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
+from scgroove._palette import UNLABELED, label_styles
 from scgroove.pl._read import check_modalities, listed, stored
 
 if TYPE_CHECKING:

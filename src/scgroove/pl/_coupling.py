@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import SEQUENTIAL, UNLABELED
-from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of, natural_order
+from scgroove._palette import SEQUENTIAL, UNLABELED
+from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from scgroove import _keys
+from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
+from scgroove._palette import UNLABELED, label_styles
 from scgroove._registry import did_you_mean
 from scgroove.pl._coupling_matches import Side
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import UNLABELED, label_styles
 from scgroove.pl._read import (
     NO_LABEL,
     LabelKey,
@@ -23,7 +23,6 @@ from scgroove.pl._read import (
     label_status,
     labels_of,
     listed,
-    natural_order,
     shared_first,
 )
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
+from scgroove._palette import modality_colors
 from scgroove._registry import did_you_mean
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import modality_colors
 from scgroove.pl._read import listed, stored
 
 if TYPE_CHECKING:

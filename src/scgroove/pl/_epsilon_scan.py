@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
+from scgroove._palette import LABELS, UNLABELED
 from scgroove._registry import did_you_mean
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, style
-from scgroove.pl._palette import LABELS, UNLABELED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
+from scgroove._palette import TRAIN, VALIDATION
 from scgroove._registry import did_you_mean
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, style
-from scgroove.pl._palette import TRAIN, VALIDATION
 from scgroove.pl._read import listed
 
 if TYPE_CHECKING:

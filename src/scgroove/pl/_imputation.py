@@ -12,18 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
+from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
+from scgroove._palette import TRAIN, UNLABELED, label_styles
 from scgroove._registry import did_you_mean
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import TRAIN, UNLABELED, label_styles
-from scgroove.pl._read import (
-    LabelKey,
-    check_modalities,
-    label_colors,
-    labels_of,
-    listed,
-    natural_order,
-)
+from scgroove.pl._read import LabelKey, check_modalities, label_colors, labels_of, listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgroove import _keys
+from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
+from scgroove._palette import SEQUENTIAL, UNLABELED, label_styles, modality_colors
 from scgroove._registry import did_you_mean
-from scgroove.pl._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
-from scgroove.pl._palette import SEQUENTIAL, UNLABELED, label_styles, modality_colors
 from scgroove.pl._read import (
     LabelKey,
     check_modalities,
@@ -23,7 +23,6 @@ from scgroove.pl._read import (
     label_status,
     labels_of,
     listed,
-    natural_order,
     shared_first,
 )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from scgroove._figure import natural_order
 from scgroove._labels import UnlabeledCategory, label_name, names_of, read_labels
 from scgroove._registry import did_you_mean
 
@@ -116,16 +116,6 @@ def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> np.ndarray
             for m, part in zip(modalities, parts, strict=True)
         ]
     )
-
-
-def natural_order(labels: Iterable[str]) -> list[str]:
-    """Sort as people do: g2 before g10."""
-
-    def key(label: str) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", label.lower())
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
-
-    return sorted(set(labels), key=lambda label: (key(label), label))
 
 
 def label_status(labels: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:

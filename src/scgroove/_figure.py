@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -134,3 +135,13 @@ def shorten(text: str, length: int = 24) -> str:
         return text
     head = (length - 1) * 2 // 3
     return f"{text[:head]}…{text[-(length - 1 - head) :]}"
+
+
+def natural_order(labels: Iterable[str]) -> list[str]:
+    """Sort as people do: g2 before g10."""
+
+    def key(label: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", label.lower())
+        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+    return sorted(set(labels), key=lambda label: (key(label), label))
