@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
 from scgroove.metrics import (
-    _effects,
     control_mean,
     effect_pearson,
     effect_pearson_per_label,
@@ -20,6 +19,9 @@ from scgroove.metrics import (
     effect_sign_agreement_per_label,
     label_effects,
     label_mean,
+)
+from scgroove.metrics import (
+    effects as effect_module,
 )
 
 LABELS = np.array(["ctrl", "ctrl", "a", "a", "b", "b"])
@@ -152,8 +154,8 @@ def test_all_pairs_at_once_are_those_one_by_one():
     predicted[2] = 1.5
     measured[1, 5:] = 0.0
     for one, pairs in (
-        (_effects._pearson, _effects._pearson_pairs),
-        (partial(_effects._same_sign, top_k=8), partial(_effects._same_sign_pairs, top_k=8)),
+        (effect_module.effect_correlations, effect_module._correlation_pairs),
+        (partial(effect_module.effect_signs, top_k=8), partial(effect_module._sign_pairs, top_k=8)),
     ):
         expected = [[one(p[None], m[None])[0] for m in measured] for p in predicted]
         np.testing.assert_allclose(pairs(predicted, measured), expected, atol=1e-12)

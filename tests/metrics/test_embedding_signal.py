@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from scgroove.metrics._embedding_signal import RIDGES, embedding_signal
+from scgroove.metrics.embedding_signal import RIDGES, embedding_signal
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from scipy.stats import ortho_group
 from sklearn.metrics import roc_auc_score
 
 import scgroove as sg
-from scgroove.metrics._efficacy import label_efficacy
+from scgroove.metrics.efficacy import label_efficacy
 
 pytestmark = pytest.mark.filterwarnings("ignore:no effect to be seen")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scgroove._labels import encode
-from scgroove.metrics._baselines import FEWEST_LABELS
+from scgroove.metrics.baselines import FEWEST_LABELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,7 +22,7 @@ from scgroove.benchmark._labels_out_methods import (
 )
 from scgroove.benchmark._results import ResultsWarning
 from scgroove.data.screen import Features, Screen
-from scgroove.metrics._effects import TOP_K, _pearson, _same_sign
+from scgroove.metrics.effects import TOP_K, effect_correlations, effect_signs
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -180,8 +180,8 @@ def _scores(predicted: Float64Array, measured: Float64Array) -> dict[str, Float6
     length = np.square(measured).sum(axis=1)
     error = np.square(predicted - measured).sum(axis=1)
     return {
-        "effect_pearson": _pearson(predicted, measured),
-        "effect_sign_agreement": _same_sign(predicted, measured, TOP_K),
+        "effect_pearson": effect_correlations(predicted, measured),
+        "effect_sign_agreement": effect_signs(predicted, measured, TOP_K),
         "relative_error": np.divide(
             error, length, out=np.full(len(length), np.nan), where=length > 0
         ),
@@ -287,7 +287,7 @@ class _Screened:
         cells = members(codes, len(self.names))
         found = np.zeros(self.candidates.size)
         for _ in range(N_HALVES):
-            found += np.nan_to_num(_pearson(*self._half_means(cells, rng)))
+            found += np.nan_to_num(effect_correlations(*self._half_means(cells, rng)))
         mean = found / N_HALVES
         # Spearman and Brown: from half of the cells to all
         whole = np.clip(2 * mean / (1 + np.maximum(mean, -0.99)), 0.0, 1.0)

@@ -20,7 +20,7 @@ from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners import UniformCoupling, entropic_map
 from scgroove.benchmark._spec import AlignerSpec, LearnerSpec
 from scgroove.imputers import CouplingRegression
-from scgroove.metrics._values import label_sums
+from scgroove.metrics.values import label_sums
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from scgroove._types import FloatArray, IntArray
 from scgroove._validate import checked
 from scgroove.imputers._imputation import Imputation
-from scgroove.metrics._values import check_values, label_sums
+from scgroove.metrics.values import check_values, label_sums
 
 PENALTIES: Final = tuple(float(penalty) for penalty in np.logspace(-2, 6, 17))
 """Penalties that are tried."""

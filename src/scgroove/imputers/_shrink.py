@@ -10,7 +10,7 @@ from scgroove._types import IntArray
 from scgroove.imputers._imputation import Imputation
 from scgroove.imputers._spread import LabelSpread
 from scgroove.learners.common import check_number
-from scgroove.metrics._values import label_sums, steps
+from scgroove.metrics.values import label_sums, steps
 
 
 def shrink_to_label(

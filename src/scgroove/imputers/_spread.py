@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.imputers._averages import N_NEIGHBORS, knn
 from scgroove.imputers._imputation import Imputation
-from scgroove.metrics._values import check_values, dense, label_sums, steps
+from scgroove.metrics.values import check_values, dense, label_sums, steps
 
 LEVELS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995)
 """Probabilities at which the distribution inside labels is kept."""

@@ -22,7 +22,7 @@ from scgroove.learners._base import LEARNERS, Learner
 from scgroove.learners.common import components_of
 from scgroove.learners.training import Device, resolve_device
 from scgroove.losses import BackTranslation, GroupCLIP, Positives, Reconstruction, Similarity, Term
-from scgroove.metrics._efficacy import label_efficacy
+from scgroove.metrics.efficacy import label_efficacy
 from scgroove.model import GROOVE
 from scgroove.module import EncoderKind
 

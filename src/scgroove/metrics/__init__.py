@@ -11,7 +11,6 @@ from scgroove.metrics._barycentric import (
     barycentric_foscttm_per_cell,
     barycentric_projection,
 )
-from scgroove.metrics._baselines import control_mean, label_mean, shuffled_within_label
 from scgroove.metrics._calibration import Reliability, expected_calibration_error, reliability
 from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance, chance
@@ -26,13 +25,6 @@ from scgroove.metrics._effective_rank import (
     within_label_rank_per_label,
     within_label_variance,
     within_label_variance_per_label,
-)
-from scgroove.metrics._effects import (
-    effect_pearson,
-    effect_pearson_per_label,
-    effect_sign_agreement,
-    effect_sign_agreement_per_label,
-    label_effects,
 )
 from scgroove.metrics._energy import energy_distance, energy_distance_per_label
 from scgroove.metrics._foscttm import Metric, foscttm, foscttm_per_cell
@@ -78,6 +70,14 @@ from scgroove.metrics._score import (
 )
 from scgroove.metrics._squared_error import mse, mse_per_cell, mse_per_feature, r2, r2_per_feature
 from scgroove.metrics._trace import trace, trace_over_chance, trace_per_cell
+from scgroove.metrics.baselines import control_mean, label_mean, shuffled_within_label
+from scgroove.metrics.effects import (
+    effect_pearson,
+    effect_pearson_per_label,
+    effect_sign_agreement,
+    effect_sign_agreement_per_label,
+    label_effects,
+)
 
 __all__ = [
     "ALPHA",

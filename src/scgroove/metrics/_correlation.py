@@ -15,7 +15,7 @@ from scgroove.metrics._chance import Chance
 from scgroove.metrics._imputation import PermutedSum, pairs_of
 from scgroove.metrics._ranks import sorted_places
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import NaNPolicy, Values, across_cells, across_features, check_pairs
+from scgroove.metrics.values import NaNPolicy, Values, across_cells, across_features, check_pairs
 
 Across = Callable[[Any, Any], Iterator[tuple[slice, Float64Array, Float64Array]]]
 

@@ -12,7 +12,7 @@ from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.metrics._candidates import METRICS, MissingTruthError, rows_per_block
 from scgroove.metrics._chance import Chance, matching_variance
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import NaNPolicy, Values, complete_cells, dense
+from scgroove.metrics.values import NaNPolicy, Values, complete_cells, dense
 
 MAX_CELLS: Final = 1000
 FEW_FEATURES: Final = 32

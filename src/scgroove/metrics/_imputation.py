@@ -13,7 +13,7 @@ from scgroove._types import Float64Array, IntArray
 from scgroove.metrics._candidates import CandidateSet, MissingTruthError
 from scgroove.metrics._chance import Chance, matching_variance, sample
 from scgroove.metrics._score import Material
-from scgroove.metrics._values import check_values, is_complete
+from scgroove.metrics.values import check_values, is_complete
 
 
 @dataclass(frozen=True)

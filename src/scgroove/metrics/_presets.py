@@ -30,7 +30,7 @@ from scgroove.metrics._correlation import correlate
 from scgroove.metrics._dose_mass import dose_mass
 from scgroove.metrics._ranks import FRACTION_BEFORE, count_nearer, pair_distance, projected_ranks
 from scgroove.metrics._squared_error import mse, r2
-from scgroove.metrics._values import Values, across_cells, across_features, check_pairs
+from scgroove.metrics.values import Values, across_cells, across_features, check_pairs
 
 PRESETS: Final[Registry[Callable[..., Any]]] = Registry("preset")
 """Peers' definitions by name."""

@@ -15,7 +15,7 @@ from scgroove.metrics._cells import check_representation, codes_of
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._leakage import N_PERMUTATIONS, NEIGHBORS, Neighbors, with_company
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import label_sums
+from scgroove.metrics.values import label_sums
 
 PENALTIES: Final = np.logspace(-8, 2, 11)
 """Penalties of the ridge that its training cells choose from, for each cell and for coordinates of mean variance 1."""

@@ -12,7 +12,7 @@ from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._imputation import PermutedSum, pairs_of
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import NaNPolicy, Values, across_cells, across_features, check_pairs
+from scgroove.metrics.values import NaNPolicy, Values, across_cells, across_features, check_pairs
 
 
 @METRICS.register("mse")

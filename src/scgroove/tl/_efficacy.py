@@ -14,7 +14,7 @@ from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
 from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
-from scgroove.metrics._efficacy import LabelEfficacy, label_efficacy
+from scgroove.metrics.efficacy import LabelEfficacy, label_efficacy
 
 if TYPE_CHECKING:
     from mudata import MuData

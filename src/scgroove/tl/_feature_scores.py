@@ -11,8 +11,8 @@ import pandas as pd
 from scgroove import metrics
 from scgroove._labels import encode
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._baselines import FEWEST_LABELS
-from scgroove.metrics._values import label_sums
+from scgroove.metrics.baselines import FEWEST_LABELS
+from scgroove.metrics.values import label_sums
 
 
 def feature_scores(

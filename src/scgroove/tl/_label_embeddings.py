@@ -13,7 +13,7 @@ from scgroove._labels import UnlabeledCategory
 from scgroove._types import Float64Array
 from scgroove._warnings import warn
 from scgroove.get.inputs import PerModality, check_call, modalities_with, shared_space
-from scgroove.metrics._embedding_signal import embedding_signal
+from scgroove.metrics.embedding_signal import embedding_signal
 
 if TYPE_CHECKING:
     from mudata import MuData

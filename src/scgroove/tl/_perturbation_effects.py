@@ -15,8 +15,8 @@ from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove._warnings import warn
 from scgroove.get.inputs import PerModality, check_call, check_modality, labels_of_modality
-from scgroove.metrics._effects import Controls
-from scgroove.metrics._values import dense, steps
+from scgroove.metrics.effects import Controls
+from scgroove.metrics.values import dense, steps
 
 if TYPE_CHECKING:
     from mudata import MuData

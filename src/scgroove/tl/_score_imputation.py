@@ -19,8 +19,8 @@ from scgroove.get.inputs import (
     partners_of_pair,
 )
 from scgroove.get.values import interval_maker
-from scgroove.metrics._baselines import FEWEST_LABELS
-from scgroove.metrics._values import dense, steps
+from scgroove.metrics.baselines import FEWEST_LABELS
+from scgroove.metrics.values import dense, steps
 from scgroove.tl._feature_scores import feature_scores
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from scgroove.metrics._candidates import METRICS, MissingTruthError
 from scgroove.metrics._chance import Chance, matching_variance
 from scgroove.metrics._correlation import correlate, units
 from scgroove.metrics._score import Found, Material, register
-from scgroove.metrics._values import NaNPolicy, Values, complete_cells, label_sums
+from scgroove.metrics.values import NaNPolicy, Values, complete_cells, label_sums
 
 Controls: TypeAlias = Literal["measured", "own"]
 """The control cells that predicted effects are differences to."""
@@ -142,7 +142,7 @@ def effect_pearson(
     effects = _effects(
         predicted, measured, labels_predicted, labels_measured, control, controls, nan
     )
-    return _mean(_pearson(effects.predicted, effects.measured))
+    return _mean(effect_correlations(effects.predicted, effects.measured))
 
 
 def effect_pearson_per_label(
@@ -163,7 +163,11 @@ def effect_pearson_per_label(
         predicted, measured, labels_predicted, labels_measured, control, controls, nan
     )
     return dict(
-        zip(effects.names, _pearson(effects.predicted, effects.measured).tolist(), strict=True)
+        zip(
+            effects.names,
+            effect_correlations(effects.predicted, effects.measured).tolist(),
+            strict=True,
+        )
     )
 
 
@@ -216,7 +220,7 @@ def effect_sign_agreement(
     effects = _effects(
         predicted, measured, labels_predicted, labels_measured, control, controls, nan
     )
-    return _mean(_same_sign(effects.predicted, effects.measured, top_k))
+    return _mean(effect_signs(effects.predicted, effects.measured, top_k))
 
 
 def effect_sign_agreement_per_label(
@@ -237,7 +241,7 @@ def effect_sign_agreement_per_label(
     effects = _effects(
         predicted, measured, labels_predicted, labels_measured, control, controls, nan
     )
-    found = _same_sign(effects.predicted, effects.measured, top_k)
+    found = effect_signs(effects.predicted, effects.measured, top_k)
     return dict(zip(effects.names, found.tolist(), strict=True))
 
 
@@ -287,12 +291,13 @@ def _precision(values: Values) -> float:
     return float(np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps)
 
 
-def _pearson(predicted: Float64Array, measured: Float64Array) -> Float64Array:
+def effect_correlations(predicted: Float64Array, measured: Float64Array) -> Float64Array:
+    """Return the Pearson correlation of predicted and measured effects of each label, (labels,)."""
     # an effect is a difference of means: what varies by less than their rounding is constant
     return correlate(predicted.copy(), measured.copy(), precision=_EPS)
 
 
-def _same_sign(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
+def effect_signs(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
     """Return, for each label, the share of its top features of equal sign; NaN if no feature has a measured effect."""
     size = np.abs(measured)
     top = np.argsort(-size, axis=1, kind="stable")[:, :top_k]
@@ -315,14 +320,14 @@ def _mean(per_label: Float64Array) -> float:
     return float(per_label[~np.isnan(per_label)].mean())
 
 
-def _pearson_pairs(predicted: Float64Array, measured: Float64Array) -> Float64Array:
-    """Return :func:`_pearson` of every predicted effect (rows) with every measured one (columns)."""
+def _correlation_pairs(predicted: Float64Array, measured: Float64Array) -> Float64Array:
+    """Return :func:`effect_correlations` of every predicted effect (rows) with every measured one (columns)."""
     p, m, _ = units(predicted.copy(), measured.copy(), ranked=False, precision=_EPS)
     return np.clip(p @ m.T, -1.0, 1.0)
 
 
-def _same_sign_pairs(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
-    """Return :func:`_same_sign` of every predicted effect (rows) with every measured one (columns)."""
+def _sign_pairs(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
+    """Return :func:`effect_signs` of every predicted effect (rows) with every measured one (columns)."""
     size = np.abs(measured)
     top = np.argsort(-size, axis=1, kind="stable")[:, :top_k]
     looked_at = np.zeros(measured.shape)
@@ -362,11 +367,11 @@ def _of_material(material: Material) -> _Effects:
 
 
 for _name, _per_label, _pairs in (
-    ("effect_pearson", _pearson, _pearson_pairs),
+    ("effect_pearson", effect_correlations, _correlation_pairs),
     (
         "effect_sign_agreement",
-        partial(_same_sign, top_k=TOP_K),
-        partial(_same_sign_pairs, top_k=TOP_K),
+        partial(effect_signs, top_k=TOP_K),
+        partial(_sign_pairs, top_k=TOP_K),
     ),
 ):
     register(

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from scgroove._labels import Label, encode, find_label, members
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._values import Values, check_nan, check_values, label_sums
+from scgroove.metrics.values import Values, check_nan, check_values, label_sums
 
 FEWEST_LABELS: Final = 3
 """With fewer labels, correlations with label means are certain or nearly so: the mean of the other cells of one label falls as its cell rises."""
