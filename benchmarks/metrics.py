@@ -80,13 +80,13 @@ def values(n: int, seed: int = 0) -> dict[str, Any]:
 
 def align(n: int, how: str, path: str) -> dict[str, float]:
     """Make a coupling of these cells and keep it in a file: potentials, or sparse."""
-    from scgroove.aligners import EntropicOT, SharedNearestNeighbors
+    from scgroove import aligners
 
     data = screen(n)
     if how == "shared neighbors":
-        aligner: Any = SharedNearestNeighbors(k=20)
+        aligner: Any = aligners.get("snn")(k=20)
     else:  # the metrics take any plan, so it need not have converged
-        aligner = EntropicOT(
+        aligner = aligners.EntropicOT(
             epsilon=0.05, max_iter=10 if how == "potentials" else 1, max_memory_gb=8
         )
     labels = (None, None) if how == "unlabeled" else (data["labels_x"], data["labels_y"])

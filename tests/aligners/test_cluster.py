@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scgroove.aligners import EntropicOT, ExactOT, GromovWassersteinEach
+from scgroove import aligners
+from scgroove.aligners import EntropicOT, ExactOT
 
 distributed = pytest.importorskip(
     "distributed", reason="dask is an extra: pip install 'scgroove[dask]'"
@@ -35,7 +36,7 @@ def test_workers_solve_what_one_process_solves(cluster) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([f"l{k}" for k in range(12)], 10)
     x, y = rng.normal(size=(120, 3)), rng.normal(size=(120, 3))
-    for aligner in (EntropicOT(), ExactOT(), GromovWassersteinEach(epsilon=0.05)):
+    for aligner in (EntropicOT(), ExactOT(), aligners.get("egw_each")(epsilon=0.05)):
         alone = aligner.align(x, y, labels, labels)
         with joblib.parallel_config("dask"):
             shared = aligner.align(x, y, labels, labels)

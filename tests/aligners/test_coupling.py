@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as hnp
 
 from scgroove import metrics
 from scgroove.aligners import Coupling, CouplingBlock, EntropicOT, TooLargeError, _plans
-from scgroove.aligners._costs import PairCost
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
+from scgroove.aligners.costs import PairCost
 from scgroove.metrics import _candidates, trace
 
 # ------------------------------------------------------------------------------------------------------- by hand

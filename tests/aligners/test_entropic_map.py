@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scgroove.aligners import entropic_map
-from scgroove.aligners._costs import pairwise_cost
+from scgroove.aligners.costs import pairwise_cost
 
 
 def test_by_hand() -> None:

@@ -9,12 +9,10 @@ from scgroove.aligners import (
     CoOptimalTransport,
     EntropicOT,
     ExactOT,
-    FusedGromovWasserstein,
     GromovWasserstein,
-    GromovWassersteinEach,
     LowRankCost,
-    SharedNearestNeighbors,
     UnbalancedOT,
+    get,
 )
 
 
@@ -88,13 +86,8 @@ def test_backends_agree_at_the_defaults(method, seed):
     x = z @ rng.normal(size=(6, 10)) + 0.2 * rng.normal(size=(60, 10))
     y = z @ rng.normal(size=(6, 10)) + 0.2 * rng.normal(size=(60, 10))
     labels = np.repeat(list("abcd"), 15)
-    cls = {
-        "egw": GromovWasserstein,
-        "egw_each": GromovWassersteinEach,
-        "fgw": FusedGromovWasserstein,
-    }[method]
     given = (labels, labels) if method == "egw_each" else (None, None)
-    here, there = (cls(backend=backend).align(x, y, *given) for backend in ("numpy", "jax"))
+    here, there = (get(method)(backend=backend).align(x, y, *given) for backend in ("numpy", "jax"))
     assert apart(here, there) < 1e-4
     assert there.evidence["jax_version"] != "unknown"
     assert "jax_version" not in here.evidence
@@ -135,7 +128,7 @@ def test_options_that_are_no_numbers_are_refused_at_once(cls, options, expected)
 def test_numbers_of_any_kind_are_numbers():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert SharedNearestNeighbors(k=np.int64(3)).k == 3
+        assert get("snn")(k=np.int64(3)).k == 3
         assert GromovWasserstein(max_outer=1e2).max_outer == 100
         assert (
             EntropicOT(rank=np.int32(4), n_jobs=np.int64(1), epsilon=np.float32(0.5)).epsilon == 0.5

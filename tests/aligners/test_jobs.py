@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgroove.aligners._jobs import CHUNKS_PER_WORKER, check_jobs, chunks, run
+from scgroove.aligners.jobs import CHUNKS_PER_WORKER, check_jobs, chunks, run
 
 
 def test_chunks_by_hand() -> None:

@@ -21,7 +21,6 @@ from scipy.spatial.distance import cdist
 
 from scgroove import aligners
 from scgroove.aligners import (
-    Aligner,
     ConvergenceError,
     ConvergenceWarning,
     Coupling,
@@ -31,8 +30,8 @@ from scgroove.aligners import (
     UnbalancedOT,
 )
 from scgroove.aligners._blocks import partition
-from scgroove.aligners._costs import pairwise_cost
 from scgroove.aligners._plans import PotentialPlan
+from scgroove.aligners.costs import pairwise_cost
 from scgroove.metrics import label_mass
 
 
@@ -48,8 +47,6 @@ def test_registry() -> None:
     assert aligners.get("eot") is EntropicOT
     assert aligners.get("emd") is ExactOT
     assert aligners.get("uot") is UnbalancedOT
-    for make in (EntropicOT, ExactOT, UnbalancedOT):
-        assert isinstance(make(), Aligner)
     with pytest.raises(
         ValueError, match=r"unknown aligner 'eott'\. Did you mean 'eot'\? Available: .*'emd', 'eot'"
     ):

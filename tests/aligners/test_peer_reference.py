@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from scgroove.aligners import EntropicOT, GromovWasserstein, GromovWassersteinEach
+from scgroove.aligners import EntropicOT, GromovWasserstein, get
 
 SHARED = Path(
     os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
@@ -139,7 +139,7 @@ def test_where_the_peer_stopped_short_its_rules_carried_on_lead_to_our_coupling(
 def test_gromov_of_each_label_agrees_with_the_peer(epsilon: str) -> None:
     """For case B the peer stopped short in all labels."""
     x, y, lx, ly, theirs = _case(A, f"egw_each/eps{epsilon}")
-    aligner = GromovWassersteinEach(
+    aligner = get("egw_each")(
         epsilon=2 * float(epsilon),
         epsilon_scale="max",
         anneal=False,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from scgroove.aligners import _plans
-from scgroove.aligners._costs import (
+from scgroove.aligners._plans import LowRankPlan, PotentialPlan
+from scgroove.aligners.costs import (
     BilinearCost,
     BlockCost,
     FixedCost,
@@ -24,7 +25,6 @@ from scgroove.aligners._costs import (
     mean_pairwise_cost,
     pairwise_cost,
 )
-from scgroove.aligners._plans import LowRankPlan, PotentialPlan
 
 N, M = 7, 5
 RNG = np.random.default_rng(0)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scgroove.aligners import EPSILONS, CoOptimalTransport, EntropicOT, ExactOT, epsilon_scan
+from scgroove.aligners import CoOptimalTransport, EntropicOT, ExactOT
+from scgroove.aligners.scan import EPSILONS, epsilon_scan
 
 
 def _data(seed: int = 0):

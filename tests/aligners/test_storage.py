@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from scgroove.aligners import Coupling, CouplingBlock, EntropicOT, ExactOT, _storage
-from scgroove.aligners._costs import BilinearCost, FixedCost, PairCost, SumCost
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
+from scgroove.aligners.costs import BilinearCost, FixedCost, PairCost, SumCost
 from scgroove.errors import FileError
 
 RNG = np.random.default_rng(0)

@@ -1,32 +1,21 @@
-"""Aligners: what makes a coupling between two modalities. Arrays and labels in, :class:`Coupling` out."""
+"""Aligners: couplings between two modalities. Arrays and labels in, :class:`Coupling` out.
+
+Classes of methods that are not named here come from :func:`get`, such as ``get("snn")``.
+"""
 
 from scgroove._validate import check_room
-from scgroove.aligners._base import ALIGNERS, Aligner, BaseAligner, get
+from scgroove.aligners import _matching as _matching  # registers its methods
 from scgroove.aligners._coot import CoOptimalTransport
-from scgroove.aligners._coupling import THRESHOLD, Coupling, CouplingBlock
-from scgroove.aligners._entropic_map import entropic_map
+from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
-from scgroove.aligners._gromov import (
-    FusedGromovWasserstein,
-    GromovWasserstein,
-    GromovWassersteinEach,
-)
+from scgroove.aligners._gromov import FusedGromovWasserstein, GromovWasserstein
 from scgroove.aligners._linear import EntropicOT, ExactOT, UnbalancedOT
-from scgroove.aligners._matching import (
-    MutualNearestNeighbors,
-    OracleMatching,
-    RandomMatching,
-    SharedNearestNeighbors,
-    UniformCoupling,
-)
-from scgroove.aligners._scan import EPSILONS, epsilon_scan
 from scgroove.aligners._structure import LowRankCost
+from scgroove.aligners.base import ALIGNERS, BaseAligner, get
+from scgroove.aligners.mapping import entropic_map
 
 __all__ = [
     "ALIGNERS",
-    "EPSILONS",
-    "THRESHOLD",
-    "Aligner",
     "BaseAligner",
     "CoOptimalTransport",
     "ConvergenceError",
@@ -37,17 +26,10 @@ __all__ = [
     "ExactOT",
     "FusedGromovWasserstein",
     "GromovWasserstein",
-    "GromovWassersteinEach",
     "LowRankCost",
-    "MutualNearestNeighbors",
-    "OracleMatching",
-    "RandomMatching",
-    "SharedNearestNeighbors",
     "TooLargeError",
     "UnbalancedOT",
-    "UniformCoupling",
     "entropic_map",
-    "epsilon_scan",
     "get",
 ]
 

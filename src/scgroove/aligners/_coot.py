@@ -13,9 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import ALIGNERS, BAD_MARGINAL, Evidence, Solution, Solved
 from scgroove.aligners._blocks import Block, Partition
-from scgroove.aligners._costs import BilinearCost, FixedCost
 from scgroove.aligners._entropic import EntropicAligner, Task
 from scgroove.aligners._epsilon import AUTO, SMALLEST, CostSummary, cost_scale
 from scgroove.aligners._errors import TooLargeError
@@ -23,6 +21,8 @@ from scgroove.aligners._linear import exact_plan
 from scgroove.aligners._low_rank import plan_errors
 from scgroove.aligners._plans import BlockPlan, PotentialPlan
 from scgroove.aligners._sinkhorn import Problem, Scaled
+from scgroove.aligners.base import ALIGNERS, BAD_MARGINAL, Evidence, Solution, Solved
+from scgroove.aligners.costs import BilinearCost, FixedCost
 
 PATH: Final = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 """Relative eps that annealing passes through."""

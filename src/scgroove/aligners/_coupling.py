@@ -16,20 +16,17 @@ import scipy.sparse as sp
 from scgroove._labels import UNLABELED, encode
 from scgroove._types import Float64Array, IntArray, Labels, Plan, Scalar
 from scgroove.aligners import _plans
-from scgroove.aligners._costs import in_slices
 from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._plans import BlockPlan
-from scgroove.aligners._sparsify import Piece, check_kept, check_number, count, fill, keep
-from scgroove.aligners._values import (
+from scgroove.aligners.costs import in_slices
+from scgroove.aligners.sparsify import Piece, check_kept, check_number, count, fill, keep
+from scgroove.aligners.values import (
     as_numbers,
     check_values,
     is_finite,
     rows_not_finite,
     without_rows,
 )
-
-THRESHOLD: Final = 1e-3
-"""Largest share of the mass of a row that :func:`scgroove.tl.align` drops by default."""
 
 NO_LABEL: Final = "(unlabeled)"
 """Name under which unlabeled cells stand in a table of labels."""

@@ -9,11 +9,11 @@ from typing import Any, Final, cast
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import Solved
-from scgroove.aligners._costs import BilinearCost, BlockCost, FixedCost, SumCost
 from scgroove.aligners._entropic import Task, judged
 from scgroove.aligners._sinkhorn import Problem, Scaled
 from scgroove.aligners._structure import Factors, Matrix
+from scgroove.aligners.base import Solved
+from scgroove.aligners.costs import BilinearCost, BlockCost, FixedCost, SumCost
 
 ANNEAL_FROM: Final = 0.1
 ANNEAL_BY: Final = 3.0

@@ -12,7 +12,10 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import (
+from scgroove.aligners._epsilon import AUTO, EpsilonScale, check_epsilon
+from scgroove.aligners._plans import PotentialPlan
+from scgroove.aligners._sinkhorn import Problem, Scaled, sinkhorn, unbalanced_sinkhorn
+from scgroove.aligners.base import (
     BaseAligner,
     Evidence,
     Solution,
@@ -20,10 +23,7 @@ from scgroove.aligners._base import (
     marginal_errors,
     versions,
 )
-from scgroove.aligners._costs import BlockCost
-from scgroove.aligners._epsilon import AUTO, EpsilonScale, check_epsilon
-from scgroove.aligners._plans import PotentialPlan
-from scgroove.aligners._sinkhorn import Problem, Scaled, sinkhorn, unbalanced_sinkhorn
+from scgroove.aligners.costs import BlockCost
 
 Backend: TypeAlias = Literal["numpy", "pot", "jax", "auto"]
 BACKENDS: Final[tuple[str, ...]] = get_args(Backend)

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from scgroove._types import Float64Array
 from scgroove._warnings import warn
-from scgroove.aligners._costs import PairCost, in_slices, mean_pairwise_cost
 from scgroove.aligners._plans import BLOCK_VALUES
+from scgroove.aligners.costs import PairCost, in_slices, mean_pairwise_cost
 
 EpsilonScale: TypeAlias = Literal["mean", "max"]
 EpsilonScope: TypeAlias = Literal["block", "global"]

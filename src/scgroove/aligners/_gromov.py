@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from scgroove._types import IntArray
-from scgroove.aligners._base import ALIGNERS, Evidence, Solution, Solved, check_representations
 from scgroove.aligners._blocks import Partition
-from scgroove.aligners._costs import Cost, PairCost
 from scgroove.aligners._descent import (
     Descent,
     Group,
@@ -23,7 +21,6 @@ from scgroove.aligners._descent import (
 )
 from scgroove.aligners._entropic import EntropicAligner
 from scgroove.aligners._epsilon import AUTO, pair_scale
-from scgroove.aligners._jobs import check_jobs, run
 from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
 from scgroove.aligners._plans import LowRankPlan, scaled
 from scgroove.aligners._structure import (
@@ -39,6 +36,9 @@ from scgroove.aligners._structure import (
     size_of,
     structure,
 )
+from scgroove.aligners.base import ALIGNERS, Evidence, Solution, Solved, check_representations
+from scgroove.aligners.costs import Cost, PairCost
+from scgroove.aligners.jobs import check_jobs, run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,6 @@ from ott.solvers.quadratic.gromov_wasserstein_lr import LRGromovWasserstein
 from scipy.special import entr
 
 from scgroove._types import Float64Array
-from scgroove.aligners._costs import unit_rows
 from scgroove.aligners._sinkhorn import (
     ANNEAL_FACTOR,
     ANNEAL_TOL,
@@ -49,6 +48,7 @@ from scgroove.aligners._sinkhorn import (
     Scaled,
     annealing,
 )
+from scgroove.aligners.costs import unit_rows
 
 CACHED_VALUES: Final = 2**17
 """Values of a batch on a CPU: costs and kernel (2 MB) stay in its cache, and few problems wait for a slow one. Also

@@ -13,7 +13,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import Float64Array
-from scgroove.aligners._base import (
+from scgroove.aligners._blocks import Block, Partition
+from scgroove.aligners._entropic import EntropicAligner, Task, judged
+from scgroove.aligners._epsilon import AUTO, EpsilonScope, pair_scale
+from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
+from scgroove.aligners._noise import noise_epsilon
+from scgroove.aligners._plans import LowRankPlan, row_sums
+from scgroove.aligners._sinkhorn import Problem, Scaled
+from scgroove.aligners.base import (
     ALIGNERS,
     BaseAligner,
     Evidence,
@@ -21,15 +28,8 @@ from scgroove.aligners._base import (
     Solved,
     marginal_errors,
 )
-from scgroove.aligners._blocks import Block, Partition
-from scgroove.aligners._costs import BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
-from scgroove.aligners._entropic import EntropicAligner, Task, judged
-from scgroove.aligners._epsilon import AUTO, EpsilonScope, pair_scale
-from scgroove.aligners._jobs import check_jobs, run, work_at_a_time
-from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
-from scgroove.aligners._noise import noise_epsilon
-from scgroove.aligners._plans import LowRankPlan, row_sums
-from scgroove.aligners._sinkhorn import Problem, Scaled
+from scgroove.aligners.costs import BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
+from scgroove.aligners.jobs import check_jobs, run, work_at_a_time
 
 EXACT_RHO: Final = 1e9
 """Penalty of a marginal, relative to the cost, from which on it is met to rounding."""

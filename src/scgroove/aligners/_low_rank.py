@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._costs import PairCost
 from scgroove.aligners._epsilon import EpsilonScale, pair_scale
 from scgroove.aligners._plans import BlockPlan, column_sums, row_sums
+from scgroove.aligners.costs import PairCost
 
 LARGEST_SAMPLE: Final = 2000
 """Cells of a modality among which the largest cost is looked for."""

@@ -17,7 +17,12 @@ from scipy.spatial.distance import cdist
 
 from scgroove._labels import as_objects, encode, label_name
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels
-from scgroove.aligners._base import (
+from scgroove.aligners._blocks import Block, Partition
+from scgroove.aligners._entropic import Task
+from scgroove.aligners._errors import TooLargeError
+from scgroove.aligners._linear import LinearAligner
+from scgroove.aligners._plans import BLOCK_VALUES, LowRankPlan, column_sums, row_sums
+from scgroove.aligners.base import (
     ALIGNERS,
     BaseAligner,
     Evidence,
@@ -25,12 +30,7 @@ from scgroove.aligners._base import (
     Solved,
     marginal_errors,
 )
-from scgroove.aligners._blocks import Block, Partition
-from scgroove.aligners._costs import Cost, PairCost, in_slices, unit_rows
-from scgroove.aligners._entropic import Task
-from scgroove.aligners._errors import TooLargeError
-from scgroove.aligners._linear import LinearAligner
-from scgroove.aligners._plans import BLOCK_VALUES, LowRankPlan, column_sums, row_sums
+from scgroove.aligners.costs import Cost, PairCost, in_slices, unit_rows
 
 Unmatched: TypeAlias = Literal["nearest", "drop"]
 UNMATCHED: Final[tuple[str, ...]] = ("nearest", "drop")

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._costs import PairCost, in_slices
 from scgroove.aligners._entropic import Task
 from scgroove.aligners._epsilon import SMALLEST, EpsilonScale, pair_scale
 from scgroove.aligners._plans import BLOCK_VALUES
+from scgroove.aligners.costs import PairCost, in_slices
 
 SAMPLE_BLOCKS: Final = 20
 SAMPLE_CELLS: Final = 300

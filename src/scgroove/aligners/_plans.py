@@ -14,8 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import Float64Array
-from scgroove.aligners._costs import BlockCost, in_slices
 from scgroove.aligners._sinkhorn import NEGLIGIBLE
+from scgroove.aligners.costs import BlockCost, in_slices
 
 Values: TypeAlias = "Float64Array | sp.csr_matrix"
 """Values of cells, (cells, k), dense or sparse."""

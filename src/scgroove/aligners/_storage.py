@@ -28,10 +28,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._whole import check_archive, damaged
-from scgroove.aligners._base import versions
-from scgroove.aligners._costs import BilinearCost, FixedCost, PairCost, SumCost
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
+from scgroove.aligners.base import versions
+from scgroove.aligners.costs import BilinearCost, FixedCost, PairCost, SumCost
 from scgroove.errors import FileError
 
 FORMAT: Final = "scgroove coupling"

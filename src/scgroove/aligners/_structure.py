@@ -19,9 +19,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from scgroove._types import Float64Array, IntArray
-from scgroove.aligners._base import check_representation
-from scgroove.aligners._costs import in_slices, unit_rows
 from scgroove.aligners._plans import BLOCK_VALUES
+from scgroove.aligners.base import check_representation
+from scgroove.aligners.costs import in_slices, unit_rows
 
 IntraCost: TypeAlias = Literal["sqeuclidean", "cosine", "euclidean", "precomputed"]
 INTRA_COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine", "euclidean", "precomputed")

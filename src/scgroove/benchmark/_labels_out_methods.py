@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scgroove import imputers, learners
+from scgroove import aligners, imputers, learners
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, FloatArray, IntArray
-from scgroove.aligners import UniformCoupling, entropic_map
+from scgroove.aligners import entropic_map
 from scgroove.benchmark._spec import AlignerSpec, LearnerSpec
 from scgroove.imputers import CouplingRegression
 from scgroove.metrics.values import label_sums
@@ -302,7 +302,7 @@ def _regression(spec: ImputationSpec, fold: Fold) -> Float64Array:
 
 @_how("label_regression", needs_space=False)
 def _label_regression(spec: ImputationSpec, fold: Fold) -> Float64Array:
-    coupling = UniformCoupling().align(
+    coupling = aligners.get("uniform")().align(
         np.zeros((len(fold.codes_x), 1)),
         np.zeros((len(fold.codes_y), 1)),
         _labels(fold.codes_x),

@@ -17,7 +17,7 @@ from scgroove import aligners, learners, metrics
 from scgroove._keys import can_be_stored
 from scgroove._measure import measured
 from scgroove._stops import noticed
-from scgroove.aligners._jobs import check_jobs
+from scgroove.aligners.jobs import check_jobs
 from scgroove.benchmark._data import Loaded, identity, load
 from scgroove.benchmark._evaluate import evaluate_coupling, evaluate_representation
 from scgroove.benchmark._held_out import (

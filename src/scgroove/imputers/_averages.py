@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from scgroove._labels import members
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners import Coupling, entropic_map
-from scgroove.aligners._costs import Cost
-from scgroove.aligners._entropic_map import entropic_partners
-from scgroove.aligners._values import check_values, is_finite, rows_not_finite
+from scgroove.aligners.costs import Cost
+from scgroove.aligners.mapping import entropic_partners
+from scgroove.aligners.values import check_values, is_finite, rows_not_finite
 from scgroove.imputers._imputation import Imputation
 
 N_NEIGHBORS: Final = 30

@@ -14,8 +14,8 @@ from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._registry import did_you_mean
 from scgroove._types import BoolArray
 from scgroove._warnings import warn
-from scgroove.aligners._base import BAD_MARGINAL
-from scgroove.aligners._sparsify import check_kept
+from scgroove.aligners.base import BAD_MARGINAL
+from scgroove.aligners.sparsify import THRESHOLD, check_kept
 from scgroove.data.union import spread, union_rows
 from scgroove.get.inputs import (
     PerModality,
@@ -49,7 +49,7 @@ def align(
     structure_rep: PerModality | None = None,
     pair_key: str | None = None,
     key_added: str | None = None,
-    threshold: float | None = aligners.THRESHOLD,
+    threshold: float | None = THRESHOLD,
     top_k: int | None = None,
     **options: Any,
 ) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from scgroove import _keys, aligners
+from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
+from scgroove.aligners import scan
 from scgroove.get.inputs import PerModality, check_call, check_pair
 from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
 
@@ -20,7 +21,7 @@ def epsilon_scan(
     source: str,
     target: str,
     *,
-    epsilons: Sequence[float] = aligners.EPSILONS,
+    epsilons: Sequence[float] = scan.EPSILONS,
     label_key: PerModality | None = _keys.LABEL,
     use_rep: PerModality = _keys.LATENT,
     method: str = "eot",
@@ -49,7 +50,7 @@ def epsilon_scan(
     Returns
     -------
     DataFrame
-        One row an eps; columns as of :func:`scgroove.aligners.epsilon_scan`. Sets the following fields:
+        One row an eps; columns as of :func:`scgroove.aligners.scan.epsilon_scan`. Sets the following fields:
 
         ``mdata.uns[key_added]``
             The same table.
@@ -81,7 +82,7 @@ def epsilon_scan(
     x, y = inputs_of(mdata, source, target, aligner, use_rep)
     aligner = with_data(mdata, source, target, aligner, structure_rep, None, labels)
     weights = weights_for(mdata, source, target, weight_key)
-    table = aligners.epsilon_scan(aligner, x, y, *labels, epsilons=epsilons, **weights)
+    table = scan.epsilon_scan(aligner, x, y, *labels, epsilons=epsilons, **weights)
     table.insert(0, "method", method)
     mdata.uns[key_added if key_added is not None else _keys.epsilon_scan(source, target)] = table
     return table.copy()

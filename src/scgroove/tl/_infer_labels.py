@@ -12,7 +12,7 @@ from scipy.special import softmax, xlogy
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import Float64Array, FloatArray, IntArray
-from scgroove.aligners._costs import in_slices
+from scgroove.aligners.costs import in_slices
 from scgroove.get.inputs import PerModality, check_call, modalities_with, name_of, shared_space
 from scgroove.tl._label_votes import VALUES_AT_A_TIME
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
+from scgroove.aligners.sparsify import THRESHOLD
 from scgroove.data.union import spread, union_rows
 from scgroove.get.inputs import (
     PerModality,
@@ -44,7 +45,7 @@ def select_aligner(
     seed: int = 0,
     key_added: str | None = None,
     coupling_key: str | None = None,
-    threshold: float = aligners.THRESHOLD,
+    threshold: float = THRESHOLD,
 ) -> Selection:
     """Couple two modalities in several ways, score each without true pairs, and keep the best.
 

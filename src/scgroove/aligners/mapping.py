@@ -12,9 +12,9 @@ import scipy.sparse as sp
 
 from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array
-from scgroove.aligners._base import check_representations
-from scgroove.aligners._costs import COSTS, Cost, mean_pairwise_cost, pairwise_cost
-from scgroove.aligners._values import check_values, is_finite, rows_not_finite
+from scgroove.aligners.base import check_representations
+from scgroove.aligners.costs import COSTS, Cost, mean_pairwise_cost, pairwise_cost
+from scgroove.aligners.values import check_values, is_finite, rows_not_finite
 
 BLOCK_VALUES: Final = 2**22
 """Costs, or values, computed at a time (32 MB of float64)."""

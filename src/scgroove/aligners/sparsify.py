@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, IntArray
+
+THRESHOLD: Final = 1e-3
+"""Largest share of the mass of a row that :func:`scgroove.tl.align` drops by default."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,15 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from scgroove._types import Labels
-from scgroove.aligners._base import Aligner, get
+from scgroove._validate import checked
 from scgroove.aligners._coupling import Coupling
 from scgroove.aligners._epsilon import check_grid
 from scgroove.aligners._errors import ConvergenceWarning
+from scgroove.aligners.base import Aligner, get
 
 EPSILONS: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """eps tried by default, relative to the mean cost."""
 
 
+@checked
 def epsilon_scan(
     aligner: Aligner | str,
     x: npt.ArrayLike,
@@ -75,7 +77,7 @@ def epsilon_scan(
     Examples
     --------
     >>> import numpy as np
-    >>> from scgroove.aligners import epsilon_scan
+    >>> from scgroove.aligners.scan import epsilon_scan
     >>> z = np.random.default_rng(0).normal(size=(50, 4))
     >>> table = epsilon_scan("eot", z, z, epsilons=(0.5, 0.01))
     >>> bool(table["partners"].is_monotonic_decreasing)
