@@ -21,7 +21,7 @@ from scgroove._labels import (
     read_labels,
     unlabeled_names,
 )
-from scgroove._registry import UnknownNameError
+from scgroove.errors import UnknownNameError
 
 
 @pytest.mark.parametrize(

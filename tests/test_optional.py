@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scgroove import _optional
-from scgroove._optional import EXTRAS, ExtraNotInstalledError, Requirement, import_extra, missing
+from scgroove._optional import EXTRAS, Requirement, import_extra, missing
+from scgroove.errors import ExtraNotInstalledError
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from scgroove._registry import Registry, UnknownNameError, near_miss
+from scgroove._registry import Registry
+from scgroove.errors import UnknownNameError, near_miss
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import scgroove as sg
-from scgroove._validate import ArgumentError, checked
+from scgroove._validate import checked
 from scgroove.aligners import ALIGNERS
+from scgroove.errors import ArgumentError
 from scgroove.learners import LEARNERS, PrincipalComponents
 from scgroove.model import GROOVE
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from scgroove._validate import ArgumentError
+from scgroove.errors import ArgumentError, InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def panel_grid(
     if ax is not None:
         axes = _as_list(ax)
         if len(axes) != n_panels:
-            raise ValueError(
+            raise InputError(
                 f"The figure has {n_panels} panel(s) ({what}), but ax holds {len(axes)} axes. "
                 f"Give as many, such as those of plt.subplots(1, {n_panels}), or leave ax out."
             )

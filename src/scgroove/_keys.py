@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from scgroove.errors import InputError
+
 LATENT: Final = "X_groove"
 """``mod[m].obsm``: latent coordinates, float32 (n_m, n_latent). Written by :func:`scgroove.tl.embed`."""
 
@@ -152,6 +154,6 @@ def check_name(name: object, argument: str) -> None:
         "".join("_" if sign == "/" or not can_be_stored(sign) else sign for sign in str(name))
         or "mine"
     )
-    raise ValueError(
+    raise InputError(
         f"{argument}={name!r} cannot be a key of a file: expected text without '/' and NUL. Take another name, such as {plain!r}."
     )

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import IntArray, Labels
 from scgroove._warnings import warn
+from scgroove.errors import InputError, InputTypeError, UnknownNameError, did_you_mean
 
 UNLABELED: Final = -1
 """Code of a cell without a label."""
@@ -99,7 +99,7 @@ def unlabeled_names(category: UnlabeledCategory) -> frozenset[str]:
         If it is a mapping.
     """
     if isinstance(category, Mapping):
-        raise TypeError(
+        raise InputTypeError(
             f"unlabeled_category must be a value of the label columns or a list of values for all modalities; "
             f"found {dict(category)}. Pass unlabeled_category={sorted(set(map(str, category.values())))}."
         )
@@ -165,7 +165,7 @@ def _factorize(
     for i, value in enumerate(values):
         name = label_name(value)
         if not _keys.can_be_stored(name):
-            raise ValueError(f"No file can hold the label {name!r} in {where}. Rename it.")
+            raise InputError(f"No file can hold the label {name!r} in {where}. Rename it.")
         if name not in unlabeled and name.strip() in NO_LABEL:
             text[name] = int((codes == i).sum())
             names.append(None)
@@ -224,7 +224,7 @@ def as_objects(labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
         If there is more than one dimension.
     """
     if np.ndim(labels) != 1:
-        raise ValueError(
+        raise InputError(
             f"labels must be one value a cell, an array of shape (n,); found shape {np.shape(labels)}."
         )
     return np.asarray(pd.Series(labels, dtype=object), dtype=object)

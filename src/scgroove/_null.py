@@ -11,6 +11,7 @@ import pandas as pd
 
 from scgroove import _keys, metrics
 from scgroove._report import Results, cell_agreement
+from scgroove.errors import MissingTruthError
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -68,7 +69,7 @@ def _tests(
         )
         try:
             found[source, target] = metrics.label_test(told, labels[source][rows])
-        except metrics.MissingTruthError:  # no tested cell has a shared label
+        except MissingTruthError:  # no tested cell has a shared label
             continue
     return found
 
@@ -102,7 +103,7 @@ def imputed_labels_test(results: Results) -> CorrelationTest | None:
     of_x, of_y = (labels[m][rows[m]] for m in (asked.source, asked.target))
     try:
         return metrics.label_mean_test(x, y[:, columns], of_x, of_y, seed=asked.seed)
-    except metrics.MissingTruthError:
+    except MissingTruthError:
         return None
 
 
@@ -127,7 +128,7 @@ def label_mean_baseline(results: Results) -> float | None:
         test = metrics.label_mean_test(
             x, y[:, columns], labels[seen], labels[held_out], n_permutations=2
         )
-    except metrics.MissingTruthError:
+    except MissingTruthError:
         return None
     return test.r
 
@@ -159,7 +160,7 @@ def imputed_cells_test(results: Results) -> CorrelationTest | None:
     labels = results.labels_of(asked.target)[columns[some]]
     try:
         return metrics.partner_test(x, y[:, kept], labels, seed=asked.seed)
-    except metrics.MissingTruthError:
+    except MissingTruthError:
         return None
 
 
@@ -277,7 +278,7 @@ class ClosedForm:
         of = [self.labels[m][tested[m]] for m in self.sides]
         try:
             return metrics.label_mean_test(imputed, measured, *of, n_permutations=2).r
-        except metrics.MissingTruthError:
+        except MissingTruthError:
             return float("nan")
 
 

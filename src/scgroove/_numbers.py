@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from scgroove.errors import InputError
+
 LARGEST: Final = 1e15
 SMALLEST: Final = 1e-15
 """Sizes of values: squares of several such must be numbers of float32, in which models are trained."""
@@ -76,7 +78,7 @@ def check_size(name: str, array: Any, cells: Any = None) -> None:
     place = int(sizes.argmax())
     cell = repr(cells[place]) if cells is not None else place
     remedy = "Divide" if largest > 1 else "Multiply"
-    raise ValueError(
+    raise InputError(
         f"{name} holds values of up to {largest:.1e} (cell {cell}), and costs between cells can be computed from "
         f"sizes of {COORDINATES[0]:g} to {COORDINATES[1]:g}. {remedy} all values of {name} by a constant, "
         f"or leave that cell out if it is faulty."

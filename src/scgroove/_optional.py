@@ -9,11 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
-from scgroove.errors import ScgrooveError
-
-
-class ExtraNotInstalledError(ScgrooveError, ImportError):
-    """A package that only some users need is not installed; the message holds the line that installs it."""
+from scgroove.errors import ExtraNotInstalledError
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from scgroove.errors import ScgrooveError
+from scgroove.errors import InputError, UnknownNameError, did_you_mean
 
 T = TypeVar("T")
-
-
-class UnknownNameError(ScgrooveError, KeyError, ValueError):
-    """A name that is not known. Both a ``KeyError`` and a ``ValueError``, with a readable message."""
-
-    def __str__(self) -> str:
-        """Return the message as it is (``KeyError`` would show it in quotation marks)."""
-        return str(self.args[0]) if self.args else ""
 
 
 class Registry(Generic[T]):
@@ -58,7 +49,7 @@ class Registry(Generic[T]):
 
         def add(item: T) -> T:
             if name in self._items and self._items[name] is not item:
-                raise ValueError(
+                raise InputError(
                     f"the {self.kind} name {name!r} is already taken by {self._items[name]!r}; "
                     f"register {item!r} under another name."
                 )
@@ -110,16 +101,3 @@ class Registry(Generic[T]):
     def __repr__(self) -> str:
         """Return the kind and the names."""
         return f"Registry({self.kind!r}: {', '.join(self.names())})"
-
-
-def near_miss(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name most like ``name`` regardless of case, or None if nothing is similar."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[matches[0]] if matches else None
-
-
-def did_you_mean(name: object, known: Iterable[object]) -> str:
-    """Return " Did you mean 'x'?" where a known name is near, and nothing otherwise."""
-    near = near_miss(name, [str(candidate) for candidate in known])
-    return f" Did you mean {near!r}?" if near is not None else ""

@@ -18,8 +18,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, ge
 
 import numpy as np
 
-from scgroove._registry import Registry, did_you_mean
-from scgroove.errors import ScgrooveError
+from scgroove._registry import Registry
+from scgroove.errors import ArgumentError, did_you_mean
 
 T = TypeVar("T")
 
@@ -95,20 +95,6 @@ WORDS: Final[Mapping[object, str]] = {
 """Types that are checked, in words."""
 UNFIT: Final = object()
 """Instead of a value that its hint does not admit."""
-
-
-class ArgumentError(ScgrooveError, TypeError, ValueError):
-    """An argument of the wrong type or out of range.
-
-    Attributes
-    ----------
-    argument
-        Its name.
-    """
-
-    def __init__(self, message: str, argument: str) -> None:
-        super().__init__(message)
-        self.argument = argument
 
 
 def checked(item: T) -> T:

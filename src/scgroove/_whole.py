@@ -6,8 +6,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from scgroove._registry import did_you_mean
-from scgroove.errors import FileError, MissingFileError
+from scgroove.errors import FileError, MissingFileError, did_you_mean
 
 
 def check_file(path: Path, kind: str) -> None:

@@ -22,7 +22,7 @@ from scgroove import _keys, _null
 from scgroove._files import writing
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
 from scgroove._stages import KEPT, TRAINING, Stages
-from scgroove._warnings import is_ours
+from scgroove.errors import ScgrooveWarning
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -480,7 +480,9 @@ def _collected(results: Results) -> Iterator[None]:
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
-    from_here = is_ours(warning.message) or str(warning.filename).startswith(_PACKAGE)
+    from_here = isinstance(warning.message, ScgrooveWarning) or str(warning.filename).startswith(
+        _PACKAGE
+    )
     return from_here and not issubclass(
         warning.category, DeprecationWarning | FutureWarning | RuntimeWarning
     )

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from ot.coot import co_optimal_transport
 
 from scgroove import aligners
-from scgroove.aligners import ConvergenceError, ConvergenceWarning, TooLargeError, _coot
+from scgroove.aligners import _coot
 from scgroove.aligners._blocks import partition
 from scgroove.aligners._coot import CoOptimalTransport, Descent, FeatureStep, Search, Stop, Sweeps
 from scgroove.aligners._entropic import solve
+from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.metrics import label_mass
 
 SHARED = Path(

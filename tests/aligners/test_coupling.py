@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from scgroove import metrics
-from scgroove.aligners import Coupling, CouplingBlock, EntropicOT, TooLargeError, _plans
+from scgroove.aligners import Coupling, CouplingBlock, EntropicOT, _plans
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
 from scgroove.aligners.costs import PairCost
+from scgroove.errors import TooLargeError
 from scgroove.metrics import _candidates, trace
 
 # ------------------------------------------------------------------------------------------------------- by hand

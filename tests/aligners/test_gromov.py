@@ -13,16 +13,9 @@ from scipy.spatial.distance import cdist
 
 from _dense_gromov import energy, masked_gromov
 from scgroove import aligners
-from scgroove.aligners import (
-    ConvergenceError,
-    ConvergenceWarning,
-    EntropicOT,
-    FusedGromovWasserstein,
-    GromovWasserstein,
-    LowRankCost,
-    TooLargeError,
-)
+from scgroove.aligners import EntropicOT, FusedGromovWasserstein, GromovWasserstein, LowRankCost
 from scgroove.aligners._plans import PotentialPlan
+from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.metrics import label_mass
 
 

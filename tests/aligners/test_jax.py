@@ -9,7 +9,7 @@ import ot
 import pytest
 from scipy.spatial.distance import cdist
 
-from scgroove.aligners import EntropicOT, GromovWasserstein, TooLargeError, UnbalancedOT, _jax
+from scgroove.aligners import EntropicOT, GromovWasserstein, UnbalancedOT, _jax
 from scgroove.aligners._jax import (
     _chunks,
     _cost_factors,
@@ -25,6 +25,7 @@ from scgroove.aligners._jax import (
 )
 from scgroove.aligners._plans import LowRankPlan
 from scgroove.aligners._sinkhorn import Problem, sinkhorn, unbalanced_sinkhorn
+from scgroove.errors import TooLargeError
 
 
 def _problem(seed: int, n: int, m: int, epsilon: float = 0.05, weighted: bool = False) -> Problem:

@@ -20,18 +20,11 @@ from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 
 from scgroove import aligners
-from scgroove.aligners import (
-    ConvergenceError,
-    ConvergenceWarning,
-    Coupling,
-    EntropicOT,
-    ExactOT,
-    TooLargeError,
-    UnbalancedOT,
-)
+from scgroove.aligners import Coupling, EntropicOT, ExactOT, UnbalancedOT
 from scgroove.aligners._blocks import partition
 from scgroove.aligners._plans import PotentialPlan
 from scgroove.aligners.costs import pairwise_cost
+from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.metrics import label_mass
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from scgroove import aligners, metrics
-from scgroove.aligners import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._blocks import partition
 from scgroove.aligners._matching import (
     MutualNearestNeighbors,
@@ -30,6 +29,7 @@ from scgroove.aligners._matching import (
     shared_neighbors,
 )
 from scgroove.aligners._plans import LowRankPlan
+from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
 
 CLASSES = {
     "snn": SharedNearestNeighbors,

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from scgroove import benchmark
 from scgroove.benchmark._compare import _normal_p
-from scgroove.benchmark._table import ResultsWarning
+from scgroove.errors import ResultsWarning
 
 
 def table(values, *, better="lower"):

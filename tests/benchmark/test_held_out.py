@@ -8,7 +8,7 @@ import pytest
 
 from scgroove import metrics
 from scgroove.aligners import ExactOT
-from scgroove.benchmark import ResultsError, SpecError, read, run, summarize
+from scgroove.benchmark import read, run, summarize
 from scgroove.benchmark._data import load
 from scgroove.benchmark._held_out import (
     N_FOLDS,
@@ -17,6 +17,7 @@ from scgroove.benchmark._held_out import (
     held_out_representation,
 )
 from scgroove.benchmark._spec import Spec
+from scgroove.errors import ResultsError, SpecError
 from scgroove.learners import LEARNERS, Learner
 from scgroove.pl._benchmark_findings import by_construction
 

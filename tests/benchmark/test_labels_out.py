@@ -13,7 +13,8 @@ import pytest
 
 import scgroove as sg
 from scgroove import benchmark
-from scgroove.benchmark import ImputationSpec, LearnerSpec, ResultsWarning
+from scgroove.benchmark import ImputationSpec, LearnerSpec
+from scgroove.errors import ResultsWarning
 from scgroove.learners import LEARNERS, Learner
 
 

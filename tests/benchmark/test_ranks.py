@@ -13,7 +13,7 @@ from scipy import stats
 
 from scgroove import benchmark
 from scgroove.benchmark._ranks import friedman_test
-from scgroove.benchmark._table import ResultsWarning
+from scgroove.errors import ResultsWarning
 
 
 def table(values, *, better="lower"):

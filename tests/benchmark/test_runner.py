@@ -12,11 +12,12 @@ import pytest
 
 import scgroove as sg
 from scgroove import benchmark
-from scgroove.benchmark import CannotWriteError, ResultsError, SpecError, read, run
+from scgroove.benchmark import read, run
 from scgroove.benchmark._results import COLUMNS, Cell, Store
 from scgroove.benchmark._runner import plan
 from scgroove.benchmark._spec import Spec
 from scgroove.benchmark._table import families
+from scgroove.errors import CannotWriteError, ResultsError, ResultsWarning, SpecError
 from scgroove.learners import LEARNERS
 
 SMALL = {
@@ -432,9 +433,7 @@ def test_a_damaged_cell_is_told_and_the_others_are_read(small, tmp_path):
     quiet(small, tmp_path / "out")
     victim = next((tmp_path / "out" / "cells").glob("*__eot__*"))
     victim.write_bytes(victim.read_bytes()[:40])
-    with pytest.warns(
-        benchmark.ResultsWarning, match="is damaged or incomplete and counts as not done"
-    ):
+    with pytest.warns(ResultsWarning, match="is damaged or incomplete and counts as not done"):
         results = read(tmp_path / "out")
     assert len(results.groupby(["aligner", "seed"])) == 5
 

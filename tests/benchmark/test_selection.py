@@ -3,15 +3,10 @@ import pandas as pd
 import pytest
 
 from scgroove.aligners import Coupling
-from scgroove.benchmark import (
-    TRUTH_FREE,
-    AlignerSpec,
-    ResultsWarning,
-    Trial,
-    select,
-)
+from scgroove.benchmark import TRUTH_FREE, AlignerSpec, Trial, select
 from scgroove.benchmark._selection import _bootstrap_first, _usable
 from scgroove.benchmark._truth_free import shared_codes
+from scgroove.errors import ResultsWarning
 
 N, K = 30, 4
 LABELS = np.repeat(["a", "b", "c"], N)

@@ -1,6 +1,7 @@
 import pytest
 
-from scgroove.benchmark import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
+from scgroove.benchmark import AlignerSpec, DataSpec, LearnerSpec, Spec
+from scgroove.errors import SpecError
 
 
 def test_names_stand_for_themselves(small):

@@ -12,7 +12,8 @@ from scipy import stats
 
 from scgroove import benchmark
 from scgroove.benchmark._stats import on_front
-from scgroove.benchmark._table import ResultsWarning, families, parameters
+from scgroove.benchmark._table import families, parameters
+from scgroove.errors import ResultsWarning
 
 
 def table(values, *, better="lower", metric="m", **fixed):

@@ -13,8 +13,7 @@ from scgroove._report import Settings
 from scgroove._stops import SIGNALS
 from scgroove.cli import _destination
 from scgroove.cli._destination import MANIFEST, NOTHING, Destination
-from scgroove.cli._errors import UserError
-from scgroove.errors import CannotWriteError, FileError
+from scgroove.errors import CannotWriteError, FileError, InputError
 
 OLD = {"report.html": "old", "figures/a.png": "old", "scores.csv": "old"}
 NEW = {"report.html": "new", "figures/a.png": "new", "figures/b.png": "new"}
@@ -157,7 +156,7 @@ def test_an_error_while_the_new_results_come_in_brings_the_old_ones_back(tmp_pat
 
 def test_a_second_run_into_the_folder_is_refused_while_the_first_is_at_work(tmp_path):
     expected = rf"another run writes.*process {os.getpid()}, started on"
-    with destination(tmp_path).locked(), pytest.raises(UserError, match=expected):
+    with destination(tmp_path).locked(), pytest.raises(InputError, match=expected):
         destination(tmp_path).locked().__enter__()
     with destination(tmp_path).locked():
         pass
@@ -207,13 +206,13 @@ def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
     assert "--resume" in made.tidy()
     with made.locked():
         with pytest.raises(
-            UserError,
+            InputError,
             match=r"unfinished run is kept in .*\.out\.unfinished, done up to 'embed'.*epochs \(5, now None\)",
         ):
             made.start(SETTINGS, "data")
         from dataclasses import replace
 
-        with pytest.raises(UserError, match=r"data \('data', now 'other'\)"):
+        with pytest.raises(InputError, match=r"data \('data', now 'other'\)"):
             made.start(replace(SETTINGS, epochs=5), "other")
         assert made.start(replace(SETTINGS, epochs=5), "data") == "embed"
 
@@ -226,7 +225,7 @@ def test_overwriting_gives_an_unfinished_run_up_unless_it_is_to_be_resumed(tmp_p
 
 
 def test_resuming_nothing_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="there is no unfinished run"):
+    with pytest.raises(InputError, match="there is no unfinished run"):
         destination(tmp_path, resume=True).start(SETTINGS, "data")
 
 
@@ -267,10 +266,10 @@ def test_a_refused_run_leaves_the_folder_of_the_other(tmp_path):
         first.unfinished.mkdir()
         code = (
             "import sys; from pathlib import Path; from scgroove.cli._destination import Destination\n"
-            "from scgroove.cli._errors import UserError\n"
+            "from scgroove.errors import InputError\n"
             f"two = Destination(Path({str(tmp_path / 'out')!r}), Path('out'), False, 'run')\n"
             "try: two.locked().__enter__()\n"
-            "except UserError: print(two.last_words())\n"
+            "except InputError: print(two.last_words())\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False

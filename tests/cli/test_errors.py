@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from scgroove import cli
 from scgroove.cli._destination import Destination
-from scgroove.cli._errors import UserError
+from scgroove.errors import InputError
 
 
 def screen(**changes):
@@ -316,7 +316,7 @@ def test_a_demo_replaces_an_earlier_demo_but_not_a_run(tmp_path):
     Destination(
         earlier_run(tmp_path / "a", "demo"), tmp_path, overwrite=False, command="demo"
     ).check()
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(InputError, match="--overwrite"):
         Destination(
             earlier_run(tmp_path / "b", "run"), tmp_path, overwrite=False, command="demo"
         ).check()

@@ -13,8 +13,8 @@ import pytest
 import scipy.sparse as sp
 
 import scgroove
-from scgroove.data import FeatureNamesError
 from scgroove.data.screen import Features, Screen
+from scgroove.errors import FeatureNamesError
 
 
 def modality(

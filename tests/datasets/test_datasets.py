@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import scgroove as sg
-from scgroove.datasets import DATASETS, DownloadError, RemoteFile, _published
+from scgroove.datasets import DATASETS, RemoteFile, _published
 from scgroove.datasets._download import cache_folder, fetch, unpacked
+from scgroove.errors import DownloadError
 
 METADATA = "GSE153056_ECCITE_metadata.tsv.gz"
 RNA = "GSM4633614_ECCITE_cDNA_counts.tsv.gz"

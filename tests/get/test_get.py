@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import scgroove as sg
 from scgroove import get
 from scgroove.aligners import ALIGNERS, Coupling
-from scgroove.data import FeatureNamesError
+from scgroove.errors import FeatureNamesError
 
 
 @pytest.fixture

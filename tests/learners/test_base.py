@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import scgroove
-from scgroove.learners import LEARNERS, Learner, LearnerOutputError, check_output, construct, get
+from scgroove.errors import LearnerOutputError
+from scgroove.learners import LEARNERS, Learner, check_output, construct, get
 
 
 @dataclass

@@ -17,9 +17,9 @@ import pytest
 import scipy.sparse as sp
 
 import scgroove
-from scgroove._optional import ExtraNotInstalledError, missing
-from scgroove.aligners import TooLargeError
+from scgroove._optional import missing
 from scgroove.data.screen import Screen
+from scgroove.errors import ExtraNotInstalledError, TooLargeError
 from scgroove.learners import (
     LEARNERS,
     DiagviLearner,

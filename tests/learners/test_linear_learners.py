@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 import scgroove
-from scgroove.data import FeatureNamesError
+from scgroove.errors import FeatureNamesError
 from scgroove.learners import construct
 
 LEARNERS = (

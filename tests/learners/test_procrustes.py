@@ -11,13 +11,8 @@ import pytest
 from scipy.linalg import orthogonal_procrustes
 
 import scgroove
-from scgroove.learners import (
-    GroupProcrustes,
-    Learner,
-    LearnerOutputError,
-    PrincipalComponents,
-    construct,
-)
+from scgroove.errors import LearnerOutputError
+from scgroove.learners import GroupProcrustes, Learner, PrincipalComponents, construct
 from scgroove.learners._procrustes import label_error, procrustes, to_first, to_mean
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 from sklearn.linear_model import LinearRegression
 
+from scgroove.errors import MissingTruthError
 from scgroove.metrics import (
     METRICS,
-    MissingTruthError,
     leakage,
     retention,
     within_label_rank,

@@ -11,13 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import energy_distance as scipy_energy_distance
 
-from scgroove.metrics import (
-    METRICS,
-    MissingTruthError,
-    _candidates,
-    energy_distance,
-    energy_distance_per_label,
-)
+from scgroove.errors import MissingTruthError
+from scgroove.metrics import METRICS, _candidates, energy_distance, energy_distance_per_label
 
 
 def _loop(a: np.ndarray, b: np.ndarray, unbiased: bool) -> float:

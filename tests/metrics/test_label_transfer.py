@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from scgroove.metrics import (
-    METRICS,
-    MissingTruthError,
-    label_transfer,
-    label_transfer_per_cell,
-    score,
-)
+from scgroove.errors import MissingTruthError
+from scgroove.metrics import METRICS, label_transfer, label_transfer_per_cell, score
 
 
 def test_by_hand() -> None:

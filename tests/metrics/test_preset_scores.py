@@ -9,10 +9,10 @@ import pytest
 import scipy.sparse as sp
 
 from scgroove.aligners import EntropicOT
+from scgroove.errors import MissingTruthError
 from scgroove.metrics import (
     PRESETS,
     SCORES,
-    MissingTruthError,
     chance,
     perturbot_dose_fraction,
     perturbot_foscttm,

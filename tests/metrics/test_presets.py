@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from scgroove.aligners import EntropicOT
+from scgroove.errors import MissingTruthError
 from scgroove.metrics import (
     PRESETS,
-    MissingTruthError,
     barycentric_foscttm,
     label_mass,
     perturbot_dose_fraction,

@@ -12,11 +12,10 @@ import pytest
 import scipy.sparse as sp
 
 from scgroove import metrics
-from scgroove._registry import UnknownNameError
 from scgroove.aligners import EntropicOT
+from scgroove.errors import MissingTruthError, UnknownNameError
 from scgroove.metrics import (
     SCORES,
-    MissingTruthError,
     Score,
     _chance,
     _foscttm,

@@ -13,8 +13,7 @@ import scipy.sparse as sp
 import scvi
 import torch
 
-from scgroove.data import FeatureNamesError
-from scgroove.errors import FileError
+from scgroove.errors import FeatureNamesError, FileError
 from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction
 from scgroove.model import GROOVE
 from scgroove.model._save import replaced_when_done

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scgroove.data import FeatureNamesError
+from scgroove.errors import FeatureNamesError
 from scgroove.model import GROOVE
 
 FAST = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "n_cells_per_label": 8}

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 import scgroove as sg
-from scgroove.data import UnitsError
+from scgroove.errors import UnitsError
 from scgroove.model import GROOVE
 
 FAST = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False}

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from scgroove import benchmark, pl
+from scgroove.errors import ResultsWarning
 from scgroove.pl._benchmark import (
     BETTER_COLOR,
     SAME_COLOR,
@@ -40,7 +41,7 @@ def close_figures():
 def quiet():
     """What is missing in the results is said by the statistics, and tested there."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", benchmark.ResultsWarning)
+        warnings.simplefilter("ignore", ResultsWarning)
         yield
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from scgroove import benchmark
 from scgroove.benchmark._table import is_simulated
+from scgroove.errors import ResultsWarning
 from scgroove.pl import _benchmark_findings as findings
 from scgroove.pl import benchmark_report
 from scgroove.pl._benchmark import number
@@ -74,7 +75,7 @@ class Page(HTMLParser):
 def html(benchmark_results):
     """Twelve learners, eight aligners, three data sets, five seeds; some failed, some skipped, one not run."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", benchmark.ResultsWarning)  # the page says it instead
+        warnings.simplefilter("error", ResultsWarning)  # the page says it instead
         return benchmark_report(
             benchmark_results,
             title="All <learners>",
@@ -142,7 +143,7 @@ def test_what_was_run(page):
 def test_numbers_are_those_of_the_statistics(page, benchmark_results):
     methods = benchmark_results[benchmark_results["learner"] != "oracle_latent"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", benchmark.ResultsWarning)
+        warnings.simplefilter("ignore", ResultsWarning)
         table = benchmark.compare(methods, FOS, "ps_logistic_scaled")
         best = benchmark.best(methods, FOS)
     row = table[(table["scope"] == "these data sets") & (table["candidate"] == "groove")].iloc[0]
@@ -163,7 +164,7 @@ def test_ranks_by_data_set_stand_in_a_table_with_the_best_in_bold(few_results):
     html = quick(few_results)
     methods = few_results[few_results["learner"] != "oracle_latent"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", benchmark.ResultsWarning)
+        warnings.simplefilter("ignore", ResultsWarning)
         found = benchmark.ranks(methods, FOS, min_share=0.6)
     assert "Ranks by data set learner all rho 0 rho 0.5 rho 1 " in Page(html).text
     rows = re.search(r"<h4>Ranks by data set</h4>(.*?)</table>", html, flags=re.DOTALL)[1].split(

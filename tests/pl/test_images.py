@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from scgroove import benchmark, pl, simulations, tl
+from scgroove import pl, simulations, tl
+from scgroove.errors import ResultsWarning
 
 mpl.use("Agg")
 
@@ -211,7 +212,7 @@ def test_every_figure_is_compared():
 def test_the_figure_looks_as_it_did(name, given, tmp_path):
     with plt.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
-        warnings.simplefilter("ignore", benchmark.ResultsWarning)
+        warnings.simplefilter("ignore", ResultsWarning)
         drawn = FIGURES[name](given)
         found = tmp_path / f"{name}.png"
         drawn.savefig(found, dpi=DPI, metadata={"Software": None})

@@ -21,17 +21,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 import scgroove as sg
-from scgroove.aligners import (
-    ALIGNERS,
-    ConvergenceError,
-    ConvergenceWarning,
-    Coupling,
-    CouplingBlock,
-    EntropicOT,
-    ExactOT,
-    TooLargeError,
-)
+from scgroove.aligners import ALIGNERS, Coupling, CouplingBlock, EntropicOT, ExactOT
 from scgroove.aligners._plans import LowRankPlan
+from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
 
 Screen = Callable[..., mudata.MuData]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import scgroove as sg
-from scgroove.data import FeatureNamesError
+from scgroove.errors import FeatureNamesError
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import pytest
 import scipy.sparse as sp
 
 import scgroove as sg
-from scgroove.aligners import TooLargeError, entropic_map
+from scgroove.aligners import entropic_map
+from scgroove.errors import TooLargeError
 
 Screen = Callable[..., mudata.MuData]
 

@@ -14,8 +14,7 @@ import pytest
 
 import scgroove as sg
 from scgroove import imputers
-from scgroove.aligners import TooLargeError
-from scgroove.data import FeatureNamesError
+from scgroove.errors import FeatureNamesError, TooLargeError
 
 Screen = Callable[..., mudata.MuData]
 State = Callable[[mudata.MuData], dict[str, Any]]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import scgroove as sg
-from scgroove.aligners import TooLargeError
+from scgroove.errors import TooLargeError
 from scgroove.metrics import expected_calibration_error, reliability
 from scgroove.tl._label_votes import Calibration, Votes, nearest_votes
 

@@ -7,7 +7,6 @@ from scgroove._validate import check_room
 from scgroove.aligners import _matching as _matching  # registers its methods
 from scgroove.aligners._coot import CoOptimalTransport
 from scgroove.aligners._coupling import Coupling, CouplingBlock
-from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._gromov import FusedGromovWasserstein, GromovWasserstein
 from scgroove.aligners._linear import EntropicOT, ExactOT, UnbalancedOT
 from scgroove.aligners._structure import LowRankCost
@@ -18,8 +17,6 @@ __all__ = [
     "ALIGNERS",
     "BaseAligner",
     "CoOptimalTransport",
-    "ConvergenceError",
-    "ConvergenceWarning",
     "Coupling",
     "CouplingBlock",
     "EntropicOT",
@@ -27,7 +24,6 @@ __all__ = [
     "FusedGromovWasserstein",
     "GromovWasserstein",
     "LowRankCost",
-    "TooLargeError",
     "UnbalancedOT",
     "entropic_map",
     "get",

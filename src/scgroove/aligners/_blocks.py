@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from scgroove._labels import UNLABELED, encode, members
 from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.errors import InputError
 
 LabelWeights: TypeAlias = Literal["mean", "source", "target", "equal"]
 LABEL_WEIGHTS: Final[tuple[str, ...]] = ("mean", "source", "target", "equal")
@@ -126,7 +127,7 @@ def partition(
     User guide, "Alignment".
     """
     if n_source == 0 or n_target == 0:
-        raise ValueError(
+        raise InputError(
             f"both modalities need cells; found {n_source} source and {n_target} target cells."
         )
     check_label_weights(label_weights)
@@ -141,7 +142,7 @@ def partition(
         return Partition((whole,), (n_source, n_target), labeled=False, n_weightless=weightless)
     if labels_source is None or labels_target is None:
         missing = "labels_x" if labels_source is None else "labels_y"
-        raise ValueError(
+        raise InputError(
             f"a labeled alignment needs the labels of both modalities; {missing} is None. "
             f"Pass both, or neither for an unlabeled alignment."
         )
@@ -169,7 +170,7 @@ def _by_label(
     )
     shared = np.flatnonzero((w_x > 0) & (w_y > 0))
     if shared.size == 0:
-        raise ValueError(
+        raise InputError(
             f"no label is shared, so a labeled alignment has no pair of cells to match: source has "
             f"{_some(names, w_x)}, target has {_some(names, w_y)}. Are the labels spelled alike in both modalities? "
             f"Rename them, or align without labels (labeled=False)."
@@ -209,7 +210,7 @@ def check_label_weights(label_weights: Any) -> None:
         With the names that are.
     """
     if label_weights not in LABEL_WEIGHTS:
-        raise ValueError(
+        raise InputError(
             f"label_weights must be one of {', '.join(map(repr, LABEL_WEIGHTS))}; found {label_weights!r}."
         )
 
@@ -233,24 +234,24 @@ def _check_weights(name: str, given: npt.ArrayLike | None, n: int) -> Float64Arr
         return np.ones(n)
     weights = np.asarray(given, dtype=np.float64)
     if weights.shape != (n,):
-        raise ValueError(
+        raise InputError(
             f"{name} must hold one weight a cell: expected shape ({n},), found {weights.shape}."
         )
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         first = int(bad.argmax())
-        raise ValueError(
+        raise InputError(
             f"{name} must be finite and at least 0; found {weights[first]:g} in cell {first}, and {int(bad.sum())} such "
             f"cells in all. A weight of 0 leaves a cell out."
         )
     if not weights.any():
-        raise ValueError(f"{name} are all 0, so no cell takes part. Pass None for equal weights.")
+        raise InputError(f"{name} are all 0, so no cell takes part. Pass None for equal weights.")
     return np.asarray(weights / weights.max())  # sums of huge ones are no numbers
 
 
 def _check_length(name: str, found: int, expected: int) -> None:
     if found != expected:
-        raise ValueError(f"{name} must hold one label a cell: expected {expected}, found {found}.")
+        raise InputError(f"{name} must hold one label a cell: expected {expected}, found {found}.")
 
 
 def _some(names: list[str], counts: Float64Array) -> str:

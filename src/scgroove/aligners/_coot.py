@@ -16,13 +16,13 @@ from scgroove._types import Float64Array
 from scgroove.aligners._blocks import Block, Partition
 from scgroove.aligners._entropic import EntropicAligner, Task
 from scgroove.aligners._epsilon import AUTO, SMALLEST, CostSummary, cost_scale
-from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._linear import exact_plan
 from scgroove.aligners._low_rank import plan_errors
 from scgroove.aligners._plans import BlockPlan, PotentialPlan
 from scgroove.aligners._sinkhorn import Problem, Scaled
 from scgroove.aligners.base import ALIGNERS, BAD_MARGINAL, Evidence, Solution, Solved
 from scgroove.aligners.costs import BilinearCost, FixedCost
+from scgroove.errors import InputError, TooLargeError
 
 PATH: Final = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 """Relative eps that annealing passes through."""
@@ -580,7 +580,7 @@ def check_share(option: str, value: Any, other: str) -> None:
     likely = (
         f" Below {SMALLEST:g}, rounding decides: use 0." if known and 0 < value < SMALLEST else ""
     )
-    raise ValueError(
+    raise InputError(
         f"{option} must be positive, relative to the cost that epsilon_scale names, or 0 for an exact coupling, or {other}; "
         f"found {value!r}.{likely}"
     )
@@ -679,11 +679,11 @@ class CoOptimalTransport(EntropicAligner):
             object.__setattr__(checked, "epsilon", AUTO)
         EntropicAligner.__post_init__(checked)
         if not self.tol_outer > 0:
-            raise ValueError(f"tol_outer must be positive, such as 1e-7; found {self.tol_outer!r}.")
+            raise InputError(f"tol_outer must be positive, such as 1e-7; found {self.tol_outer!r}.")
         for option in ("max_outer", "n_starts"):
             value = getattr(self, option)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{option} must be an integer of at least 1; found {value!r}.")
+                raise InputError(f"{option} must be an integer of at least 1; found {value!r}.")
 
     # ---------------------------------------------------------------------------------------- solution
 

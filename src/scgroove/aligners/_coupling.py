@@ -16,7 +16,6 @@ import scipy.sparse as sp
 from scgroove._labels import UNLABELED, encode
 from scgroove._types import Float64Array, IntArray, Labels, Plan, Scalar
 from scgroove.aligners import _plans
-from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._plans import BlockPlan
 from scgroove.aligners.costs import in_slices
 from scgroove.aligners.sparsify import Piece, check_kept, check_number, count, fill, keep
@@ -27,6 +26,7 @@ from scgroove.aligners.values import (
     rows_not_finite,
     without_rows,
 )
+from scgroove.errors import InputError, TooLargeError
 
 NO_LABEL: Final = "(unlabeled)"
 """Name under which unlabeled cells stand in a table of labels."""
@@ -62,12 +62,12 @@ class CouplingBlock:
         """Refuse a plan that does not fit its cells, or is not a plan."""
         object.__setattr__(self, "plan", _as_plan(f"block {self.label!r}: a plan", self.plan))
         if self.plan.shape != (self.rows.size, self.columns.size):
-            raise ValueError(
+            raise InputError(
                 f"block {self.label!r}: a plan of {self.rows.size} source and {self.columns.size} target cells "
                 f"must have shape {(self.rows.size, self.columns.size)}; found {self.plan.shape}."
             )
         if not _plans.is_valid(self.plan):
-            raise ValueError(f"block {self.label!r}: a plan holds finite masses of at least 0.")
+            raise InputError(f"block {self.label!r}: a plan holds finite masses of at least 0.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +102,14 @@ class Coupling:
             taken = [block.rows if axis == 0 else block.columns for block in self.blocks]
             cells = np.concatenate([np.empty(0, dtype=np.intp), *taken])
             if cells.size and (cells.min() < 0 or cells.max() >= self.shape[axis]):
-                raise ValueError(f"a block names {side} cells outside 0 to {self.shape[axis] - 1}.")
+                raise InputError(f"a block names {side} cells outside 0 to {self.shape[axis] - 1}.")
             if np.unique(cells).size != cells.size:
-                raise ValueError(
+                raise InputError(
                     f"blocks must be disjoint; a {side} cell is in two of them, or twice in one."
                 )
             names = self.source_names if axis == 0 else self.target_names
             if names is not None and len(names) != self.shape[axis]:
-                raise ValueError(
+                raise InputError(
                     f"{side}_names must hold one name a {side} cell: expected {self.shape[axis]}, "
                     f"found {len(names)}."
                 )
@@ -302,7 +302,7 @@ class Coupling:
         names, codes = encode(labels_x, labels_y)
         for argument, own, n in zip(("labels_x", "labels_y"), codes, self.shape, strict=True):
             if own.size != n:
-                raise ValueError(
+                raise InputError(
                     f"{argument} must hold one label a cell: expected {n}, found {own.size}."
                 )
             own[own == UNLABELED] = len(names)
@@ -332,11 +332,11 @@ class Coupling:
         if labels_x is not None and labels_y is not None:
             return labels_x, labels_y
         if labels_x is not None or labels_y is not None:
-            raise ValueError(
+            raise InputError(
                 "labels of both modalities are needed: pass labels_x and labels_y, or neither."
             )
         if not any(block.label for block in self.blocks):
-            raise ValueError(
+            raise InputError(
                 "this coupling does not know the labels of its cells: pass label_mass(labels_x, labels_y)."
             )
         known: tuple[Any, Any] = (
@@ -454,7 +454,7 @@ class Coupling:
 
     def _send(self, weights: npt.ArrayLike, side: Side) -> Float64Array:
         if sp.issparse(weights):
-            raise ValueError(
+            raise InputError(
                 f"weights must be dense, one number or a row of k numbers a {side} cell; found a sparse matrix. The result "
                 f"is dense in any case: pass weights.toarray()."
             )
@@ -483,7 +483,7 @@ class Coupling:
         wrong = bad & ((self.row_mass() if axis == 0 else self.column_mass()) > 0)
         if wrong.any():
             first, names = int(wrong.argmax()), (self.source_names, self.target_names)[axis]
-            raise ValueError(
+            raise InputError(
                 f"{name} holds NaN or infinite values in {int(wrong.sum())} of {wrong.size} {side} cells, first in cell "
                 f"{first if names is None else repr(names[first])}, which would spread to every cell matched with them. "
                 f"Leave those cells or columns out, or fill the values in."
@@ -745,7 +745,7 @@ def _share(part: float, whole: float) -> float:
 
 def _axis(side: str) -> int:
     if side not in ("source", "target"):
-        raise ValueError(f"side must be 'source' or 'target'; found {side!r}.")
+        raise InputError(f"side must be 'source' or 'target'; found {side!r}.")
     return 0 if side == "source" else 1
 
 
@@ -755,7 +755,7 @@ def _as_plan(what: str, plan: Any) -> Any:
         return plan
     matrix = as_numbers(what, plan.tocsr() if sp.issparse(plan) else np.asarray(plan))
     if matrix.ndim != 2:
-        raise ValueError(
+        raise InputError(
             f"{what} must be a matrix (source cells, target cells); found shape {matrix.shape}."
         )
     return matrix if matrix.dtype in (np.float64, np.float32) else matrix.astype(np.float64)

@@ -14,6 +14,7 @@ from scgroove.aligners._sinkhorn import Problem, Scaled
 from scgroove.aligners._structure import Factors, Matrix
 from scgroove.aligners.base import Solved
 from scgroove.aligners.costs import BilinearCost, BlockCost, FixedCost, SumCost
+from scgroove.errors import InputError
 
 ANNEAL_FROM: Final = 0.1
 ANNEAL_BY: Final = 3.0
@@ -205,7 +206,7 @@ class Descent:
     def _move(self, new: Contraction) -> None:
         size = float(np.linalg.norm(new.k))
         if not np.isfinite(size):
-            raise ValueError(
+            raise InputError(
                 "the descent left the range of numbers: the costs inside a modality are too unlike in size. Look for extreme "
                 "values in the representations or costs, or raise epsilon."
             )

@@ -24,6 +24,7 @@ from scgroove.aligners.base import (
     versions,
 )
 from scgroove.aligners.costs import BlockCost
+from scgroove.errors import InputError
 
 Backend: TypeAlias = Literal["numpy", "pot", "jax", "auto"]
 BACKENDS: Final[tuple[str, ...]] = get_args(Backend)
@@ -230,7 +231,7 @@ class EntropicAligner(BaseAligner):
         super().__post_init__()
         check_epsilon(self.epsilon, self.epsilon_scale)
         if not self.tol > 0 or not self.max_iter >= 1:
-            raise ValueError(
+            raise InputError(
                 f"tol must be positive and max_iter at least 1; found {self.tol!r} and {self.max_iter!r}."
             )
 

@@ -10,6 +10,7 @@ from scgroove._types import Float64Array
 from scgroove._warnings import warn
 from scgroove.aligners._plans import BLOCK_VALUES
 from scgroove.aligners.costs import PairCost, in_slices, mean_pairwise_cost
+from scgroove.errors import InputError
 
 EpsilonScale: TypeAlias = Literal["mean", "max"]
 EpsilonScope: TypeAlias = Literal["block", "global"]
@@ -81,12 +82,12 @@ def check_epsilon(epsilon: Any, scale: str) -> None:
     if epsilon == AUTO:
         return
     if isinstance(epsilon, str | bool) or not 0 < epsilon < float("inf"):
-        raise ValueError(
+        raise InputError(
             f"epsilon must be positive, relative to the {scale} cost, or 'auto'; found {epsilon!r}. For an exact coupling "
             f"without entropy use method='emd'."
         )
     if epsilon < SMALLEST:
-        raise ValueError(
+        raise InputError(
             f"epsilon={epsilon:g} is too small to compute with: it is relative to the {scale} cost, and costs are "
             f"known to about {SMALLEST:g} of it. For an exact coupling without entropy use method='emd'."
         )
@@ -107,7 +108,7 @@ def check_grid(epsilons: Sequence[float]) -> list[float]:
     """
     grid = sorted({float(epsilon) for epsilon in epsilons}, reverse=True)
     if not grid:
-        raise ValueError(
+        raise InputError(
             "epsilons is empty: name the eps to try, such as (1, 0.3, 0.1, 0.03, 0.01)."
         )
     for epsilon in grid:

@@ -39,6 +39,7 @@ from scgroove.aligners._structure import (
 from scgroove.aligners.base import ALIGNERS, Evidence, Solution, Solved, check_representations
 from scgroove.aligners.costs import Cost, PairCost
 from scgroove.aligners.jobs import check_jobs, run
+from scgroove.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class _Quadratic(EntropicAligner):
         """Refuse options that cannot be used."""
         super().__post_init__()
         if not self.tol_outer > 0 or not self.max_outer >= 1:
-            raise ValueError(
+            raise InputError(
                 f"tol_outer must be positive and max_outer at least 1; found {self.tol_outer!r} and "
                 f"{self.max_outer!r}."
             )
@@ -226,7 +227,7 @@ class GromovWasserstein(_Quadratic):
         super().__post_init__()
         check_rank(self.rank)
         if self.rank is not None and self.intra_cost != "sqeuclidean":
-            raise ValueError(f"rank needs intra_cost='sqeuclidean'; found {self.intra_cost!r}.")
+            raise InputError(f"rank needs intra_cost='sqeuclidean'; found {self.intra_cost!r}.")
 
     def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
         if self.rank is not None:
@@ -237,7 +238,7 @@ class GromovWasserstein(_Quadratic):
         from scgroove.aligners._jax import low_rank_gromov
 
         if parts.labeled or isinstance(x, LowRankCost) or isinstance(y, LowRankCost):
-            raise ValueError(
+            raise InputError(
                 "rank is for an unlabeled problem between representations: a labeled one needs no plan of low rank, "
                 "because only its blocks are ever built. Leave rank out, or align without labels (labeled=False)."
             )
@@ -429,7 +430,7 @@ class FusedGromovWasserstein(_Quadratic):
         """Refuse options that cannot be used."""
         super().__post_init__()
         if not 0 <= self.alpha <= 1:
-            raise ValueError(
+            raise InputError(
                 f"alpha, the weight of the quadratic part, must lie in [0, 1]; found {self.alpha!r}."
             )
 
@@ -455,7 +456,7 @@ class FusedGromovWasserstein(_Quadratic):
         ):
             inside = check_structure(name, own if given is None else given, self.intra_cost)
             if len(inside) != len(own):
-                raise ValueError(
+                raise InputError(
                     f"{name} must have one row a cell: expected {len(own)}, found {len(inside)}."
                 )
             found.append(inside)

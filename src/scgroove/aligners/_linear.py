@@ -30,6 +30,7 @@ from scgroove.aligners.base import (
 )
 from scgroove.aligners.costs import BilinearCost, Cost, PairCost, SumCost, mean_pairwise_cost
 from scgroove.aligners.jobs import check_jobs, run, work_at_a_time
+from scgroove.errors import InputError
 
 EXACT_RHO: Final = 1e9
 """Penalty of a marginal, relative to the cost, from which on it is met to rounding."""
@@ -209,7 +210,7 @@ class EntropicOT(_EntropicLinear):
         super().__post_init__()
         check_rank(self.rank)
         if self.rank is not None and self.epsilon_scope != "block":
-            raise ValueError(
+            raise InputError(
                 "rank needs epsilon_scope='block': the costs of all pairs are never computed with it."
             )
 
@@ -313,7 +314,7 @@ class UnbalancedOT(_EntropicLinear):
         super().__post_init__()
         for option in ("rho_source", "rho_target"):
             if not getattr(self, option) > 0:
-                raise ValueError(
+                raise InputError(
                     f"{option} must be positive, relative to the {self.epsilon_scale} cost, or inf for an exact marginal; "
                     f"found {getattr(self, option)!r}."
                 )
@@ -379,7 +380,7 @@ class ExactOT(LinearAligner):
         """Refuse options that cannot be used."""
         super().__post_init__()
         if self.max_iter < 1:
-            raise ValueError(f"max_iter must be at least 1; found {self.max_iter!r}.")
+            raise InputError(f"max_iter must be at least 1; found {self.max_iter!r}.")
 
     def _solve_blocks(self, tasks: Sequence[Task]) -> list[Solved]:
         return [self._solve(task) for task in tasks]

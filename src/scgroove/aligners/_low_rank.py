@@ -10,6 +10,7 @@ from scgroove._types import Float64Array
 from scgroove.aligners._epsilon import EpsilonScale, pair_scale
 from scgroove.aligners._plans import BlockPlan, column_sums, row_sums
 from scgroove.aligners.costs import PairCost
+from scgroove.errors import InputError
 
 LARGEST_SAMPLE: Final = 2000
 """Cells of a modality among which the largest cost is looked for."""
@@ -37,6 +38,6 @@ def check_rank(rank: Any) -> None:
         If it is neither None nor an integer of at least 1.
     """
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
-        raise ValueError(
+        raise InputError(
             f"rank must be a positive integer, or None for the whole plan; found {rank!r}. 10 to 100 is usual."
         )

@@ -19,7 +19,6 @@ from scgroove._labels import as_objects, encode, label_name
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels
 from scgroove.aligners._blocks import Block, Partition
 from scgroove.aligners._entropic import Task
-from scgroove.aligners._errors import TooLargeError
 from scgroove.aligners._linear import LinearAligner
 from scgroove.aligners._plans import BLOCK_VALUES, LowRankPlan, column_sums, row_sums
 from scgroove.aligners.base import (
@@ -31,6 +30,7 @@ from scgroove.aligners.base import (
     marginal_errors,
 )
 from scgroove.aligners.costs import Cost, PairCost, in_slices, unit_rows
+from scgroove.errors import InputError, TooLargeError
 
 Unmatched: TypeAlias = Literal["nearest", "drop"]
 UNMATCHED: Final[tuple[str, ...]] = ("nearest", "drop")
@@ -79,7 +79,7 @@ class NeighborAligner(LinearAligner):
         """Refuse options that cannot be used."""
         super().__post_init__()
         if not _is_integer(self.k, 1):
-            raise ValueError(
+            raise InputError(
                 f"k, the number of neighbors of a cell, must be a positive integer; found {self.k!r}. 15 is usual, and "
                 f"a label with fewer cells uses all of them."
             )
@@ -134,11 +134,11 @@ class SharedNearestNeighbors(NeighborAligner):
         """Refuse options that cannot be used."""
         super().__post_init__()
         if not self.tol > 0:
-            raise ValueError(
+            raise InputError(
                 f"tol, the share of the mass below which balancing stops, must be positive; found {self.tol!r}."
             )
         if not self.max_iter >= 1:
-            raise ValueError(
+            raise InputError(
                 f"max_iter, the turns of balancing, must be at least 1; found {self.max_iter!r}. "
                 f"For none, balance=False."
             )
@@ -615,7 +615,7 @@ class OracleMatching(YardstickAligner):
     def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
         for option in ("pairs_x", "pairs_y"):
             if getattr(self, option) is None:
-                raise ValueError(_missing_pairs(option))
+                raise InputError(_missing_pairs(option))
         names, codes = self._known()
         for option, own, expected in zip(("pairs_x", "pairs_y"), codes, parts.shape, strict=True):
             _check_number(option, own.size, expected)
@@ -624,7 +624,7 @@ class OracleMatching(YardstickAligner):
         n_unmatched = sum(solved.n_unmatched for solved in blocks)
         n_pairs = parts.n_used[0] - n_unmatched
         if n_pairs == 0:
-            raise ValueError(_no_pair_in_a_block(parts, int((partner >= 0).sum())))
+            raise InputError(_no_pair_in_a_block(parts, int((partner >= 0).sum())))
         return Solution(blocks, {"n_pairs": n_pairs, "n_source_unmatched": n_unmatched})
 
     def _solve(self, block: Block, partner: IntArray) -> Matched:
@@ -690,7 +690,7 @@ def _missing_pairs(option: str) -> str:
 def _identifiers(option: str, given: Labels) -> tuple[str | None, ...]:
     """Return identifiers by name, None where unknown."""
     if np.ndim(given) != 1:
-        raise ValueError(
+        raise InputError(
             f"{option} must hold one identifier a cell, an array of shape (n,); found shape {np.shape(given)}."
         )
     values = as_objects(given)
@@ -707,7 +707,7 @@ def _check_unique(option: str, names: Sequence[str | None]) -> None:
     twice = found[found.duplicated()].unique()
     if twice.size:
         cells = [position for position, name in enumerate(names) if name == twice[0]]
-        raise ValueError(
+        raise InputError(
             f"{option} must name each measured unit once; found {twice[0]!r} for {len(cells)} cells, first for "
             f"cells {cells[0]} and {cells[1]}, and {twice.size} such identifiers in all. Cells of one unit in one modality "
             f"cannot be told apart: give them identifiers of their own, or None."
@@ -719,7 +719,7 @@ def _check_common(names: Sequence[str], codes: Sequence[IntArray]) -> None:
     if own_x & own_y:
         return
     shown = [_examples([names[code] for code in sorted(own)]) for own in (own_x, own_y)]
-    raise ValueError(
+    raise InputError(
         f"pairs_x and pairs_y have no identifier in common, so no pair of cells is known: source has {shown[0]}, target has "
         f"{shown[1]}. Are they identifiers of the same units, spelled alike in both modalities?"
     )
@@ -728,7 +728,7 @@ def _check_common(names: Sequence[str], codes: Sequence[IntArray]) -> None:
 def _check_number(option: str, found: int, expected: int) -> None:
     if found != expected:
         side, array = ("source", "x") if option == "pairs_x" else ("target", "y")
-        raise ValueError(
+        raise InputError(
             f"{option} must hold one identifier a {side} cell, in the order of {array}: expected {expected}, found {found}."
         )
 

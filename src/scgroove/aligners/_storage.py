@@ -32,7 +32,7 @@ from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
 from scgroove.aligners.base import versions
 from scgroove.aligners.costs import BilinearCost, FixedCost, PairCost, SumCost
-from scgroove.errors import FileError
+from scgroove.errors import FileError, InputError, InputTypeError
 
 FORMAT: Final = "scgroove coupling"
 VERSION: Final = 1
@@ -161,7 +161,7 @@ def _describe(file: IO[bytes], path: Path) -> dict[str, Any]:
     if not is_ours:
         raise FileError(f"{path} is not {KIND}. {HOW_TO_MAKE}", path, "format")
     if version > VERSION:
-        raise ValueError(
+        raise InputError(
             f"{str(path)!r} was written by scgroove {description.get('scgroove_version', 'unknown')} in version {version} of "
             f"the format; this is scgroove {versions('scgroove')['scgroove_version']}, which reads versions up to {VERSION}. "
             f"Update it: pip install --upgrade scgroove."
@@ -174,7 +174,7 @@ def _read(file: IO[bytes], node: Node) -> Coupling:
         members = {name: stored[name] for name in stored.files if name != DESCRIPTION}
     coupling = _decode(node, members)
     if not isinstance(coupling, Coupling):
-        raise TypeError(f"expected a coupling, found {type(coupling).__name__}")
+        raise InputTypeError(f"expected a coupling, found {type(coupling).__name__}")
     return coupling
 
 
@@ -255,7 +255,7 @@ def _encode(value: Any, arrays: _Arrays, what: str) -> Node:
         return arrays.place(value) if value.dtype.kind in NUMERIC else _encode_strings(value, what)
     if isinstance(value, tuple):
         return [_encode(item, arrays, what) for item in value]
-    raise ValueError(
+    raise InputError(
         f"{what} cannot be stored: found {type(value).__name__}. What can be are strings, numbers, truth values, arrays "
         f"of numbers or strings, and the plans and costs of scgroove; make it one of them."
     )
@@ -292,7 +292,7 @@ def _encode_strings(array: npt.NDArray[Any], what: str) -> Node:
     wrong = [value for value in values if not isinstance(value, str)]
     if wrong or array.dtype.kind not in "OUT":
         found = f"{wrong[0]!r} among them" if wrong else f"type {array.dtype}"
-        raise ValueError(
+        raise InputError(
             f"{what} cannot be stored: expected numbers, or strings only; found {found}."
         )
     dtype = array.dtype.str if array.dtype.kind == "U" else "O"

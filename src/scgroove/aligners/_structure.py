@@ -22,6 +22,7 @@ from scgroove._types import Float64Array, IntArray
 from scgroove.aligners._plans import BLOCK_VALUES
 from scgroove.aligners.base import check_representation
 from scgroove.aligners.costs import in_slices, unit_rows
+from scgroove.errors import InputError
 
 IntraCost: TypeAlias = Literal["sqeuclidean", "cosine", "euclidean", "precomputed"]
 INTRA_COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine", "euclidean", "precomputed")
@@ -71,7 +72,7 @@ class LowRankCost:
             check_representation("right", self.right),
         )
         if left.shape != right.shape:
-            raise ValueError(
+            raise InputError(
                 f"left and right must have one shape; found {left.shape} and {right.shape}."
             )
         probe = np.random.default_rng(0).normal(size=len(left))
@@ -79,7 +80,7 @@ class LowRankCost:
         if not np.allclose(
             there, back, rtol=1e-6, atol=1e-6 * float(np.abs(there).max(initial=0.0))
         ):
-            raise ValueError(
+            raise InputError(
                 "left @ right.T must be symmetric: it holds costs between cells of one modality."
             )
         object.__setattr__(self, "left", left)
@@ -241,7 +242,7 @@ def check_structure(name: str, given: Any, cost: IntraCost) -> Any:
     if cost != "precomputed":
         return array
     if array.shape[0] != array.shape[1] or not np.allclose(array, array.T, rtol=1e-6, atol=1e-9):
-        raise ValueError(
+        raise InputError(
             f"intra_cost='precomputed' takes symmetric costs between the cells of a modality, (n, n); {name} has shape "
             f"{array.shape}{'' if array.shape[0] != array.shape[1] else ' but is not symmetric'}."
         )

@@ -19,8 +19,8 @@ from scgroove._validate import checked
 from scgroove._warnings import warn
 from scgroove.aligners._blocks import LabelWeights, Partition, check_label_weights, partition
 from scgroove.aligners._coupling import Coupling, CouplingBlock
-from scgroove.aligners._errors import ConvergenceError, ConvergenceWarning, TooLargeError
 from scgroove.aligners._plans import BlockPlan
+from scgroove.errors import ConvergenceError, ConvergenceWarning, InputError, TooLargeError
 
 BAD_MARGINAL: Final = 1e-3
 """L1 error of the marginals, relative to the mass, above which a coupling is reported as bad."""
@@ -344,16 +344,16 @@ def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
     try:
         array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"{name} must be a dense matrix of numbers (n cells, d dimensions); found {type(given).__name__}: {error}."
         ) from None
     if array.ndim != 2 or array.shape[1] == 0:
-        raise ValueError(
+        raise InputError(
             f"{name} must be a matrix (n cells, d dimensions); found shape {array.shape}."
         )
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
-        raise ValueError(
+        raise InputError(
             f"{name} holds NaN or infinite values in {int(bad.sum())} of {bad.size} cells, first in cell "
             f"{int(bad.argmax())}. Leave those cells out, or compute the representation again."
         )
@@ -373,7 +373,7 @@ def check_representations(
     """
     x, y = check_representation("x", x), check_representation("y", y)
     if shared and x.shape[1] != y.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"this method needs both modalities in one space: found {x.shape[1]} dimensions in the "
             f"source and {y.shape[1]} in the target. Use a shared representation, or a method that needs none: 'egw', "
             f"'egw_each' or 'coot'."

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from scgroove._types import Float64Array
+from scgroove.errors import InputError
 
 Cost: TypeAlias = Literal["sqeuclidean", "cosine"]
 COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine")
@@ -191,7 +192,7 @@ def unit_rows(x: Float64Array, side: str) -> Float64Array:
     """
     length = np.linalg.norm(x, axis=1, keepdims=True)
     if (length == 0).any():
-        raise ValueError(
+        raise InputError(
             f"cost='cosine' needs a direction: {int((length == 0).sum())} {side} cells are at the origin. "
             f"Leave them out, or use cost='sqeuclidean'."
         )

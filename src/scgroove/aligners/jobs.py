@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
+from scgroove.errors import InputError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -85,7 +87,7 @@ def check_jobs(n_jobs: Any) -> None:
     if n_jobs is None:
         return
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
-        raise ValueError(
+        raise InputError(
             f"n_jobs must be a number of workers, -1 for all cores, or None for what joblib.parallel_config says; "
             f"found {n_jobs!r}."
         )

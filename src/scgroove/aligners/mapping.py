@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array
 from scgroove.aligners.base import check_representations
 from scgroove.aligners.costs import COSTS, Cost, mean_pairwise_cost, pairwise_cost
 from scgroove.aligners.values import check_values, is_finite, rows_not_finite
+from scgroove.errors import InputError, did_you_mean
 
 BLOCK_VALUES: Final = 2**22
 """Costs, or values, computed at a time (32 MB of float64)."""
@@ -109,23 +109,23 @@ def _check(x: Float64Array, y: Float64Array, values: Any, epsilon: Any, cost: An
         or not 0 < float(epsilon) < np.inf
     ):
         chosen = " Only aligners choose it; 0.05 is usual here." if epsilon == "auto" else ""
-        raise ValueError(
+        raise InputError(
             f"epsilon must be positive, relative to the mean cost; found {epsilon!r}.{chosen}"
         )
     if cost not in COSTS:
         hint = did_you_mean(cost, COSTS)
-        raise ValueError(
+        raise InputError(
             f"cost must be one of {', '.join(map(repr, COSTS))}; found {cost!r}.{hint}"
         )
     if not (len(x) and len(y)):
-        raise ValueError(
+        raise InputError(
             f"both modalities need cells; found {len(x)} source and {len(y)} target cells. Without source cells there is "
             f"nothing to map, without target cells nothing to average."
         )
     found = check_values("values", values, len(y), "target")
     if not is_finite(found):
         bad = rows_not_finite(found)
-        raise ValueError(
+        raise InputError(
             f"values holds NaN or infinite values in {int(bad.sum())} of {bad.size} target cells, first in cell "
             f"{int(bad.argmax())}, which would spread to every source cell. Leave those cells or columns out, or fill the "
             f"values in."

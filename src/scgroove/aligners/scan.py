@@ -15,8 +15,8 @@ from scgroove._types import Labels
 from scgroove._validate import checked
 from scgroove.aligners._coupling import Coupling
 from scgroove.aligners._epsilon import check_grid
-from scgroove.aligners._errors import ConvergenceWarning
 from scgroove.aligners.base import Aligner, get
+from scgroove.errors import ConvergenceWarning, InputError, InputTypeError
 
 EPSILONS: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """eps tried by default, relative to the mean cost."""
@@ -85,7 +85,7 @@ def epsilon_scan(
     """
     base = get(aligner)() if isinstance(aligner, str) else aligner
     if not is_dataclass(base) or "epsilon" not in {option.name for option in fields(base)}:
-        raise TypeError(
+        raise InputTypeError(
             f"{getattr(base, 'name', type(base).__name__)!r} has no epsilon to scan. Those that have: 'eot', 'uot', 'egw', "
             f"'egw_each', 'fgw', 'coot'."
         )
@@ -104,7 +104,7 @@ def _grid(base: Any, epsilons: Sequence[float]) -> list[float]:
     try:
         given = [float(epsilon) for epsilon in epsilons]
     except (TypeError, ValueError):
-        raise ValueError(
+        raise InputError(
             f"epsilons must be numbers, relative to the mean cost, such as (1, 0.3, 0.1, 0.03, 0.01); found {epsilons!r}."
         ) from None
     positive = [epsilon for epsilon in given if epsilon != 0]

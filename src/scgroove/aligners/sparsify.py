@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, IntArray
+from scgroove.errors import InputError
 
 THRESHOLD: Final = 1e-3
 """Largest share of the mass of a row that :func:`scgroove.tl.align` drops by default."""
@@ -57,7 +58,7 @@ def check_kept(top_k: Any, threshold: Any) -> float:
         check_number("top_k, the entries kept of a row,", top_k)
     share = 0.0 if threshold is None else threshold
     if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= float(share) < 1:
-        raise ValueError(
+        raise InputError(
             f"threshold is a share of the mass of a row, in [0, 1); found {threshold!r}."
         )
     return float(share)
@@ -72,7 +73,7 @@ def check_number(what: str, number: Any) -> None:
         That says ``what`` must be one.
     """
     if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-        raise ValueError(f"{what} must be at least 1, and whole; found {number!r}.")
+        raise InputError(f"{what} must be at least 1, and whole; found {number!r}.")
 
 
 def keep(

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray
+from scgroove.errors import InputError
 
 NUMBERS: Final = "buif"
 """Kinds of NumPy types that hold real numbers."""
@@ -26,7 +27,7 @@ def check_values(name: str, given: Any, n: int, side: str) -> Any:
         column = (
             " One number a cell is a matrix too: values[:, None]." if values.shape == (n,) else ""
         )
-        raise ValueError(
+        raise InputError(
             f"{name} must have one row a {side} cell: expected ({n}, d), found {values.shape}.{column}"
         )
     return as_numbers(name, values)
@@ -47,7 +48,7 @@ def as_numbers(name: str, values: Any) -> Any:
             return values.astype(np.float64)
         except (TypeError, ValueError):
             pass
-    raise ValueError(
+    raise InputError(
         f"{name} must hold real numbers; found values of type {values.dtype}. Leave out what is no number, or code it as "
         f"numbers first: a column for each label, such as pandas.get_dummies(labels)."
     )

@@ -13,7 +13,7 @@ from scgroove.benchmark._labels_out_methods import DEFAULT_METHODS as IMPUTATION
 from scgroove.benchmark._labels_out_methods import IMPUTATIONS, ImputationSpec
 from scgroove.benchmark._labels_out_summary import summarize_labels
 from scgroove.benchmark._ranks import Ranks, critical_difference, ranks
-from scgroove.benchmark._results import ResultsError, ResultsWarning, about, read
+from scgroove.benchmark._results import about, read
 from scgroove.benchmark._runner import Progress, run
 from scgroove.benchmark._selection import (
     CANDIDATES,
@@ -22,10 +22,9 @@ from scgroove.benchmark._selection import (
     select,
 )
 from scgroove.benchmark._sensitivity import FACTORS, Factor, sensitivity
-from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
+from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec
 from scgroove.benchmark._stats import best, costs, failures, gap_closed, gap_shares, summarize
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial
-from scgroove.errors import CannotWriteError
 
 __all__ = [
     "CANDIDATES",
@@ -37,19 +36,15 @@ __all__ = [
     "SPECS",
     "TRUTH_FREE",
     "AlignerSpec",
-    "CannotWriteError",
     "DataSpec",
     "Factor",
     "ImputationSpec",
     "LearnerSpec",
     "Progress",
     "Ranks",
-    "ResultsError",
-    "ResultsWarning",
     "Selection",
     "SignedRank",
     "Spec",
-    "SpecError",
     "Trial",
     "about",
     "best",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Final
 
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._spec import Spec
+from scgroove.errors import UnknownNameError, did_you_mean
 
 SPECS: Final = ("reference", "scenarios")
 """Names of the grids that come along."""

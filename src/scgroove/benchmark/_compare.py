@@ -12,11 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from scgroove._registry import UnknownNameError
 from scgroove._types import Float64Array
 from scgroove._warnings import warn
 from scgroove.benchmark._intervals import ROUNDING, is_constant, t_interval
-from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._table import (
     Over,
     as_wide,
@@ -27,6 +25,7 @@ from scgroove.benchmark._table import (
     unknown,
     with_method,
 )
+from scgroove.errors import InputError, ResultsWarning, UnknownNameError
 
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 
@@ -172,7 +171,7 @@ def _paired(rows: pd.DataFrame, reference: str, over: Over) -> pd.DataFrame:
     if reference not in names:
         raise UnknownNameError(unknown(over, reference, names))
     if len(names) == 1:
-        raise ValueError(
+        raise InputError(
             f"only {reference!r} was scored by this metric: there is nothing to compare it with."
         )
     return as_wide(rows)
@@ -351,7 +350,7 @@ def signed_rank(differences: npt.ArrayLike) -> SignedRank:
     """
     d = np.asarray(differences, dtype=float).ravel()
     if not np.isfinite(d).all():
-        raise ValueError(
+        raise InputError(
             "differences must be finite; leave out pairs of which one value is missing."
         )
     if not len(d):

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from scgroove import _keys
 from scgroove._files import digest_of, read_mudata
 from scgroove._labels import names_of, unlabeled_names
-from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, IntArray
-from scgroove.benchmark._spec import DataSpec, SpecError
+from scgroove.benchmark._spec import DataSpec
 from scgroove.data import known_partners, label_keys, labels_of
-from scgroove.errors import FileError
+from scgroove.errors import FileError, SpecError, did_you_mean
 from scgroove.simulations import from_scenario
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from scgroove._labels import Label, UnlabeledCategory, find_label, members
-from scgroove._registry import did_you_mean
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove._warnings import warn
 from scgroove.benchmark._labels_out_methods import (
@@ -20,8 +19,8 @@ from scgroove.benchmark._labels_out_methods import (
     Part,
     predicted_effects,
 )
-from scgroove.benchmark._results import ResultsWarning
 from scgroove.data.screen import Features, Screen
+from scgroove.errors import InputError, ResultsWarning, did_you_mean
 from scgroove.metrics.effects import TOP_K, effect_correlations, effect_signs
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def _check_specs(specs: Sequence[ImputationSpec]) -> None:
     names = [spec.name for spec in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
-        raise ValueError(f"methods need different names, one at least; found {twice or 'none'}.")
+        raise InputError(f"methods need different names, one at least; found {twice or 'none'}.")
 
 
 def _by_learner(specs: Sequence[ImputationSpec]) -> list[list[ImputationSpec]]:
@@ -218,11 +217,11 @@ class _Screened:
         for role, m in (("source", source), ("target", target)):
             if m not in screen.modalities:
                 hint = did_you_mean(m, screen.modalities)
-                raise ValueError(
+                raise InputError(
                     f"{role}={m!r}: mdata has no such modality, only {list(screen.modalities)}.{hint}"
                 )
         if source == target:
-            raise ValueError(
+            raise InputError(
                 f"source and target are both {source!r}; labels are imputed from one modality to another."
             )
         names = sorted(
@@ -242,7 +241,7 @@ class _Screened:
         candidates = np.flatnonzero(counts >= min_cells)
         candidates = candidates[candidates != own] if own is not None else candidates
         if candidates.size < 4:
-            raise ValueError(
+            raise InputError(
                 f"fewer than four labels can be hidden: {[names[c] for c in candidates]} have min_cells_per_label={min_cells} "
                 f"cells or more in both {source!r} and {target!r}{', the control aside' if own is not None else ''}. Lower "
                 f"min_cells_per_label, or use a screen with more shared labels."
@@ -261,7 +260,7 @@ class _Screened:
         """Yield the parts, in each of which some labels are hidden."""
         n = self.candidates.size
         if not 2 <= n_folds <= n:
-            raise ValueError(
+            raise InputError(
                 f"n_folds must be between 2 and the {n} labels that can be hidden; found {n_folds!r}."
             )
         shuffled = np.random.default_rng(seed).permutation(self.candidates)

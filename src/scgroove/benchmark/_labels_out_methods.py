@@ -19,6 +19,7 @@ from scgroove._registry import Registry
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners import entropic_map
 from scgroove.benchmark._spec import AlignerSpec, LearnerSpec
+from scgroove.errors import InputError
 from scgroove.imputers import CouplingRegression
 from scgroove.metrics.values import label_sums
 
@@ -73,19 +74,19 @@ class ImputationSpec:
         """Refuse what does not exist or does not go together."""
         needs = IMPUTATIONS.get(self.how).needs_space
         if needs and self.learner is None:
-            raise ValueError(
+            raise InputError(
                 f"{self.how!r} needs a learner that makes the shared space: 'groove/{self.how}', for instance."
             )
         if not needs and self.learner is not None:
-            raise ValueError(
+            raise InputError(
                 f"{self.how!r} needs no learner; found {self.learner.name!r}. Name it {self.how!r} alone."
             )
         if self.learner is not None and not self.learner.aligned:
-            raise ValueError(
+            raise InputError(
                 f"learner {self.learner.learner!r} makes no shared space, in which cells of both modalities could be compared."
             )
         if self.how == "decoder" and not hasattr(learners.get(self.learner.learner), "translate"):  # type: ignore[union-attr]
-            raise ValueError(
+            raise InputError(
                 f"learner {self.learner.learner!r} has no decoder; GROOVE and its ablations have."  # type: ignore[union-attr]
             )
         given = f"{self.learner.name}/{self.how}" if self.learner is not None else self.how

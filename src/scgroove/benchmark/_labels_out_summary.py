@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._compare import holm, signed_rank
 from scgroove.benchmark._intervals import Interval, interval_maker
 from scgroove.benchmark._labels_out import LABELS_OUT_METRICS
+from scgroove.errors import InputError, UnknownNameError, did_you_mean
 
 BASELINES: Final = ("control_mean", "other_labels", "shuffled")
 """Methods that know nothing of the source cells."""
@@ -93,7 +93,7 @@ def _check(table: pd.DataFrame, metric: str) -> None:
     needed = ["method", "label", "seed", *LABELS_OUT_METRICS]
     lacking = [name for name in needed if name not in table]
     if lacking:
-        raise ValueError(
+        raise InputError(
             f"expected what leave_labels_out returns; the table lacks the columns {lacking}."
         )
     if metric not in LABELS_OUT_METRICS:
@@ -115,7 +115,7 @@ def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         .dropna()
     )
     if wide.empty:
-        raise ValueError(
+        raise InputError(
             f"no label has a value of {metric!r} for every method. Look at the column error; leave out methods that failed: "
             f"table[table.method != '...']."
         )
@@ -132,7 +132,7 @@ def _reference(means: pd.Series, reference: str | None, higher: bool) -> str:
         return reference
     present = [name for name in BASELINES if name in means.index]
     if not present:
-        raise ValueError(
+        raise InputError(
             f"no baseline ({', '.join(BASELINES)}) among the methods {list(means.index)}: name the method that others are "
             f"compared with, reference='...'."
         )

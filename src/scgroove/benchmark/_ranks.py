@@ -12,7 +12,6 @@ from scipy import stats
 
 from scgroove._types import Float64Array
 from scgroove._warnings import warn
-from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._table import (
     Over,
     as_wide,
@@ -22,6 +21,7 @@ from scgroove.benchmark._table import (
     orientation,
     with_method,
 )
+from scgroove.errors import InputError, ResultsWarning
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Ranks:
         ([1.0, 2.0], [2.0, 1.0])
         """
         if "data" not in self.block:
-            raise ValueError(
+            raise InputError(
                 f"there are no ranks by data set with block={self.block}, which averages over data sets first: rank with "
                 f"block=('data', 'seed') or ('data',)."
             )
@@ -229,13 +229,13 @@ def _without_rare(wide: pd.DataFrame, min_share: float) -> tuple[pd.DataFrame, t
 
 def _check_enough(means: pd.DataFrame, wide: pd.DataFrame, metric: str, over: Over) -> None:
     if wide.shape[1] < 2:
-        raise ValueError(
+        raise InputError(
             f"{metric!r}: ranks need at least two of {over}, each scored in enough cells; found {list(wide.columns)}."
         )
     if not len(means):
         lacking = wide.isna().sum().sort_values(ascending=False)
         worst = ", ".join(f"{name!r} ({n} of {len(wide)})" for name, n in lacking.head(3).items())
-        raise ValueError(
+        raise InputError(
             f"{metric!r}: there is no block in which all of {over} were scored. Most are missing for {worst}: leave them out, such "
             f"as results[results[{'learner' if over == 'method' else over!r}] != {str(lacking.index[0])!r}], or rank over='method'."
         )

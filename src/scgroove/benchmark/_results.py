@@ -22,7 +22,7 @@ from scgroove._files import writing
 from scgroove._types import FloatArray
 from scgroove._warnings import warn
 from scgroove.benchmark._spec import digest
-from scgroove.errors import ScgrooveError
+from scgroove.errors import InputError, ResultsError, ResultsWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,14 +76,6 @@ EVIDENCE: Final = (
     "n_iter",
 )
 """What an aligner says of itself, where it is a number, kept beside every value."""
-
-
-class ResultsError(ScgrooveError, ValueError):
-    """A folder that cannot be used for results, or holds none."""
-
-
-class ResultsWarning(UserWarning):
-    """Some of the results that are asked for, or that a statistic needs, are not there."""
 
 
 @dataclass(frozen=True)
@@ -370,7 +362,7 @@ def _read_table(file: Path) -> pa.Table:
     table = pq.read_table(file, page_checksum_verification=True)
     written = (table.schema.metadata or {}).get(CHECKSUM)
     if written is not None and written != _checksum(table):
-        raise ValueError("the checksum is another")
+        raise InputError("the checksum is another")
     return table
 
 

@@ -35,8 +35,8 @@ from scgroove.benchmark._results import (
     representation_name,
     versions,
 )
-from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError, digest
-from scgroove.errors import CannotWriteError, ScgrooveError
+from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, digest
+from scgroove.errors import CannotWriteError, SpecError, WorkerKilledError
 from scgroove.metrics._score import without_presets
 
 if TYPE_CHECKING:
@@ -47,10 +47,6 @@ Say = Callable[[str, "Progress"], None]
 
 COSTS: Final = ("fit_seconds", "transform_seconds", "fit_memory_mb")
 """What a learner took."""
-
-
-class WorkerKilledError(ScgrooveError, RuntimeError):
-    """A process that did a part of the grid was killed."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scgroove._types import BoolArray, Float64Array, Labels
 from scgroove._warnings import warn
 from scgroove.aligners import Coupling
-from scgroove.benchmark._results import ResultsWarning
 from scgroove.benchmark._spec import AlignerSpec
 from scgroove.benchmark._truth_free import TRUTH_FREE, Trial, score_all, shared_codes
+from scgroove.errors import InputError, ResultsWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def select(
     candidates = [candidates] if isinstance(candidates, str | AlignerSpec) else candidates
     specs = [AlignerSpec.named(one) if isinstance(one, str) else one for one in candidates]
     if len({spec.name for spec in specs}) < 2:
-        raise ValueError(
+        raise InputError(
             f"a choice needs two candidates or more, of different names; found {[spec.name for spec in specs]}."
         )
     trials = _trials(x, y, labels_x, labels_y, specs, seed, leave_out=True)
@@ -198,7 +198,7 @@ def _trials(
 def _warn_failed(failed: Mapping[str, Exception], n_left: int) -> None:
     said = "; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in failed.items())
     if n_left < 2:
-        raise ValueError(f"fewer than two candidates could be run. {said}") from next(
+        raise InputError(f"fewer than two candidates could be run. {said}") from next(
             iter(failed.values())
         )
     warn(f"left out of the choice, because they failed: {said}", ResultsWarning)
@@ -208,7 +208,7 @@ def _usable(values: Float64Array, score: str) -> BoolArray:
     """Return the labels that could be scored for every candidate (rows), so that all are compared on the same."""
     usable: BoolArray = np.asarray(~np.isnan(values).any(axis=0))
     if not usable.any():
-        raise ValueError(
+        raise InputError(
             f"no label could be scored by {score!r} for every candidate: a label needs at least 4 cells on both sides, some of which "
             f"the coupling reaches, and 'heldout_label_mass' a second label. Use labels with more cells, fewer candidates, or "
             f"another score=."

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove.benchmark._results import Store
 from scgroove.benchmark._runner import Progress, cells_of, run
-from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, SpecError
+from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec
+from scgroove.errors import SpecError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,7 @@ from typing import Any, Final, Self
 
 from scgroove import aligners, learners
 from scgroove._labels import UnlabeledCategory, label_name, plain_category
-from scgroove._registry import did_you_mean
-from scgroove.errors import ScgrooveError
+from scgroove.errors import InputTypeError, SpecError, did_you_mean
 from scgroove.simulations import SCENARIOS, Scenario
 
 N_SEEDS: Final = 5
@@ -25,10 +24,6 @@ UNLABELED: Final = " unlabeled"
 
 QUICK_LABELS: Final = 8
 QUICK_CELLS: Final = 20
-
-
-class SpecError(ScgrooveError, ValueError):
-    """A spec that cannot be run; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ class AlignerSpec:
         known = [option.name for option in fields(cls)]
         for option in self.options:
             if option not in known:
-                raise TypeError(
+                raise InputTypeError(
                     f"aligner {self.method!r} has no option {option!r}.{did_you_mean(option, known)}"
                 )
         drawn = {"seed": seed} if "seed" in known and "seed" not in self.options else {}

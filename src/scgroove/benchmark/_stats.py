@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from scgroove._registry import UnknownNameError
 from scgroove._types import BoolArray, Float64Array
 from scgroove._warnings import warn
 from scgroove.benchmark._compare import compare
@@ -20,7 +19,7 @@ from scgroove.benchmark._intervals import (
     is_constant,
     ratio_of_means,
 )
-from scgroove.benchmark._results import BY_CONSTRUCTION, NULL, ResultsWarning
+from scgroove.benchmark._results import BY_CONSTRUCTION, NULL
 from scgroove.benchmark._table import (
     KEYS,
     NEEDED,
@@ -36,6 +35,7 @@ from scgroove.benchmark._table import (
     unknown,
     with_method,
 )
+from scgroove.errors import InputError, ResultsWarning, UnknownNameError
 
 CELL: Final = ("data", "learner", "aligner")
 
@@ -239,7 +239,7 @@ def gap_shares(
     usable = np.isfinite(share) & (orientation(rows) * gap > 0)
     kept = usable & ~rows["learner"].isin([floor, ceiling]).to_numpy()
     if not kept.any():
-        raise ValueError(
+        raise InputError(
             f"{metric!r}: the limit {ceiling!r} is nowhere better than the floor {floor!r} in the same data set, aligner and "
             f"seed, or one of them was not run: there is no gap to close."
         )
@@ -266,7 +266,7 @@ def _reference_value(rows: pd.DataFrame, metric: str, name: str, column: str) ->
     if name == column:
         values = rows[column].to_numpy()
         if np.isnan(values).all():
-            raise ValueError(
+            raise InputError(
                 f"{metric!r} has no {column} value in these results; name a learner instead of {name!r}."
             )
         return np.asarray(values)
@@ -341,7 +341,7 @@ def gap_closed(
     rows = rows.assign(gone=sign * (rows["value"] - low), gap=sign * (top - low))
     rows = rows[~rows["learner"].isin([floor, ceiling])].dropna(subset=["gone", "gap"])
     if not len(rows):
-        raise ValueError(
+        raise InputError(
             f"{metric!r}: floor {floor!r} and limit {ceiling!r} were nowhere scored in the same data set, aligner and seed as another "
             "learner."
         )

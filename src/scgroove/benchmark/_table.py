@@ -8,9 +8,15 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._warnings import warn
-from scgroove.benchmark._results import BY_CONSTRUCTION, EVIDENCE, NULL, ResultsWarning
+from scgroove.benchmark._results import BY_CONSTRUCTION, EVIDENCE, NULL
+from scgroove.errors import (
+    InputError,
+    InputTypeError,
+    ResultsWarning,
+    UnknownNameError,
+    did_you_mean,
+)
 
 Over: TypeAlias = Literal["learner", "aligner", "method"]
 
@@ -51,18 +57,18 @@ def check_results(results: pd.DataFrame) -> pd.DataFrame:
         If it is empty, or lacks a column.
     """
     if not isinstance(results, pd.DataFrame):
-        raise TypeError(
+        raise InputTypeError(
             f"expected the table of results, a DataFrame such as scgroove.benchmark.read(folder) returns; found "
             f"{type(results).__name__}."
         )
     missing = [column for column in NEEDED if column not in results]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"the table of results lacks {missing}; expected the columns that scgroove.benchmark.read returns, found "
             f"{list(results.columns)}."
         )
     if not len(results):
-        raise ValueError(
+        raise InputError(
             "the table of results is empty: nothing was run, or everything was filtered out."
         )
     table = results.copy()
@@ -100,7 +106,7 @@ def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -
     if metric not in known:
         certain = table.loc[table["status"] == BY_CONSTRUCTION, "metric"]
         if metric in set(certain):
-            raise ValueError(
+            raise InputError(
                 f"{metric!r} is what it is by construction in these results, because all aligners were told the labels. Add "
                 f"an aligner without them, such as 'eot unlabeled'."
             )
@@ -109,7 +115,7 @@ def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -
     _check_single(rows, metric, [*KEYS, *also])
     directions = set(rows["better"])
     if len(directions) > 1 or not directions <= {"lower", "higher"}:
-        raise ValueError(
+        raise InputError(
             f"{metric!r}: all rows must have the same better, 'lower' or 'higher'; found {sorted(directions)}."
         )
     finite = np.isfinite(rows["value"].to_numpy())
@@ -121,7 +127,7 @@ def of_metric(results: pd.DataFrame, metric: str, *, also: Sequence[str] = ()) -
             ResultsWarning,
         )
     if not finite.any():
-        raise ValueError(f"{metric!r} has no finite value in these results.")
+        raise InputError(f"{metric!r} has no finite value in these results.")
     return rows[finite].reset_index(drop=True)
 
 
@@ -132,7 +138,7 @@ def _check_single(rows: pd.DataFrame, metric: str, keys: list[str]) -> None:
     first = rows.loc[twice.idxmax()]
     same = rows[(rows[keys] == first[keys]).all(axis=1)]
     differ = [c for c in rows.columns if c not in ("value", *keys) and len(same[c].unique()) > 1]
-    raise ValueError(
+    raise InputError(
         f"{metric!r} has {len(same)} values for {_where(same.iloc[0])}. They differ in {differ or ['value']}: give data sets "
         "with different parameters different names, or keep one of them, such as results[results['rho'] == 1]."
     )
@@ -159,11 +165,11 @@ def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
     """
     if over not in ("learner", "aligner", "method"):
         hint = did_you_mean(over, ("learner", "aligner", "method"))
-        raise ValueError(
+        raise InputError(
             f"over must be 'learner', 'aligner' or 'method' (both); found {over!r}.{hint}"
         )
     if over == "aligner" and not rows["aligner"].any():
-        raise ValueError(
+        raise InputError(
             f"{rows['metric'].iloc[0]!r} scores representations, before any aligner: there are no aligners to compare. "
             "Use over='learner', or the metric of a coupling."
         )
@@ -245,7 +251,7 @@ def families(results: pd.DataFrame, parameter: str) -> dict[str, tuple[str, floa
     # the same value twice: these data sets differ in something that no column tells
     usable = [m for m in groups.values() if len(m) > 1 and not values[m].duplicated().any()]
     if not usable:
-        raise ValueError(_no_family(parameter, values, list(groups.values())))
+        raise InputError(_no_family(parameter, values, list(groups.values())))
     return {
         data: ("" if len(usable) == 1 else _common(members), float(values[data]))
         for members in usable

@@ -17,6 +17,7 @@ from scgroove._labels import encode, members
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, IntArray, Labels
 from scgroove.aligners import Coupling
+from scgroove.errors import InputError
 
 TruthFree = Callable[["Trial"], Float64Array]
 
@@ -101,7 +102,7 @@ def shared_codes(labels_x: Labels, labels_y: Labels) -> tuple[IntArray, IntArray
     names, (codes_x, codes_y) = encode(labels_x, labels_y)
     shared = np.intersect1d(codes_x[codes_x >= 0], codes_y[codes_y >= 0])
     if shared.size == 0:
-        raise ValueError(
+        raise InputError(
             f"source and target share no label among {len(names)} ({', '.join(names[:5])}, ...): truth-free scores need "
             f"labels that are in both. Labels are compared by name."
         )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scgroove._whole import check_path
-from scgroove.cli._errors import UserError, errors
+from scgroove.cli._errors import errors
 from scgroove.cli._own import Imports, import_all
+from scgroove.errors import InputError
 
 if TYPE_CHECKING:
     from scgroove.benchmark import Progress, Spec
@@ -115,7 +116,7 @@ def _part(shard: str) -> tuple[int, int]:
     try:
         i, n = (int(number) for number in shard.split("/"))
     except ValueError:
-        raise UserError(
+        raise InputError(
             f"--shard {shard}: expected I/N, as in 0/4 for the first of four parts."
         ) from None
     return i, n
@@ -129,11 +130,11 @@ def _spec(given: str) -> Spec:
         return grid.builtin(given)
     path = Path(given)
     if path.suffix != ".toml" and not path.exists():
-        raise UserError(
+        raise InputError(
             f"{given}: neither a file nor one of the grids that come along ({', '.join(grid.SPECS)})."
         )
     if not path.is_file():
-        raise UserError(f"{given}: there is no such file.")
+        raise InputError(f"{given}: there is no such file.")
     return grid.Spec.from_toml(path)
 
 

@@ -17,7 +17,7 @@ from scgroove._files import writing
 from scgroove._stages import Stages
 from scgroove._stops import held
 from scgroove._whole import check_path
-from scgroove.cli._errors import UserError, listed
+from scgroove.errors import InputError, listed
 
 if TYPE_CHECKING:
     from scgroove._report import Settings
@@ -81,14 +81,14 @@ class Destination:
 
         Raises
         ------
-        UserError
+        InputError
             Another run is at work there.
         CannotWriteError
             The disk is full or read-only, or the folder belongs to somebody else.
         """
         check_path(self.path)
         if os.path.ismount(self.path):
-            raise UserError(
+            raise InputError(
                 f"--out {self.shown}: this is where a disk is mounted. Name a folder in it."
             )
         with writing(self.path.parent, NOTHING):
@@ -116,7 +116,7 @@ class Destination:
         except BlockingIOError:
             who = os.read(lock, 200).decode(errors="replace") or "that has just begun"
             os.close(lock)
-            raise UserError(
+            raise InputError(
                 f"--out {self.shown}: another run writes into this folder: {who}. Wait for its end, or name another folder."
             ) from None
         except (ImportError, OSError):  # Windows, and network disks without locks
@@ -152,11 +152,11 @@ class Destination:
 
         Raises
         ------
-        UserError
+        InputError
             The folder is a file, holds other things, or results that may not be replaced.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(
+            raise InputError(
                 f"--out {self.shown}: this is a file; expected a folder, or a name that is free."
             )
         entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
@@ -164,14 +164,14 @@ class Destination:
             return
         manifest = _manifest(self.path)
         if not manifest:
-            raise UserError(
+            raise InputError(
                 f"--out {self.shown}: the folder is not empty ({listed(entries, 3)}), and scgroove did not make it. "
                 "Give the name of a new folder."
             )
         if not self.overwrite and not (
             self.command == "demo" and manifest.get("command") == "demo"
         ):
-            raise UserError(
+            raise InputError(
                 f"--out {self.shown}: the folder holds the results of an earlier run. Add --overwrite to replace "
                 "them, or give the name of a new folder."
             )
@@ -193,7 +193,7 @@ class Destination:
 
         Raises
         ------
-        UserError
+        InputError
             An unfinished run is there that asks for something else; or there is none, and one should be resumed.
         """
         asked = json.loads(
@@ -203,7 +203,7 @@ class Destination:
         if done and self._goes_on(asked, done[-1]):
             return done[-1]
         if self.resume and not done:
-            raise UserError(
+            raise InputError(
                 f"--resume: there is no unfinished run of {self.shown} ({self.unfinished}). Leave --resume out to start one."
             )
         with writing(self.unfinished, NOTHING):
@@ -226,7 +226,7 @@ class Destination:
             for key in asked
             if before.get(key) != asked[key]
         ]
-        raise UserError(
+        raise InputError(
             f"--out {self.shown}: an unfinished run is kept in {self.unfinished}, done up to {last!r}. It differs in "
             f"{', '.join(different)}. To go on with it, give its command and data and add --resume; to give it up, add "
             "--overwrite; or give the name of a new folder."
@@ -305,7 +305,7 @@ class Destination:
                 old.rename(self.path)
         if old.exists():
             if not _manifest(self.path):
-                raise UserError(
+                raise InputError(
                     f"--out {self.shown}: earlier results are in {old}, and the folder holds something else. Move one away."
                 )
             self._clear()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dis
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -14,12 +13,6 @@ from scgroove._stops import ending, silence_output
 from scgroove.errors import ScgrooveError
 
 EXIT_ERROR, EXIT_USER, EXIT_STOPPED, EXIT_PIPE = 1, 2, 130, 141
-RAISE = dis.opmap["RAISE_VARARGS"]
-"""The instruction of a ``raise`` statement: what Python itself raises in our code is a fault of ours."""
-
-
-class UserError(ScgrooveError):
-    """Something that the user can put right; shown without a traceback."""
 
 
 @contextmanager
@@ -57,7 +50,7 @@ def errors(debug: bool, last_words: Callable[[], str] = str, stopped: str = "") 
 
 def _explained(error: Exception, debug: bool) -> tuple[str, int]:
     """Return what to tell the user, and the exit code."""
-    if _is_taught(error):
+    if isinstance(error, ScgrooveError):
         return _message(error), EXIT_USER
     if isinstance(error, MemoryError):
         return "There is not enough memory.", EXIT_USER
@@ -80,25 +73,3 @@ def _message(error: BaseException) -> str:
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])
     return str(error)
-
-
-def _is_taught(error: BaseException) -> bool:
-    """Whether this tells the user what to do: an error of our own, or a ``raise`` statement in a module of ours."""
-    if isinstance(error, ScgrooveError):
-        return True
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if (
-        trace is None
-        or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "scgroove"
-    ):
-        return False
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
-
-
-def listed(names: Iterable[str], limit: int = 12) -> str:
-    """Name at most ``limit`` items."""
-    every = [repr(str(name)) for name in names]
-    more = f" and {len(every) - limit} more" if len(every) > limit else ""
-    return (", ".join(every[:limit]) or "nothing") + more

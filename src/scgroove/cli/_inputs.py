@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scgroove._files import HOW_TO_MAKE
-from scgroove._registry import did_you_mean
-from scgroove.cli._errors import UserError, listed
+from scgroove.errors import InputError, did_you_mean, listed
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -28,7 +27,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
     _check_unlabeled(mdata, label_key, asked["unlabeled_category"] or [])
     if asked["pair_key"] is not None and asked["paired"] is not None:
         said = "--paired" if asked["paired"] else "--not-paired"
-        raise UserError(
+        raise InputError(
             f"--pair-key {asked['pair_key']} and {said} answer one question. Give one of the two."
         )
     if asked["pair_key"] is not None:
@@ -64,19 +63,19 @@ def _source_and_target(mdata: MuData, source: str | None, target: str | None) ->
         f"{m} ({a.n_obs:,} cells x {a.n_vars:,} features)" for m, a in mdata.mod.items()
     )
     if len(mdata.mod) < 2:
-        raise UserError(
+        raise InputError(
             f"The file has one modality only, {sizes}; matching needs two. {HOW_TO_MAKE}"
         )
     if source is None or target is None:
         first, second = list(mdata.mod)[:2]
-        raise UserError(
+        raise InputError(
             f"Which modality is matched to which? The file has {sizes}. "
             f"For instance: --source {first} --target {second} imputes {second} for the {first} cells."
         )
     _check_choice("--source", source, mdata.mod)
     _check_choice("--target", target, mdata.mod)
     if source == target:
-        raise UserError(
+        raise InputError(
             f"--source and --target are both {source!r}; they must differ. The file has {sizes}."
         )
     return source, target
@@ -86,7 +85,7 @@ def _label_key(mdata: MuData, modalities: Iterable[str], given: Iterable[str]) -
     """Column of the labels of each modality, from COLUMN and MODALITY=COLUMN."""
     general = [text for text in given if "=" not in text]
     if len(general) > 1:
-        raise UserError(
+        raise InputError(
             f"--label names {len(general)} columns for all modalities ({', '.join(general)}). Give one, and others "
             "as MODALITY=COLUMN."
         )
@@ -103,7 +102,7 @@ def _check_unlabeled(mdata: MuData, label_key: Mapping[str, str], given: Sequenc
     names = (names_of(mdata.mod[m].obs[key]) for m, key in label_key.items())
     found = {label for one in names for label in one if label is not None}
     for category in sorted(unlabeled_names(given) - found):
-        raise UserError(
+        raise InputError(
             f"--unlabeled-category {category!r} is no label of these data.{did_you_mean(category, found)} There are "
             f"{len(found)}, such as {listed(sorted(found))}."
         )
@@ -118,7 +117,7 @@ def _batch_key(
     having = {m: column for m in modalities if column in mdata.mod[m].obs}
     if not having:
         columns = sorted({str(name) for m in modalities for name in mdata.mod[m].obs.columns})
-        raise UserError(
+        raise InputError(
             f"--batch-key {column!r}: no modality has this column in obs.{did_you_mean(column, columns)} "
             f"There are {listed(columns)}."
         )
@@ -135,7 +134,7 @@ def _check_column(option: str, mdata: MuData, modality: str, column: str) -> Non
         if option == "--label"
         else ""
     )
-    raise UserError(
+    raise InputError(
         f"{option} {column}: the obs of {modality!r} has no column {column!r}.{did_you_mean(column, columns)} "
         f"It has {listed(columns)}.{more}"
     )
@@ -145,7 +144,7 @@ def _check_choice(option: str, value: str, choices: Iterable[str], of: str = "")
     names = [str(choice) for choice in choices]
     if value not in names:
         gap = "" if option.endswith("=") else " "
-        raise UserError(
+        raise InputError(
             f"{option}{gap}{value}: unknown{of}.{did_you_mean(value, names)} Expected one of {listed(names)}."
         )
 
@@ -159,7 +158,7 @@ def _assignments(
         modality, sign, value = text.partition("=")
         if not sign or not value:
             first = next(iter(modalities))
-            raise UserError(
+            raise InputError(
                 f"{option} {text!r}: expected MODALITY=VALUE, such as {option} {first}={text.strip('=')}."
             )
         _check_choice(option, modality, modalities, of=" modality")
@@ -173,7 +172,7 @@ def check_accelerator(name: str) -> None:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     available["gpu"] = any(available.values())
     if not available.get(name, True):
-        raise UserError(
+        raise InputError(
             f"--accelerator {name}: PyTorch {torch.__version__} sees no such device on this machine. "
             "Use --accelerator auto, or install a build of PyTorch for the device."
         )

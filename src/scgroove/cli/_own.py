@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from scgroove.cli._errors import UserError
+from scgroove.errors import InputError
 
 Imports: TypeAlias = Annotated[
     list[str] | None,
@@ -31,7 +31,7 @@ def import_all(names: Iterable[str] | None) -> None:
 
     Raises
     ------
-    UserError
+    InputError
         If a file or module cannot be imported; the message has the error.
     """
     for name in names or ():
@@ -40,9 +40,9 @@ def import_all(names: Iterable[str] | None) -> None:
 
 def _import_file(file: Path) -> None:
     if not file.is_file():
-        raise UserError(f"--import {file}: there is no such file.")
+        raise InputError(f"--import {file}: there is no such file.")
     if not file.stem.isidentifier():
-        raise UserError(
+        raise InputError(
             f"--import {file}: a file is imported by its name, and {file.stem!r} cannot be one. Rename it."
         )
     if (folder := str(file.resolve().parent)) not in sys.path:
@@ -50,7 +50,7 @@ def _import_file(file: Path) -> None:
     module = _import(file.stem, str(file))
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != file.resolve():
-        raise UserError(
+        raise InputError(
             f"--import {file}: another module is called {file.stem!r} ({found or 'built in'}). Rename the file."
         )
 
@@ -59,4 +59,4 @@ def _import(name: str, given: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise UserError(f"--import {given}: {type(error).__name__}: {error}") from error
+        raise InputError(f"--import {given}: {type(error).__name__}: {error}") from error

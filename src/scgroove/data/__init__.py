@@ -2,24 +2,22 @@
 
 from ._datamodule import GroupDataSplitter
 from .checks import DataProfile, check_cell_names, check_modalities, profile
-from .features import FeatureNamesError, feature_positions, take_features
+from .features import feature_positions, take_features
 from .fields import ModalityField, SharedLabelField
 from .labels import encode_labels, label_keys, label_table, labels_by_modality, labels_of
 from .manager import ModalityManager
 from .pairing import known_partners, pair_ids
 from .sampler import GroupSampler, MultiModalDataset
-from .units import UnitsError, check_units
+from .units import check_units
 
 __all__ = [
     "DataProfile",
-    "FeatureNamesError",
     "GroupDataSplitter",
     "GroupSampler",
     "ModalityField",
     "ModalityManager",
     "MultiModalDataset",
     "SharedLabelField",
-    "UnitsError",
     "check_cell_names",
     "check_modalities",
     "check_units",

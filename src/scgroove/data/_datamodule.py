@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS, settings
 from torch.utils.data import DataLoader
 
+from scgroove.errors import InputError
+
 from ._stream import StreamedSampler
 from .manager import ModalityManager
 from .pairing import PairIds
@@ -82,7 +84,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         super().__init__()
         validation_size = 1 - train_size if validation_size is None else validation_size
         if not (0 < train_size <= 1 and 0 <= validation_size <= 1 - train_size + 1e-9):
-            raise ValueError(
+            raise InputError(
                 f"Expected 0 < train_size <= 1 and train_size + validation_size <= 1, found train_size={train_size}, "
                 f"validation_size={validation_size}."
             )
@@ -92,15 +94,15 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
             "n_cells_per_label": n_cells_per_label,
         }
         if any(n is not None and n < 1 for n in sizes.values()) or not 0 <= free_fraction < 1:
-            raise ValueError(
+            raise InputError(
                 f"Expected positive sizes and 0 <= free_fraction < 1, found {sizes} and {free_fraction}."
             )
         if not 0 <= balance <= 1:
-            raise ValueError(
+            raise InputError(
                 f"balance lies between 0 (labels as abundant as they are) and 1 (all alike); found {balance}."
             )
         if not window_gb > 0:
-            raise ValueError(
+            raise InputError(
                 f"window_gb, the memory for cells read ahead, must be positive; found {window_gb}."
             )
         self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
@@ -176,11 +178,11 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
 def _refuse_workers(dataset: MultiModalDataset | ResidentDataset, n: int) -> None:
     if isinstance(dataset, ResidentDataset):
-        raise ValueError(
+        raise InputError(
             f"Cells are kept on {dataset.device}, where other processes cannot select them; expected num_workers=0, found {n}. Leave "
             "num_workers out, or train with data_on_device=False."
         )
-    raise ValueError(
+    raise InputError(
         f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected num_workers=0, found {n}. Leave "
         "num_workers out, or load the data first: adata.to_memory()."
     )
@@ -239,18 +241,18 @@ def _given_split(
 ) -> tuple[Rows, Rows, Rows]:
     parts: tuple[Rows, Rows, Rows] = ({}, {}, {})
     if set(given) != set(labels):
-        raise ValueError(
+        raise InputError(
             f"external_indexing names {sorted(given)}, expected rows for each of {sorted(labels)}."
         )
     for m, pieces in given.items():
         rows = [np.asarray(p, dtype=np.int64) for p in pieces]
         joined = np.concatenate(rows) if rows else np.empty(0, np.int64)
         if len(rows) not in (1, 2, 3) or len(np.unique(joined)) < len(joined):
-            raise ValueError(
+            raise InputError(
                 f"external_indexing['{m}'] must hold one to three disjoint arrays: train, validation, test."
             )
         if len(joined) and (joined.min() < 0 or joined.max() >= len(labels[m])):
-            raise ValueError(
+            raise InputError(
                 f"external_indexing['{m}'] has rows outside 0 to {len(labels[m]) - 1}."
             )
         for part, i in zip(parts, range(3), strict=True):

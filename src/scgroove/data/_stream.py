@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import StateError
 from .disk import Window, bytes_of_row, read_rows, stamp, where
 from .sampler import GroupSampler, MultiModalDataset, Rows
 
@@ -67,12 +68,12 @@ class StreamedSampler(GroupSampler):
         try:
             found = read_rows(x, rows)
         except Exception as error:
-            raise RuntimeError(
+            raise StateError(
                 f"Reading the cells of modality {modality!r} from {where(x)} failed: {type(error).__name__}: {error}. Was the file "
                 "moved, or written to, while the model was trained? The last checkpoint is whole."
             ) from error
         if stamp(x) != self.stamps[modality]:
-            raise RuntimeError(
+            raise StateError(
                 f"{where(x)}, which holds the cells of modality {modality!r}, was changed while the model was trained on it. What was "
                 "read since can be wrong: train again, on a file that nothing writes to."
             )

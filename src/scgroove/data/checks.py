@@ -15,7 +15,7 @@ from mudata import MuData
 from numpy.typing import NDArray
 
 from .._numbers import LARGEST, SMALLEST, canonical
-from .._registry import UnknownNameError
+from ..errors import InputError, InputTypeError, UnknownNameError
 
 PANEL_FEATURES = 8
 """Counts of fewer features are those of a panel, which has no library size: see :attr:`DataProfile.size_factors`."""
@@ -131,7 +131,7 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
         There are fewer than two.
     """
     if not isinstance(mdata, MuData):
-        raise TypeError(
+        raise InputTypeError(
             f"Expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
             'mdata = mudata.MuData({"rna": adata_rna, "protein": adata_protein}).'
         )
@@ -149,12 +149,12 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
             hint = f" Did you mean '{near[0]}'?" if near else ""
             raise UnknownNameError(f"Unknown modality '{m}'. mdata has {known}.{hint}")
     if len(set(chosen)) < 2:
-        raise ValueError(
+        raise InputError(
             f"Expected at least two modalities, found {chosen}. mdata has {known}; "
             "GROOVE links modalities, so name two or more of them in modalities=[...]."
         )
     if len(set(chosen)) < len(chosen):
-        raise ValueError(f"modalities={chosen} names a modality twice.")
+        raise InputError(f"modalities={chosen} names a modality twice.")
     return chosen
 
 
@@ -206,7 +206,7 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
         for rows, block in row_blocks(x):
             values = block.data if sp.issparse(block) else block
             if values.dtype.kind not in "buif":
-                raise TypeError(f"{where} holds {values.dtype} values, expected real numbers.")
+                raise InputTypeError(f"{where} holds {values.dtype} values, expected real numbers.")
             check_finite(block, rows, adata, where)
             nonzero = np.asarray((block != 0).sum(axis=1)).ravel()
             zero_rows.extend((np.flatnonzero(nonzero == 0) + rows.start).tolist())
@@ -214,12 +214,12 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
 
     found = summarize(checked(), adata.n_vars)
     if 0 < max(found.maximum, -found.minimum) < SMALLEST:
-        raise ValueError(
+        raise InputError(
             f"{where} has no value larger than {max(found.maximum, -found.minimum):.3g}, and models compute in float32, which "
             f"has no squares of sizes below {SMALLEST:g}. Give it in other units: multiply all values by a constant."
         )
     if zero_rows:
-        raise ValueError(
+        raise InputError(
             f"{where} has {len(zero_rows)} cell(s) in which every value is zero, the first is "
             f"'{adata.obs_names[zero_rows[0]]}'. They hold nothing to learn from and have no library size. "
             f"Remove them: keep = np.asarray(abs({where}).sum(axis=1)).ravel() > 0; "
@@ -293,7 +293,7 @@ def check_cell_names(adata: AnnData, modality: str) -> None:
     """
     if not adata.obs_names.is_unique:
         name = adata.obs_names[adata.obs_names.duplicated()][0]
-        raise ValueError(
+        raise InputError(
             f"mdata['{modality}'].obs_names are not unique: '{name}' stands for more than one cell. "
             f"Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best before building the MuData."
         )
@@ -301,7 +301,7 @@ def check_cell_names(adata: AnnData, modality: str) -> None:
 
 def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -> None:
     if adata.n_obs == 0 or adata.n_vars == 0:
-        raise ValueError(
+        raise InputError(
             f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A filter may have "
             "removed everything; leave the modality out with modalities=[...] or check the filter."
         )
@@ -313,7 +313,7 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
             f"Modalities that layers does not name use X."
         )
     if layer is None and adata.X is None:
-        raise TypeError(
+        raise InputTypeError(
             f"{where} is empty (None). Name one of its layers, {list(adata.layers)}, in layers={{..., '{modality}': ...}}."
         )
 
@@ -326,7 +326,7 @@ def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
     if np.issubdtype(values.dtype, np.integer) or np.isfinite(values).all():
         size = abs(sp.coo_matrix(block).astype(np.float64))
         place = int(size.data.argmax())
-        raise ValueError(
+        raise InputError(
             f"{where} holds a value of size {size.data[place]:.3g} in cell '{adata.obs_names[rows.start + size.row[place]]}', "
             f"feature '{adata.var_names[size.col[place]]}'. Expected at most {LARGEST:g}: models compute in float32. Does it "
             "stand for a missing value? Drop that cell or feature, or divide the feature by a constant."
@@ -346,7 +346,7 @@ def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
         if n_nan
         else ""
     )
-    raise ValueError(
+    raise InputError(
         f"{where} holds {n_nan} NaN and {n_inf} infinite value(s) among the first {rows.stop} cells, the first in "
         f"cell '{adata.obs_names[rows.start + row]}', feature '{adata.var_names[column]}'. Expected finite numbers. "
         f"{advice}Otherwise a division by zero or the logarithm of zero in preprocessing is likely: mend it there, or drop "

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._registry import UnknownNameError
+from scgroove.errors import FeatureNamesError
+
 from .._types import IntArray
 
 N_NEAREST: Final = 5
@@ -24,35 +25,6 @@ OF_THE_MODEL: Final = (
     "others beside them: pass the unfiltered data, or train a model on the features that both have."
 )
 """What to do about features of a model."""
-
-
-class FeatureNamesError(UnknownNameError):
-    """Features are missing, or their names stand twice: a ``KeyError`` and a ``ValueError``.
-
-    Attributes
-    ----------
-    modality
-        Name of the modality.
-    missing
-        Names that are not there.
-    nearest
-        The names there that are most like the first missing one, at most five.
-    doubled
-        Names that stand for more than one feature.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        modality: str = "",
-        *,
-        missing: Iterable[str] = (),
-        nearest: Iterable[str] = (),
-        doubled: Iterable[str] = (),
-    ) -> None:
-        super().__init__(message)
-        self.modality = modality
-        self.missing, self.nearest, self.doubled = tuple(missing), tuple(nearest), tuple(doubled)
 
 
 def feature_positions(

@@ -20,7 +20,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerField
 
 from .._labels import UnlabeledCategory, label_name, names_of
-from .._registry import UnknownNameError
+from ..errors import InputError, UnknownNameError
 from .features import columns_of
 from .labels import encode_labels, labels_of
 from .measured import look_for_absent, record
@@ -187,7 +187,7 @@ class BatchField(ModalityField):
     def _check_complete(self, names: NDArray[Any], known: Sequence[str]) -> None:
         missing = sum(name is None for name in names)
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch in obs['{self.batch_key}'], which "
                 f"the model was trained with (batches {known}). Fill the column in: one name for all cells of a new batch."
             )

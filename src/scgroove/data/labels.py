@@ -21,8 +21,8 @@ from .._labels import (
     read_labels,
     unlabeled_names,
 )
-from .._registry import UnknownNameError, did_you_mean
 from .._warnings import warn
+from ..errors import InputError, UnknownNameError, did_you_mean
 
 UNLABELED = "(unlabeled)"
 
@@ -52,7 +52,7 @@ def label_keys(
     if isinstance(label_key, Mapping):
         keys = dict(label_key)
         if set(keys) != set(modalities):
-            raise ValueError(
+            raise InputError(
                 f"label_key names the modalities {sorted(keys)}, expected one column for each of {modalities}. "
                 f"Pass one name for all, or label_key={ {m: keys.get(m, '...') for m in modalities} }."
             )
@@ -146,7 +146,7 @@ def labels_by_modality(
     modalities = list(modalities)
     named = label_key if isinstance(label_key, Mapping) else dict.fromkeys(modalities, label_key)
     if missing := [m for m in modalities if m not in named]:
-        raise ValueError(
+        raise InputError(
             f"label_key names {list(named)}, but not {missing[0]!r}. Pass one name for all modalities, or one for "
             f"each: label_key={ {**named, **dict.fromkeys(missing, '...')} }."
         )

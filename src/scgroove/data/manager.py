@@ -18,6 +18,7 @@ from scvi.data import AnnDataManager, AnnTorchDataset
 from torch.utils.data import Subset
 
 from .._numbers import canonical
+from ..errors import InputTypeError
 from .disk import SPAN_BYTES, Window, bytes_of_row, on_disk, read_rows
 from .features import columns_of
 
@@ -91,7 +92,7 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
             self.data[X] = canonical(self.data[X])
         for key, value in self.data.items():
             if not (isinstance(value, SUPPORTED) or issparse(value) or hasattr(value, "compute")):
-                raise TypeError(
+                raise InputTypeError(
                     f"'{key}' is a {type(value).__name__}, expected a NumPy array, a SciPy sparse matrix, a dask array, "
                     "or a backed .h5mu/.h5ad. Load it into memory first: adata = adata.to_memory()."
                 )

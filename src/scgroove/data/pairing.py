@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from scgroove._warnings import warn
+from scgroove.errors import InputError, UnknownNameError, did_you_mean
 
 from .. import _keys
 from .._labels import NO_LABEL, label_name
-from .._registry import UnknownNameError, did_you_mean
 from .._types import IntArray
 from ._names import Evidence
 from .labels import labels_of
@@ -271,7 +271,7 @@ def _of_ids(ids: tuple[Ids, Ids], where: str) -> Pairing:
 def _from_names(mdata: MuData, modalities: list[str]) -> PairIds:
     ids = {m: _name_ids(mdata, m) for m in modalities}
     if not _any_shared(ids):
-        raise ValueError(
+        raise InputError(
             f"paired=True, but no two of the modalities {modalities} share an obs name. If the pairing is in "
             'a column, pass its name (paired="pair_id"); if the cells are different, paired=False.'
         )
@@ -340,7 +340,7 @@ def _unique(ids: Ids, where: str, hint: str) -> Ids:
     known = pd.Series(ids, dtype=object).dropna()
     if known.duplicated().any():
         twice = known[known.duplicated()].iloc[0]
-        raise ValueError(f"the identifier '{twice}' is used more than once in {where}. {hint}")
+        raise InputError(f"the identifier '{twice}' is used more than once in {where}. {hint}")
     return ids
 
 

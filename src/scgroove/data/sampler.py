@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from torch.utils.data import Dataset, DistributedSampler
 
+from scgroove.errors import InputError
+
 from .disk import Window, on_disk
 from .manager import ModalityManager
 
@@ -192,7 +194,7 @@ class GroupSampler(DistributedSampler[Any]):
         self.shared = np.unique(np.concatenate([c[c >= 0] for c in seen]))
         set_of_shared = set(self.shared.tolist())
         if not len(self.shared):
-            raise ValueError(
+            raise InputError(
                 "No label is left in two modalities of this split. Use a larger train_size, or set labels up that "
                 "have at least two cells in each modality."
             )

@@ -25,6 +25,7 @@ from scgroove.data.checks import row_blocks
 from scgroove.data.features import columns_of
 from scgroove.data.labels import warn_of_labels
 from scgroove.data.measured import Measured
+from scgroove.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,7 +38,7 @@ def check_cells(mdata: MuData, modalities: Iterable[str]) -> None:
     """Refuse modalities without cells."""
     empty = [m for m in modalities if mdata.mod[m].n_obs == 0]
     if empty:
-        raise ValueError(
+        raise InputError(
             f"modality {', '.join(map(repr, empty))} has no cells: did a filter leave none, or was another subset meant?"
         )
 
@@ -95,7 +96,7 @@ class Screen:
             sorted(label for label in every if sum(label in one for one in found) > 1)
         )
         if not vocabulary:
-            raise ValueError(
+            raise InputError(
                 f"no label is in two modalities, so nothing links them: found {[sorted(one)[:5] for one in found]} in "
                 f"{names}. Labels are compared by name; is label_key={label_key!r} the right column?"
             )

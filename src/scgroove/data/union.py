@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import IntArray
+from scgroove.errors import InputError
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -28,7 +29,7 @@ def union_rows(mdata: MuData, modality: str) -> IntArray:
     if present.size == adata.n_obs and placed.size == mdata.n_obs:
         rows[placed[present].astype(np.intp) - 1] = present
     if (rows < 0).any() or not (mdata.obs_names[rows] == adata.obs_names).all():
-        raise ValueError(
+        raise InputError(
             f"mdata does not know the cells that mdata.mod[{modality!r}] has now: the modality was changed after the "
             f"MuData was made. Call mdata.update() and try again."
         )

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from scgroove.errors import UnitsError
+
 from .._types import IntArray
 from .._warnings import warn
 from .checks import DataProfile, matrix, summarize
@@ -28,22 +30,6 @@ MOVED: Final = 1.5
 
 ENOUGH: Final = 100
 """Values below which nothing follows from the absence of some."""
-
-
-class UnitsError(ValueError):
-    """Values are not in the units that a model was trained on.
-
-    Attributes
-    ----------
-    modality
-        Name of the modality.
-    found
-        Profile of the values, of all cells or a sample.
-    """
-
-    def __init__(self, message: str, modality: str = "", found: DataProfile | None = None) -> None:
-        super().__init__(message)
-        self.modality, self.found = modality, found
 
 
 def sample_profile(

@@ -1,7 +1,7 @@
 """Public screens as MuData, downloaded from their sources and kept in a cache."""
 
 from scgroove._validate import check_room
-from scgroove.datasets._download import CACHE_VARIABLE, DownloadError, RemoteFile
+from scgroove.datasets._download import CACHE_VARIABLE, RemoteFile
 from scgroove.datasets._published import (
     DATASETS,
     Published,
@@ -15,7 +15,6 @@ from scgroove.datasets._published import (
 __all__ = [
     "CACHE_VARIABLE",
     "DATASETS",
-    "DownloadError",
     "Published",
     "RemoteFile",
     "frangieh_2021",

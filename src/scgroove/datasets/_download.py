@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scgroove.errors import ScgrooveError
+from scgroove.errors import DownloadError
 
 CACHE_VARIABLE: Final = "SCGROOVE_DATA_DIR"
 """Environment variable that names the folder for downloads."""
 
 BLOCK: Final = 2**20
-
-
-class DownloadError(ScgrooveError, OSError):
-    """A file that could not be had, or is not what it should be. Nothing of it is kept."""
 
 
 @dataclass(frozen=True)

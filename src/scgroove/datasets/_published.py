@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, did_you_mean
-from scgroove.datasets._download import DownloadError, RemoteFile, fetch, unpacked
+from scgroove.datasets._download import RemoteFile, fetch, unpacked
 from scgroove.datasets._read import Hdf5, read_counts, read_table
+from scgroove.errors import DownloadError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd

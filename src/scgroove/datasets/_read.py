@@ -14,8 +14,8 @@ import scipy.sparse as sp
 
 from scgroove._files import reading
 from scgroove._types import IntArray
-from scgroove.datasets._download import DownloadError, damaged
-from scgroove.errors import FileError
+from scgroove.datasets._download import damaged
+from scgroove.errors import DownloadError, FileError
 
 if TYPE_CHECKING:
     import pandas as pd

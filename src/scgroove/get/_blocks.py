@@ -11,15 +11,11 @@ import scipy.sparse as sp
 from scgroove._labels import UNLABELED, encode, members
 from scgroove._types import Float64Array, IntArray
 from scgroove.aligners import CouplingBlock
-from scgroove.errors import ScgrooveError
+from scgroove.errors import ChangedError
 
 if TYPE_CHECKING:
     from mudata import MuData
     from pandas import DataFrame
-
-
-class ChangedError(ScgrooveError, ValueError):
-    """The columns that a coupling was made with are gone, or say something else now."""
 
 
 def blocks_of(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import scipy.sparse as sp
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, near_miss
 from scgroove._warnings import warn
 from scgroove.aligners import Coupling
 from scgroove.data.union import union_rows
-from scgroove.get._blocks import ChangedError, blocks_of
+from scgroove.errors import ChangedError, InputError, UnknownNameError, near_miss
+from scgroove.get._blocks import blocks_of
 from scgroove.get.inputs import check_pair
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
             f"the labels that the coupling {name!r} was made with are not known: {error}. It is returned as one block without "
             f"labels, so that confidence and label_mass are not those of a labeled coupling. Put the column back as it was, or "
             f"align again with scgroove.tl.align(mdata, {source!r}, {target!r}).",
-            UserWarning,
         )
         return Coupling.from_sparse(matrix, evidence, *names)
     return Coupling(blocks, (len(names[0]), len(names[1])), evidence, *names)
@@ -102,7 +101,7 @@ def _check_direction(
         )
         backwards = made == (target, source)
         advice += "; its pull and pull_mass go the other way." if backwards else "."
-    raise ValueError(
+    raise InputError(
         f"the coupling {name!r} goes from {made[0]!r} to {made[1]!r}, not from {source!r} to {target!r}. {advice}"
     )
 

@@ -11,10 +11,16 @@ import scipy.sparse as sp
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._numbers import canonical, check_size
-from scgroove._registry import UnknownNameError, did_you_mean, near_miss
 from scgroove._types import Float64Array, FloatArray, IntArray, Labels
 from scgroove._warnings import warn
-from scgroove.aligners import TooLargeError
+from scgroove.errors import (
+    InputError,
+    InputTypeError,
+    TooLargeError,
+    UnknownNameError,
+    did_you_mean,
+    near_miss,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -80,7 +86,7 @@ def check_pair(mdata: MuData, source: str, target: str) -> None:
     check_modality(mdata, source, "source")
     check_modality(mdata, target, "target")
     if source == target:
-        raise ValueError(
+        raise InputError(
             f"source and target are both {source!r}; a coupling goes from one modality to another of "
             f"{list(mdata.mod)}."
         )
@@ -89,7 +95,7 @@ def check_pair(mdata: MuData, source: str, target: str) -> None:
 def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
     """Return a modality that must exist and have cells; errors as for :func:`check_pair`."""
     if not hasattr(mdata, "mod"):
-        raise TypeError(
+        raise InputTypeError(
             f"expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
             'mdata = mudata.MuData({"rna": adata_rna, "protein": adata_protein}).'
         )
@@ -98,7 +104,7 @@ def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
         hint = did_you_mean(name, known)
         raise UnknownNameError(f"{role}={name!r}: mdata has no such modality, only {known}.{hint}")
     if mdata.mod[name].n_obs == 0:
-        raise ValueError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
+        raise InputError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
     return mdata.mod[name]
 
 
@@ -113,7 +119,7 @@ def name_of(given: PerModality, modality: str, argument: str) -> str:
     if not isinstance(given, Mapping):
         return given
     if modality not in given:
-        raise ValueError(
+        raise InputError(
             f"{argument} names {list(given)}, but not {modality!r}. Pass one name for all modalities, or one for "
             f"each: {argument}={ {**given, modality: '...'} }."
         )
@@ -256,7 +262,7 @@ def representations(
     )
     if shared and x.shape[1] != y.shape[1]:
         keys = {m: name_of(use_rep, m, "use_rep") for m in (source, target)}
-        raise ValueError(
+        raise InputError(
             f"the representations do not lie in one space: {keys[source]!r} has {x.shape[1]} dimensions in {source!r}, "
             f"{keys[target]!r} has {y.shape[1]} in {target!r}. Use a representation that the modalities share, such as "
             f"the one that scgroove.tl.embed(mdata, model) writes: use_rep={_keys.LATENT!r}."
@@ -306,7 +312,7 @@ def shared_space(
     z = {m: representation(mdata, m, name_of(use_rep, m, "use_rep")) for m in modalities}
     widths = {m: one.shape[1] for m, one in z.items()}
     if len(set(widths.values())) > 1:
-        raise ValueError(
+        raise InputError(
             f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such as that of tl.embed."
         )
     return z
@@ -340,13 +346,13 @@ def representation(
     if array.dtype == np.bool_:  # measured or not, open or closed: 1 or 0
         array = array.astype(np.float32)
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
-        raise ValueError(
+        raise InputError(
             f"{key!r} of {modality!r} must be a numeric matrix (cells, dimensions); found {array.dtype} of shape "
             f"{array.shape}."
         )
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
-        raise ValueError(
+        raise InputError(
             f"{key!r} of {modality!r} holds NaN or infinite values in {int(bad.sum())} of {bad.size} cells, first in "
             f"{adata.obs_names[int(bad.argmax())]!r}. If a model wrote it, its training diverged: train it again with "
             f"a lower learning rate. Otherwise leave those cells out."
@@ -403,7 +409,7 @@ def weights_of_pair(
         try:
             found.append(np.asarray(obs[key], dtype=np.float64))
         except (TypeError, ValueError):
-            raise ValueError(
+            raise InputError(
                 f"weight_key={key!r}: the column of {modality!r} must hold numbers; found {obs[key].dtype}."
             ) from None
     return found[0], found[1]
@@ -422,7 +428,7 @@ def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
     known = _layers(adata)
     if layer not in known:
         hint = did_you_mean(layer, known)
-        raise ValueError(
+        raise InputError(
             f"layer={layer!r}: no such layer in mdata.mod[{modality!r}].layers, which has {known}.{hint} "
             f"Leave layer out to use X."
         )

@@ -10,12 +10,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scgroove import _keys
-from scgroove._registry import UnknownNameError, near_miss
 from scgroove._types import FloatArray, IntArray, Labels
 from scgroove._warnings import warn
 from scgroove.data import take_features
 from scgroove.data.features import as_names
 from scgroove.data.units import sample_profile
+from scgroove.errors import InputError, UnknownNameError, near_miss
 from scgroove.get.inputs import RAW, check_modality, to_memory, values_of
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def interval_maker(
 
     def ends(rows: Any, level: float) -> tuple[FloatArray, FloatArray]:
         if not 0 < level <= widest + 1e-9:
-            raise ValueError(f"level must be above 0 and at most {widest:.2f}; found {level!r}.")
+            raise InputError(f"level must be above 0 and at most {widest:.2f}; found {level!r}.")
         outer = (0.5 - level / 2, 0.5 + level / 2)
         q = [
             np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32)
@@ -296,7 +296,7 @@ def _features(mdata: MuData, source: str, target: str, name: str) -> pd.Index:
         and mdata.mod[target].n_vars == table.shape[1]
     ):
         return pd.Index(as_names(mdata.mod[target].var_names))
-    raise ValueError(
+    raise InputError(
         f'the names of the {table.shape[1]} features of {name!r} are not known: mdata.mod[{source!r}].uns[{name!r}]["features"] '
         f"is gone, or of another length. Impute again with scgroove.tl.impute, or write a table of your own as a DataFrame with "
         f"the names of its features: mdata.mod[{source!r}].obsm[{name!r}] = table."

@@ -16,6 +16,7 @@ from scgroove.aligners import Coupling, entropic_map
 from scgroove.aligners.costs import Cost
 from scgroove.aligners.mapping import entropic_partners
 from scgroove.aligners.values import check_values, is_finite, rows_not_finite
+from scgroove.errors import InputError
 from scgroove.imputers._imputation import Imputation
 
 N_NEIGHBORS: Final = 30
@@ -203,13 +204,13 @@ def _average(
 def _checked(x: FloatArray, y: FloatArray, values: Any, n_neighbors: int) -> Any:
     """Return the values as a matrix of finite numbers; refuse what does not fit."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not (len(x) and len(y)):
-        raise ValueError(
+        raise InputError(
             f"neighbors need cells of both modalities in one space: found representations of shapes {x.shape} and {y.shape}."
         )
     held = check_values("y", values, len(y), "target")
     if not is_finite(held):
         bad = rows_not_finite(held)
-        raise ValueError(
+        raise InputError(
             f"y holds NaN or infinite values in {int(bad.sum())} of {bad.size} target cells, first in cell "
             f"{int(bad.argmax())}. Leave those cells or features out, or fill the values in."
         )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import BoolArray, Float64Array, FloatArray
+from scgroove.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +85,12 @@ def ensemble(
             mean, squares = values.copy(), np.zeros_like(values)
             continue
         if values.shape != mean.shape:
-            raise ValueError(
+            raise InputError(
                 f"members of an ensemble must predict the same cells and features: found shapes {mean.shape} and {values.shape}."
             )
         step = values - mean
         mean += step / np.float32(n)
         squares += step * (values - mean)
     if mean is None:
-        raise ValueError("an ensemble needs at least one member; found none.")
+        raise InputError("an ensemble needs at least one member; found none.")
     return mean, squares / np.float32(n - 1) if n > 1 else None

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from scgroove._types import FloatArray, IntArray
 from scgroove._validate import checked
+from scgroove.errors import InputError, StateError
 from scgroove.imputers._imputation import Imputation
 from scgroove.metrics.values import check_values, label_sums
 
@@ -82,7 +83,7 @@ class LabelRidge:
 
         shared = np.intersect1d(codes_x[codes_x >= 0], codes_y[codes_y >= 0])
         if shared.size < LEAST_LABELS:
-            raise ValueError(
+            raise InputError(
                 f"a regression on label means needs {LEAST_LABELS} labels or more that both modalities have; found "
                 f"{shared.size}. Use another method, or name the column of the labels with label_key=."
             )
@@ -109,7 +110,7 @@ class LabelRidge:
             If nothing is fitted.
         """
         if not hasattr(self, "map_"):
-            raise RuntimeError(
+            raise StateError(
                 "this regression is not fitted: call .fit(x, y, codes_x, codes_y) before .predict(x)."
             )
         blocks = [x[start : start + BLOCK] for start in range(0, max(len(x), 1), BLOCK)]

@@ -18,6 +18,7 @@ from scgroove._numbers import is_constant
 from scgroove._types import BoolArray, FloatArray, IntArray
 from scgroove._validate import checked
 from scgroove.aligners import Coupling
+from scgroove.errors import InputError, StateError
 from scgroove.imputers._averages import barycentric
 from scgroove.imputers._imputation import Imputation, ensemble
 from scgroove.learners.common import hold_out
@@ -123,11 +124,11 @@ class CouplingRegression:
         pairs = barycentric(coupling, y)
         rows = np.flatnonzero(~pairs.extrapolated)
         if len(x) != len(pairs.values):
-            raise ValueError(
+            raise InputError(
                 f"x must have one row a source cell of the coupling: expected {len(pairs.values)}, found {len(x)}."
             )
         if rows.size < 4:
-            raise ValueError(
+            raise InputError(
                 f"a regression learns from matched cells, but only {rows.size} source cells have mass in this coupling. Couple "
                 f"more cells: scgroove.tl.align, with labels that both modalities have."
             )
@@ -164,7 +165,7 @@ class CouplingRegression:
             If nothing is fitted.
         """
         if not hasattr(self, "networks_"):
-            raise RuntimeError(
+            raise StateError(
                 "this regression is not fitted: call .fit(x, y, coupling) before .predict(x)."
             )
         mean, between = ensemble(self._predictions(np.asarray(x, dtype=np.float32)))

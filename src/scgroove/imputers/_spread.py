@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, IntArray
+from scgroove.errors import InputError
 from scgroove.imputers._averages import N_NEIGHBORS, knn
 from scgroove.imputers._imputation import Imputation
 from scgroove.metrics.values import check_values, dense, label_sums, steps
@@ -82,7 +83,7 @@ class LabelSpread:
         """
         values = check_values("y", y)
         if not values.shape[0]:
-            raise ValueError("the spread of labels needs measured cells; found none.")
+            raise InputError("the spread of labels needs measured cells; found none.")
         known = codes if (codes >= 0).any() else np.full(codes.size, n_labels)
         sums, counts = label_sums(values, known, n_labels + 1)
         means = np.divide(

@@ -1,14 +1,7 @@
 """Learners: what makes a representation. MuData in, one array a modality out."""
 
 from scgroove._validate import check_room
-from scgroove.learners._base import (
-    LEARNERS,
-    Learner,
-    LearnerOutputError,
-    check_output,
-    construct,
-    get,
-)
+from scgroove.learners._base import LEARNERS, Learner, check_output, construct, get
 from scgroove.learners._ceiling import OracleLatent
 from scgroove.learners._classical import (
     LabelCCA,
@@ -55,7 +48,6 @@ __all__ = [
     "LabelCCACentered",
     "LabelCentered",
     "Learner",
-    "LearnerOutputError",
     "LinearDiscriminants",
     "LogisticCentered",
     "LogisticPropensity",

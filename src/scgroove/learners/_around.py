@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError, InputTypeError
 from scgroove.learners._base import Learner, Representations, check_output, construct
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ class AroundLearner(Learner):
         """Return the learner inside, to be fitted."""
         if isinstance(self.learner, Learner):
             if self.options:
-                raise ValueError(
+                raise InputError(
                     f"options={dict(self.options)!r} are for a learner given by name; {type(self.learner).__name__} was "
                     f"constructed with its own."
                 )
             return copy(self.learner)
         name = type(self).__name__
         if not isinstance(self.learner, str):
-            raise TypeError(
+            raise InputTypeError(
                 f"learner must be a learner or its name; found {self.learner!r}. For example {name}({self.example!r}), or "
                 f"{name}(scgroove.learners.get({self.example!r})())."
             )

@@ -12,22 +12,18 @@ import numpy.typing as npt
 
 from scgroove._labels import UnlabeledCategory
 from scgroove._measure import measured
-from scgroove._registry import Registry, did_you_mean
+from scgroove._registry import Registry
 from scgroove._types import FloatArray
 from scgroove._validate import checked
 from scgroove.data import check_modalities
 from scgroove.data.screen import Screen, check_cells
-from scgroove.errors import ScgrooveError
+from scgroove.errors import InputTypeError, LearnerOutputError, StateError, did_you_mean
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 Representations = dict[str, FloatArray]
 """For each modality, coordinates of its cells, (n_m, k)."""
-
-
-class LearnerOutputError(ScgrooveError, ValueError):
-    """A learner returned what cannot be a representation."""
 
 
 @checked
@@ -131,7 +127,7 @@ class Learner(ABC):
             If it made values that are not finite or of the wrong shape.
         """
         if not hasattr(self, "modalities_"):
-            raise RuntimeError(
+            raise StateError(
                 f"{type(self).__name__} is not fitted: call .fit(mdata) before .transform(mdata)."
             )
         check_cells(mdata, check_modalities(mdata, self.modalities_))
@@ -194,7 +190,7 @@ def construct(name: str, options: Mapping[str, Any] | None = None) -> Any:
     for option in options or {}:
         if option not in known:
             hint = did_you_mean(option, known)
-            raise TypeError(
+            raise InputTypeError(
                 f"learner {name!r} has no option {option!r}.{hint} Its options: {', '.join(known) or 'none'}."
             )
     return cls(**(options or {}))

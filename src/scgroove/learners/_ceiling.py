@@ -14,6 +14,7 @@ from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.data import labels_of
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError, UnknownNameError
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import Remembered, label_means, reduction, stratified_folds
 from scgroove.metrics import foscttm
@@ -72,7 +73,7 @@ class OracleLatent(Learner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         if not self.penalties:
-            raise ValueError(
+            raise InputError(
                 f"penalties must hold positive values of lambda; found {self.penalties!r}."
             )
 
@@ -122,7 +123,7 @@ class OracleLatent(Learner):
     def _truth(self, adata: AnnData, m: str) -> Float64Array:
         key = TRUTHS[self.target]
         if key not in adata.obsm:
-            raise KeyError(
+            raise UnknownNameError(
                 f"learner {self.name!r} is a ceiling for simulated data: it needs the true {self.target} of every cell in "
                 f"mdata[{m!r}].obsm[{key!r}], and found {sorted(map(str, adata.obsm)) or 'nothing'} there. Leave it out of "
                 f"benchmarks on real data, or simulate with scgroove.simulations.weakly_paired()."
@@ -156,7 +157,7 @@ class OracleLatent(Learner):
     def _labels(self, m: str, adata: AnnData) -> NDArray[Any]:
         key = self.label_keys_[m]
         if key not in adata.obs:
-            raise KeyError(
+            raise UnknownNameError(
                 f"learner {self.name!r} was fitted with the label among its features, so new cells need mdata[{m!r}].obs"
                 f"[{key!r}] too; its columns are {list(map(str, adata.obs.columns))}. Or construct it with use_label=False."
             )

@@ -12,6 +12,7 @@ from sklearn.covariance import ledoit_wolf
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import (
     AffineMap,
@@ -110,7 +111,7 @@ class LinearDiscriminants(Learner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         if self.shrinkage != "auto" and not 0 <= self.shrinkage <= 1:
-            raise ValueError(
+            raise InputError(
                 f"shrinkage must be between 0 (none) and 1 (a multiple of the identity), or 'auto'; found {self.shrinkage!r}."
             )
 
@@ -124,7 +125,7 @@ class LinearDiscriminants(Learner):
             known = screen.codes[m] >= 0
             codes = screen.codes[m][known]
             if codes.size == np.unique(codes).size:
-                raise ValueError(
+                raise InputError(
                     f"learner {self.name!r} compares the means of labels with the spread inside labels, and each shared label "
                     f"has one cell in {m!r}, so that there is none. Expected two cells or more of some label. Learners that "
                     "need label means alone: 'cca_labels' and 'pca_procrustes'."
@@ -152,12 +153,12 @@ def discriminants(
         np.ptp(x, axis=0) > 0
     )  # a flat feature is none: it would still be shrunk towards the others
     if not kept.any():
-        raise ValueError(
+        raise InputError(
             "no feature varies among the cells with a shared label, so that nothing tells labels apart."
         )
     inside, between = _scatter((x - center)[:, kept], codes, n_labels)
     if not inside.any():
-        raise ValueError(
+        raise InputError(
             "all cells of a label are equal, so that there is no spread to compare labels with."
         )
     if shrinkage == "auto":
@@ -278,7 +279,7 @@ def maxvar(
     told, coordinates = np.linalg.eigh(root.T @ told_by @ root)
     kept = np.flatnonzero(told > 1e-8)[::-1][: n_components or n_labels]
     if not kept.size:
-        raise ValueError(
+        raise InputError(
             "the means of all labels are the same in every modality, so that they have no common coordinates."
         )
     scale = np.sqrt(len(means))  # G' G = I where all modalities have all labels

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scgroove._types import IntArray
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS
 from scgroove.learners.training import Cells, Encoders, GroupBatches, Objective, Rows, TorchLearner
 from scgroove.losses import Similarity, clip_loss, supcon_loss
@@ -197,7 +198,7 @@ def paired_rows(screen: Screen) -> dict[str, IntArray]:
         rows[a] |= partner >= 0
         rows[b][partner[partner >= 0]] = True
     if not any(known.any() for known in rows.values()):
-        raise ValueError(
+        raise InputError(
             f"learner 'clip_oracle' needs true pairs, and none is known: no two of {list(screen.modalities)} have equal cell "
             f"names or obs['pair_id']. It is a ceiling for co-assayed data; for others take 'clip_pseudo'."
         )

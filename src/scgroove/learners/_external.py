@@ -24,11 +24,16 @@ from anndata import AnnData
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from scgroove._optional import ExtraNotInstalledError, import_extra, missing
-from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove._optional import import_extra, missing
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.aligners import TooLargeError
 from scgroove.data.screen import Features, Screen
+from scgroove.errors import (
+    ExtraNotInstalledError,
+    InputError,
+    TooLargeError,
+    UnknownNameError,
+    did_you_mean,
+)
 from scgroove.learners._base import LEARNERS, Learner, Representations, get
 from scgroove.learners.common import (
     CELLS_AT_A_TIME,
@@ -141,7 +146,7 @@ def feature_links(
         if found or links == "names":
             return found
     elif links != "labels":
-        raise ValueError(
+        raise InputError(
             f"links must be 'auto', 'names', 'labels' or pairs of features; found {links!r}."
         )
     return [
@@ -178,7 +183,7 @@ def _given_links(
                 )
         between = [(u, v) for u in place[pair[0]] for v in place[pair[1]] if u[0] != v[0]]
         if not between:
-            raise ValueError(
+            raise InputError(
                 f"links must join features of different modalities; {pair[0]!r} and {pair[1]!r} are both in "
                 f"{place[pair[0]][0][0]!r}."
             )
@@ -439,13 +444,13 @@ class MoscotLearner(ExternalLearner):
         """Refuse options that cannot be used."""
         super().__post_init__()
         if not 0 < self.alpha <= 1:
-            raise ValueError(
+            raise InputError(
                 f"alpha must be above 0 (labels alone) and at most 1 (distances alone); found {self.alpha!r}."
             )
         if not self.epsilon > 0:
-            raise ValueError(f"epsilon must be positive; found {self.epsilon!r}.")
+            raise InputError(f"epsilon must be positive; found {self.epsilon!r}.")
         if self.rank != -1 and self.rank < 1:
-            raise ValueError(f"rank must be -1 (full) or 1 or more; found {self.rank!r}.")
+            raise InputError(f"rank must be -1 (full) or 1 or more; found {self.rank!r}.")
 
     def _fit(self, screen: Screen, seed: int) -> None:
         self._check_memory(screen)
@@ -573,7 +578,7 @@ class DiagviLearner(ExternalLearner):
 
     def _fit(self, screen: Screen, seed: int) -> None:
         if len(screen.modalities) != 2:
-            raise ValueError(
+            raise InputError(
                 f"learner {self.name!r} is for two modalities; found {list(screen.modalities)}. Name two: "
                 f"fit(mdata, modalities={list(screen.modalities[:2])})."
             )

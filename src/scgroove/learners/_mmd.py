@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS
 from scgroove.learners.training import (
     Cells,
@@ -65,7 +66,7 @@ class MMD(TorchLearner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         if not self.bandwidths:
-            raise ValueError(f"bandwidths must hold positive numbers; found {self.bandwidths!r}.")
+            raise InputError(f"bandwidths must hold positive numbers; found {self.bandwidths!r}.")
 
     def _networks(self, n_features: Mapping[str, int], n_labels: int) -> _Autoencoders:
         encoders = Encoders(
@@ -81,7 +82,7 @@ class MMD(TorchLearner):
     def _batches(self, screen: Screen, seed: int) -> GroupBatches:
         batches = self._group_batches(screen.codes, seed, free_fraction=0.25)
         if batches.sampler.k < 2:
-            raise ValueError(
+            raise InputError(
                 f"learner 'mmd' compares cells of a label with one another, so a step must have 2 of each or more; found "
                 f"n_cells_per_label={self.n_cells_per_label}, batch_size={self.batch_size}. Raise them, or lower n_labels_per_batch."
             )

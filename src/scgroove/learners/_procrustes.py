@@ -10,6 +10,7 @@ import numpy as np
 
 from scgroove._types import BoolArray, Float64Array, FloatArray
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._around import AroundLearner
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import AffineMap, apply, label_means
@@ -184,7 +185,7 @@ def to_first(
 
 def _check_common(m: str, first: str, common: BoolArray) -> None:
     if common.sum() < 2:
-        raise ValueError(
+        raise InputError(
             f"{m!r} has {int(common.sum())} labels in common with {first!r}, and two or more are needed to turn one to the "
             f"other. With reference='mean' modalities may also be linked through a third; or name another one first: "
             f"fit(mdata, modalities=[...])."
@@ -246,7 +247,7 @@ def _chain(
         known = np.any([present[m] for m in maps], axis=0)
         m = max(waiting, key=lambda name: int((present[name] & known).sum()))
         if (present[m] & known).sum() < 2:
-            raise ValueError(
+            raise InputError(
                 f"{waiting} and {list(maps)} have fewer than two labels in common, so that nothing turns them to one another."
             )
         target = _average(means, {n: present[n] for n in maps}, maps)

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import (
     check_label_counts,
@@ -82,7 +83,7 @@ class LogisticPropensity(Learner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         if not self.grid:
-            raise ValueError(f"grid must hold positive values of C; found {self.grid!r}.")
+            raise InputError(f"grid must hold positive values of C; found {self.grid!r}.")
         self.grid = sorted(self.grid)
 
     def _fit(self, screen: Screen, seed: int) -> None:

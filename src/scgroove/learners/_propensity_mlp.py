@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners._propensity import balanced_scale
 from scgroove.learners.common import check_label_counts, hold_out
@@ -116,7 +117,7 @@ class MLPPropensity(Learner):
         codes = screen.codes[m]
         held_out = hold_out(codes, self.validation_fraction, rng)
         if not held_out.any():
-            raise ValueError(
+            raise InputError(
                 f"learner 'ps_mlp' holds out cells to know when to stop, but no shared label of {m!r} has two cells or more. "
                 f"Take 'ps_logistic'."
             )

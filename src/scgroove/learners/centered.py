@@ -11,6 +11,7 @@ import numpy as np
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.data import encode_labels, label_keys, labels_of
 from scgroove.data.screen import Screen
+from scgroove.errors import InputError
 from scgroove.learners._around import AroundLearner
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import label_means
@@ -140,7 +141,7 @@ class LabelCentered(AroundLearner):
         super().__post_init__()
         inner = self._inner()
         if not inner.aligned:
-            raise ValueError(
+            raise InputError(
                 f"learner {inner.name!r} has no space that its modalities share, so that their labels have no common place. Turn it into one "
                 f"first: LabelCentered(GroupProcrustes({inner.name!r}))."
             )

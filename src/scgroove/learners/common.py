@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.data.screen import Features, Screen
+from scgroove.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -67,7 +68,7 @@ def check_label_counts(screen: Screen, learner: str) -> dict[str, BoolArray]:
     for m, there in present.items():
         if there.sum() < 2:
             found = [screen.vocabulary[i] for i in np.flatnonzero(there)]
-            raise ValueError(
+            raise InputError(
                 f"learner {learner!r} tells labels apart, so each modality must have two shared labels or more; {m!r} has "
                 f"{found}. Labels are compared by name between modalities: scgroove.data.label_table(mdata) shows which "
                 f"are shared."
@@ -207,7 +208,7 @@ def check_number(
     inside = math.isfinite(number) and least <= number < below
     if not inside or (above and number == least):
         upper = f" and below {below:g}" if below < math.inf else ""
-        raise ValueError(
+        raise InputError(
             f"{option} must be a number {'above' if above else 'of at least'} {least:g}{upper}; found {value!r}."
         )
 
@@ -215,7 +216,7 @@ def check_number(
 def check_widths(option: str, value: object) -> None:
     """Refuse what does not hold the widths of hidden layers."""
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ValueError(
+        raise InputError(
             f"{option} must hold the widths of the hidden layers, such as (128, 128); found {value!r}."
         )
     for width in value:
@@ -225,4 +226,4 @@ def check_widths(option: str, value: object) -> None:
 def check_whole(option: str, value: object, least: int = 1) -> None:
     """Refuse what is not a whole number of at least ``least``."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{option} must be a whole number, {least} or more; found {value!r}.")
+        raise InputError(f"{option} must be a whole number, {least} or more; found {value!r}.")

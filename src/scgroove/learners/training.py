@@ -19,7 +19,7 @@ from torch.utils.data import TensorDataset
 from scgroove._types import FloatArray, IntArray
 from scgroove.data import GroupSampler
 from scgroove.data.screen import Screen
-from scgroove.errors import ScgrooveError
+from scgroove.errors import DivergedError, InputError
 from scgroove.learners._base import Learner
 from scgroove.losses import negative_log_likelihood
 from scgroove.module import Decoder, Encoder, EncoderKind
@@ -50,7 +50,7 @@ def resolve_device(name: Device) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if has["cuda"] else "cpu")
     if not has.get(name, True):
-        raise ValueError(
+        raise InputError(
             f"device={name!r}, but torch finds no such device here. Use device='auto' or 'cpu'."
         )
     return torch.device(name)
@@ -62,10 +62,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-class DivergedError(ScgrooveError, RuntimeError):
-    """A loss became NaN or infinite."""
 
 
 class Optimizer:
@@ -93,7 +89,7 @@ class Optimizer:
         schedule: Schedule = "one_cycle",
     ) -> None:
         if schedule not in get_args(Schedule):
-            raise ValueError(
+            raise InputError(
                 f"schedule must be one of {', '.join(map(repr, get_args(Schedule)))}; found {schedule!r}."
             )
         learned = [p for p in module.parameters() if p.requires_grad]
@@ -168,7 +164,7 @@ class GroupBatches:
             "max_epochs": epochs,
         }
         if any(n is not None and n < 1 for n in sizes.values()):
-            raise ValueError(f"Expected numbers of at least 1, found {sizes}.")
+            raise InputError(f"Expected numbers of at least 1, found {sizes}.")
         every = {m: np.arange(len(c)) for m, c in codes.items()}
         self.sampler = GroupSampler(
             TensorDataset(torch.zeros(max(map(len, codes.values())))),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._labels import label_name
-from .._registry import UnknownNameError, did_you_mean
+from ..errors import InputError, UnknownNameError, did_you_mean
 
 Agreement: TypeAlias = pd.DataFrame | Mapping[str, Mapping[str, float]]
 
@@ -44,7 +44,7 @@ def agreement_matrix(given: Agreement, labels: Sequence[str]) -> Tensor:
                 or (i == j and share != 1)
                 or (is_given[j, i] and share != matrix[j, i])
             ):
-                raise ValueError(
+                raise InputError(
                     "agreement must be symmetric, from 0 to 1, and 1 of a label with itself; "
                     f"found {share} of ({a!r}, {b!r})."
                 )

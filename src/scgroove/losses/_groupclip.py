@@ -13,6 +13,8 @@ from typing import Any, Final, get_args
 import torch
 from torch import Tensor
 
+from scgroove.errors import InputError
+
 from ._agreement import Agreement, agreement_matrix
 from ._distributed import gather, total, world_size
 from ._similarity import Positives, Similarity, full_precision, rows_at_a_time, similarity, slices
@@ -67,7 +69,7 @@ def group_clip_anchors(
     Gorla et al. 2026, arXiv 2602.04021, equation 3.
     """
     if positives not in get_args(Positives):
-        raise ValueError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
+        raise InputError(f"Unknown positives={positives!r}. Expected one of {get_args(Positives)}.")
     rows = rows_at_a_time(len(y))
     with torch.autocast(device_type=x.device.type, enabled=False):
         if rows >= len(x):

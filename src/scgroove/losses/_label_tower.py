@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._labels import label_name
+from ..errors import InputError
 from ._distributed import total, world_size
 from ._groupclip import TEMPERATURE
 from ._terms import Networks, ScreenInfo, Term, TermBatch
@@ -140,7 +141,7 @@ class LabelTower(Term):
             values = torch.tensor(embedding_matrix(embeddings, names), dtype=torch.float32)
         width = self.embeddings.shape[1]
         if values.shape[1] != width:
-            raise ValueError(
+            raise InputError(
                 f"Embeddings of labels have {width} values in this model; found shape {tuple(values.shape)}."
             )
         was_training = self.training
@@ -172,12 +173,12 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
     rows = [(label, row) for label, row in every if label in wanted]
     counts = Counter(label for label, _ in rows)
     if twice := sorted(label for label, n in counts.items() if n > 1):
-        raise ValueError(
+        raise InputError(
             f"The embeddings have labels more than once: {twice[:5]}. Keep one of each, or their mean: "
             "table.groupby(level=0).mean()."
         )
     if missing := [label for label in labels if label not in counts]:
-        raise ValueError(
+        raise InputError(
             f"The embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. They have, for instance, "
             f"{[label for label, _ in every[:5]]}. Are names spelled alike? Give each label of the data an "
             "embedding (a control may have zeros), or set the labels of these cells to missing."
@@ -185,7 +186,7 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
     try:
         found = {label: np.asarray(row, dtype=float) for label, row in rows}
     except (TypeError, ValueError):
-        raise ValueError(
+        raise InputError(
             "The embeddings must hold numbers only. Labels belong into the index: table.set_index(...)."
         ) from None
     widths = {len(row) if row.ndim == 1 else -1 for row in found.values()}
@@ -194,7 +195,7 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
         or min(widths) < 1
         or not all(np.isfinite(row).all() for row in found.values())
     ):
-        raise ValueError(
+        raise InputError(
             f"The embeddings must hold finite numbers, as many for each label; found lengths {sorted(widths)} or "
             "values that are missing. Fill them in: table.fillna(table.mean())."
         )

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scgroove.errors import InputError
+
 BLOCK_VALUES = 2**20
 """Similarities computed at a time (4 MB); a batch with no more of them is one block, of which everything is kept."""
 
@@ -36,7 +38,7 @@ def similarity(x: Tensor, y: Tensor, kind: Similarity = "cosine") -> Tensor:
         return x @ y.T
     if kind == "euclidean":
         return 2 * x @ y.T - x.square().sum(1, keepdim=True) - y.square().sum(1)
-    raise ValueError(f"Unknown similarity {kind!r}. Expected one of {get_args(Similarity)}.")
+    raise InputError(f"Unknown similarity {kind!r}. Expected one of {get_args(Similarity)}.")
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from scgroove.metrics._barycentric import (
     barycentric_projection,
 )
 from scgroove.metrics._calibration import Reliability, expected_calibration_error, reliability
-from scgroove.metrics._candidates import METRICS, MissingTruthError
+from scgroove.metrics._candidates import METRICS
 from scgroove.metrics._chance import Chance, chance
 from scgroove.metrics._correlation import (
     pearson_per_cell,
@@ -92,7 +92,6 @@ __all__ = [
     "LabelTest",
     "Material",
     "Metric",
-    "MissingTruthError",
     "Reliability",
     "Score",
     "ScoreList",

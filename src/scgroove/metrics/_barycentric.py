@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, Labels
+from scgroove.errors import InputError
 from scgroove.metrics._candidates import (
     METRICS,
     PlanLike,
@@ -115,7 +116,7 @@ def barycentric_foscttm_per_cell(
 def _checked(plan: PlanLike, y: npt.ArrayLike) -> Float64Array:
     y = np.asarray(y, dtype=np.float64)
     if y.ndim != 2 or y.shape[0] != plan.shape[1] or not np.isfinite(y).all():
-        raise ValueError(
+        raise InputError(
             f"y must be finite and have one row a target cell: expected ({plan.shape[1]}, d), "
             f"found shape {y.shape}."
         )

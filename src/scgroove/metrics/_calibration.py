@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, IntArray
+from scgroove.errors import InputError
 
 N_BINS = 10
 
@@ -57,13 +58,13 @@ def reliability(
     """
     p, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if p.shape != right.shape or p.ndim != 1 or not p.size:
-        raise ValueError(
+        raise InputError(
             f"confidence and correct must be one value a cell, for one cell or more; found shapes {p.shape} and {right.shape}."
         )
     if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"confidences lie between 0 and 1; found {p.min():g} to {p.max():g}.")
+        raise InputError(f"confidences lie between 0 and 1; found {p.min():g} to {p.max():g}.")
     if n_bins < 1:
-        raise ValueError(f"n_bins must be at least 1; found {n_bins}.")
+        raise InputError(f"n_bins must be at least 1; found {n_bins}.")
     bins = np.minimum((p * n_bins).astype(np.intp), n_bins - 1)
     n = np.bincount(bins, minlength=n_bins)
     filled = n > 0

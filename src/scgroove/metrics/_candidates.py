@@ -14,7 +14,7 @@ from scgroove._labels import UNLABELED, encode, members
 from scgroove._numbers import check_size
 from scgroove._registry import Registry
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels, Plan
-from scgroove.errors import ScgrooveError
+from scgroove.errors import InputError, MissingTruthError
 
 METRICS: Final[Registry[Callable[..., float]]] = Registry("metric")
 """Every metric that returns one number."""
@@ -36,10 +36,6 @@ PlanLike: TypeAlias = Plan | BlockPlan
 
 BLOCK_VALUES: Final = 2**18
 """Values computed at a time (2 MB of float64): few enough to stay in the cache, so that memory and time are small."""
-
-
-class MissingTruthError(ScgrooveError, ValueError):
-    """A metric needs a truth that is not at hand, or that leaves no cell to score."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +113,20 @@ def candidates(
     """
     if (labels_x is None) != (labels_y is None):
         missing = "labels_x" if labels_x is None else "labels_y"
-        raise ValueError(
+        raise InputError(
             f"labels of both modalities are needed; {missing} is None. Pass both, or neither."
         )
     within = labels_x is not None if within_label is None else within_label
     if not within:
         return Candidates(np.zeros(n_x, dtype=np.intp), np.zeros(n_y, dtype=np.intp))
     if labels_x is None or labels_y is None:
-        raise ValueError(
+        raise InputError(
             "within_label=True compares cells of one label: pass labels_x and labels_y."
         )
     _, (codes_x, codes_y) = encode(labels_x, labels_y)
     for name, codes, n in (("labels_x", codes_x, n_x), ("labels_y", codes_y, n_y)):
         if codes.size != n:
-            raise ValueError(
+            raise InputError(
                 f"{name} must hold one label a cell: expected {n}, found {codes.size}."
             )
     return Candidates(codes_x, codes_y)
@@ -149,14 +145,14 @@ def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray
     """
     if partner is None:
         if n_x != n_y:
-            raise ValueError(
+            raise InputError(
                 f"without partner, row i of x is taken for row i of y, which needs equal numbers of cells; "
                 f"found {n_x} and {n_y}. Pass partner=, the row of y that matches each row of x (-1: none)."
             )
         return np.arange(n_x, dtype=np.intp)
     array = np.asarray(partner)
     if array.shape != (n_x,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
+        raise InputError(
             f"partner must be integers, one a row of x: expected shape ({n_x},), found {array.dtype} of "
             f"shape {array.shape}. It holds the row of y that truly matches, -1 for none."
         )
@@ -167,12 +163,12 @@ def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray
             "no true match is known: every entry of partner is negative, so nothing can be scored."
         )
     if array.min() < -1 or known.max() >= n_y:
-        raise ValueError(
+        raise InputError(
             f"partner must be between 0 and {n_y - 1} (rows of y), or -1 for none; found values from "
             f"{array.min()} to {array.max()}."
         )
     if np.unique(known).size != known.size:
-        raise ValueError(
+        raise InputError(
             "partner points twice to one row of y: a true match belongs to one cell only."
         )
     return array
@@ -190,16 +186,16 @@ def check_pair(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Float64Array, Float6
     for name, given in (("x", x), ("y", y)):
         array = np.asarray(given, dtype=np.float64)
         if array.ndim != 2:
-            raise ValueError(f"{name} must be a matrix (n, d); found shape {array.shape}.")
+            raise InputError(f"{name} must be a matrix (n, d); found shape {array.shape}.")
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array).all(axis=1)).sum())
-            raise ValueError(
+            raise InputError(
                 f"{name} holds NaN or infinite values in {bad} of {array.shape[0]} rows."
             )
         check_size(name, array)
         arrays.append(array)
     if arrays[0].shape[1] != arrays[1].shape[1]:
-        raise ValueError(
+        raise InputError(
             f"x and y must lie in one space: found {arrays[0].shape[1]} and {arrays[1].shape[1]} dimensions."
         )
     return arrays[0], arrays[1]
@@ -227,7 +223,7 @@ def rows_per_block(n_columns: int, block_size: int | None) -> int:
     if block_size is None:
         return max(1, BLOCK_VALUES // max(1, n_columns))
     if block_size < 1:
-        raise ValueError(f"block_size must be at least 1; found {block_size}.")
+        raise InputError(f"block_size must be at least 1; found {block_size}.")
     return block_size
 
 
@@ -275,6 +271,6 @@ def slices(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Plan]]:
 
 def _check_masses(masses: npt.NDArray[Any]) -> None:
     if masses.size and not (masses.min() >= 0 and np.isfinite(masses.sum())):
-        raise ValueError(
+        raise InputError(
             "a coupling holds finite masses of at least 0; found a negative mass or NaN."
         )

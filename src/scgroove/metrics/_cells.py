@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scgroove._labels import encode, members
 from scgroove._numbers import check_size
 from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.errors import InputError
 
 
 def check_representation(z: npt.ArrayLike) -> Float64Array:
@@ -20,12 +21,12 @@ def check_representation(z: npt.ArrayLike) -> Float64Array:
     """
     array = np.asarray(z, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
+        raise InputError(
             f"z must be a matrix (n, d) of one cell or more in one dimension or more; found shape {array.shape}."
         )
     bad = int((~np.isfinite(array).all(axis=1)).sum())
     if bad:
-        raise ValueError(f"z holds NaN or infinite values in {bad} of {len(array)} rows.")
+        raise InputError(f"z holds NaN or infinite values in {bad} of {len(array)} rows.")
     check_size("z", array)
     return array
 
@@ -40,7 +41,7 @@ def codes_of(labels: Labels, n: int, name: str = "labels") -> tuple[list[str], I
     """
     names, (codes,) = encode(labels)
     if codes.size != n:
-        raise ValueError(f"{name} must hold one label a cell: expected {n}, found {codes.size}.")
+        raise InputError(f"{name} must hold one label a cell: expected {n}, found {codes.size}.")
     return names, codes
 
 

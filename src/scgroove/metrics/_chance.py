@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.errors import InputError
 from scgroove.metrics._candidates import (
     BLOCK_VALUES,
     Candidates,
@@ -94,12 +95,12 @@ def chance(
     True
     """
     if n_permutations < 2:
-        raise ValueError(f"n_permutations must be at least 2 for a spread; found {n_permutations}.")
+        raise InputError(f"n_permutations must be at least 2 for a spread; found {n_permutations}.")
     known = np.asarray(partner)
     known = check_partner(known, len(known), n_target)
     sets = candidates(known.size, n_target, labels_x, labels_y, within_label).sets(known)
     if not sets:
-        raise ValueError(
+        raise InputError(
             "no true match is among the candidates, so that no partner can be drawn at random. Are the labels those of "
             "the same cells as partner? Try within_label=False."
         )

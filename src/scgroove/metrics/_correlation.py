@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from scgroove._types import BoolArray, Float64Array
-from scgroove.metrics._candidates import MissingTruthError
+from scgroove.errors import MissingTruthError
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._imputation import PermutedSum, pairs_of
 from scgroove.metrics._ranks import sorted_places

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 from scgroove._labels import encode, members
 from scgroove._types import Float64Array, IntArray, Labels, Plan
-from scgroove.metrics._candidates import MissingTruthError, PlanLike, slices
+from scgroove.errors import InputError, MissingTruthError
+from scgroove.metrics._candidates import PlanLike, slices
 from scgroove.metrics._chance import Chance, class_chance
 
 
@@ -124,7 +125,7 @@ def dose_mass(
         strict=True,
     ):
         if codes.size != n:
-            raise ValueError(
+            raise InputError(
                 f"{name} must have one entry a cell: expected {n}, found {codes.size}."
             )
     by_dose = np.zeros((len(names), plan.shape[1]))

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._candidates import METRICS, MissingTruthError
+from scgroove.errors import MissingTruthError
+from scgroove.metrics._candidates import METRICS
 from scgroove.metrics._cells import cells_by_label
 
 

@@ -9,7 +9,8 @@ from scipy.spatial.distance import cdist
 
 from scgroove._labels import encode, members
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._candidates import METRICS, MissingTruthError, rows_per_block
+from scgroove.errors import InputError, MissingTruthError
+from scgroove.metrics._candidates import METRICS, rows_per_block
 from scgroove.metrics._chance import Chance, matching_variance
 from scgroove.metrics._score import Found, Material, register
 from scgroove.metrics.values import NaNPolicy, Values, complete_cells, dense
@@ -151,7 +152,7 @@ def _by_label(
         ("labels_predicted", "labels_measured"), codes, sides, strict=True
     ):
         if own.size != values.shape[0]:
-            raise ValueError(
+            raise InputError(
                 f"{what} must hold one label a cell: expected {values.shape[0]}, found {own.size}."
             )
     groups = [members(own[cells], len(names)) for own, (_, cells) in zip(codes, sides, strict=True)]
@@ -174,7 +175,7 @@ def _by_label(
 
 def _checked(max_cells: int | None) -> int | None:
     if max_cells is not None and max_cells < 2:
-        raise ValueError(f"max_cells must be at least 2, or None for all cells; found {max_cells}.")
+        raise InputError(f"max_cells must be at least 2, or None for all cells; found {max_cells}.")
     return max_cells
 
 
@@ -188,7 +189,7 @@ def _sample(
 
 def _same_features(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64Array]:
     if a.shape[1] != b.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"both samples must have the same features: found {a.shape[1]} and {b.shape[1]}."
         )
     return a, b
@@ -201,7 +202,7 @@ def _energy(a: Float64Array, b: Float64Array, *, unbiased: bool) -> float:
 def _within(a: Float64Array, *, unbiased: bool) -> float:
     n = len(a)
     if n < 1 + unbiased:
-        raise ValueError(
+        raise InputError(
             f"a sample needs {1 + unbiased} cells at least{' for unbiased=True' if unbiased else ''}; found {n}."
         )
     return _between(a, a) * (n / (n - 1) if unbiased else 1.0)
@@ -210,7 +211,7 @@ def _within(a: Float64Array, *, unbiased: bool) -> float:
 def _between(a: Float64Array, b: Float64Array) -> float:
     """Return the mean distance over all pairs, (n_a, n_b) of them, some rows at a time."""
     if not len(a) or not len(b):
-        raise ValueError("a sample needs 1 cell at least; found 0.")
+        raise InputError("a sample needs 1 cell at least; found 0.")
     distances = _few_features if a.shape[1] <= FEW_FEATURES else _many_features
     step = rows_per_block(len(b), None)
     total = sum(

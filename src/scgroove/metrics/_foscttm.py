@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, Labels
+from scgroove.errors import InputError
 from scgroove.metrics._candidates import (
     METRICS,
     candidates,
@@ -128,12 +129,12 @@ def in_metric(x: Float64Array, y: Float64Array, metric: str) -> tuple[Float64Arr
     if metric == "euclidean":
         return x, y
     if metric != "cosine":
-        raise ValueError(f"metric must be 'euclidean' or 'cosine'; found {metric!r}.")
+        raise InputError(f"metric must be 'euclidean' or 'cosine'; found {metric!r}.")
     unit = []
     for name, z in (("x", x), ("y", y)):
         length = np.linalg.norm(z, axis=1, keepdims=True)
         if (length == 0).any():
-            raise ValueError(
+            raise InputError(
                 f"metric='cosine' needs a direction: {int((length == 0).sum())} rows of {name} are all zero. "
                 f"Leave them out, or use metric='euclidean'."
             )

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 from scgroove._labels import encode, members
 from scgroove._types import Float64Array, IntArray
-from scgroove.metrics._candidates import CandidateSet, MissingTruthError
+from scgroove.errors import InputError, MissingTruthError
+from scgroove.metrics._candidates import CandidateSet
 from scgroove.metrics._chance import Chance, matching_variance, sample
 from scgroove.metrics._score import Material
 from scgroove.metrics.values import check_values, is_complete
@@ -45,7 +46,7 @@ def _pairs(material: Material) -> Pairs:
     predicted = check_values("predicted", material.predicted)
     measured = check_values("measured", material.measured)
     if predicted.shape[1] != measured.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"predicted and measured must have the same features: found {predicted.shape[1]} and {measured.shape[1]}."
         )
     partner = material.partners()

@@ -8,15 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove._types import IntArray, Labels
-from scgroove.metrics._candidates import (
-    METRICS,
-    Candidates,
-    MissingTruthError,
-    PlanLike,
-    candidates,
-    shape,
-    slices,
-)
+from scgroove.errors import MissingTruthError
+from scgroove.metrics._candidates import METRICS, Candidates, PlanLike, candidates, shape, slices
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._score import Found, Material, register
 

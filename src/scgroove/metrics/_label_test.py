@@ -13,7 +13,8 @@ from scipy.stats import beta, permutation_test
 
 from scgroove._labels import UNLABELED, encode
 from scgroove._types import Float64Array, FloatArray, IntArray, Labels
-from scgroove.metrics._candidates import BLOCK_VALUES, MissingTruthError
+from scgroove.errors import InputError, MissingTruthError
+from scgroove.metrics._candidates import BLOCK_VALUES
 from scgroove.metrics._chance import class_chance
 
 ALPHA: Final = 0.05
@@ -100,7 +101,7 @@ def label_test(
     """
     _, (told, true) = encode(predicted, truth)
     if told.size != true.size:
-        raise ValueError(
+        raise InputError(
             f"predicted and truth must be of the same cells; found {told.size} and {true.size} labels."
         )
     told, true = told[true != UNLABELED], true[true != UNLABELED]

@@ -9,14 +9,8 @@ import numpy.typing as npt
 
 from scgroove._labels import UNLABELED
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._candidates import (
-    BLOCK_VALUES,
-    METRICS,
-    Candidates,
-    MissingTruthError,
-    candidates,
-    check_pair,
-)
+from scgroove.errors import InputError, MissingTruthError
+from scgroove.metrics._candidates import BLOCK_VALUES, METRICS, Candidates, candidates, check_pair
 from scgroove.metrics._chance import Chance, class_chance
 from scgroove.metrics._foscttm import Metric, coordinates, in_metric
 from scgroove.metrics._score import Found, Material, register
@@ -112,7 +106,7 @@ def _transfer(
 ) -> tuple[IntArray, IntArray]:
     """Return the target cells that can be scored, and the code of the label that each is told to have."""
     if n_neighbors < 1:
-        raise ValueError(f"n_neighbors must be at least 1; found {n_neighbors}.")
+        raise InputError(f"n_neighbors must be at least 1; found {n_neighbors}.")
     voters = np.flatnonzero(pool.codes_x != UNLABELED)
     cells = np.flatnonzero(np.isin(pool.codes_y, pool.codes_x[voters]))
     if not cells.size:

@@ -7,15 +7,9 @@ import numpy.typing as npt
 
 from scgroove._labels import members
 from scgroove._types import Float64Array, Labels
+from scgroove.errors import InputError, MissingTruthError
 from scgroove.metrics._barycentric import barycentric_projection
-from scgroove.metrics._candidates import (
-    METRICS,
-    Candidates,
-    MissingTruthError,
-    PlanLike,
-    candidates,
-    check_pair,
-)
+from scgroove.metrics._candidates import METRICS, Candidates, PlanLike, candidates, check_pair
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._score import Found, Material, register
 
@@ -69,7 +63,7 @@ def latent_error(
     """
     u_x, u_y = check_pair(latent_x, latent_y)
     if plan.shape != (len(u_x), len(u_y)):
-        raise ValueError(f"plan must have shape {(len(u_x), len(u_y))}; found {tuple(plan.shape)}.")
+        raise InputError(f"plan must have shape {(len(u_x), len(u_y))}; found {tuple(plan.shape)}.")
     pool = candidates(len(u_x), len(u_y), labels_x, labels_y, within_label)
     return _error(u_x, u_y, barycentric_projection(plan, u_y), pool).value
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._candidates import MissingTruthError, rows_per_block
+from scgroove.errors import MissingTruthError
+from scgroove.metrics._candidates import rows_per_block
 from scgroove.metrics._cells import check_representation, codes_of
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._score import Found

@@ -11,7 +11,8 @@ import numpy as np
 
 from scgroove._labels import as_objects
 from scgroove._types import IntArray, Plan
-from scgroove.metrics._candidates import Candidates, MissingTruthError, PlanLike, blocks
+from scgroove.errors import MissingTruthError
+from scgroove.metrics._candidates import Candidates, PlanLike, blocks
 from scgroove.metrics._chance import Chance, chance, random_partners
 from scgroove.metrics._dose_mass import DoseMass, dose_mass
 from scgroove.metrics._imputation import pairs_of

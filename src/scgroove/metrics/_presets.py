@@ -16,10 +16,10 @@ import numpy.typing as npt
 from scgroove._labels import encode, members
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.errors import InputError, MissingTruthError
 from scgroove.metrics._barycentric import barycentric_projection
 from scgroove.metrics._candidates import (
     Candidates,
-    MissingTruthError,
     PlanLike,
     check_pair,
     rows_per_block,
@@ -83,7 +83,7 @@ def perturbot_foscttm(
     """
     if use_barycenter:
         if plan is None:
-            raise ValueError(
+            raise InputError(
                 "use_barycenter=True projects source cells with the coupling: pass plan."
             )
         _check_square(plan)
@@ -92,12 +92,12 @@ def perturbot_foscttm(
         query = barycentric_projection(plan, y)
         query[np.isnan(query).all(axis=1)] = 0.0  # cells without mass, as the peer has them
     elif x is None:
-        raise ValueError("use_barycenter=False compares the source cells themselves: pass x=.")
+        raise InputError("use_barycenter=False compares the source cells themselves: pass x=.")
     else:
         query = np.asarray(x, dtype=np.float64)
     query, y = check_pair(query, y)
     if len(query) != len(y):
-        raise ValueError(
+        raise InputError(
             f"row i of x is the true match of row i of y: found {len(query)} and {len(y)} rows."
         )
     n = len(y)
@@ -204,7 +204,7 @@ def perturbot_prediction(
         else np.asarray(control_mean, dtype=np.float64)
     )
     if scale.shape != (pair[0].shape[1],):
-        raise ValueError(
+        raise InputError(
             f"control_mean must have shape ({pair[0].shape[1]},); found {scale.shape}."
         )
     by_cell = [_softened(p / scale, m / scale) for _, p, m in across_features(*pair)]
@@ -408,7 +408,7 @@ def _softened(predicted: Float64Array, measured: Float64Array) -> tuple[Float64A
 
 def _check_square(plan: PlanLike) -> None:
     if plan.shape[0] != plan.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"this definition takes row i of one modality for the true match of row i of the other, which needs a square "
             f"coupling; found {shape(plan)}. Sort both by pair first, or use the metrics that take partner=."
         )
@@ -419,7 +419,7 @@ def _coordinates(name: str, values: npt.ArrayLike, n: int) -> Float64Array:
     out = np.asarray(values, dtype=np.float64)
     _check_length(name, out, n)
     if out.ndim != 2 or not np.isfinite(out).all():
-        raise ValueError(
+        raise InputError(
             f"{name} must be finite and have one row a cell, (n, d); found shape {out.shape}."
         )
     return out
@@ -427,7 +427,7 @@ def _coordinates(name: str, values: npt.ArrayLike, n: int) -> Float64Array:
 
 def _check_length(name: str, values: npt.NDArray[Any], n: int) -> None:
     if len(values) != n:
-        raise ValueError(f"{name} must have one entry a cell: expected {n}, found {len(values)}.")
+        raise InputError(f"{name} must have one entry a cell: expected {n}, found {len(values)}.")
 
 
 def _codes(plan: PlanLike, labels: Labels) -> IntArray:

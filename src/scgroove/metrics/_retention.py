@@ -10,7 +10,7 @@ import pandas as pd
 
 from scgroove._labels import members
 from scgroove._types import Float64Array, IntArray, Labels
-from scgroove.metrics._candidates import MissingTruthError
+from scgroove.errors import InputError, MissingTruthError
 from scgroove.metrics._cells import check_representation, codes_of
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._leakage import N_PERMUTATIONS, NEIGHBORS, Neighbors, with_company
@@ -102,7 +102,7 @@ def retention(
     z = check_representation(z)
     columns = _columns(covariates, len(z))
     if n_splits < 2:
-        raise ValueError(f"n_splits must be at least 2; found {n_splits}.")
+        raise InputError(f"n_splits must be at least 2; found {n_splits}.")
     codes = np.zeros(len(z), dtype=np.intp) if labels is None else codes_of(labels, len(z))[1]
     out = []
     for name, column in columns:
@@ -127,10 +127,10 @@ def _columns(covariates: Any, n: int) -> list[tuple[str, pd.Series]]:
     else:
         array = np.asarray(covariates)
         if array.ndim not in (1, 2):
-            raise ValueError(f"covariates must be (n,) or (n, c); found shape {array.shape}.")
+            raise InputError(f"covariates must be (n,) or (n, c); found shape {array.shape}.")
         frame = pd.DataFrame(array)
     if len(frame) != n or not frame.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"covariates must have one row a cell and one column or more: expected {n} rows, found shape {frame.shape}."
         )
     return [(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
@@ -144,7 +144,7 @@ def _numbers(name: str, column: pd.Series) -> Float64Array:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = int(np.isinf(values).sum())
     if infinite:
-        raise ValueError(
+        raise InputError(
             f"covariate {name!r} holds {infinite} infinite values. Was a ratio or a logarithm of zero taken? A value that "
             f"is not known should be NaN."
         )

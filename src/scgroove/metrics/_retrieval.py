@@ -7,6 +7,7 @@ from functools import partial
 import numpy.typing as npt
 
 from scgroove._types import Float64Array, Labels
+from scgroove.errors import InputError
 from scgroove.metrics._candidates import (
     METRICS,
     candidates,
@@ -65,7 +66,7 @@ def recall_at_k(
     (0.3333333333333333, 0.8333333333333333)
     """
     if k < 1:
-        raise ValueError(f"k, the number of nearest candidates, must be at least 1; found {k}.")
+        raise InputError(f"k, the number of nearest candidates, must be at least 1; found {k}.")
     ranks = _ranks(x, y, partner, labels_x, labels_y, within_label, metric, block_size)
     return mean_of_directions([recall_rule(k)(one) for one in ranks])
 

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from scgroove._labels import Label
-from scgroove._registry import Registry, did_you_mean
+from scgroove._registry import Registry
 from scgroove._types import IntArray, Labels
 from scgroove._validate import checked
+from scgroove.errors import InputError, InputTypeError, MissingTruthError, did_you_mean
 from scgroove.metrics._candidates import (
     Candidates,
     CandidateSet,
-    MissingTruthError,
     PlanLike,
     candidates,
     check_partner,
@@ -213,7 +213,7 @@ def register(
 
 def _check_choice(argument: str, found: object, known: Collection[Any]) -> None:
     if found not in known:
-        raise ValueError(
+        raise InputError(
             f"{argument} of a metric: unknown {found!r}.{did_you_mean(found, known)} Available: {', '.join(known)}."
         )
 
@@ -271,7 +271,7 @@ class Material:
         if self.coupling is not None:
             sizes["coupling"] = int(self.coupling.shape[axis])
         if len(set(sizes.values())) > 1:
-            raise ValueError(
+            raise InputError(
                 f"all that is scored must have one row a {side} cell; found {sizes} rows. Give {', '.join(sizes)} of the "
                 f"same cells in the same order."
             )
@@ -408,7 +408,7 @@ def scores(
     (['foscttm_global'], ['trace_global'])
     """
     if missing not in ("raise", "skip"):
-        raise ValueError(f"missing must be 'raise' or 'skip'; found {missing!r}.")
+        raise InputError(f"missing must be 'raise' or 'skip'; found {missing!r}.")
     _check_arguments(given)
     material = Material(**given)
     found = ScoreList()
@@ -426,7 +426,7 @@ def _check_arguments(given: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(Material)]
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise TypeError(
+        raise InputTypeError(
             f"scores() has no argument {', '.join(map(repr, unknown))}. What can be given: {', '.join(known)}."
         )
 

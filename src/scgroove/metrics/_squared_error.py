@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.metrics._candidates import METRICS, MissingTruthError
+from scgroove.errors import MissingTruthError
+from scgroove.metrics._candidates import METRICS
 from scgroove.metrics._chance import Chance
 from scgroove.metrics._imputation import PermutedSum, pairs_of
 from scgroove.metrics._score import Found, Material, register

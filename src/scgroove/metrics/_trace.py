@@ -9,10 +9,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from scgroove._types import BoolArray, Float64Array, IntArray, Labels
+from scgroove.errors import MissingTruthError
 from scgroove.metrics._candidates import (
     METRICS,
     Candidates,
-    MissingTruthError,
     PlanLike,
     candidates,
     check_partner,

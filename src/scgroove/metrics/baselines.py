@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from scgroove._labels import Label, encode, find_label, members
 from scgroove._types import Float64Array, IntArray, Labels
+from scgroove.errors import InputError
 from scgroove.metrics.values import Values, check_nan, check_values, label_sums
 
 FEWEST_LABELS: Final = 3
@@ -179,13 +180,13 @@ def _checked(
 
 def _check_length(name: str, codes: IntArray, n: int) -> None:
     if codes.size != n:
-        raise ValueError(f"{name} must hold one label a cell: expected {n}, found {codes.size}.")
+        raise InputError(f"{name} must hold one label a cell: expected {n}, found {codes.size}.")
 
 
 def _check_excluded(exclude: npt.ArrayLike, n: int, n_measured: int) -> IntArray:
     own = np.asarray(exclude)
     if own.shape != (n,) or own.dtype.kind not in "iu" or own.min() < -1 or own.max() >= n_measured:
-        raise ValueError(
+        raise InputError(
             f"exclude must hold, for each cell to predict, a row of measured (0 to {n_measured - 1}) or -1: expected "
             f"{n} integers; found {own.dtype} of shape {own.shape}."
         )

@@ -11,7 +11,8 @@ import numpy as np
 
 from scgroove._labels import Label, encode, find_label, label_name
 from scgroove._types import Float64Array, Labels
-from scgroove.metrics._candidates import METRICS, MissingTruthError
+from scgroove.errors import InputError, MissingTruthError
+from scgroove.metrics._candidates import METRICS
 from scgroove.metrics._chance import Chance, matching_variance
 from scgroove.metrics._correlation import correlate, units
 from scgroove.metrics._score import Found, Material, register
@@ -72,7 +73,7 @@ def _label_means(values: Values, labels: Labels, nan: NaNPolicy) -> tuple[list[s
     checked, cells = complete_cells("values", values, nan)
     names, (codes,) = encode(labels)
     if codes.size != checked.shape[0]:
-        raise ValueError(
+        raise InputError(
             f"labels must hold one label a cell: expected {checked.shape[0]}, found {codes.size}."
         )
     kept = np.full(codes.size, -1, dtype=np.intp)
@@ -266,7 +267,7 @@ def _effects(
     names_p, means_p = _label_means(predicted, labels_predicted, nan)
     names_m, means_m = _label_means(measured, labels_measured, nan)
     if means_p.shape[1] != means_m.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"predicted and measured must have the same features: found {means_p.shape[1]} and {means_m.shape[1]}."
         )
     measured_control = means_m[find_label(control, names_m)]

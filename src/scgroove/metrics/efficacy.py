@@ -11,6 +11,7 @@ from scipy.stats import beta, f
 
 from scgroove._labels import encode, find_label, label_name, members
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray, Labels
+from scgroove.errors import InputError
 
 RIDGE: Final = 1e-3
 """Added to the covariance of the controls, as a share of the mean variance of a dimension."""
@@ -168,11 +169,11 @@ def _whitened(x: Float64Array, is_control: BoolArray) -> Float64Array:
     """Return cells in coordinates in which controls have mean 0 and covariance one, up to the ridge, (n, d)."""
     controls = x[is_control]
     if len(controls) < 2 or not np.ptp(controls, axis=0).any():
-        raise ValueError(
+        raise InputError(
             f"controls must be two cells or more that are not all alike; found {len(controls)}."
         )
     if len(controls) <= x.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"{len(controls)} controls do not tell the covariance of {x.shape[1]} dimensions: give more of them, or fewer dimensions."
         )
     mean = controls.mean(axis=0)

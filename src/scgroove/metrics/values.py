@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from scgroove._numbers import COORDINATES
 from scgroove._types import Float64Array
+from scgroove.errors import InputError
 
 Values: TypeAlias = npt.ArrayLike | sp.csr_matrix | sp.csc_matrix | sp.csr_array | sp.csc_array
 """Values of cells, (cells, features): dense or scipy sparse, of any numeric type."""
@@ -32,13 +33,13 @@ def check_values(name: str, given: Values) -> Any:
     """
     values: Any = sp.csr_matrix(given) if sp.issparse(given) else np.asarray(given)
     if values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise ValueError(
+        raise InputError(
             f"{name} must be numbers, one row a cell and one column a feature: (n, f); found {values.dtype} of shape "
             f"{values.shape}."
         )
     infinite = sum(int(np.isinf(_stored(part)).sum()) for part in _pieces(values))
     if infinite:
-        raise ValueError(
+        raise InputError(
             f"{name} holds {infinite} infinite values. Was a ratio or a logarithm of zero taken? A value that is not "
             f"known should be NaN, with nan='omit'."
         )
@@ -50,7 +51,7 @@ def check_values(name: str, given: Values) -> Any:
         default=0,
     )
     if largest > COORDINATES[1]:
-        raise ValueError(
+        raise InputError(
             f"{name} holds values of up to {largest:.1e}, whose squares are not to be computed with: expected at most "
             f"{COORDINATES[1]:g}. Does one stand for a missing value? That should be NaN, with nan='omit'."
         )
@@ -66,12 +67,12 @@ def check_nan(name: str, values: Any, nan: NaNPolicy) -> None:
         If there are missing values and ``nan="raise"``, or there is no such policy.
     """
     if nan not in ("raise", "omit"):
-        raise ValueError(f"nan must be 'raise' or 'omit'; found {nan!r}.")
+        raise InputError(f"nan must be 'raise' or 'omit'; found {nan!r}.")
     missing = (
         sum(int(np.isnan(_stored(part)).sum()) for part in _pieces(values)) if nan == "raise" else 0
     )
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{name} holds {missing} missing values (NaN). Pass nan='omit' to leave out every pair of values of which one "
             f"is missing; note that methods are then compared on different values if they miss different ones."
         )
@@ -87,12 +88,12 @@ def check_pairs(predicted: Values, measured: Values, nan: NaNPolicy = "raise") -
     """
     pair = check_values("predicted", predicted), check_values("measured", measured)
     if pair[0].shape != pair[1].shape:
-        raise ValueError(
+        raise InputError(
             f"predicted and measured must be of the same cells and features, row by row and column by column: found shapes "
             f"{pair[0].shape} and {pair[1].shape}. Take measured[partner], the true match of each predicted cell."
         )
     if 0 in pair[0].shape:
-        raise ValueError(
+        raise InputError(
             f"there is nothing to compare: predicted and measured have shape {pair[0].shape}."
         )
     for name, values in zip(("predicted", "measured"), pair, strict=True):

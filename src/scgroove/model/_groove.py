@@ -31,6 +31,7 @@ from ..data.checks import DataProfile
 from ..data.fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
 from ..data.labels import labels_by_modality
 from ..data.resident import bytes_on_device, fits
+from ..errors import InputError
 from ..losses import Similarity, Term
 from ..module import LIKELIHOODS, Architecture, EncoderKind, GROOVEModule
 from ..module.groove import CODES, WEIGHT
@@ -370,12 +371,12 @@ class GROOVE(Results):
             **(datasplitter_kwargs or {}),
         )
         if early_stopping and splitter.n_val == 0:
-            raise ValueError(
+            raise InputError(
                 f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
                 "Use train_size=0.9, or early_stopping=False."
             )
         if (plan_kwargs or {}).get("lr_schedule") == "plateau" and splitter.n_val == 0:
-            raise ValueError(
+            raise InputError(
                 f"lr_schedule='plateau' needs validation cells, and train_size={train_size} leaves none. "
                 "Use train_size=0.9, or another lr_schedule."
             )
@@ -439,7 +440,7 @@ class GROOVE(Results):
             The folder exists, and ``overwrite`` is False.
         """
         if Path(dir_path).exists() and not overwrite:
-            raise ValueError(
+            raise InputError(
                 f"{str(dir_path)!r} exists already. Save to another folder, or replace it with overwrite=True."
             )
         with replaced_when_done(dir_path, last="model.pt") as folder:
@@ -491,7 +492,7 @@ class GROOVE(Results):
             except RuntimeError as error:
                 if "size mismatch for terms" not in str(error):
                     raise
-                raise ValueError(
+                raise InputError(
                     "The data contain labels that the model was not trained on. Set the labels of these cells to "
                     "missing, or train on them: GROOVE.load_query_data(mdata, path)."
                 ) from error
@@ -619,7 +620,7 @@ class GROOVE(Results):
     ) -> tuple[dict[str, str], dict[str, str]]:
         wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
         if unknown := set(wanted) - set(self.modalities):
-            raise ValueError(
+            raise InputError(
                 f"likelihood names {sorted(unknown)}, but the modalities are {self.modalities}."
             )
         layers = self.registry["setup_args"]["layers"] or {}
@@ -630,11 +631,11 @@ class GROOVE(Results):
                 data.choose_likelihood() if name == "auto" else (name, "chosen by the user")
             )
             if chosen[m] not in LIKELIHOODS:
-                raise ValueError(
+                raise InputError(
                     f"Unknown likelihood '{name}' for '{m}'. Expected 'auto' or one of {list(LIKELIHOODS)}."
                 )
             if problem := data.problem_with(chosen[m]):
-                raise ValueError(
+                raise InputError(
                     f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. If it holds raw "
                     f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={ {**layers, m: '...'} }); if it is "
                     f"normalized or logged, use likelihood={ {**wanted, m: 'normal'} } or 'auto'."
@@ -643,7 +644,6 @@ class GROOVE(Results):
                 warn(
                     f"In '{m}', {data.panel}: with the likelihood '{chosen[m]}', which divides by library sizes, a fall of one "
                     f"feature looks like a rise of all others. likelihood={{'{m}': '{chosen[m]}_panel'}} does without.",
-                    UserWarning,
                 )
             if name == "auto":
                 logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])
@@ -652,7 +652,7 @@ class GROOVE(Results):
     def _training_managers(self) -> dict[str, ModalityManager]:
         present = self.present_in()
         if missing := [m for m in self.modalities if m not in present]:
-            raise ValueError(
+            raise InputError(
                 f"Training needs all modalities {self.modalities}; the attached data lack {missing}. Load the model on "
                 "data that have them, GROOVE.load(path, mdata), or train a new model."
             )
@@ -679,11 +679,11 @@ class GROOVE(Results):
         if wanted is False or (wanted == "auto" and device is None):
             return None
         if device is None:
-            raise ValueError(
+            raise InputError(
                 f"data_on_device=True needs one device, found devices={devices!r}. Use devices=1, or data_on_device=False."
             )
         if wanted is True and bytes_on_device(managers) is None:
-            raise ValueError(
+            raise InputError(
                 "data_on_device=True, but some modalities are on disk. Load them first, adata.to_memory(), or leave them there: cells "
                 "are then read ahead, and data_on_device must be False."
             )

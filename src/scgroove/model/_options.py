@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .._registry import UnknownNameError
+from ..errors import InputError, UnknownNameError
 from ..losses import BackTranslation, GroupCLIP, Reconstruction, Term
 from ..module import EncoderKind
 
@@ -64,12 +64,12 @@ def weights_of(
     values = pd.to_numeric(obs[key], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     own = values[labeled]
     if np.isnan(own).any():
-        raise ValueError(
+        raise InputError(
             f"mdata['{modality}'].obs['{key}'] is missing, or no number, for {int(np.isnan(own).sum())} of "
             f"{len(own)} labeled cells. Give cells of unknown weight 1."
         )
     if len(own) and (own.min() < 0 or own.max() > 1):
-        raise ValueError(
+        raise InputError(
             f"mdata['{modality}'].obs['{key}'] must hold probabilities, from 0 to 1; found {own.min():g} to "
             f"{own.max():g}. Convert response scores first, to the probability that the perturbation worked."
         )

@@ -17,6 +17,7 @@ from ..data.features import columns_of
 from ..data.fields import NOT_MEASURED, VOCABULARY, ZERO_SHARES, batches_of
 from ..data.manager import FIELDS
 from ..data.measured import Measured, look_for_absent
+from ..errors import InputError, InputTypeError
 from ..module import GROOVEModule
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ def check_screen(mdata: MuData | AnnData | None, reference: Registered) -> list[
     """
     if not isinstance(mdata, MuData):
         known = reference.modalities
-        raise TypeError(
+        raise InputTypeError(
             f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the modalities of the new screen together: "
             f'mudata.MuData({{"{known[0]}": adata, ...}}). New cells of one modality need no training: '
             f'model.get_latent_representation(adata, "{known[0]}").'
         )
     if mdata.is_view:
-        raise ValueError(
+        raise InputError(
             "The new data are a view of others, into which nothing can be written. Pass a copy: mdata = mdata[cells].copy()."
         )
     present = reference.present_in(mdata)
@@ -84,13 +85,12 @@ def check_batches(
         f"({found} in obs['{batch_key}']; known: {known[:10]})"
     )
     if module.encoder_of(modality).n_batch:
-        raise ValueError(
+        raise InputError(
             f"{what}, and its encoders see the batch (encode_batch=True). Train on with the new batch, query = "
             "GROOVE.load_query_data(mdata, model); query.train(); or name the known batch most like it in that column."
         )
     warn(
         f"{what}: taken as unknown. Latent coordinates and translations do not depend on it.",
-        UserWarning,
     )
 
 
@@ -167,13 +167,13 @@ def check_trainable(managers: Mapping[str, ModalityManager]) -> None:
     """
     for m, manager in managers.items():
         if REGISTRY_KEYS.LABELS_KEY not in manager.registry[FIELDS]:
-            raise ValueError(
+            raise InputError(
                 f"Training needs labels, and modality '{m}' of the attached data has no label column. Labels are all that links "
                 "the modalities: add the column that the model was set up with. Mapping cells needs neither labels nor training."
             )
         codes: Any = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
         if (codes < 0).any():
-            raise ValueError(
+            raise InputError(
                 f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a batch that the model does not know. "
                 "GROOVE.load_query_data(mdata, model) makes a model that knows it; train that one."
             )

@@ -19,13 +19,13 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
-from .._registry import UnknownNameError
 from .._types import IntArray
 from ..data import ModalityManager, check_units, label_keys, labels_of
 from ..data.fields import NOT_MEASURED, VOCABULARY, field_key
 from ..data.labels import counts_of_labels
 from ..data.manager import FIELDS
 from ..data.measured import mask_of
+from ..errors import InputError, UnknownNameError
 from ..losses import ScreenInfo
 from ..module import GROOVEModule
 from ..train import Freeze
@@ -78,11 +78,11 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         """
         data = self.adata if data is None else data
         if data is None:
-            raise ValueError(
+            raise InputError(
                 "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
             )
         if isinstance(data, AnnData):
-            raise ValueError(
+            raise InputError(
                 f"An AnnData needs its modality: modality='...', one of {self.modalities}."
             )
         present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
@@ -237,7 +237,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     def get_label_table(self) -> pd.DataFrame:
         """Cells of each label in each modality, see :func:`scgroove.data.label_table`."""
         if self.adata is None:
-            raise ValueError(
+            raise InputError(
                 "The model was loaded without data. Attach them: GROOVE.load(path, mdata)."
             )
         return counts_of_labels(self._read_labels(self.present_in()))

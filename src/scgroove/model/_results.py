@@ -15,13 +15,13 @@ from mudata import MuData
 from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 
-from .._registry import UnknownNameError
 from .._validate import checked
 from .._warnings import warn
 from ..data import ModalityManager
 from ..data.fields import VOCABULARY
 from ..data.manager import FIELDS
 from ..data.measured import Measured
+from ..errors import InputError, UnknownNameError
 from ..losses import Similarity, negative_log_likelihood, similarity
 from ..module import LIKELIHOODS
 from ..module.groove import MEASURED
@@ -138,7 +138,7 @@ class Results(Registered):
         """
         self._check_modality(target)
         if library_size != "median" and not LIKELIHOODS[self.likelihood[target]].library:
-            raise ValueError(
+            raise InputError(
                 f"library_size={library_size!r}: '{target}' has the likelihood '{self.likelihood[target]}', which knows no "
                 "library sizes. Leave library_size out."
             )
@@ -193,7 +193,7 @@ class Results(Registered):
         """
         chosen = self.present_in(mdata) if modality is None else [modality]
         if indices is not None and modality is None:
-            raise ValueError("indices are rows of one modality: name it, modality='...'.")
+            raise InputError("indices are rows of one modality: name it, modality='...'.")
         errors = {}
         for m in chosen:
 
@@ -299,7 +299,7 @@ class Results(Registered):
                 }
             )
         if not rows:
-            raise ValueError(
+            raise InputError(
                 f"No two of the modalities {list(latent)} of these data share a label."
             )
         return pd.DataFrame(rows)
@@ -403,7 +403,7 @@ class Results(Registered):
                 )
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
-                raise ValueError(
+                raise InputError(
                     f"The model gives NaN or infinite values for cells of modality '{modality}': its matrix of values "
                     "holds some, or values far outside those of the training cells. Expected finite numbers in the units "
                     "of the training data; find them with np.isfinite, and impute them or drop those cells."
@@ -432,7 +432,7 @@ class Results(Registered):
     ) -> dict[str, NDArray[np.float32]]:
         """What a method gets of each modality that the data have."""
         if indices is not None:
-            raise ValueError("indices are rows of one modality: name it, modality='...'.")
+            raise InputError("indices are rows of one modality: name it, modality='...'.")
         return {m: get(data, m, batch_size=batch_size) for m in self.present_in(data)}
 
 
@@ -454,7 +454,7 @@ def _rows(indices: Sequence[int] | NDArray[Any] | None, n: int, modality: str) -
     rows = np.asarray(indices)
     rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
     if not len(rows) or rows.min() < 0 or rows.max() >= n:
-        raise ValueError(
+        raise InputError(
             f"indices must name rows 0 to {n - 1} of modality '{modality}'; found {len(rows)} of them"
             + (f", from {rows.min()} to {rows.max()}." if len(rows) else ".")
         )

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from .._keys import can_be_stored, check_name
 from .._labels import UnlabeledCategory, alike
-from .._registry import UnknownNameError
 from .._warnings import warn
 from ..data import check_cell_names, check_modalities, feature_positions, profile
 from ..data.checks import DataProfile, matrix
 from ..data.labels import counts_of_labels, warn_of_labels
+from ..errors import InputError, InputTypeError, UnknownNameError
 from ._options import weights_of
 
 # a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models
@@ -47,7 +47,7 @@ def check_setup(
                 f"batch_key={ {**batches, m: None} } leaves this modality without a batch."
             )
         if key is not None and mdata.mod[m].obs[key].isna().any():
-            raise ValueError(
+            raise InputError(
                 f"mdata['{m}'].obs['{key}'] has missing batches. Give these cells a batch of their own: "
                 f"mdata['{m}'].obs['{key}'] = mdata['{m}'].obs['{key}'].astype(object).fillna('unknown')."
             )
@@ -88,7 +88,7 @@ def _check_labels(
     }  # drops missing ones
     for m, n in counts.items():
         if n.empty:
-            raise ValueError(
+            raise InputError(
                 f"All {len(labels[m])} labels of modality '{m}' are missing (column '{keys[m]}', "
                 f"unlabeled_category={unlabeled_category!r}). Labels are all that links the modalities: fill the "
                 f"column, name another one with label_key={ {**keys, m: '...'} }, or leave the modality out."
@@ -99,7 +99,7 @@ def _check_labels(
         some = {m: sorted(n.index)[:5] for m, n in counts.items()}
         pairs = alike({m: n.index for m, n in counts.items()})
         hint = f" These look alike: {pairs[:5]}." if pairs else ""
-        raise ValueError(
+        raise InputError(
             f"No label is shared by two modalities. Labels found, the first of each: {some}.{hint} Labels are compared as "
             "text: are they spelled alike (case, guide numbers, synonyms of genes)? Rename them, or name the right "
             f"columns with label_key={dict(keys)}."
@@ -109,7 +109,7 @@ def _check_labels(
         shown = {
             label: {m: int(n) for m, n in row.items()} for label, row in few.head(5).iterrows()
         }
-        raise ValueError(
+        raise InputError(
             f"{len(few)} shared label(s) have fewer than {min_cells} cells in a modality: {shown}. A label with one "
             "cell cannot be seen in training and validation both, and says little of its perturbation. Remove these "
             "cells, set their label to missing (they then help reconstruction only), or accept them with "
@@ -122,7 +122,7 @@ def modalities_in_use(
 ) -> list[str]:
     """Return the modalities to register."""
     if unknown := set(transfer) - {"source_registry", "extend_categories", "allow_missing_labels"}:
-        raise TypeError(
+        raise InputTypeError(
             f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, modalities, layers, "
             "batch_key, unlabeled_category, weight_key, paired, min_cells_per_label."
         )
@@ -130,7 +130,7 @@ def modalities_in_use(
         return list(asked)  # of the model; new data may have some of them only
     chosen = check_modalities(mdata, None if asked is None else list(asked))
     if dotted := [m for m in chosen if "." in m]:
-        raise ValueError(
+        raise InputError(
             f"Modality names may not contain a dot (the registry of scvi-tools cannot hold them), found {dotted}. "
             f"Rename: mdata = mudata.MuData({{'{dotted[0].replace('.', '_')}': mdata['{dotted[0]}'], ...}})."
         )
@@ -146,7 +146,7 @@ def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
         for names in (mdata.mod[m].obs_names, mdata.mod[m].var_names):
             if not can_be_stored("".join(map(str, names))):
                 bad = next(name for name in names if not can_be_stored(name))
-                raise ValueError(f"No file can hold the name {bad!r} in mdata[{m!r}]. Rename it.")
+                raise InputError(f"No file can hold the name {bad!r} in mdata[{m!r}]. Rename it.")
 
 
 def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None:
@@ -222,13 +222,13 @@ def _one_column(value: Any, modality: str, name: str) -> str | None:
     if isinstance(value, list | tuple) and len(value) > 1:
         column = f"mdata['{modality}'].obs"
         joint = "_".join(map(str, value))
-        raise TypeError(
+        raise InputTypeError(
             f"{name} must be one column; found {list(value)}. Join them in every modality: {column}['{joint}'] = "
             f"{column}[{list(value)}].astype(str).agg('_'.join, axis=1), then {name}='{joint}'."
         )
     if value is None or isinstance(value, str):
         return value
-    raise TypeError(
+    raise InputTypeError(
         f"{name} must be one name for all modalities, or a mapping of modalities to names; found {value!r}."
     )
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..losses import total
 from ._dropout import Dropout
 
@@ -129,7 +130,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in get_args(EncoderKind):
-            raise ValueError(f"Unknown encoder {kind!r}. Expected one of {get_args(EncoderKind)}.")
+            raise InputError(f"Unknown encoder {kind!r}. Expected one of {get_args(EncoderKind)}.")
         self.n_batch = n_batch
         self.follows = True  # not where the latent space has to stay as it is
         self.transform = InputTransform(n_features, counts=counts, library=library)

@@ -16,6 +16,7 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..errors import InputError, InputTypeError
 from ..losses import ScreenInfo, Similarity, Term, TermBatch, similarity
 from ._decoders import LIKELIHOODS, Decoder
 from .encoders import Encoder, EncoderKind, Seen
@@ -378,16 +379,16 @@ def _copies(terms: Iterable[Term]) -> dict[str, Term]:
     copies: dict[str, Term] = {}
     for term in terms:
         if not isinstance(term, Term):
-            raise TypeError(
+            raise InputTypeError(
                 f"terms must hold objects such as scgroove.losses.GroupCLIP(); found {term!r}."
             )
         if term.name in copies:
-            raise ValueError(
+            raise InputError(
                 f"Terms must have different names; found {term.name!r} more than once."
             )
         copies[term.name] = copy.deepcopy(term)
     if not any(term.weight for term in copies.values()):
-        raise ValueError(
+        raise InputError(
             f"At least one term needs a weight above zero; found the terms {list(copies)}."
         )
     return copies

@@ -12,7 +12,7 @@ import pandas as pd
 
 from scgroove._figure import natural_order
 from scgroove._palette import LABELS, MARKERS
-from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove.errors import InputTypeError, UnknownNameError, did_you_mean
 from scgroove.pl._read import listed
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def ceilings_in(results: pd.DataFrame, ceilings: Iterable[str] | None) -> list[s
 
 def _check_table(results: object) -> None:
     if not isinstance(results, pd.DataFrame):
-        raise TypeError(
+        raise InputTypeError(
             f"results must be a DataFrame, such as scgroove.benchmark.read(folder) returns; found {type(results).__name__}."
         )
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove._palette import LABELS, label_styles
+from scgroove.errors import InputError
 from scgroove.pl._benchmark import (
     aligner_order,
     ceilings_in,
@@ -88,7 +89,7 @@ def benchmark_cost(
         shown if len(shown) else results, metric, by=by or ("learner", "aligner")
     )
     if table[list(_PANELS)].isna().all(axis=None):
-        raise ValueError(
+        raise InputError(
             "neither seconds nor memory were measured in these results (fit_seconds, fit_memory_mb)."
         )
     table = table.assign(name=_point_names(table))

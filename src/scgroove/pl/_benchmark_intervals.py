@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
+from scgroove.errors import InputError
 from scgroove.pl._benchmark import (
     BETTER_COLOR,
     SAME_COLOR,
@@ -119,12 +120,12 @@ def _table(
     if "verdict" in results:
         missing = [column for column in _NEEDED if column not in results]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"the table lacks {missing}; expected what scgroove.benchmark.compare returns, found {list(results.columns)}."
             )
         return results
     if metric is None or reference is None:
-        raise ValueError(
+        raise InputError(
             "Name the metric and the reference: scgroove.pl.benchmark_intervals(results, 'foscttm_within_label', "
             "'ps_logistic_scaled')."
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
+from scgroove.errors import InputError
 from scgroove.pl._benchmark import BETTER_COLOR, SAME_COLOR, WORSE_COLOR, metric_title
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _table(
         return benchmark.summarize_labels(results, str(metric), reference=reference, level=level)
     missing = [column for column in _NEEDED if column not in results]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"the table lacks {missing}; expected what scgroove.benchmark.summarize_labels returns, found {list(results.columns)}."
         )
     return results

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
+from scgroove.errors import InputError
 from scgroove.pl._benchmark import ceilings_in, is_ceiling, metric_title, p_value, without_ceilings
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _ranks(
         return results
     ceilings = ceilings_in(results, ceilings)
     if metric is None:
-        raise ValueError(
+        raise InputError(
             "Name the metric to rank by: scgroove.pl.benchmark_critical_difference(results, 'foscttm_within_label')."
         )
     shown = without_ceilings(results, ceilings)

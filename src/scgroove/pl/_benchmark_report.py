@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._figure import natural_order
-from scgroove._registry import UnknownNameError, did_you_mean
+from scgroove.errors import UnknownNameError, did_you_mean
 from scgroove.pl import _benchmark_findings as findings
 from scgroove.pl._benchmark import (
     aligner_order,

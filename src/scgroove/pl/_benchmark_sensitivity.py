@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
+from scgroove.errors import InputError
 from scgroove.pl._benchmark import best_first, chosen, direction, learner_lines, metric_title
 
 if TYPE_CHECKING:
@@ -103,14 +104,14 @@ def _summary(
 
     missing = [column for column in ("factor", "level") if column not in results]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"the table lacks the columns {missing}: it must be what scgroove.benchmark.sensitivity returns. A table of "
             f"scgroove.benchmark.run is drawn by scgroove.pl.benchmark_curves."
         )
     rows = results[results["metric"] == metric]
     there = list(dict.fromkeys(rows["aligner"]))
     if aligner is None and len(there) > 1:
-        raise ValueError(
+        raise InputError(
             f"{metric!r} was scored for several aligners: choose one, aligner= one of {there}."
         )
     kept = results if aligner is None else results[results["aligner"].isin({aligner, ""})]

@@ -11,6 +11,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove._palette import UNLABELED, label_styles
+from scgroove.errors import InputError
 from scgroove.pl._read import check_modalities, listed, stored
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _table(mdata: MuData, source: str, target: str, key: str) -> pd.DataFrame:
     call = f"score_imputation(mdata, {source!r}, {target!r}{added})"
     found: Any = stored(mdata, key, call)
     if "calibration" not in found:
-        raise ValueError(
+        raise InputError(
             f"mdata.uns[{key!r}] holds {listed(found)}, but no 'calibration': that needs cells measured in both modalities "
             f"(pair_key=), and values imputed with uncertainty=True. Impute and score again, scgroove.tl.{call}."
         )

@@ -13,6 +13,7 @@ from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
 from scgroove._palette import SEQUENTIAL, UNLABELED
+from scgroove.errors import InputError
 from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _with_mass(mass: pd.DataFrame, source: str, target: str) -> tuple[pd.DataFra
     """Leave out labels without mass; say how many."""
     rows, columns = mass.to_numpy().sum(axis=1) > 0, mass.to_numpy().sum(axis=0) > 0
     if not rows.any():
-        raise ValueError(
+        raise InputError(
             f"The coupling {source} -> {target} has no mass between labeled cells. Are the labels "
             f"those it was made with? Make it again with "
             f"scgroove.tl.align(mdata, {source!r}, {target!r}, label_key=...)."

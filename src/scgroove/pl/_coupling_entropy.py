@@ -13,7 +13,7 @@ from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
 from scgroove._palette import UNLABELED, label_styles
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._coupling_matches import Side
 from scgroove.pl._read import (
     NO_LABEL,
@@ -162,7 +162,7 @@ def _rows(
     known = natural_order(la for la in of_cells if la is not None)
     for label in asked or ():
         if label not in known:
-            raise ValueError(
+            raise InputError(
                 f"There is no label {label!r} among the cells of {modality!r}; they have {listed(known)}."
                 f"{did_you_mean(label, known)}"
             )
@@ -174,7 +174,7 @@ def _rows(
         if mine.any()
     ]
     if not rows:
-        raise ValueError(
+        raise InputError(
             f"No cell of {modality!r} with these labels has mass in the coupling: labels of one modality have no candidates. "
             f"Make it with scgroove.tl.align(..., labeled=False) to match them too."
         )

@@ -13,7 +13,7 @@ from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
 from scgroove._palette import LABELS, UNLABELED
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _chosen(
             if cells < 1
             else f"no cell of {modality!r} has mass in the coupling"
         )
-        raise ValueError(
+        raise InputError(
             f"Nothing to show: {found}. Expected a number of at least 1, or names of cells with mass."
         )
     shuffled = np.random.default_rng(seed).permutation(np.asarray(matched, dtype=object))
@@ -168,15 +168,15 @@ def _checked(
 ) -> list[str]:
     known = set(matched)
     if not len(cells):
-        raise ValueError("cells is empty; expected names of cells, or how many to draw: cells=40.")
+        raise InputError("cells is empty; expected names of cells, or how many to draw: cells=40.")
     for cell in cells:
         if cell not in labels:
-            raise ValueError(
+            raise InputError(
                 f"There is no cell {cell!r} in {modality!r}.{did_you_mean(str(cell), list(labels))} "
                 f"Take names from mdata.mod[{modality!r}].obs_names, or say how many cells to draw: cells=40."
             )
         if cell not in known:
-            raise ValueError(
+            raise InputError(
                 f"Cell {cell!r} of {modality!r} has no mass in the coupling: its label, {labels[cell]!r}, may lack cells in "
                 f"the other modality. Leave it out of cells=."
             )

@@ -14,7 +14,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._palette import DIVERGING
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import check_modalities, listed, stored
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def effects(
     """
     check_modalities(mdata, [source, target])
     if vmax is not None and not vmax > 0:
-        raise ValueError(f"vmax is {vmax}; expected an effect above 0, at which colors end.")
+        raise InputError(f"vmax is {vmax}; expected an effect above 0, at which colors end.")
     sides = _sides(_table(mdata, source, target, key))
     rows, columns = _chosen(sides, labels, features)
     rows, columns = _ordered(sides, rows, columns, cluster=cluster)
@@ -149,7 +149,7 @@ def _table(mdata: MuData, source: str, target: str, key: str | None) -> pd.DataF
     ]
     missing = [column for column in needed if column not in table]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"mdata.uns[{name!r}] lacks {missing}; expected the columns that scgroove.tl.{call} writes, found {listed(table)}."
         )
     return table.astype({"label": str, "feature": str})
@@ -188,13 +188,13 @@ def _chosen(
 def _names(kind: str, asked: int | Sequence[str], size: pd.Series) -> list[str]:
     if isinstance(asked, int):
         if asked < 1:
-            raise ValueError(f"{kind}s is {asked}; expected at least 1, or names of {kind}s.")
+            raise InputError(f"{kind}s is {asked}; expected at least 1, or names of {kind}s.")
         return [
             str(name) for name in size.sort_values(ascending=False, kind="stable").index[:asked]
         ]
     for name in asked:
         if name not in size.index:
-            raise ValueError(
+            raise InputError(
                 f"There is no {kind} {name!r} among the effects; there are {len(size)}, such as {listed(size.index, 6)}."
                 f"{did_you_mean(name, list(size.index))}"
             )

@@ -12,7 +12,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove._palette import modality_colors
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import listed, stored
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ def _found(mdata: MuData, key: str) -> Mapping[str, Any]:
     call = f"estimate_efficacy(mdata, CONTROL{'' if key == _keys.EFFICACY else f', key_added={key!r}'})"
     found = stored(mdata, key, call)
     if not isinstance(found, Mapping) or not {"control", "labels"} <= set(found):
-        raise ValueError(
+        raise InputError(
             f"mdata.uns[{key!r}] holds no rates of labels; expected what scgroove.tl.{call} writes. Name another with key=."
         )
     if not len(found["labels"]):
-        raise ValueError(
+        raise InputError(
             f"mdata.uns[{key!r}] holds no rates: there was no control to compare with. Name it: scgroove.tl.{call}."
         )
     return found
@@ -122,7 +122,7 @@ def _tables(mdata: MuData, found: Mapping[str, Any], key: str) -> dict[str, pd.D
         table = pd.DataFrame(found["labels"][name])
         missing = [column for column in _COLUMNS if column not in table]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"mdata.uns[{key!r}]['labels'][{name!r}] lacks {missing}; it has {listed(table)}. Estimate again with "
                 f"scgroove.tl.estimate_efficacy."
             )
@@ -140,12 +140,12 @@ def _chosen(
     """Return the tables that are asked for, and their rows that are; each must have one."""
     asked = tables if modality is None else [modality] if isinstance(modality, str) else modality
     if not len(asked):
-        raise ValueError(
+        raise InputError(
             f"modality is empty; name one or more of {listed(tables)}, or leave it out."
         )
     for name in asked:
         if name not in tables:
-            raise ValueError(
+            raise InputError(
                 f"No efficacy was estimated in {name!r}, only in {listed(tables)}.{did_you_mean(name, tables)}"
             )
     shown = {name: tables[name] for name in asked}
@@ -154,12 +154,12 @@ def _chosen(
     wanted = [labels] if isinstance(labels, str) else list(labels)
     known = sorted({label for table in shown.values() for label in table["label"]})
     if not wanted:
-        raise ValueError(
+        raise InputError(
             f"labels is empty; name one or more of {len(known)}, such as {listed(known, 6)}."
         )
     for label in wanted:
         if label not in known:
-            raise ValueError(
+            raise InputError(
                 f"There is no label {label!r} with an efficacy; there are {len(known)}, such as {listed(known, 6)}."
                 f"{did_you_mean(label, known)}"
             )

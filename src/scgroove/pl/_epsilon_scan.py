@@ -10,7 +10,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove._palette import LABELS, UNLABELED
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,12 +85,12 @@ def _table(mdata: Any, source: str | None, target: str | None, key: str | None) 
         table = mdata
     else:
         if key is None and (source is None or target is None):
-            raise ValueError(
+            raise InputError(
                 "Name the modalities, scgroove.pl.epsilon_scan(mdata, source, target), or the key of the table."
             )
         name = key if key is not None else _keys.epsilon_scan(str(source), str(target))
         if name not in mdata.uns:
-            raise ValueError(
+            raise InputError(
                 f"no {name!r} in mdata.uns.{did_you_mean(name, list(mdata.uns))} Make it with "
                 f"scgroove.tl.epsilon_scan(mdata, {source!r}, {target!r})."
             )
@@ -99,7 +99,7 @@ def _table(mdata: Any, source: str | None, target: str | None, key: str | None) 
         name for name in ("epsilon", "transport_cost", "converged", *_PANELS) if name not in table
     ]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"the table lacks {missing}; expected the columns that scgroove.tl.epsilon_scan returns, found "
             f"{list(table.columns)}."
         )

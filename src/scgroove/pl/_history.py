@@ -13,7 +13,7 @@ import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove._palette import TRAIN, VALIDATION
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import listed
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def training_history(
 def _curves(history: Mapping[str, Any] | None) -> Curves:
     """Sort the series of a history by term and split."""
     if not history:
-        raise ValueError(
+        raise InputError(
             "There is no training history: train the model first, e.g. model.train(), then "
             "scgroove.pl.training_history(model)."
         )
@@ -128,7 +128,7 @@ def _select(curves: Curves, terms: Sequence[str] | None) -> Curves:
         return {term: splits for term, splits in curves.items() if not term.endswith("_weight")}
     for term in terms:
         if term not in curves:
-            raise ValueError(
+            raise InputError(
                 f"The history has no term {term!r}; it has {listed(curves, 40)}.{did_you_mean(term, curves)}"
             )
     return {term: curves[term] for term in terms}

@@ -15,7 +15,7 @@ from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
 from scgroove._palette import TRAIN, UNLABELED, label_styles
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import LabelKey, check_modalities, label_colors, labels_of, listed
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _check_layer(mdata: MuData, target: str, layer: str | None) -> None:
     adata = mdata.mod[target]
     if layer is not None and layer not in adata.layers:
         names = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X as None
-        raise ValueError(
+        raise InputError(
             f"mod[{target!r}].layers has no {layer!r}; it has {listed(names)}."
             f"{did_you_mean(layer, names)} Leave layer out for X."
         )
@@ -168,7 +168,7 @@ def _check_layer(mdata: MuData, target: str, layer: str | None) -> None:
 
 def _check_pairs(partner: Array | None, why: str, source: str, target: str, by: By) -> None:
     if partner is None and by == "cells":
-        raise ValueError(
+        raise InputError(
             f"No cell of {source!r} is known to be a cell of {target!r}: {why}. Name the column that pairs them "
             "with pair_key=, or compare label by label with by='labels'."
         )
@@ -185,13 +185,13 @@ def _choose_features(
     if not isinstance(features, int):
         for name in features:
             if name not in names:
-                raise ValueError(
+                raise InputError(
                     f"There is no imputed feature {name!r}; there are {len(names)}, such as "
                     f"{listed(names, 6)}.{did_you_mean(name, names)}"
                 )
         return list(features)
     if features < 1:
-        raise ValueError(f"features is {features}; expected at least 1, or names of features.")
+        raise InputError(f"features is {features}; expected at least 1, or names of features.")
     if features >= len(names):
         return names
     best = np.argsort(-_separation(measured, labels), kind="stable")[:features]
@@ -234,7 +234,7 @@ def _label_panels(
         {la for la in x_labels if la is not None} & {la for la in y_labels if la is not None}
     )
     if not shared:
-        raise ValueError(
+        raise InputError(
             "There is neither a known pairing nor a label in both modalities, so nothing imputed can be "
             "compared with a measurement. Name the columns with label_key= or pair_key=."
         )

@@ -12,7 +12,7 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, shorten, style
 from scgroove._palette import LABELS
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import check_modalities, listed, stored
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _table(mdata: MuData, source: str, target: str, key: str | None) -> pd.DataF
     call = f"score_imputation(mdata, {source!r}, {target!r}{'' if key is None else f', key_added={key!r}'})"
     found = stored(mdata, name, call)
     if "features" not in found:
-        raise ValueError(
+        raise InputError(
             f"mdata.uns[{name!r}] holds {listed(found)}, but no table of 'features'. Score again with scgroove.tl.{call}."
         )
     return pd.DataFrame(found["features"])
@@ -123,7 +123,7 @@ def _by(table: pd.DataFrame, by: str, pair: tuple[str, str]) -> Literal["cells",
         "labels": "three labels in both modalities (label_key=)",
         "auto": "cells measured in both modalities (pair_key=), or three labels in both (label_key=)",
     }
-    raise ValueError(
+    raise InputError(
         f"No feature of {pair[1]!r} has a correlation of imputed with measured values by {by!r}: that needs {needed[by]}. "
         f"Name the column in scgroove.tl.score_imputation(mdata, {pair[0]!r}, {pair[1]!r}, ...)."
     )
@@ -133,13 +133,13 @@ def _shown(known: pd.DataFrame, table: pd.DataFrame, features: int | Sequence[st
     """Features by name, or so many, evenly from the best to the worst."""
     if isinstance(features, int):
         if features < 1:
-            raise ValueError(f"features is {features}; expected at least 1, or names of features.")
+            raise InputError(f"features is {features}; expected at least 1, or names of features.")
         places = np.linspace(0, len(known) - 1, min(features, len(known))).round().astype(int)
         return known.iloc[places]
     names = table["feature"].map(str).tolist()
     for name in features:
         if name not in names:
-            raise ValueError(
+            raise InputError(
                 f"There is no imputed feature {name!r}; there are {len(names)}, such as {listed(names, 6)}."
                 f"{did_you_mean(name, names)}"
             )

@@ -14,7 +14,7 @@ from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
 from scgroove._labels import UnlabeledCategory
 from scgroove._palette import SEQUENTIAL, UNLABELED, label_styles, modality_colors
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._read import (
     LabelKey,
     check_modalities,
@@ -214,7 +214,7 @@ def _columns(mdata: MuData, panels: Sequence[str], modalities: Sequence[str]) ->
     names = [name for name in panels if name not in _PANELS]
     for name in names:
         if name not in known:
-            raise ValueError(
+            raise InputError(
                 f"There is no panel {name!r}: choose among {listed(_PANELS)}, or name a column of "
                 f"mod[...].obs: {listed(known)}.{did_you_mean(name, [*_PANELS, *known])}"
             )
@@ -260,7 +260,7 @@ def _check_umap(mdata: MuData, modalities: Sequence[str], key: str, use_rep: str
             if use_rep in obsm
             else f"scgroove.tl.embed(mdata, model, key_added={use_rep!r}), and then "
         )
-        raise ValueError(
+        raise InputError(
             f"mod[{modality!r}].obsm has no {key!r}; it has {listed(obsm)}. "
             f"Make it with {first}scgroove.tl.umap(mdata, use_rep={use_rep!r})."
         )

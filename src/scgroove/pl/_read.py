@@ -10,7 +10,7 @@ import pandas as pd
 
 from scgroove._figure import natural_order
 from scgroove._labels import UnlabeledCategory, label_name, names_of, read_labels
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -32,7 +32,7 @@ def listed(items: Iterable[object], limit: int = 12) -> str:
 def stored(mdata: MuData, key: str, call: str) -> Any:
     """Return what a verb wrote to ``mdata.uns``; a ValueError names the call that writes it."""
     if key not in mdata.uns:
-        raise ValueError(
+        raise InputError(
             f"mdata.uns has no {key!r}; it has {listed(mdata.uns)}.{did_you_mean(key, list(mdata.uns))} "
             f"Make it with scgroove.tl.{call}."
         )
@@ -43,7 +43,7 @@ def check_modalities(mdata: MuData, modalities: Sequence[str]) -> None:
     """Raise a ValueError that names the modalities there are."""
     for modality in modalities:
         if modality not in mdata.mod:
-            raise ValueError(
+            raise InputError(
                 f"There is no modality {modality!r}; mdata has {listed(mdata.mod)}."
                 f"{did_you_mean(modality, mdata.mod)}"
             )
@@ -56,12 +56,12 @@ def labels_of(
     key = label_key if isinstance(label_key, str) else label_key.get(modality)
     obs = mdata.mod[modality].obs
     if key is None:
-        raise ValueError(
+        raise InputError(
             f"label_key names no column for modality {modality!r}: give one name for all, "
             f"or label_key={{..., {modality!r}: 'COLUMN'}}."
         )
     if key not in obs.columns:
-        raise ValueError(
+        raise InputError(
             f"mod[{modality!r}].obs has no column {key!r}; it has {listed(obs.columns)}."
             f"{did_you_mean(key, obs.columns)} Name the column of the labels with label_key=."
         )

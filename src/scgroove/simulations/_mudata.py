@@ -10,6 +10,7 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._types import IntArray
+from scgroove.errors import InputTypeError
 from scgroove.simulations._named import SCENARIOS, NamedScenario
 from scgroove.simulations._scenarios import PER_MODALITY, Scenario, View
 from scgroove.simulations._weak_pairs import SimulatedModality, Simulation, simulate
@@ -249,7 +250,7 @@ def _resolve(scenario: str | NamedScenario | Scenario) -> tuple[dict[str, str], 
         return {}, scenario
     entry = SCENARIOS.get(scenario) if isinstance(scenario, str) else scenario
     if not isinstance(entry, NamedScenario):
-        raise TypeError(
+        raise InputTypeError(
             f"scenario must be a name, a NamedScenario or a Scenario; found {type(scenario).__name__}. For "
             f'example from_scenario("reference"), or from_scenario(Scenario(rho=0.5)).'
         )

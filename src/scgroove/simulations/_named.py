@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scgroove._registry import Registry
+from scgroove.errors import InputError
 from scgroove.simulations._scenarios import Scenario
 
 if TYPE_CHECKING:
@@ -48,12 +49,12 @@ class NamedScenario:
     def __post_init__(self) -> None:
         """Refuse names that a file or a column of results could not hold."""
         if not self.name.isidentifier():
-            raise ValueError(
+            raise InputError(
                 f"the name of a scenario stands in file names and tables: expected letters, digits and underscores, "
                 f"such as 'half_shared'; found {self.name!r}."
             )
         if not self.reason.strip():
-            raise ValueError(
+            raise InputError(
                 f"scenario {self.name!r} has no reason: say in one sentence what is learned from it."
             )
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 from scgroove._validate import checked
+from scgroove.errors import InputError
 from scgroove.simulations._knobs import zipf_sizes
 
 View: TypeAlias = Literal["tanh", "linear"]
@@ -128,7 +129,7 @@ class Scenario:
         whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in numbers)
         cells = tuple(int(n) for n in numbers) if whole else ()
         if len(cells) != self.n_labels or min(cells) < 1:
-            raise ValueError(
+            raise InputError(
                 f"n_cells_per_label must be a positive number, or {self.n_labels} positive numbers (one per "
                 f"label, n_labels={self.n_labels}); found {given!r}."
             )
@@ -146,11 +147,11 @@ class Scenario:
             m: given.get(m, 0) if isinstance(given, Mapping) else given for m in self.modalities
         }
         if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in counts.values()):
-            raise ValueError(
+            raise InputError(
                 f"exclusive_labels must be a whole number, or one per modality; found {given!r}."
             )
         if min(counts.values()) < 0 or sum(counts.values()) >= self.n_labels:
-            raise ValueError(
+            raise InputError(
                 f"exclusive_labels must leave at least one shared label: found {counts} (in all "
                 f"{sum(counts.values())}) of n_labels={self.n_labels}. Exclusive labels are taken out of "
                 f"n_labels: lower exclusive_labels or raise n_labels."
@@ -193,7 +194,7 @@ def _differs(value: Any, reference: Any) -> bool:
 def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str]) -> None:
     unknown = [name for name in given if name not in modalities]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"{argument} names {', '.join(map(repr, unknown))}, which is not among "
             f"modalities={tuple(modalities)!r}."
         )
@@ -203,11 +204,11 @@ def _check_modalities(
     modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]
 ) -> None:
     if len(modalities) < 2 or len(set(modalities)) != len(modalities):
-        raise ValueError(
+        raise InputError(
             f"modalities must be two or more different names; found {tuple(modalities)!r}."
         )
     if len(n_features) != len(modalities) or min(n_features) < 1:
-        raise ValueError(
+        raise InputError(
             f"n_features must hold one positive number per modality: expected {len(modalities)} for "
             f"modalities={tuple(modalities)!r}, found {n_features!r}."
         )
@@ -256,9 +257,9 @@ def _check_numbers(s: Scenario) -> None:
                     if kind is Integral and not isinstance(value, Integral)
                     else ""
                 )
-                raise ValueError(f"{name} must be {whole}{expected}; found {given!r}.")
+                raise InputError(f"{name} must be {whole}{expected}; found {given!r}.")
     if s.view not in VIEWS:
-        raise ValueError(f"view must be one of {', '.join(map(repr, VIEWS))}; found {s.view!r}.")
+        raise InputError(f"view must be one of {', '.join(map(repr, VIEWS))}; found {s.view!r}.")
 
 
 def _is_number(value: Any, kind: type) -> bool:
@@ -268,13 +269,13 @@ def _is_number(value: Any, kind: type) -> bool:
 
 def _check_imbalance(s: Scenario, cells: Sequence[int]) -> None:
     if isinstance(s.n_cells_per_label, Sequence | np.ndarray):
-        raise ValueError(
+        raise InputError(
             f"imbalance={s.imbalance!r} shares out the cells of all labels, but n_cells_per_label already gives "
             f"each label its own number: found {s.n_cells_per_label!r}. Give one number, such as "
             f"n_cells_per_label={sum(cells) // s.n_labels}, or leave imbalance at 0."
         )
     if min(cells) < 2:
-        raise ValueError(
+        raise InputError(
             f"imbalance leaves every label at least 2 cells: expected n_cells_per_label of 2 or more, found "
             f"{s.n_cells_per_label!r}."
         )
@@ -283,7 +284,7 @@ def _check_imbalance(s: Scenario, cells: Sequence[int]) -> None:
 def _check_escape(s: Scenario) -> None:
     if s.co_assayed and isinstance(s.escape, Mapping):
         one = max(s.escape.values(), default=0.0)
-        raise ValueError(
+        raise InputError(
             f"escape must be one number where co_assayed=True, found {dict(s.escape)!r}: the modalities measure "
             f"the same cells, and a cell that escapes does so in all of them. Give escape={one!r}, or "
             f"co_assayed=False for cells of their own."
@@ -298,13 +299,13 @@ def _check_wrong_labels(s: Scenario) -> None:
         n_labels = shared + exclusive[name]
         for knob, share in shares.items():
             if share[name] > 0 and n_labels < 2:
-                raise ValueError(
+                raise InputError(
                     f"{knob}={share[name]!r} gives cells another label of their modality, but {name!r} has "
                     f"{n_labels} label(s): raise n_labels (found {s.n_labels}) or set {knob}=0."
                 )
         noise, confusion = (share[name] for share in shares.values())
         if noise + confusion > 1:
-            raise ValueError(
+            raise InputError(
                 f"label_noise and confusion share out the labeled cells of a modality, so both together must be "
                 f"at most 1; found label_noise={noise!r} and confusion={confusion!r} in {name!r}."
             )
@@ -313,7 +314,7 @@ def _check_wrong_labels(s: Scenario) -> None:
 def _check_batches(s: Scenario) -> None:
     n_batches = s.per_modality("n_batches")
     if s.batch_effect > 0 and max(n_batches.values()) < 2:
-        raise ValueError(
+        raise InputError(
             f"batch_effect={s.batch_effect!r} shifts one batch against another, but n_batches is "
             f"{s.n_batches!r}. Give n_batches=3, say, or leave batch_effect at 0."
         )
@@ -321,7 +322,7 @@ def _check_batches(s: Scenario) -> None:
 
 def _check_substates(s: Scenario) -> None:
     if s.substate_effect > 0 and s.n_substates < 2:
-        raise ValueError(
+        raise InputError(
             f"substate_effect={s.substate_effect!r} shifts one sub-state of a label against another, but "
             f"n_substates is {s.n_substates!r}. Give n_substates=2, say, or leave substate_effect at 0."
         )

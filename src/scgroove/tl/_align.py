@@ -11,12 +11,18 @@ import scipy.sparse as sp
 
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory, stored_category
-from scgroove._registry import did_you_mean
 from scgroove._types import BoolArray
 from scgroove._warnings import warn
 from scgroove.aligners.base import BAD_MARGINAL
 from scgroove.aligners.sparsify import THRESHOLD, check_kept
 from scgroove.data.union import spread, union_rows
+from scgroove.errors import (
+    ConvergenceError,
+    ConvergenceWarning,
+    InputError,
+    InputTypeError,
+    did_you_mean,
+)
 from scgroove.get.inputs import (
     PerModality,
     check_call,
@@ -242,8 +248,8 @@ def _judge_stored(evidence: dict[str, Any], bad: BoolArray, method: str, strict:
         f"itself, which needs no matrix, from scgroove.aligners.get({method!r})(...).align(x, y)."
     )
     if strict:
-        raise aligners.ConvergenceError(message)
-    warn(message, aligners.ConvergenceWarning)
+        raise ConvergenceError(message)
+    warn(message, ConvergenceWarning)
 
 
 def told(source: str, target: str, names: Mapping[str, PerModality | None]) -> dict[str, str]:
@@ -268,7 +274,7 @@ def labels_for(
     if not labeled:
         return None, None
     if label_key is None:
-        raise ValueError(
+        raise InputError(
             "labeled=True keeps mass within labels, so it needs label_key, the column of obs that holds them; "
             "found None. For a coupling that knows nothing of labels pass labeled=False."
         )
@@ -337,7 +343,7 @@ def with_data(
 
 def _only_for(argument: str, method: str, aligner: Any, fits: bool) -> None:
     if not fits:
-        raise ValueError(
+        raise InputError(
             f"{argument} only goes with method={method!r}; found method={aligner.name!r}. Leave it out, or choose that "
             f"method."
         )
@@ -350,7 +356,7 @@ def construct(method: str, options: dict[str, Any]) -> Any:
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise TypeError(
+            raise InputTypeError(
                 f"method {method!r} has no option {name!r}.{hint} Its options: {', '.join(known)}."
             )
     return cls(**options)

@@ -13,6 +13,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
+from scgroove.errors import InputError
 from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
 
@@ -139,11 +140,11 @@ def collapse(
 
 def _check_numbers(threshold_rank: float, threshold_variance: float) -> None:
     if not threshold_rank >= 1:
-        raise ValueError(
+        raise InputError(
             f"threshold_rank must be at least 1, the effective rank of a line; found {threshold_rank!r}."
         )
     if not 0 <= threshold_variance <= 1:
-        raise ValueError(
+        raise InputError(
             f"threshold_variance must be a share of the variance, between 0 and 1; found {threshold_variance!r}."
         )
 
@@ -162,7 +163,7 @@ def _modalities(mdata: MuData, use_rep: PerModality, modalities: Sequence[str] |
     for m in chosen:
         check_modality(mdata, m, "modality")
     if not chosen:
-        raise ValueError(
+        raise InputError(
             f"there is no modality to look at: modalities is empty. Name some of {known}."
         )
     return chosen
@@ -182,13 +183,13 @@ def _labels(
     labels = labels_by_modality(mdata, label_key, [modality], unlabeled_category)[modality]
     counts = pd.Series(labels, dtype=object).value_counts()
     if len(counts) < 2:
-        raise ValueError(
+        raise InputError(
             f"mdata.mod[{modality!r}].obs[{key!r}] holds {len(counts)} label(s) in {len(labels)} cells "
             f"({list(counts.index)}), and a spread within labels is read against that of two or more. Name the column of "
             f"the labels with label_key=, or leave this modality out with modalities=."
         )
     if counts.iloc[0] < min_cells:
-        raise ValueError(
+        raise InputError(
             f"no label of {modality!r} has min_cells={min_cells} cells; the largest, {counts.index[0]!r}, has "
             f"{counts.iloc[0]}. Lower min_cells, and read effective ranks of so few cells as too low."
         )
@@ -235,7 +236,6 @@ def _say(tables: Mapping[str, pd.DataFrame]) -> None:
         f"encoder='linear' or more latent dimensions, such as scgroove.model.GROOVE(mdata, n_latent=32, "
         f"terms=[Reconstruction(), GroupCLIP(0.3), BackTranslation()]) with the terms of scgroove.losses. If the measured values of these cells "
         f"hardly differ, there is nothing to keep.",
-        UserWarning,
     )
 
 

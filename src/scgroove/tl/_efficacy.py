@@ -10,9 +10,9 @@ import pandas as pd
 
 from scgroove import _keys
 from scgroove._labels import Label, UnlabeledCategory, label_name, unlabeled_names
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
+from scgroove.errors import InputError, UnknownNameError, did_you_mean
 from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics.efficacy import LabelEfficacy, label_efficacy
 
@@ -150,7 +150,7 @@ def estimate_efficacy(
     names = _modalities(mdata, modalities)
     keys, labels = _labels(mdata, names, label_key, unlabeled_category)
     if key_added in keys.values():
-        raise ValueError(
+        raise InputError(
             f"key_added={key_added!r} is the column of the labels, which would be lost."
         )
     if control is None:
@@ -192,7 +192,6 @@ def _without_control(
     warn(
         "no control label: the efficacy of all labeled cells is left at 1. Name the label of cells that nothing was done to, "
         'control="...", to have it estimated.',
-        UserWarning,
     )
     for m, own in labels.items():
         known = np.array([label is not None for label in own])
@@ -205,7 +204,7 @@ def _check_options(alpha: float, key_added: object) -> None:
 
     check_number("alpha", alpha, 0, above=True, below=1)
     if not isinstance(key_added, str) or not key_added:
-        raise ValueError(
+        raise InputError(
             f"key_added must be the name of a column, such as {_keys.EFFICACY!r}; found {key_added!r}."
         )
 
@@ -239,7 +238,7 @@ def _check_control(
     control: str, labels: Any, modality: str, key: str, unlabeled: UnlabeledCategory
 ) -> None:
     if control in unlabeled_names(unlabeled):
-        raise ValueError(
+        raise InputError(
             f"control={control!r} is among unlabeled_category={unlabeled!r}: control cells must keep their label."
         )
     n = int((labels == control).sum())
@@ -251,13 +250,13 @@ def _check_control(
             f"modalities=[...]."
         )
     if n < FEWEST_CONTROLS:
-        raise ValueError(
+        raise InputError(
             f"{modality!r} has only {n} cell(s) of the control {control!r}; their mean and covariance, which every label "
             f"is compared with, need {FEWEST_CONTROLS} or more. Was the data subset? Otherwise leave {modality!r} out with "
             f"modalities=[...]."
         )
     if not others:
-        raise ValueError(
+        raise InputError(
             f"all {n} labeled cells of {modality!r} are controls ({control!r} in obs[{key!r}]): there is no perturbation "
             f"to judge. Is label_key= the column of perturbations?"
         )
@@ -282,7 +281,7 @@ def _representation(
 
 def _check_spread(controls: FloatArray, modality: str, control: str) -> None:
     if not np.ptp(controls, axis=0).any():
-        raise ValueError(
+        raise InputError(
             f"all {len(controls)} control cells ({control!r}) of {modality!r} lie at one point, so that there is no telling "
             f"what is far from them. Is use_rep= a representation of cells, and not of labels?"
         )
@@ -290,7 +289,7 @@ def _check_spread(controls: FloatArray, modality: str, control: str) -> None:
 
 def _check_dimensions(n: int, d: int, modality: str, control: str) -> None:
     if n <= d:
-        raise ValueError(
+        raise InputError(
             f"{modality!r} has {n} cells of the control {control!r} and {d} dimensions, whose covariance they cannot tell. Use fewer dimensions: "
             f"n_components={max(1, n // CONTROLS_PER_DIMENSION)}, or a shorter use_rep."
         )
@@ -321,7 +320,6 @@ def _warn_few_controls(
                 f"{m!r} has {n} control cells ({control!r}) for {d} dimensions: only strong effects can then be told from "
                 f"chance. Have {CONTROLS_PER_DIMENSION} controls for each dimension or more; fewer dimensions "
                 f"(n_components=, use_rep=) need fewer.",
-                UserWarning,
             )
 
 
@@ -338,7 +336,6 @@ def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
         )
         warn(
             f"no effect to be seen of {counts}: the efficacy of their cells is left at 1.",
-            UserWarning,
         )
     escaped = {m: _all_escaped(result) for m, result in found.items()}
     if any(escaped.values()):
@@ -346,7 +343,6 @@ def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
         warn(
             f"nearly all cells seem to have escaped of these labels: {which}. A few cells far away may make an effect of a "
             f"label that has none: look at them before using the efficacy as a weight.",
-            UserWarning,
         )
 
 

@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from scgroove import _keys, get, imputers
 from scgroove._labels import UnlabeledCategory, encode
-from scgroove._registry import Registry, did_you_mean
+from scgroove._registry import Registry
 from scgroove._types import IntArray, Labels
-from scgroove.aligners import Coupling, TooLargeError
+from scgroove.aligners import Coupling
 from scgroove.data import feature_positions, take_features
 from scgroove.data.checks import check_finite
 from scgroove.data.features import as_names
 from scgroove.data.measured import Measured, fill
 from scgroove.data.screen import Features
+from scgroove.errors import InputError, TooLargeError, did_you_mean
 from scgroove.get.inputs import (
     PerModality,
     check_pair,
@@ -76,7 +77,7 @@ class Request:
                 continue
             others = [name for name in IMPUTERS.names() if argument in IMPUTERS.get(name).takes]
             shown = "model" if argument == "models" else argument
-            raise ValueError(
+            raise InputError(
                 f"{shown} only goes with method={' or '.join(map(repr, others))}; found method={method!r}. Leave it out, or "
                 f"choose that method."
             )
@@ -170,7 +171,7 @@ def _method(name: str, *takes: str) -> Callable[[Compute], Compute]:
 @_method("decoder", "models")
 def _decode(request: Request) -> tuple[Imputation, dict[str, Any]]:
     if not request.models:
-        raise ValueError(
+        raise InputError(
             "method='decoder' needs the trained model: scgroove.tl.impute(mdata, "
             f"{request.source!r}, {request.target!r}, model=model). Without one use method='barycentric', after "
             f"scgroove.tl.align."
@@ -205,7 +206,7 @@ def _model_features(model: Any, request: Request) -> npt.NDArray[Any] | None:
     """Return the features of the target that a model predicts, where it tells them."""
     known = getattr(model, "modalities", None)
     if known is not None and request.target not in known:
-        raise ValueError(
+        raise InputError(
             f"the model does not know the modality {request.target!r}; it has {list(known)}."
             f"{did_you_mean(request.target, known)}"
         )
@@ -224,12 +225,12 @@ def _translated(
     known = _model_features(model, request)
     d = len(features if known is None else known)
     if values.shape != (n, d):
-        raise ValueError(
+        raise InputError(
             f"the model returned values of shape {values.shape} for {n} cells of {request.source!r} and {d} "
             f"features of {request.target!r}. Was it trained on other features?"
         )
     if not np.isfinite(values).all():
-        raise ValueError(
+        raise InputError(
             f"the model returned NaN or infinite values for {int((~np.isfinite(values).all(axis=1)).sum())} of {n} "
             f"cells: its training diverged. Train it again with a lower learning rate."
         )
@@ -329,7 +330,7 @@ def _regression(options: Mapping[str, Any]) -> CouplingRegression:
     known = [option.name for option in fields(CouplingRegression) if option.init]
     for option in options:
         if option not in known:
-            raise ValueError(
+            raise InputError(
                 f"regression has no option {option!r}.{did_you_mean(option, known)} Its options: {', '.join(known)}."
             )
     return CouplingRegression(**options)

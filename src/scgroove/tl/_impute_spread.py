@@ -14,6 +14,7 @@ from scgroove._warnings import warn
 from scgroove.data import feature_positions, take_features
 from scgroove.data.features import as_names
 from scgroove.data.measured import Measured
+from scgroove.errors import InputError
 from scgroove.get.inputs import values_of
 from scgroove.get.values import in_units_of
 from scgroove.imputers import (
@@ -46,7 +47,7 @@ def describe(
     reference = _reference(request, features) if uncertainty or shrink is not None else None
     if reference is None:
         if shrink is not None:
-            raise ValueError(
+            raise InputError(
                 f"shrink={shrink!r} draws values to the measured means of labels, but no measured cell of {request.target!r} is at "
                 f"hand. Pass a MuData with {request.target!r}, or a model that is loaded with its data."
             )
@@ -73,7 +74,6 @@ def describe(
         warn(
             f"no label has two measured cells of {request.target!r}, so that the spread inside labels is not known: standard "
             f"deviations and intervals {used}.",
-            UserWarning,
         )
     unseen = None if spread.has(codes_x).all() else _unseen(request, reference, y, spread, names)
     shape |= {

@@ -13,6 +13,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners.costs import in_slices
+from scgroove.errors import InputError
 from scgroove.get.inputs import PerModality, check_call, modalities_with, name_of, shared_space
 from scgroove.tl._label_votes import VALUES_AT_A_TIME
 
@@ -100,13 +101,13 @@ def infer_labels(
     names = modalities_with(mdata, use_rep, modalities)
     labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
     if key_added in [name_of(label_key, m, "label_key") for m in names]:
-        raise ValueError(
+        raise InputError(
             f"key_added={key_added!r} is the column of the labels, which would be lost."
         )
     z = {m: _directions(one) for m, one in shared_space(mdata, use_rep, names).items()}
     vocabulary, codes = encode(*labels.values())
     if len(vocabulary) < 2:
-        raise ValueError(
+        raise InputError(
             f"the labeled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two or more are needed. Is label_key= the "
             f"column of perturbations?"
         )

@@ -12,6 +12,7 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import Float64Array
 from scgroove._warnings import warn
+from scgroove.errors import InputError, InputTypeError
 from scgroove.get.inputs import PerModality, check_call, modalities_with, shared_space
 from scgroove.metrics.embedding_signal import embedding_signal
 
@@ -108,7 +109,7 @@ def check_label_embeddings(
 
     check_whole("n_permutations", n_permutations, 19)
     if not isinstance(label_embeddings, pd.DataFrame | Mapping):
-        raise TypeError(
+        raise InputTypeError(
             f"label_embeddings must be a DataFrame with labels as index, or a mapping from labels to numbers; found "
             f"{type(label_embeddings).__name__}. Of an array: pandas.DataFrame(array, index=labels)."
         )
@@ -116,7 +117,7 @@ def check_label_embeddings(
     known = {label for label, _ in rows_by_label(label_embeddings)}
     labels = [label for label in places if label in known]
     if len(labels) < FEWEST_LABELS:
-        raise ValueError(
+        raise InputError(
             f"{len(labels)} labels have cells and an embedding, and {FEWEST_LABELS} or more are needed. Labels of the data are, for instance, "
             f"{list(places)[:_SHOWN]}, those of the table {sorted(known)[:_SHOWN]}: are names spelled alike?"
         )
@@ -129,13 +130,11 @@ def check_label_embeddings(
     if out := [label for label in places if label not in known]:
         warn(
             f"{len(out)} of {len(places)} labels have no embedding and are left out: {out[:_SHOWN]}.",
-            UserWarning,
         )
     if found.p_value > LEVEL:
         warn(
             f"the embeddings say no more of {len(labels)} labels than shuffled ones do (score {found.score:.2f}, p {found.p_value:.2f}): do not "
             f"believe where they put labels that a modality lacks.",
-            UserWarning,
         )
     result: dict[str, Any] = {
         "score": found.score,

@@ -11,9 +11,9 @@ import pandas as pd
 
 from scgroove import _keys, get
 from scgroove._labels import Label, UnlabeledCategory, encode, find_label, label_name, members
-from scgroove._registry import UnknownNameError, did_you_mean
 from scgroove._types import Float64Array, IntArray
 from scgroove._warnings import warn
+from scgroove.errors import InputError, UnknownNameError, did_you_mean
 from scgroove.get.inputs import PerModality, check_call, check_modality, labels_of_modality
 from scgroove.metrics.effects import Controls
 from scgroove.metrics.values import dense, steps
@@ -243,7 +243,7 @@ def _named(control: Label | None, names: list[str], source: str, target: str) ->
         return label_name(control)
     likely = [name for name in names if _LOOKS_LIKE_CONTROL.search(name)]
     hint = f" These look like one: {', '.join(map(repr, likely[:5]))}." if likely else ""
-    raise ValueError(
+    raise InputError(
         f"effects are differences to control cells, and no control is named.{hint} Call scgroove.tl.perturbation_effects(mdata, "
         f"{source!r}, {target!r}, control={(likely or names or ['...'])[0]!r}). Labels: {', '.join(names[:10])}"
         f"{', ...' if len(names) > 10 else ''}."
@@ -269,5 +269,4 @@ def _warn_few(table: pd.DataFrame, min_cells: int) -> None:
             warn(
                 f"no interval for {len(few)} {side} label(s) with fewer than min_cells={min_cells} cells: {shown}"
                 f"{', ...' if len(few) > 8 else ''}. A bootstrap of so few cells says too little.",
-                UserWarning,
             )

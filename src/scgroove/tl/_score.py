@@ -12,6 +12,7 @@ from scipy.stats import norm
 from scgroove import _keys, get, metrics
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray, Labels
+from scgroove.errors import InputError
 from scgroove.get.inputs import (
     PerModality,
     check_call,
@@ -109,7 +110,7 @@ def score_matching(
     z = _representations(mdata, source, target, use_rep)
     coupling = _coupling(mdata, source, target, coupling_key)
     if z is None and coupling is None:
-        raise ValueError(
+        raise InputError(
             f"nothing to score: neither a representation {use_rep!r} in both modalities nor a coupling. Make them with "
             f"scgroove.tl.embed(mdata, model) and scgroove.tl.align(mdata, {source!r}, {target!r})."
         )
@@ -144,7 +145,7 @@ def true_partners(
     """
     partner, reason = partners_of_pair(mdata, source, target, pair_key, labels)
     if partner is None:
-        raise ValueError(
+        raise InputError(
             f"no pair of {source!r} and {target!r} cells is known: {reason}. Scores against the truth need "
             "cells measured in both modalities; name the column that tells them with pair_key=. Without such cells "
             "look at model.get_cross_modal_label_accuracy()."

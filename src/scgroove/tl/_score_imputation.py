@@ -11,6 +11,7 @@ import pandas as pd
 from scgroove import _keys, get, metrics
 from scgroove._labels import Label, UnlabeledCategory, encode
 from scgroove._types import IntArray
+from scgroove.errors import InputError
 from scgroove.get.inputs import (
     PerModality,
     check_call,
@@ -144,7 +145,7 @@ def score_imputation(
     labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (source, target)]
     partner, why = partners_of_pair(mdata, source, target, pair_key, labels)
     if pair_key is not None and partner is None:
-        raise ValueError(
+        raise InputError(
             f"no pair of {source!r} and {target!r} cells is known: {why}. Leave pair_key out to score by labels."
         )
     partner, measured = complete_partners(partner, measured), fill(measured, labels[1])
@@ -158,7 +159,7 @@ def score_imputation(
     }
     found = metrics.scores([*OF_CELLS, *OF_LABELS], missing="skip", predicted=predicted, **known)
     if not found:
-        raise ValueError(
+        raise InputError(
             f"nothing to score {source!r} -> {target!r} by: {why or 'no label is in both'}. Name the column of pairs with "
             f"pair_key=, or that of labels with label_key=, and control= for effects."
         )

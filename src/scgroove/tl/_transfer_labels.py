@@ -14,8 +14,8 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import BoolArray, FloatArray, IntArray
 from scgroove._warnings import warn
-from scgroove.aligners import TooLargeError
 from scgroove.data import encode_labels, labels_of
+from scgroove.errors import InputError, TooLargeError
 from scgroove.get.inputs import (
     PerModality,
     check_call,
@@ -221,14 +221,14 @@ class _Electorate:
     ) -> _Electorate:
         names, (codes,) = encode(labels_of_modality(mdata, modality, label_key, unlabeled_category))
         if len(names) < 2:
-            raise ValueError(
+            raise InputError(
                 f"there are no labels to transfer: the {codes.size} cells of {modality!r} have {len(names)} label(s) in "
                 f"obs[{name_of(label_key, modality, 'label_key')!r}], and a choice needs two. Name the column with label_key=, or the "
                 f"labeled data with reference=."
             )
         cells = mdata.mod[modality].obs_names
         if not cells.is_unique:
-            raise ValueError(
+            raise InputError(
                 f"the obs_names of {modality!r} are not unique, so that a cell could vote for itself. Call "
                 f"mdata[{modality!r}].obs_names_make_unique()."
             )
@@ -240,7 +240,7 @@ class _Electorate:
     def vote(self, z: FloatArray, cells: pd.Index) -> Votes:
         """Return the votes for cells, which do not vote for themselves."""
         if z.shape[1] != self.z.shape[1]:
-            raise ValueError(
+            raise InputError(
                 f"the representations do not lie in one space: {z.shape[1]} dimensions of the cells to label, {self.z.shape[1]} of "
                 f"the labeled ones. Embed both with one model: scgroove.tl.embed(mdata, model)."
             )
@@ -277,7 +277,7 @@ def _held_out(mdata: MuData, source: str, model: GROOVE | None) -> BoolArray:
     trained_on = attached[source].obs_names if source in attached else pd.Index([])
     held = np.concatenate([np.asarray(part, dtype=np.intp) for part in parts[1:]])
     if not held.size or sum(map(len, parts)) != len(trained_on):
-        raise ValueError(
+        raise InputError(
             f"the model does not know of cells of {source!r} held out of its training: it was trained on all of them (train_size=1), "
             f"or is not attached to the data it was trained on. Attach it, GROOVE.load(path, mdata); or leave model= out, and take "
             f"confidences as those of cells that the model has seen."
@@ -354,11 +354,11 @@ def _check_options(
     min_confidence: float | None,
 ) -> None:
     if min_confidence is not None and not 0 < min_confidence <= 1:
-        raise ValueError(
+        raise InputError(
             f"min_confidence is a probability, above 0 and at most 1; found {min_confidence!r}."
         )
     if model is not None and calibrate_on == "query":
-        raise ValueError(
+        raise InputError(
             "model= tells which cells of the reference were held out of training, and calibrate_on='query' takes none of them. "
             "Leave one of the two out."
         )
@@ -379,5 +379,4 @@ def _warn_uncalibrated(source: str, target: str, calibrate_on: str, n: int) -> N
         f"confidences are shares of votes, not calibrated: calibration needs {FEWEST_CELLS} cells of {source!r} or more in the "
         f"{calibrate_on} with a label that cells of {target!r} have, and there are {n}. Are the labels of {source!r} in another column "
         f"(label_key=)? calibrate_on={other!r} takes those of the {other}.",
-        UserWarning,
     )

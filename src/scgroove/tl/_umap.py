@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scgroove import _keys
-from scgroove._registry import did_you_mean
+from scgroove.errors import InputError, did_you_mean
 from scgroove.get.inputs import check_call
 
 if TYPE_CHECKING:
@@ -110,20 +110,20 @@ def _representations(
     parts: dict[str, NDArray[np.float32]] = {}
     for modality in chosen:
         if modality not in mdata.mod:
-            raise ValueError(
+            raise InputError(
                 f"There is no modality {modality!r}; mdata has {list(mdata.mod)}.{did_you_mean(modality, mdata.mod)}"
             )
         parts[modality] = _checked(mdata.mod[modality].obsm, use_rep, modality)
     widths = {modality: x.shape[1] for modality, x in parts.items()}
     if len(set(widths.values())) > 1:
-        raise ValueError(
+        raise InputError(
             f"obsm[{use_rep!r}] has another width in each modality ({widths}), so it is no shared space. "
             "Choose a representation that the modalities share, such as the one that "
             "scgroove.tl.embed(mdata, model) writes."
         )
     total = sum(len(x) for x in parts.values())
     if total < _FEWEST_CELLS:
-        raise ValueError(
+        raise InputError(
             f"UMAP needs at least {_FEWEST_CELLS} cells in all; {use_rep!r} has {total}."
         )
     return parts
@@ -131,7 +131,7 @@ def _representations(
 
 def _checked(obsm: Any, use_rep: str, modality: str) -> NDArray[np.float32]:
     if use_rep not in obsm:
-        raise ValueError(
+        raise InputError(
             f"mod[{modality!r}].obsm has no {use_rep!r}; it has {list(obsm)}.{did_you_mean(use_rep, obsm)} "
             f"Make it with scgroove.tl.embed(mdata, model, key_added={use_rep!r}), or name another "
             "with use_rep=."
@@ -139,7 +139,7 @@ def _checked(obsm: Any, use_rep: str, modality: str) -> NDArray[np.float32]:
     x = np.asarray(obsm[use_rep], dtype=np.float32)
     bad = ~np.isfinite(x).all(axis=1)
     if bad.any():
-        raise ValueError(
+        raise InputError(
             f"mod[{modality!r}].obsm[{use_rep!r}] has missing or infinite values in {int(bad.sum())} of "
             f"{len(x)} cells (first: row {int(np.argmax(bad))}). If scgroove wrote it, the training "
             "diverged: train again with a lower learning rate."

@@ -11,6 +11,7 @@ from scvi.train import TrainingPlan
 from torch import Tensor
 
 from .._validate import checked
+from ..errors import DivergedError
 from ..module import GROOVEModule
 
 TORCH: Final = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -161,7 +162,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             key = f"{mode}_loss" if name == "loss" else f"{name}_{mode}"
             self.log(key, value, prog_bar=name == "loss", sync_dist=False)
             if name == "loss" and not math.isfinite(value):
-                raise RuntimeError(
+                raise DivergedError(
                     f"The {mode} loss became {value} in epoch {self.current_epoch}. Lower the learning rate, "
                     f'for instance plan_kwargs={{"lr": {self.lr / 10:g}}}, or clip gradients with '
                     "gradient_clip_val=1.0; and look for extreme values in the data."

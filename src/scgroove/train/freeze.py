@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from .._registry import UnknownNameError, did_you_mean
+from ..errors import InputError, UnknownNameError, did_you_mean
 from ..module import GROOVEModule
 
 Freeze = Literal["nothing", "encoders", "all_but_batch"]
@@ -40,7 +40,7 @@ def check_learns(module: GROOVEModule, freeze: Freeze) -> None:
         Only weights of batches may learn, and there are none.
     """
     if freeze == "all_but_batch" and not batch_layers(module):
-        raise ValueError(
+        raise InputError(
             "freeze='all_but_batch' leaves nothing to learn: no modality has more than one batch. Was the reference set up with "
             "a batch_key? Use freeze='encoders' or freeze='nothing'."
         )
