@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 import scgroove as sg
 from scgroove.aligners import ALIGNERS, UnbalancedOT
-from scgroove.data import profile
+from scgroove.data.checks import profile
 from scgroove.model import GROOVE
 
 Make = Callable[[np.ndarray], Any]

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from scgroove.errors import CannotWriteError, FileError, ScgrooveError
 if TYPE_CHECKING:
     import h5py
     import pandas as pd
+    from anndata import AnnData
     from mudata import MuData
 
 SMALL: Final = 64 * 2**20
@@ -57,6 +58,24 @@ def read_mudata(path: str | Path) -> MuData:
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return mudata.read_h5mu(path)
+
+
+@contextmanager
+def columns_stay() -> Iterator[None]:
+    """Keep the columns of modalities in the modalities: mudata before 0.4 copied them up."""
+    import mudata
+
+    options = getattr(mudata, "set_options", None)
+    with options(pull_on_update=False) if options else nullcontext():
+        yield
+
+
+def make_mudata(modalities: Mapping[str, AnnData]) -> MuData:
+    """Return a MuData of modalities, whose columns stay in them."""
+    import mudata
+
+    with columns_stay():
+        return mudata.MuData(dict(modalities))
 
 
 def check_is_hdf5(path: Path) -> None:

@@ -270,13 +270,13 @@ def _impute(results: Results, progress: Progress) -> None:
 
 def _score(results: Results, progress: Progress) -> None:
     from scgroove import get, tl
-    from scgroove.data import known_partners
     from scgroove.data.measured import complete_partners, fill
+    from scgroove.data.pairing import known_partners
 
     asked = results.settings
     imputed = get.imputed(results.mdata, asked.source, asked.target)
     measured = get.measured(results.mdata, asked.source, asked.target)
-    partner, _ = known_partners(results.mdata, asked.source, asked.target)
+    partner, _ = known_partners(results.mdata, asked.source, asked.target, quiet=True)
     partner = complete_partners(partner, measured)
     if partner is not None:
         rows = np.flatnonzero(partner >= 0)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from scgroove.data import profile
-from scgroove.data.checks import row_blocks
+from scgroove.data.checks import profile, row_blocks
 
 
 def adata(x):

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scgroove.data import encode_labels, label_keys, label_table, labels_of
+from scgroove.data import label_table
+from scgroove.data.labels import encode_labels, label_keys, labels_of
 
 
 def test_labels_are_text_and_missing_ones_none():

@@ -13,7 +13,8 @@ import pytest
 import scipy.sparse as sp
 
 import scgroove
-from scgroove.data.screen import Features, Screen
+from scgroove.data.features import Features
+from scgroove.data.screen import Screen
 from scgroove.errors import FeatureNamesError
 
 

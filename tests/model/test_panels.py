@@ -299,7 +299,7 @@ def test_setting_up_anew_forgets_what_a_batch_lacked():
 
 @pytest.mark.filterwarnings("ignore:Missing features")
 def test_learners_see_the_mean_where_nothing_was_measured():
-    from scgroove.data.screen import Features
+    from scgroove.data.features import Features
 
     mdata = two_batches()
     GROOVE.setup_mudata(mdata, "label", batch_key="batch")

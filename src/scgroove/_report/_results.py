@@ -177,7 +177,7 @@ class Results:
 
     def labels_of(self, modality: str) -> Any:
         """Return the label of each cell as text, None where it has none."""
-        from scgroove.data import labels_of
+        from scgroove.data.labels import labels_of
 
         obs = self.mdata.mod[modality].obs
         return labels_of(obs, self.label_column(modality), self.settings.unlabeled_category)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scgroove import _keys
-from scgroove._files import digest_of, read_mudata
+from scgroove._files import digest_of, make_mudata, read_mudata
 from scgroove._labels import names_of, unlabeled_names
 from scgroove._types import Float64Array, IntArray
 from scgroove.benchmark._spec import DataSpec
-from scgroove.data import known_partners, label_keys, labels_of
+from scgroove.data.labels import label_keys, labels_of
+from scgroove.data.pairing import known_partners
 from scgroove.errors import FileError, SpecError, did_you_mean
 from scgroove.simulations import from_scenario
 
@@ -83,7 +83,7 @@ class Loaded:
             Whether it is one that is told the truth.
         """
         mdata = self.full if told else self.hidden
-        own = _mudata({m: adata.copy() for m, adata in mdata.mod.items()})
+        own = make_mudata({m: adata.copy() for m, adata in mdata.mod.items()})
         own.uns = dict(mdata.uns)
         return own
 
@@ -135,7 +135,7 @@ class Loaded:
 def some_cells(mdata: MuData, rows: Mapping[str, Any]) -> MuData:
     """Return a MuData of some cells of the modalities named, each a copy of its own; other modalities are whole."""
     mods = {m: adata[rows[m]].copy() if m in rows else adata for m, adata in mdata.mod.items()}
-    return _mudata(mods)
+    return make_mudata(mods)
 
 
 def _shuffled(mdata: MuData, orders: Mapping[str, IntArray]) -> MuData:
@@ -150,7 +150,7 @@ def _shuffled(mdata: MuData, orders: Mapping[str, IntArray]) -> MuData:
             if column in obs:
                 obs[column] = obs[column].to_numpy()[order]
         mods[m] = AnnData(X=adata.X[order], obs=obs, var=adata.var, obsm=dict(adata.obsm))
-    shuffled = _mudata(mods)
+    shuffled = make_mudata(mods)
     shuffled.uns = dict(mdata.uns)
     return shuffled
 
@@ -302,7 +302,7 @@ def _read(spec: DataSpec) -> MuData:
             f"data {spec.name!r}: no cell of {empty[0]!r} is left after drop_labels={list(spec.drop_labels)} and "
             f"min_cells_per_label={spec.min_cells_per_label}."
         )
-    return _mudata(mods)
+    return make_mudata(mods)
 
 
 def _check_labels_named(spec: DataSpec, mdata: MuData, names: Sequence[str]) -> None:
@@ -349,7 +349,7 @@ def _most_variable(adata: AnnData, n: int) -> AnnData:
     """Return the features of largest dispersion; counts are normalized and logged for it, the values stay."""
     import scanpy as sc
 
-    from scgroove.data import profile
+    from scgroove.data.checks import profile
 
     seen = profile(adata, "data")
     looked_at = adata.copy()
@@ -394,25 +394,14 @@ def _without_truth(mdata: MuData, label_key: str) -> MuData:
         obs = adata.obs[kept].copy()
         obs.index = pd.Index([f"{m}_{i}" for i in range(adata.n_obs)])
         mods[m] = AnnData(X=adata.X, obs=obs, var=pd.DataFrame(index=adata.var_names))
-    return _mudata(mods)
-
-
-def _mudata(mods: Mapping[str, AnnData]) -> MuData:
-    """Return a MuData that has the columns of its modalities in them only."""
-    import mudata
-
-    options = getattr(
-        mudata, "set_options", None
-    )  # before 0.4, columns were copied up unless told not to
-    with options(pull_on_update=False) if options else nullcontext():
-        return mudata.MuData(dict(mods))
+    return make_mudata(mods)
 
 
 def _partner(mdata: MuData, source: str, target: str, pair_key: str | None) -> IntArray | None:
     in_both = all(_keys.PAIR in mdata.mod[m].obs for m in (source, target))
     if pair_key is None and not in_both:
         return None
-    return known_partners(mdata, source, target, pair_key)[0]
+    return known_partners(mdata, source, target, pair_key, quiet=True)[0]
 
 
 def _latents(mdata: MuData, source: str, target: str) -> tuple[Float64Array, Float64Array] | None:

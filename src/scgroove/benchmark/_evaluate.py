@@ -12,7 +12,7 @@ from scgroove import metrics
 from scgroove._types import FloatArray
 from scgroove.aligners import Coupling
 from scgroove.benchmark._data import Loaded
-from scgroove.data.screen import Features
+from scgroove.data.features import Features
 from scgroove.metrics._score import without_presets
 
 KINDS: Final = ("representation", "coupling", "imputation")

@@ -19,7 +19,8 @@ from scgroove.benchmark._labels_out_methods import (
     Part,
     predicted_effects,
 )
-from scgroove.data.screen import Features, Screen
+from scgroove.data.features import Features
+from scgroove.data.screen import Screen
 from scgroove.errors import InputError, ResultsWarning, did_you_mean
 from scgroove.metrics.effects import TOP_K, effect_correlations, effect_signs
 

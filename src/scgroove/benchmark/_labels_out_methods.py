@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import anndata
-import mudata
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from scgroove import aligners, imputers, learners
+from scgroove._files import make_mudata
 from scgroove._registry import Registry
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners import entropic_map
@@ -191,14 +190,10 @@ class Fold:
     @cached_property
     def mdata(self) -> MuData:
         """What methods may see: values and labels of all modalities, hidden labels of the target left out."""
-        options = getattr(
-            mudata, "set_options", None
-        )  # before 0.4, mudata copied columns up unless told not to
         seen = {
             m: part.take(self.seen) if m == self.target else part for m, part in self.parts.items()
         }
-        with options(pull_on_update=False) if options else nullcontext():
-            return mudata.MuData({m: part.as_anndata() for m, part in seen.items()})
+        return make_mudata({m: part.as_anndata() for m, part in seen.items()})
 
     def measured_effects(self) -> Float64Array:
         """Return the measured effects of the hidden labels, (hidden, f)."""

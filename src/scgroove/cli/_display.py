@@ -6,10 +6,12 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import typer
+
+from scgroove._files import columns_stay
 
 
 class Display:
@@ -81,10 +83,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import lightning.pytorch  # noqa: F401  (sets its own level when imported)
-        import mudata
         import scvi  # noqa: F401
-    # Before 0.4, mudata copied columns up from the modalities unless told not to.
-    options = getattr(mudata, "set_options", None)
     loggers = [
         logging.getLogger(name)
         for name in ("lightning.pytorch", "lightning.fabric", "scvi", "scgroove")
@@ -93,7 +92,7 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
-        with options(pull_on_update=False) if options else nullcontext():
+        with columns_stay():
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,34 +1,36 @@
 """The only place that knows how a MuData is laid out."""
 
-from ._datamodule import GroupDataSplitter
-from .checks import DataProfile, check_cell_names, check_modalities, profile
-from .features import feature_positions, take_features
-from .fields import ModalityField, SharedLabelField
-from .labels import encode_labels, label_keys, label_table, labels_by_modality, labels_of
-from .manager import ModalityManager
-from .pairing import known_partners, pair_ids
-from .sampler import GroupSampler, MultiModalDataset
-from .units import check_units
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from ._datamodule import GroupDataSplitter
+    from .features import Features
+    from .labels import label_table
+    from .manager import ModalityManager
+    from .sampler import GroupSampler
+    from .screen import Screen
+
+_HOMES = {
+    "Features": "features",
+    "GroupDataSplitter": "_datamodule",
+    "GroupSampler": "sampler",
+    "ModalityManager": "manager",
+    "Screen": "screen",
+    "label_table": "labels",
+}
 __all__ = [
-    "DataProfile",
+    "Features",
     "GroupDataSplitter",
     "GroupSampler",
-    "ModalityField",
     "ModalityManager",
-    "MultiModalDataset",
-    "SharedLabelField",
-    "check_cell_names",
-    "check_modalities",
-    "check_units",
-    "encode_labels",
-    "feature_positions",
-    "known_partners",
-    "label_keys",
+    "Screen",
     "label_table",
-    "labels_by_modality",
-    "labels_of",
-    "pair_ids",
-    "profile",
-    "take_features",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: torch and scvi-tools take seconds."""
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

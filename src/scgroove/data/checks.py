@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from .._numbers import LARGEST, SMALLEST, canonical
 from ..errors import InputError, InputTypeError, UnknownNameError
+
+PerModality: TypeAlias = str | Mapping[str, str]
+"""One name for all modalities, or one for each."""
 
 PANEL_FEATURES = 8
 """Counts of fewer features are those of a panel, which has no library size: see :attr:`DataProfile.size_factors`."""
@@ -156,6 +159,29 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
     if len(set(chosen)) < len(chosen):
         raise InputError(f"modalities={chosen} names a modality twice.")
     return chosen
+
+
+def name_of(given: PerModality, modality: str, argument: str) -> str:
+    """Return the name for one modality.
+
+    Raises
+    ------
+    ValueError
+        The mapping misses the modality.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    if modality not in given:
+        raise ValueError(
+            f"{argument} names {list(given)}, but not {modality!r}. Pass one name for all "
+            f"modalities, or one for each: {argument}={ {**given, modality: '...'} }."
+        )
+    return given[modality]
+
+
+def layers_of(adata: AnnData) -> list[str]:
+    """Return the names of the layers. anndata 0.13 lists X as None."""
+    return [str(name) for name in adata.layers if name is not None]
 
 
 def matrix(adata: AnnData, layer: str | None) -> Any:
@@ -307,9 +333,8 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
         )
     check_cell_names(adata, modality)
     if layer is not None and layer not in adata.layers:
-        known = [k for k in adata.layers if k is not None]
         raise UnknownNameError(
-            f"Layer '{layer}' not found in mdata['{modality}'].layers, which has {known}. "
+            f"Layer '{layer}' not found in mdata['{modality}'].layers, which has {layers_of(adata)}. "
             f"Modalities that layers does not name use X."
         )
     if layer is None and adata.X is None:

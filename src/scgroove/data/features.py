@@ -1,19 +1,27 @@
-"""Lookup of features by name: the only place that turns names into positions."""
+"""Features of modalities: found by name, and normalized, logged and standardized."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from scgroove.errors import FeatureNamesError
 
-from .._types import IntArray
+from .._numbers import is_constant
+from .._types import Float64Array, IntArray
+from .checks import profile, row_blocks
+from .measured import Measured
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 N_NEAREST: Final = 5
 SHOWN: Final = 10
@@ -136,3 +144,91 @@ def _first(names: Sequence[Any] | pd.Index) -> str:
     """Name the first few."""
     listed = ", ".join(repr(str(name)) for name in names[:SHOWN])
     return listed + (", ..." if len(names) > SHOWN else "")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Counts are normalized to the median library size and logged; then every feature is standardized.
+
+    Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`). Values that were not measured,
+    by the record that set-up left with the data, do not count and become 0, the mean.
+
+    Attributes
+    ----------
+    modality
+        Its name, for messages.
+    names
+        Names of the features, (d,).
+    counts
+        Whether the values are counts (whole numbers of at least 0 and above 1).
+    library
+        Median total count of a cell; None for other values and for panels, whose cells have no size factor.
+    mean, scale
+        Of the training cells, (d,); features without variance have scale 1.
+    shares
+        Of the features in the total of a cell, (d,), where batches did not measure some; else None.
+    """
+
+    modality: str
+    names: NDArray[Any]
+    counts: bool
+    library: float | None
+    mean: Float64Array
+    scale: Float64Array
+    shares: Float64Array | None = None
+
+    @classmethod
+    def fit(cls, adata: AnnData, modality: str) -> Self:
+        """Learn the statistics of a modality.
+
+        Raises
+        ------
+        ValueError
+            If it has no cells or features, or values that are not finite.
+        """
+        seen = profile(adata, modality)
+        counts, library = seen.counts, seen.median_library if seen.size_factors else None
+        names = adata.var_names.to_numpy(dtype=object)
+        d = adata.n_vars
+        measured = Measured.of(adata)
+        shares = None if library is None or measured is None else measured.shares(adata.X)
+        unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d), shares)
+        x = unscaled(adata).astype(np.float64)
+        if measured is None:
+            mean, scale = x.mean(axis=0), x.std(axis=0)
+        else:
+            x[~measured.rows(slice(None))] = np.nan
+            mean, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+        scale[is_constant(mean, scale)] = 1.0
+        return cls(modality, names, counts, library, mean, scale, shares)
+
+    def __call__(self, adata: AnnData) -> NDArray[np.float32]:
+        """Return the features of cells, float32 (n, d).
+
+        Raises
+        ------
+        ValueError
+            If a feature of the training data is missing, or its name stands twice. Others do no harm, nor does the order.
+        """
+        columns = columns_of(
+            adata.var_names,
+            self.names,
+            modality=self.modality,
+            remedy="The learner needs all features that it was fitted on, in any order: pass the unfiltered data, or fit it anew.",
+        )
+        out = np.empty((adata.n_obs, self.names.size), dtype=np.float32)
+        measured = Measured.of(adata, self.names)
+        for rows, block in row_blocks(adata.X):
+            kept = block if columns is None else block[:, columns]
+            x = np.asarray(kept.todense() if sp.issparse(kept) else kept, dtype=np.float64)
+            if self.library is not None:
+                total = x.sum(axis=1, keepdims=True)
+                if measured is not None and self.shares is not None:
+                    total = total / (measured.rows(rows) @ self.shares)[:, None]
+                x = x / np.where(total > 0, total, 1.0) * self.library
+            if self.counts:
+                x = np.log1p(x)
+            out[rows] = (x - self.mean) / self.scale
+            if measured is not None:
+                out[rows] *= measured.rows(rows)
+        return out

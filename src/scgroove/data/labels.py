@@ -21,6 +21,7 @@ from .._labels import (
     read_labels,
     unlabeled_names,
 )
+from .._types import IntArray
 from .._warnings import warn
 from ..errors import InputError, UnknownNameError, did_you_mean
 
@@ -254,10 +255,10 @@ def _where(name: str, found: Mapping[str, set[str]]) -> str:
     return ", ".join(m for m, own in found.items() if name in own)
 
 
-def encode_labels(labels: NDArray[Any], vocabulary: Sequence[str]) -> NDArray[np.int64]:
+def encode_labels(labels: NDArray[Any], vocabulary: Sequence[str]) -> IntArray:
     """Codes of labels in a vocabulary, -1 where missing or not in it; shape (n,)."""
     known = pd.Index(list(vocabulary), dtype=object)
-    return np.asarray(known.get_indexer(pd.Index(labels, dtype=object)), dtype=np.int64)
+    return np.asarray(known.get_indexer(pd.Index(labels, dtype=object)), dtype=np.intp)
 
 
 def label_table(

@@ -116,9 +116,11 @@ def known_partners(
     source: str,
     target: str,
     pair_key: str | None = None,
-    labels: tuple[NDArray[Any], NDArray[Any]] | None = None,
-) -> tuple[IntArray | None, Pairing]:
-    """Target row of the same cell for each source row.
+    labels: Any = None,
+    *,
+    quiet: bool = False,
+) -> tuple[IntArray | None, str]:
+    """Target row of the same cell for each source row, and where the pairs come from.
 
     Without ``pair_key`` the answer is the one of ``setup_mudata``, where these modalities were set up.
 
@@ -133,13 +135,15 @@ def known_partners(
         ``"auto"`` if the data were not set up.
     labels
         Labels of the source and target cells, None where missing, for data that were not set up.
+    quiet
+        Do not warn.
 
     Returns
     -------
     partner
         (n_source,), -1 where none is known; None if no pair is.
-    pairing
-        Where the pairs come from, or why there are none.
+    reason
+        Why there are none, or what speaks against them.
 
     Raises
     ------
@@ -147,6 +151,11 @@ def known_partners(
         A modality lacks the column ``pair_key``.
     ValueError
         An identifier is used twice in a modality.
+
+    Warns
+    -----
+    UserWarning
+        Cells have equal names that do not speak for themselves.
     """
     settled = mdata.uns.get(_keys.PAIRING, {})
     keys = settled.get("label_key", {})
@@ -167,7 +176,9 @@ def known_partners(
             _check_column(mdata, m, pair_key, "pair_key")
         paired = pair_key
     pairing = pairing_of(mdata, source, target, paired, labels)
-    return None if pairing.ids is None else partner_rows(*pairing.ids), pairing
+    if pairing.doubtful and not quiet:
+        warn(pairing.reason)
+    return None if pairing.ids is None else partner_rows(*pairing.ids), pairing.reason
 
 
 def partner_rows(source: Ids, target: Ids) -> IntArray:

@@ -1,7 +1,8 @@
-"""What a learner is given: modalities, labels in one vocabulary, and features on one footing."""
+"""The one reader of MuData: modalities, labels, partners, weights and representations of cells."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -10,57 +11,50 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from scgroove._labels import UnlabeledCategory
-from scgroove._numbers import is_constant
-from scgroove._types import BoolArray, Float64Array, IntArray
-from scgroove.data import (
-    check_modalities,
-    encode_labels,
-    known_partners,
-    label_keys,
-    labels_by_modality,
-    profile,
+from .. import _keys
+from .._labels import UnlabeledCategory
+from .._numbers import canonical, check_size
+from .._types import Float64Array, FloatArray, IntArray, Labels
+from .._warnings import warn
+from ..errors import (
+    InputError,
+    InputTypeError,
+    TooLargeError,
+    UnknownNameError,
+    did_you_mean,
+    near_miss,
 )
-from scgroove.data.checks import row_blocks
-from scgroove.data.features import columns_of
-from scgroove.data.labels import warn_of_labels
-from scgroove.data.measured import Measured
-from scgroove.errors import InputError
+from .checks import PerModality, check_cell_names, check_modalities, layers_of, name_of
+from .features import Features
+from .labels import encode_labels, label_keys, labels_by_modality, labels_of, warn_of_labels
+from .pairing import known_partners
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-FloatMatrix = NDArray[np.float32]
-
-
-def check_cells(mdata: MuData, modalities: Iterable[str]) -> None:
-    """Refuse modalities without cells."""
-    empty = [m for m in modalities if mdata.mod[m].n_obs == 0]
-    if empty:
-        raise InputError(
-            f"modality {', '.join(map(repr, empty))} has no cells: did a filter leave none, or was another subset meant?"
-        )
+RAW: str = "X"
+"""Name of the measured values themselves as a representation."""
 
 
 @dataclass(frozen=True)
 class Screen:
-    """A MuData as learners see it.
+    """Modalities of a MuData, with their labels in one vocabulary.
 
     Attributes
     ----------
     mdata
-        The data; never changed.
+        The data, never changed.
     modalities
         Names of the modalities in use.
     label_keys
         Column of the label in each modality.
     labels
-        For each modality (n_m,): the label of each cell as a string, None where it has none.
+        For each modality (n_m,): label of each cell as text, None where it has none.
     vocabulary
         The labels of two modalities or more, sorted.
     codes
-        For each modality (n_m,): position in ``vocabulary``, -1 for cells without a label or of an exclusive one.
+        For each modality (n_m,): position in ``vocabulary``, -1 for cells without a shared label.
     """
 
     mdata: MuData
@@ -74,7 +68,7 @@ class Screen:
     def read(
         cls,
         mdata: MuData,
-        label_key: str | Mapping[str, str] = "label",
+        label_key: PerModality = "label",
         modalities: Sequence[str] | None = None,
         unlabeled_category: UnlabeledCategory = None,
     ) -> Self:
@@ -83,24 +77,24 @@ class Screen:
         Raises
         ------
         TypeError, KeyError, ValueError
-            If it is no MuData, a modality or column is missing or has no cell, or no label is in two modalities.
+            It is no MuData, a modality or column is missing or has no cell, or no label is in two
+            modalities.
         """
         names = check_modalities(mdata, modalities)
         check_cells(mdata, names)
         keys = label_keys(mdata, label_key, names)
         labels = labels_by_modality(mdata, keys, names, unlabeled_category)
         warn_of_labels(labels, keys)
-        found = [{label for label in labels[m] if label is not None} for m in names]
-        every = set().union(*found)
-        vocabulary = tuple(
-            sorted(label for label in every if sum(label in one for one in found) > 1)
-        )
+        found = {m: set(labels[m]) - {None} for m in names}
+        counts = Counter(label for own in found.values() for label in own)
+        vocabulary = tuple(sorted(label for label, n in counts.items() if n > 1))
         if not vocabulary:
+            some = [sorted(own)[:5] for own in found.values()]
             raise InputError(
-                f"no label is in two modalities, so nothing links them: found {[sorted(one)[:5] for one in found]} in "
-                f"{names}. Labels are compared by name; is label_key={label_key!r} the right column?"
+                f"no label is in two modalities, so nothing links them: found {some} in {names}. "
+                f"Labels are compared by name; is label_key={label_key!r} the right column?"
             )
-        codes = {m: encode_labels(labels[m], vocabulary).astype(np.intp) for m in names}
+        codes = {m: encode_labels(labels[m], vocabulary) for m in names}
         return cls(mdata, tuple(names), keys, labels, vocabulary, codes)
 
     @property
@@ -113,105 +107,363 @@ class Screen:
         return int(self.mdata.mod[modality].n_obs)
 
     def features(self) -> dict[str, Features]:
-        """Return, for each modality, how its features are brought on one footing, fitted on all of its cells."""
+        """Return the scaling of the features of each modality, fitted on all of its cells."""
         return {m: Features.fit(self.mdata.mod[m], m) for m in self.modalities}
 
     def partners(self, source: str, target: str) -> IntArray:
-        """Return the target row of the same cell for each source row, -1 where none is known, (n_source,)."""
+        """Return the target row of the same cell for each source row, -1 where none is known."""
         labels = self.labels[source], self.labels[target]
-        partner, _ = known_partners(self.mdata, source, target, labels=labels)
+        partner, _ = known_partners(self.mdata, source, target, labels=labels, quiet=True)
         return np.full(self.n_cells(source), -1, dtype=np.intp) if partner is None else partner
 
 
-@dataclass(frozen=True)
-class Features:
-    """Counts are normalized to the median library size and logged; then every feature is standardized.
-
-    Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`). Values that were not measured,
-    by the record that set-up left with the data, do not count and become 0, the mean.
-
-    Attributes
-    ----------
-    modality
-        Its name, for messages.
-    names
-        Names of the features, (d,).
-    counts
-        Whether the values are counts (whole numbers of at least 0 and above 1).
-    library
-        Median total count of a cell; None for other values and for panels, whose cells have no size factor.
-    mean, scale
-        Of the training cells, (d,); features without variance have scale 1.
-    shares
-        Of the features in the total of a cell, (d,), where batches did not measure some; else None.
-    """
-
-    modality: str
-    names: NDArray[Any]
-    counts: bool
-    library: float | None
-    mean: Float64Array
-    scale: Float64Array
-    shares: Float64Array | None = None
-
-    @classmethod
-    def fit(cls, adata: AnnData, modality: str) -> Self:
-        """Learn the statistics of a modality.
-
-        Raises
-        ------
-        ValueError
-            If it has no cells or features, or values that are not finite.
-        """
-        seen = profile(adata, modality)
-        counts, library = seen.counts, seen.median_library if seen.size_factors else None
-        names = adata.var_names.to_numpy(dtype=object)
-        d = adata.n_vars
-        measured = Measured.of(adata)
-        shares = None if library is None or measured is None else measured.shares(adata.X)
-        unscaled = cls(modality, names, counts, library, np.zeros(d), np.ones(d), shares)
-        x = unscaled(adata).astype(np.float64)
-        if measured is None:
-            mean, scale = x.mean(axis=0), x.std(axis=0)
-        else:
-            x[~measured.rows(slice(None))] = np.nan
-            mean, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-        scale[is_constant(mean, scale)] = 1.0
-        return cls(modality, names, counts, library, mean, scale, shares)
-
-    def __call__(self, adata: AnnData) -> FloatMatrix:
-        """Return the features of cells, float32 (n, d).
-
-        Raises
-        ------
-        ValueError
-            If a feature of the training data is missing, or its name stands twice. Others do no harm, nor does the order.
-        """
-        columns = columns_of(
-            adata.var_names,
-            self.names,
-            modality=self.modality,
-            remedy="The learner needs all features that it was fitted on, in any order: pass the unfiltered data, or fit it anew.",
+def check_cells(mdata: MuData, modalities: Iterable[str]) -> None:
+    """Refuse modalities without cells."""
+    empty = [m for m in modalities if mdata.mod[m].n_obs == 0]
+    if empty:
+        raise InputError(
+            f"modality {', '.join(map(repr, empty))} has no cells: did a filter leave none, or was "
+            "another subset meant?"
         )
-        out = np.empty((adata.n_obs, self.names.size), dtype=np.float32)
-        measured = Measured.of(adata, self.names)
-        for rows, block in row_blocks(adata.X):
-            kept = block if columns is None else block[:, columns]
-            x = np.asarray(kept.todense() if sp.issparse(kept) else kept, dtype=np.float64)
-            if self.library is not None:
-                total = x.sum(axis=1, keepdims=True)
-                if measured is not None and self.shares is not None:
-                    total = total / (measured.rows(rows) @ self.shares)[:, None]
-                x = x / np.where(total > 0, total, 1.0) * self.library
-            if self.counts:
-                x = np.log1p(x)
-            out[rows] = (x - self.mean) / self.scale
-            if measured is not None:
-                out[rows] *= measured.rows(rows)
-        return out
 
 
-def labeled(codes: IntArray) -> BoolArray:
-    """Return which cells have a shared label, (n,)."""
-    known: BoolArray = codes >= 0
-    return known
+def check_call(
+    mdata: MuData,
+    key_added: str | None,
+    modalities: str | Sequence[str | None] | None = None,
+    use_rep: PerModality | None = None,
+) -> None:
+    """Refuse names that no file can hold, and cells that share a name: the start of every verb.
+
+    Parameters
+    ----------
+    mdata
+        The data.
+    key_added
+        Name of the result, None for the default.
+    modalities
+        Those in use, others may be as they are. None: those that have ``use_rep``, or all.
+    use_rep
+        Representation in use.
+
+    Raises
+    ------
+    ValueError
+        The name of the result or of a modality cannot be a key of a file, or obs names repeat.
+    """
+    _keys.check_name(key_added, "key_added")
+    known = getattr(mdata, "mod", {})
+    if modalities is None:
+        names = use_rep if isinstance(use_rep, Mapping) else dict.fromkeys(known, use_rep)
+        modalities = [m for m in known if m in names and names[m] in known[m].obsm] or list(known)
+    used = [modalities] if isinstance(modalities, str) else modalities
+    for name, adata in known.items():
+        if name in used:
+            _keys.check_name(name, "modality")
+            check_cell_names(adata, name)
+
+
+def check_pair(mdata: MuData, source: str, target: str) -> None:
+    """Refuse anything but a MuData with both modalities, different ones with cells.
+
+    Raises
+    ------
+    TypeError
+        It is no MuData.
+    UnknownNameError
+        A modality is unknown (a ``KeyError`` and a ``ValueError``).
+    ValueError
+        Source and target are the same, or one has no cells.
+    """
+    check_modality(mdata, source, "source")
+    check_modality(mdata, target, "target")
+    if source == target:
+        raise InputError(
+            f"source and target are both {source!r}; a coupling goes from one modality to another "
+            f"of {list(mdata.mod)}."
+        )
+
+
+def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
+    """Return a modality that must exist and have cells; errors as for :func:`check_pair`."""
+    if not hasattr(mdata, "mod"):
+        raise InputTypeError(
+            f"expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
+            'mdata = mudata.MuData({"rna": adata_rna, "protein": adata_protein}).'
+        )
+    known = list(mdata.mod)
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise UnknownNameError(f"{role}={name!r}: mdata has no such modality, only {known}.{hint}")
+    if mdata.mod[name].n_obs == 0:
+        raise InputError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
+    return mdata.mod[name]
+
+
+def labels_of_modality(
+    mdata: MuData,
+    modality: str,
+    label_key: PerModality | None,
+    unlabeled_category: UnlabeledCategory,
+    *,
+    optional: bool | None = None,
+    declared: bool = True,
+) -> Labels:
+    """Return the labels of one modality, None where missing.
+
+    A column of the default name may be missing. The column of the set-up is read then, and without
+    one no cell has a label.
+
+    Parameters
+    ----------
+    mdata, modality, label_key, unlabeled_category
+        As the verbs have them.
+    optional
+        Whether any column may be missing without a word. None: with a warning, if it has the
+        default name. False: no column may.
+    declared
+        Whether the user gave ``unlabeled_category``, so that values of it that no cell has are
+        warned of.
+
+    Raises
+    ------
+    KeyError
+        A column was named that the modality has not.
+
+    Warns
+    -----
+    UserWarning
+        There is neither a column of the default name nor that of a set-up.
+    """
+    obs = mdata.mod[modality].obs
+    nothing = np.full(len(obs), None, dtype=object)
+    name = None if label_key is None else name_of(label_key, modality, "label_key")
+    if name is None:
+        return nothing
+    if name not in obs and name == _keys.LABEL and optional is not False:
+        key, of_setup = labels_of_setup(mdata, modality)
+        if key is not None:
+            category = of_setup if unlabeled_category is None else unlabeled_category
+            return labels_of(obs, key, category, modality)
+        if optional is None:
+            warn_of_no_labels([modality])
+        return nothing
+    if optional and name not in obs:
+        return nothing
+    labels = labels_by_modality(
+        mdata, label_key or "", [modality], unlabeled_category, declared=declared
+    )
+    return labels[modality]
+
+
+def labels_of_setup(mdata: MuData, modality: str) -> tuple[str | None, UnlabeledCategory]:
+    """Return the label column of the set-up, None if there is none, and the labels that mean none."""
+    record = mdata.uns.get(_keys.PAIRING, {})
+    key = record.get("label_key", {}).get(modality)
+    return key if key in mdata.mod[modality].obs else None, record.get("unlabeled_category")
+
+
+def warn_of_no_labels(modalities: Sequence[str]) -> None:
+    """Warn that there is no label column of the default name."""
+    warn(
+        f"no label is known of the cells of {' and '.join(map(repr, modalities))}: there is no "
+        f"column {_keys.LABEL!r}. Name the column, label_key='...', or say that there is none, "
+        "label_key=None."
+    )
+
+
+def representations(
+    mdata: MuData,
+    source: str,
+    target: str,
+    use_rep: PerModality,
+    *,
+    shared: bool = True,
+    precomputed: bool = False,
+    max_memory_gb: float | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the representations of source and target cells, of one width if ``shared``.
+
+    Raises
+    ------
+    ValueError
+        One is missing, is no matrix, holds NaN, is too large, or the widths differ but must not.
+        The message names the call that makes it.
+    """
+    keys = {m: name_of(use_rep, m, "use_rep") for m in (source, target)}
+    x, y = (representation(mdata, m, key, precomputed, max_memory_gb) for m, key in keys.items())
+    if shared and x.shape[1] != y.shape[1]:
+        raise InputError(
+            f"the representations do not lie in one space: {keys[source]!r} has {x.shape[1]} "
+            f"dimensions in {source!r}, {keys[target]!r} has {y.shape[1]} in {target!r}. Use a "
+            "representation that the modalities share, such as the one that "
+            f"scgroove.tl.embed(mdata, model) writes: use_rep={_keys.LATENT!r}."
+        )
+    return x, y
+
+
+def modalities_with(
+    mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None
+) -> list[str]:
+    """Return the modalities that have a representation: all that are named, or two or more.
+
+    Raises
+    ------
+    TypeError
+        ``mdata`` is no MuData.
+    UnknownNameError
+        A modality does not exist or has no such representation, or fewer than two have it.
+    """
+    if modalities is None and isinstance(use_rep, Mapping):
+        modalities = list(use_rep)
+    names = check_modalities(mdata, modalities)
+    keys = {m: name_of(use_rep, m, "use_rep") for m in names}
+    having = [m for m in names if keys[m] in mdata.mod[m].obsm]
+    if len(having) < (2 if modalities is None else len(names)):
+        known = sorted({key for m in names for key in mdata.mod[m].obsm})
+        lacking = next(keys[m] for m in names if m not in having)
+        raise UnknownNameError(
+            f"use_rep={use_rep!r}: of the modalities {names} only {having} have it in obsm, and "
+            f"{'two or more' if modalities is None else 'all of them'} are needed. They have "
+            f"{known}.{did_you_mean(lacking, known)} scgroove.tl.embed(mdata, model) writes "
+            f"{_keys.LATENT!r}."
+        )
+    return having
+
+
+def shared_space(
+    mdata: MuData, use_rep: PerModality, modalities: Sequence[str]
+) -> dict[str, FloatArray]:
+    """Return the representation of each modality, all finite and of one width.
+
+    Raises
+    ------
+    ValueError
+        Widths differ, or values are not finite.
+    """
+    z = {m: representation(mdata, m, name_of(use_rep, m, "use_rep")) for m in modalities}
+    widths = {m: one.shape[1] for m, one in z.items()}
+    if len(set(widths.values())) > 1:
+        raise InputError(
+            f"{use_rep!r} has different widths: {widths}. Modalities must lie in one space, such "
+            "as that of tl.embed."
+        )
+    return z
+
+
+def representation(
+    mdata: MuData,
+    modality: str,
+    key: str,
+    precomputed: bool = False,
+    max_memory_gb: float | None = None,
+) -> FloatArray:
+    """Return ``obsm[key]`` of a modality, ``X`` for ``"X"``, or a layer, as a finite dense matrix.
+
+    With ``precomputed``, ``obsp[key]`` comes first: costs between the cells.
+    """
+    adata = mdata.mod[modality]
+    where = f"{key!r} of {modality!r}"
+    values = _stored(adata, modality, key, precomputed)
+    needed = 8.0 * float(np.prod(np.shape(values), dtype=np.float64)) / 1e9
+    if max_memory_gb is not None and needed > max_memory_gb:
+        raise TooLargeError(
+            f"{where} would take {needed:.1f} GB as a dense float64 matrix, more than "
+            f"max_memory_gb={max_memory_gb:g}. Use fewer dimensions, such as "
+            f"scanpy.pp.pca(mdata.mod[{modality!r}]) and use_rep='X_pca', or raise max_memory_gb "
+            "if the machine has the memory."
+        )
+    values = to_memory(values)
+    array = np.asarray(values.toarray() if sp.issparse(values) else values)
+    if array.dtype == np.bool_:  # measured or not, open or closed: 1 or 0
+        array = array.astype(np.float32)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
+        raise InputError(
+            f"{where} must be a numeric matrix (cells, dimensions); found {array.dtype} of shape "
+            f"{array.shape}."
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise InputError(
+            f"{where} holds NaN or infinite values in {int(bad.sum())} of {bad.size} cells, first "
+            f"in {adata.obs_names[int(bad.argmax())]!r}. If a model wrote it, its training "
+            "diverged: train it again with a lower learning rate. Otherwise leave those cells out."
+        )
+    check_size(where, array, adata.obs_names)
+    return array
+
+
+def _stored(adata: AnnData, modality: str, key: str, precomputed: bool) -> Any:
+    if precomputed and key in adata.obsp:
+        return adata.obsp[key]
+    if key == RAW:
+        return adata.X
+    for place in (adata.obsm, adata.layers):
+        if key in place:
+            return place[key]
+    near = near_miss(key, list(adata.obsm))
+    hint = f" Did you mean use_rep={near!r}?" if near is not None else ""
+    added = "" if key == _keys.LATENT else f", key_added={key!r}"
+    raise UnknownNameError(
+        f"no {key!r} in mdata.mod[{modality!r}].obsm, which has {list(adata.obsm)}.{hint} Make it "
+        f"with scgroove.tl.embed(mdata, model{added}), or name another with use_rep=."
+    )
+
+
+def weights_of_pair(
+    mdata: MuData, source: str, target: str, weight_key: PerModality
+) -> tuple[Float64Array, Float64Array]:
+    """Return the weights of source and target cells.
+
+    Raises
+    ------
+    KeyError
+        A modality has no such column.
+    ValueError
+        It does not hold numbers.
+    """
+    found = []
+    for modality in (source, target):
+        key, obs = name_of(weight_key, modality, "weight_key"), mdata.mod[modality].obs
+        if key not in obs:
+            columns = list(obs.columns)
+            raise UnknownNameError(
+                f"weight_key={key!r}: no such column in mdata.mod[{modality!r}].obs, which has "
+                f"{columns}.{did_you_mean(key, columns)}"
+            )
+        try:
+            found.append(np.asarray(obs[key], dtype=np.float64))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"weight_key={key!r}: the column of {modality!r} must hold numbers; found "
+                f"{obs[key].dtype}."
+            ) from None
+    return found[0], found[1]
+
+
+def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
+    """Return X or a layer in memory; sparse stays sparse.
+
+    Raises
+    ------
+    ValueError
+        There is no such layer.
+    """
+    if layer is None:
+        return to_memory(adata.X)
+    known = layers_of(adata)
+    if layer not in known:
+        raise InputError(
+            f"layer={layer!r}: no such layer in mdata.mod[{modality!r}].layers, which has {known}."
+            f"{did_you_mean(layer, known)} Leave layer out to use X."
+        )
+    return to_memory(adata.layers[layer])
+
+
+def to_memory(values: Any) -> Any:
+    """Return an array or scipy sparse matrix from one that may lie on disk, as :func:`canonical`."""
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    elif hasattr(values, "compute"):
+        values = values.compute()
+    return canonical(values)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scgroove import _keys
+from scgroove._files import make_mudata
 from scgroove.datasets._download import RemoteFile, fetch, unpacked
 from scgroove.datasets._read import Hdf5, read_counts, read_table
 from scgroove.errors import DownloadError, UnknownNameError, did_you_mean
@@ -396,18 +397,12 @@ def _as_category(values: pd.Series) -> Any:
 
 
 def _finished(mods: dict[str, AnnData], name: str, disjoint: bool, seed: int) -> MuData:
-    from contextlib import nullcontext
-
-    import mudata
-
     if disjoint:
         mods = _halves(mods, seed)
     else:
         for adata in mods.values():
             adata.obs[_keys.PAIR] = adata.obs_names.to_numpy()
-    options = getattr(mudata, "set_options", None)
-    with options(pull_on_update=False) if options else nullcontext():
-        mdata = mudata.MuData(mods)
+    mdata = make_mudata(mods)
     told = DATASETS[name]
     mdata.uns["source"] = {
         **{key: getattr(told, key) for key in ("title", "citation", "doi", "accession", "license")},

@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from scgroove import _keys
 from scgroove._warnings import warn
 from scgroove.aligners import Coupling
+from scgroove.data.screen import check_pair
 from scgroove.data.union import union_rows
 from scgroove.errors import ChangedError, InputError, UnknownNameError, near_miss
 from scgroove.get._blocks import blocks_of
-from scgroove.get.inputs import check_pair
 
 if TYPE_CHECKING:
     from mudata import MuData

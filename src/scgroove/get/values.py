@@ -12,11 +12,10 @@ import scipy.sparse as sp
 from scgroove import _keys
 from scgroove._types import FloatArray, IntArray, Labels
 from scgroove._warnings import warn
-from scgroove.data import take_features
-from scgroove.data.features import as_names
+from scgroove.data.features import as_names, take_features
+from scgroove.data.screen import RAW, check_modality, to_memory, values_of
 from scgroove.data.units import sample_profile
 from scgroove.errors import InputError, UnknownNameError, near_miss
-from scgroove.get.inputs import RAW, check_modality, to_memory, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

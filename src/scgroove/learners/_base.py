@@ -15,7 +15,7 @@ from scgroove._measure import measured
 from scgroove._registry import Registry
 from scgroove._types import FloatArray
 from scgroove._validate import checked
-from scgroove.data import check_modalities
+from scgroove.data.checks import check_modalities
 from scgroove.data.screen import Screen, check_cells
 from scgroove.errors import InputTypeError, LearnerOutputError, StateError, did_you_mean
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
-from scgroove.data import labels_of
+from scgroove.data.labels import labels_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError, UnknownNameError
 from scgroove.learners._base import LEARNERS, Learner, Representations

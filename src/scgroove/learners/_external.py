@@ -26,7 +26,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgroove._optional import import_extra, missing
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.data.screen import Features, Screen
+from scgroove.data.features import Features
+from scgroove.data.screen import Screen
 from scgroove.errors import (
     ExtraNotInstalledError,
     InputError,

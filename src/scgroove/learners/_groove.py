@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import anndata
-import mudata
 import numpy as np
 import pandas as pd
 
+from scgroove._files import make_mudata
 from scgroove._labels import Label
 from scgroove._types import FloatArray
-from scgroove.data import check_modalities
+from scgroove.data.checks import check_modalities
 from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner
 from scgroove.learners.common import components_of
@@ -190,13 +190,9 @@ class GroovePaper(GrooveLearner):
 
 def shared_values(screen: Screen) -> MuData:
     """Return the values and labels of a screen, without copying the values: scvi-tools writes into what it is given."""
-    options = getattr(
-        mudata, "set_options", None
-    )  # before 0.4, mudata copied columns up unless told not to
-    with options(pull_on_update=False) if options else nullcontext():
-        return mudata.MuData(
-            {m: _values(screen.mdata.mod[m], screen.labels[m]) for m in screen.modalities}
-        )
+    return make_mudata(
+        {m: _values(screen.mdata.mod[m], screen.labels[m]) for m in screen.modalities}
+    )
 
 
 def _values(adata: AnnData, labels: Any = None) -> AnnData:

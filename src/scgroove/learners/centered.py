@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.data import encode_labels, label_keys, labels_of
+from scgroove.data.labels import encode_labels, label_keys, labels_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
 from scgroove.learners._around import AroundLearner

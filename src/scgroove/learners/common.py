@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
-from scgroove.data.screen import Features, Screen
+from scgroove.data.features import Features
+from scgroove.data.screen import Screen
 from scgroove.errors import InputError
 
 if TYPE_CHECKING:

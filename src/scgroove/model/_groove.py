@@ -26,10 +26,11 @@ from .. import _keys
 from .._labels import UnlabeledCategory, plain_category, stored_category
 from .._validate import checked
 from .._warnings import warn
-from ..data import GroupDataSplitter, ModalityManager, label_keys, pair_ids
+from ..data import GroupDataSplitter, ModalityManager
 from ..data.checks import DataProfile
 from ..data.fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
-from ..data.labels import labels_by_modality
+from ..data.labels import label_keys, labels_by_modality
+from ..data.pairing import pair_ids
 from ..data.resident import bytes_on_device, fits
 from ..errors import InputError
 from ..losses import Similarity, Term

@@ -12,7 +12,8 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from .._warnings import warn
-from ..data import ModalityManager, profile
+from ..data import ModalityManager
+from ..data.checks import profile
 from ..data.features import columns_of
 from ..data.fields import NOT_MEASURED, VOCABULARY, ZERO_SHARES, batches_of
 from ..data.manager import FIELDS

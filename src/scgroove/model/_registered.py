@@ -5,10 +5,8 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
-import mudata
 import numpy as np
 import pandas as pd
 import torch
@@ -19,12 +17,15 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
+from scgroove._files import make_mudata
+
 from .._types import IntArray
-from ..data import ModalityManager, check_units, label_keys, labels_of
+from ..data import ModalityManager
 from ..data.fields import NOT_MEASURED, VOCABULARY, field_key
-from ..data.labels import counts_of_labels
+from ..data.labels import counts_of_labels, label_keys, labels_of
 from ..data.manager import FIELDS
 from ..data.measured import mask_of
+from ..data.units import check_units
 from ..errors import InputError, UnknownNameError
 from ..losses import ScreenInfo
 from ..module import GROOVEModule
@@ -150,7 +151,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         ):
             data = None
         if isinstance(data, AnnData):
-            data = _wrap(data, modality)
+            data = make_mudata({modality: data.copy() if data.is_view else data})
             if self.adata_manager is not None:
                 # transient: scvi-tools would keep every query alive in its class-level store
                 return ModalityManager(self.adata_manager.transfer_fields(data), modality)
@@ -241,12 +242,3 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 "The model was loaded without data. Attach them: GROOVE.load(path, mdata)."
             )
         return counts_of_labels(self._read_labels(self.present_in()))
-
-
-def _wrap(adata: AnnData, modality: str) -> MuData:
-    with (
-        mudata.set_options(pull_on_update=False)
-        if hasattr(mudata, "set_options")
-        else nullcontext()
-    ):
-        return MuData({modality: adata.copy() if adata.is_view else adata})

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from .._keys import can_be_stored, check_name
 from .._labels import UnlabeledCategory, alike
 from .._warnings import warn
-from ..data import check_cell_names, check_modalities, feature_positions, profile
-from ..data.checks import DataProfile, matrix
+from ..data.checks import DataProfile, check_cell_names, check_modalities, matrix, profile
+from ..data.features import feature_positions
 from ..data.labels import counts_of_labels, warn_of_labels
 from ..errors import InputError, InputTypeError, UnknownNameError
 from ._options import weights_of

@@ -120,7 +120,7 @@ def imputed_vs_measured(
     """
     check_modalities(mdata, [source, target])
     from scgroove import get
-    from scgroove.get.inputs import partners_of_pair
+    from scgroove.data.pairing import known_partners
     from scgroove.get.values import for_scores
 
     imputed = get.imputed(mdata, source, target, imputed_key)
@@ -130,7 +130,7 @@ def imputed_vs_measured(
     partner: Array | None = None
     if by != "labels":
         both = (labels[source], labels[target])
-        partner, why = partners_of_pair(mdata, source, target, pair_key, both)
+        partner, why = known_partners(mdata, source, target, pair_key, both)
         _check_pairs(partner, why, source, target, by)
     measured, partner = for_scores(measured, labels[target], partner)
     names = _choose_features(features, imputed, measured, labels[target])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from scgroove import _keys
+from scgroove._files import make_mudata
 from scgroove._types import IntArray
 from scgroove.errors import InputTypeError
 from scgroove.simulations._named import SCENARIOS, NamedScenario
@@ -231,15 +231,10 @@ def from_scenario(scenario: str | NamedScenario | Scenario, *, seed: int = 0) ->
     >>> mdata["rna"].n_obs
     200
     """
-    import mudata
-
     named, parameters = _resolve(scenario)
     simulation = simulate(parameters, seed)
     parts = {name: _to_anndata(simulation, name) for name in parameters.modalities}
-    # Before 0.4, mudata copied columns up from the modalities unless told not to.
-    options = getattr(mudata, "set_options", None)
-    with options(pull_on_update=False) if options else nullcontext():
-        mdata = mudata.MuData(parts)
+    mdata = make_mudata(parts)
     mdata.uns[_keys.SIMULATION] = {**_truth(simulation), **named}
     return mdata
 

@@ -15,6 +15,9 @@ from scgroove._types import BoolArray
 from scgroove._warnings import warn
 from scgroove.aligners.base import BAD_MARGINAL
 from scgroove.aligners.sparsify import THRESHOLD, check_kept
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.labels import labels_by_modality
+from scgroove.data.screen import check_call, check_pair, representations, weights_of_pair
 from scgroove.data.union import spread, union_rows
 from scgroove.errors import (
     ConvergenceError,
@@ -22,15 +25,6 @@ from scgroove.errors import (
     InputError,
     InputTypeError,
     did_you_mean,
-)
-from scgroove.get.inputs import (
-    PerModality,
-    check_call,
-    check_pair,
-    labels_of_pair,
-    name_of,
-    representations,
-    weights_of_pair,
 )
 from scgroove.tl._score import true_partners
 
@@ -278,7 +272,8 @@ def labels_for(
             "labeled=True keeps mass within labels, so it needs label_key, the column of obs that holds them; "
             "found None. For a coupling that knows nothing of labels pass labeled=False."
         )
-    return labels_of_pair(mdata, source, target, label_key, unlabeled_category)
+    found = labels_by_modality(mdata, label_key, (source, target), unlabeled_category)
+    return found[source], found[target]
 
 
 def inputs_of(

@@ -9,7 +9,8 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove.get.inputs import PerModality, check_call, modalities_with, name_of, shared_space
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.screen import check_call, modalities_with, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -13,8 +13,9 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, stored_category
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.screen import check_call, check_modality, representation
 from scgroove.errors import InputError
-from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _labels(
     min_cells: int,
 ) -> Labels:
     """Return the labels of a modality, None where missing: two of them or more, one with enough cells."""
-    from scgroove.data import labels_by_modality
+    from scgroove.data.labels import labels_by_modality
 
     key = name_of(label_key, modality, "label_key")
     labels = labels_by_modality(mdata, label_key, [modality], unlabeled_category)[modality]

@@ -12,8 +12,9 @@ from scgroove import _keys
 from scgroove._labels import Label, UnlabeledCategory, label_name, unlabeled_names
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.screen import check_call, check_modality, representation
 from scgroove.errors import InputError, UnknownNameError, did_you_mean
-from scgroove.get.inputs import PerModality, check_call, check_modality, name_of, representation
 from scgroove.metrics.efficacy import LabelEfficacy, label_efficacy
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _labels(
     mdata: MuData, names: list[str], label_key: PerModality, unlabeled_category: UnlabeledCategory
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the columns, and the labels of each modality, (n_m,), None where missing."""
-    from scgroove.data import labels_by_modality
+    from scgroove.data.labels import labels_by_modality
 
     labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
     return {m: name_of(label_key, m, "label_key") for m in names}, labels

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mudata import MuData
 
-from scgroove.get.inputs import check_call
+from scgroove.data.screen import check_call
 
 from .. import _keys
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove.aligners import scan
-from scgroove.get.inputs import PerModality, check_call, check_pair
+from scgroove.data.checks import PerModality
+from scgroove.data.screen import check_call, check_pair
 from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
 
 if TYPE_CHECKING:

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
-from scgroove.get.inputs import (
-    PerModality,
-    check_call,
-    check_modality,
-    labels_of_setup,
-    warn_of_no_labels,
-)
+from scgroove.data.checks import PerModality
+from scgroove.data.screen import check_call, check_modality, labels_of_setup, warn_of_no_labels
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -14,20 +14,17 @@ from scgroove._labels import UnlabeledCategory, encode
 from scgroove._registry import Registry
 from scgroove._types import IntArray, Labels
 from scgroove.aligners import Coupling
-from scgroove.data import feature_positions, take_features
-from scgroove.data.checks import check_finite
-from scgroove.data.features import as_names
+from scgroove.data.checks import PerModality, check_finite
+from scgroove.data.features import Features, as_names, feature_positions, take_features
 from scgroove.data.measured import Measured, fill
-from scgroove.data.screen import Features
-from scgroove.errors import InputError, TooLargeError, did_you_mean
-from scgroove.get.inputs import (
-    PerModality,
+from scgroove.data.screen import (
     check_pair,
     labels_of_modality,
     representation,
     representations,
     values_of,
 )
+from scgroove.errors import InputError, TooLargeError, did_you_mean
 from scgroove.imputers import CouplingRegression, Imputation, LabelRidge
 
 if TYPE_CHECKING:

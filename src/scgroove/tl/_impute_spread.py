@@ -11,11 +11,10 @@ import numpy.typing as npt
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove._warnings import warn
-from scgroove.data import feature_positions, take_features
-from scgroove.data.features import as_names
+from scgroove.data.features import as_names, feature_positions, take_features
 from scgroove.data.measured import Measured
+from scgroove.data.screen import values_of
 from scgroove.errors import InputError
-from scgroove.get.inputs import values_of
 from scgroove.get.values import in_units_of
 from scgroove.imputers import (
     LEVELS,
@@ -129,7 +128,7 @@ def _unseen(
 
 def _codes_in(request: Request, reference: Any, names: list[str]) -> tuple[IntArray, IntArray]:
     """Return the labels of both modalities of the reference in the vocabulary of the spread."""
-    from scgroove.data import encode_labels
+    from scgroove.data.labels import encode_labels
 
     codes = []
     for m in (request.source, request.target):

@@ -13,8 +13,9 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners.costs import in_slices
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.screen import check_call, modalities_with, shared_space
 from scgroove.errors import InputError
-from scgroove.get.inputs import PerModality, check_call, modalities_with, name_of, shared_space
 from scgroove.tl._label_votes import VALUES_AT_A_TIME
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def infer_labels(
     ... )  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.data import labels_by_modality
+    from scgroove.data.labels import labels_by_modality
 
     names = modalities_with(mdata, use_rep, modalities)
     labels = labels_by_modality(mdata, label_key, names, unlabeled_category)

@@ -12,8 +12,9 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import Float64Array
 from scgroove._warnings import warn
+from scgroove.data.checks import PerModality
+from scgroove.data.screen import check_call, modalities_with, shared_space
 from scgroove.errors import InputError, InputTypeError
-from scgroove.get.inputs import PerModality, check_call, modalities_with, shared_space
 from scgroove.metrics.embedding_signal import embedding_signal
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _places(
     unlabeled_category: UnlabeledCategory,
 ) -> dict[str, Float64Array]:
     """Return where each label lies, (k,): the mean over modalities of the mean of its cells."""
-    from scgroove.data import labels_by_modality
+    from scgroove.data.labels import labels_by_modality
 
     names = modalities_with(mdata, use_rep, modalities)
     labels_of_cells = labels_by_modality(mdata, label_key, names, unlabeled_category)

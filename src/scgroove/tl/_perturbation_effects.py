@@ -13,8 +13,9 @@ from scgroove import _keys, get
 from scgroove._labels import Label, UnlabeledCategory, encode, find_label, label_name, members
 from scgroove._types import Float64Array, IntArray
 from scgroove._warnings import warn
+from scgroove.data.checks import PerModality
+from scgroove.data.screen import check_call, check_modality, labels_of_modality
 from scgroove.errors import InputError, UnknownNameError, did_you_mean
-from scgroove.get.inputs import PerModality, check_call, check_modality, labels_of_modality
 from scgroove.metrics.effects import Controls
 from scgroove.metrics.values import dense, steps
 

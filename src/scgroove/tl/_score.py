@@ -12,16 +12,11 @@ from scipy.stats import norm
 from scgroove import _keys, get, metrics
 from scgroove._labels import UnlabeledCategory
 from scgroove._types import IntArray, Labels
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.labels import labels_by_modality
+from scgroove.data.pairing import known_partners
+from scgroove.data.screen import check_call, check_pair, representations
 from scgroove.errors import InputError
-from scgroove.get.inputs import (
-    PerModality,
-    check_call,
-    check_pair,
-    labels_of_pair,
-    name_of,
-    partners_of_pair,
-    representations,
-)
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -105,7 +100,9 @@ def score_matching(
     check_pair(mdata, source, target)
     labels = None
     if label_key is not None:
-        labels = labels_of_pair(mdata, source, target, label_key, unlabeled_category)
+        pair = (source, target)
+        found = labels_by_modality(mdata, label_key, pair, unlabeled_category)
+        labels = found[source], found[target]
     truth = _Truth(true_partners(mdata, source, target, pair_key, labels), labels)
     z = _representations(mdata, source, target, use_rep)
     coupling = _coupling(mdata, source, target, coupling_key)
@@ -143,7 +140,7 @@ def true_partners(
     ValueError
         If no pair is known.
     """
-    partner, reason = partners_of_pair(mdata, source, target, pair_key, labels)
+    partner, reason = known_partners(mdata, source, target, pair_key, labels)
     if partner is None:
         raise InputError(
             f"no pair of {source!r} and {target!r} cells is known: {reason}. Scores against the truth need "

@@ -11,14 +11,10 @@ import pandas as pd
 from scgroove import _keys, get, metrics
 from scgroove._labels import Label, UnlabeledCategory, encode
 from scgroove._types import IntArray
+from scgroove.data.checks import PerModality
+from scgroove.data.pairing import known_partners
+from scgroove.data.screen import check_call, check_pair, labels_of_modality
 from scgroove.errors import InputError
-from scgroove.get.inputs import (
-    PerModality,
-    check_call,
-    check_pair,
-    labels_of_modality,
-    partners_of_pair,
-)
 from scgroove.get.values import interval_maker
 from scgroove.metrics.baselines import FEWEST_LABELS
 from scgroove.metrics.values import dense, steps
@@ -143,7 +139,7 @@ def score_imputation(
     predicted = imputed.to_numpy()
     measured = get.measured(mdata, source, target, key, layer=layer)
     labels = [labels_of_modality(mdata, m, label_key, unlabeled_category) for m in (source, target)]
-    partner, why = partners_of_pair(mdata, source, target, pair_key, labels)
+    partner, why = known_partners(mdata, source, target, pair_key, labels)
     if pair_key is not None and partner is None:
         raise InputError(
             f"no pair of {source!r} and {target!r} cells is known: {why}. Leave pair_key out to score by labels."

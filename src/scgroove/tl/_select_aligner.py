@@ -10,15 +10,10 @@ import numpy as np
 from scgroove import _keys, aligners
 from scgroove._labels import UnlabeledCategory
 from scgroove.aligners.sparsify import THRESHOLD
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.labels import labels_by_modality
+from scgroove.data.screen import check_call, check_pair, representations
 from scgroove.data.union import spread, union_rows
-from scgroove.get.inputs import (
-    PerModality,
-    check_call,
-    check_pair,
-    labels_of_pair,
-    name_of,
-    representations,
-)
 from scgroove.tl._align import to_store, told
 
 if TYPE_CHECKING:
@@ -120,7 +115,8 @@ def select_aligner(
     from scgroove.benchmark import select
 
     check_pair(mdata, source, target)
-    labels = labels_of_pair(mdata, source, target, label_key, unlabeled_category)
+    found = labels_by_modality(mdata, label_key, (source, target), unlabeled_category)
+    labels = found[source], found[target]
     x, y = representations(mdata, source, target, use_rep, shared=False)
     apart = any(name_of(use_rep, m, "use_rep") in APART for m in (source, target))
     candidates = _candidates(methods, shared=not apart and np.shape(x)[1] == np.shape(y)[1])

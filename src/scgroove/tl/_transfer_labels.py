@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -11,19 +10,14 @@ import numpy as np
 import pandas as pd
 
 from scgroove import _keys
+from scgroove._files import make_mudata
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import BoolArray, FloatArray, IntArray
 from scgroove._warnings import warn
-from scgroove.data import encode_labels, labels_of
+from scgroove.data.checks import PerModality, name_of
+from scgroove.data.labels import encode_labels, labels_of
+from scgroove.data.screen import check_call, check_modality, labels_of_modality, representation
 from scgroove.errors import InputError, TooLargeError
-from scgroove.get.inputs import (
-    PerModality,
-    check_call,
-    check_modality,
-    labels_of_modality,
-    name_of,
-    representation,
-)
 from scgroove.metrics import expected_calibration_error, reliability
 from scgroove.tl._label_votes import Calibration, Votes, cross_validated_confidence, nearest_votes
 
@@ -337,15 +331,9 @@ def _write(
 
 def _as_mudata(data: MuData | AnnData, modality: str) -> MuData:
     """Return a MuData; an AnnData stands in it as the modality, not copied."""
-    import mudata
     from anndata import AnnData
 
-    if not isinstance(data, AnnData):
-        return data
-    # before 0.4, mudata copied columns up from the modalities unless told not to
-    options = getattr(mudata, "set_options", None)
-    with options(pull_on_update=False) if options else nullcontext():
-        return mudata.MuData({modality: data})
+    return make_mudata({modality: data}) if isinstance(data, AnnData) else data
 
 
 def _check_options(

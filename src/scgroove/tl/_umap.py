@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scgroove import _keys
+from scgroove.data.screen import check_call
 from scgroove.errors import InputError, did_you_mean
-from scgroove.get.inputs import check_call
 
 if TYPE_CHECKING:
     from mudata import MuData
