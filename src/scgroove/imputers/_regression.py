@@ -225,9 +225,7 @@ class _Training:
         optimizer = Optimizer(
             self.network,
             lr=options.lr,
-            steps=1,
             weight_decay=options.weight_decay,
-            schedule="constant",
         )
         steps = math.ceil(self.rows.size / options.batch_size)
         epochs = options.max_epochs or min(500, max(20, math.ceil(MAX_STEPS / steps)))

@@ -1,4 +1,4 @@
-"""Learners that change what another learner makes."""
+"""Base class of learners that change the output of another learner."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from scgroove._types import BoolArray, Float64Array
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError, InputTypeError
 from scgroove.learners._base import Learner, Representations, check_output, construct
+from scgroove.learners.common import label_means
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -17,20 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class AroundLearner(Learner):
-    """What a learner around another has in common: the one inside is made, checked and fitted.
+    """A learner around another one, which is constructed, fitted and checked here."""
 
-    Parameters
-    ----------
-    learner
-        A learner, or its name.
-    options
-        Options of the learner, if it is given by name.
-    """
-
-    example: ClassVar[str]
-    """What stands inside, in messages."""
     inside_aligned: ClassVar[bool]
-    """Whether the learner inside must have one space for all modalities."""
+    """The learner inside must have one space for all modalities."""
 
     learner: Learner | str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -38,27 +32,25 @@ class AroundLearner(Learner):
     def __post_init__(self) -> None:
         """Refuse options that cannot be used."""
         inner = self._inner()
-        # What is used is used by the learner inside: a ceiling stays a ceiling.
+        # a ceiling inside makes this one a ceiling
         self.__dict__.update(uses_pairs=inner.uses_pairs, uses_truth=inner.uses_truth)
 
     def _inner(self) -> Learner:
-        """Return the learner inside, to be fitted."""
         if isinstance(self.learner, Learner):
             if self.options:
                 raise InputError(
-                    f"options={dict(self.options)!r} are for a learner given by name; {type(self.learner).__name__} was "
-                    f"constructed with its own."
+                    f"options={dict(self.options)!r} are for a learner given by name; "
+                    f"{type(self.learner).__name__} was constructed with its own."
                 )
             return copy(self.learner)
         name = type(self).__name__
         if not isinstance(self.learner, str):
             raise InputTypeError(
-                f"learner must be a learner or its name; found {self.learner!r}. For example {name}({self.example!r}), or "
-                f"{name}(scgroove.learners.get({self.example!r})())."
+                f"learner must be a learner or its name; found {self.learner!r}. For example "
+                f"{name}('groove'), or {name}(scgroove.learners.get('groove')())."
             )
-        found = construct(self.learner, self.options)
-        assert isinstance(found, Learner)
-        return found
+        inner: Learner = construct(self.learner, self.options)
+        return inner
 
     def _fit_inner(self, screen: Screen, seed: int) -> Representations:
         """Fit the learner inside, and return its representations of the same cells."""
@@ -69,5 +61,26 @@ class AroundLearner(Learner):
         return self._represent(screen.mdata, screen.modalities)
 
     def _represent(self, mdata: MuData, modalities: tuple[str, ...]) -> Representations:
-        found = self.inner_._transform(mdata)
-        return check_output(self.inner_.name, found, mdata, modalities, aligned=self.inside_aligned)
+        z = self.inner_._transform(mdata)
+        return check_output(self.inner_.name, z, mdata, modalities, aligned=self.inside_aligned)
+
+
+def means_by_modality(
+    z: Mapping[str, Any], codes: Mapping[str, Any], n_labels: int
+) -> tuple[dict[str, Float64Array], dict[str, BoolArray]]:
+    """Return label means (n_labels, k) and the labels that are present, by modality."""
+    means, present = {}, {}
+    for m, values in z.items():
+        means[m], counts = label_means(values, codes[m], n_labels)
+        present[m] = counts > 0
+    return means, present
+
+
+def mean_over_modalities(
+    means: Mapping[str, Float64Array], present: Mapping[str, BoolArray]
+) -> Float64Array:
+    """Return the mean of each label over the modalities that have it, zero if none has."""
+    number = np.sum(list(present.values()), axis=0)
+    total = sum(np.where(there[:, None], means[m], 0.0) for m, there in present.items())
+    mean: Float64Array = np.asarray(total) / np.maximum(number, 1)[:, None]
+    return mean

@@ -1,7 +1,8 @@
-"""What every learner has in common: checks of what goes in and comes out, time and memory."""
+"""The protocol of learners, their registry, and checks of what they return."""
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from scgroove._labels import UnlabeledCategory
 from scgroove._measure import measured
+from scgroove._optional import missing
 from scgroove._registry import Registry
 from scgroove._types import FloatArray
 from scgroove._validate import checked
@@ -29,30 +31,33 @@ Representations = dict[str, FloatArray]
 @checked
 @dataclass
 class Learner(ABC):
-    """What makes a representation: ``fit(mdata)``, then ``transform(mdata) -> {modality: array}``.
+    """Base class of learners: ``fit(mdata)``, then ``transform(mdata) -> {modality: array}``.
 
-    Options are given on construction. To add one: a dataclass with :meth:`_fit` and :meth:`_transform`, and
-    ``@LEARNERS.register(name)``.
+    Options are given on construction. To add a learner, write a dataclass with :meth:`_fit` and
+    :meth:`_transform`, and register it with ``@LEARNERS.register(name)``.
 
     Attributes
     ----------
     name
-        Under which it is registered.
+        Name in the registry.
     aligned
-        Whether its representations lie in one space. Those of others go with aligners that need none, or into
-        :class:`GroupProcrustes`.
+        The representations lie in one space. Those of other learners go with aligners that need
+        none, or into :class:`GroupProcrustes`.
     uses_labels
-        Whether it sees the labels of the cells.
+        The learner sees the labels of the cells.
     uses_pairs
-        Whether it sees which cells are the same: a ceiling, not a method.
+        The learner sees which cells are the same. It is a ceiling, not a method.
     uses_truth
-        Whether it sees the true latent of a simulation: a ceiling, not a method.
+        The learner sees the true latent of a simulation. It is a ceiling, not a method.
     embeds_new
-        Whether :meth:`transform` takes cells that were not fitted, and without their labels. Others get no score of
-        labels in the benchmark, because labels that are remembered would raise it.
+        :meth:`transform` takes cells that were not fitted, without their labels. Other learners
+        get no label scores in the benchmark, because remembered labels would raise them.
+    extra
+        Extra of this package that the learner needs. None if it needs none.
     evidence
-        After :meth:`fit` and :meth:`transform`: ``fit_seconds``, ``transform_seconds``, ``peak_memory_mb`` (resident memory
-        of the process above what it was before, at most, while fitting) and what the learner adds.
+        After :meth:`fit` and :meth:`transform`: ``fit_seconds``, ``transform_seconds``,
+        ``peak_memory_mb`` (largest resident memory while fitting, above that before) and what the
+        learner adds.
     """
 
     name: ClassVar[str]
@@ -61,6 +66,7 @@ class Learner(ABC):
     uses_pairs: ClassVar[bool] = False
     uses_truth: ClassVar[bool] = False
     embeds_new: ClassVar[bool] = True
+    extra: ClassVar[str | None] = None
 
     def fit(
         self,
@@ -76,11 +82,11 @@ class Learner(ABC):
         Parameters
         ----------
         mdata
-            Modalities linked by labels; left as it is.
+            Modalities linked by labels. It is not changed.
         label_key
             Column of ``mod[m].obs`` with the label, one name or one per modality.
         modalities
-            Those to use; default all.
+            Modalities to use. All if None.
         unlabeled_category
             A label that stands for "no label".
         seed
@@ -89,12 +95,12 @@ class Learner(ABC):
         Returns
         -------
         Learner
-            Itself, fitted.
+            The fitted learner itself.
 
         Raises
         ------
         TypeError, KeyError, ValueError
-            If the data are not as described, or the learner needs what they lack.
+            The data are not as described, or lack what the learner needs.
         """
         screen = Screen.read(mdata, label_key, modalities, unlabeled_category)
         self.__dict__.pop("modalities_", None)  # if this fit fails, nothing is fitted
@@ -110,21 +116,21 @@ class Learner(ABC):
         Parameters
         ----------
         mdata
-            With the modalities and features that the learner was fitted on.
+            Data with the modalities and features that the learner was fitted on.
 
         Returns
         -------
         dict
-            For each modality float (n_m, k); one k for all if ``aligned``.
+            float (n_m, k) for each modality, with one k for all if ``aligned``.
 
         Raises
         ------
         RuntimeError
-            If the learner is not fitted.
+            The learner is not fitted.
         TypeError, KeyError, ValueError
-            If it is no MuData, or a modality is missing, has other features or no cell.
+            It is no MuData, or a modality is missing, has other features or no cell.
         LearnerOutputError
-            If it made values that are not finite or of the wrong shape.
+            The values are not finite or have the wrong shape.
         """
         if not hasattr(self, "modalities_"):
             raise StateError(
@@ -132,13 +138,16 @@ class Learner(ABC):
             )
         check_cells(mdata, check_modalities(mdata, self.modalities_))
         with measured(self.evidence, "transform_seconds"):
-            found = self._transform(mdata)
-        return check_output(self.name, found, mdata, self.modalities_, aligned=self.aligned)
+            z = self._transform(mdata)
+        return check_output(self.name, z, mdata, self.modalities_, aligned=self.aligned)
 
     def fit_transform(
         self, mdata: MuData, label_key: str | Mapping[str, str] = "label", **options: Any
     ) -> Representations:
-        """Fit, then return the representation of the same cells: see :meth:`fit` and :meth:`transform`."""
+        """Fit, and return the representation of the same cells.
+
+        See :meth:`fit` and :meth:`transform`.
+        """
         return self.fit(mdata, label_key, **options).transform(mdata)
 
     @abstractmethod
@@ -152,6 +161,16 @@ class Learner(ABC):
 
 LEARNERS: Final[Registry[Any]] = Registry("learner", checked)
 """Learner classes by name."""
+
+
+def preset(base: type[Learner], name: str, summary: str, **options: Any) -> None:
+    """Register a learner that is another one with other defaults."""
+    title = name.title().replace("_", "")
+    hints = {option: base.__dataclass_fields__[option].type for option in options}
+    members = {"__doc__": summary, "__module__": base.__module__, "__annotations__": hints}
+    made: Any = dataclass(type(title, (base,), {**members, "name": name, **options}))
+    setattr(sys.modules[base.__module__], title, made)  # pickle looks for it there
+    LEARNERS.register(name)(made)
 
 
 def get(name: str) -> Any:
@@ -170,7 +189,7 @@ def get(name: str) -> Any:
     Raises
     ------
     ValueError
-        If there is no such learner; the message names the near miss and the list.
+        There is no such learner. The message names the near miss and the list.
     """
     return LEARNERS.get(name)
 
@@ -181,28 +200,46 @@ def construct(name: str, options: Mapping[str, Any] | None = None) -> Any:
     Raises
     ------
     ValueError
-        If there is no such learner.
+        There is no such learner.
     TypeError
-        If it has no such option; the message names the near miss and the list.
+        It has no such option. The message names the near miss and the list.
     """
     cls = get(name)
     known = [option.name for option in fields(cls)]
     for option in options or {}:
         if option not in known:
-            hint = did_you_mean(option, known)
             raise InputTypeError(
-                f"learner {name!r} has no option {option!r}.{hint} Its options: {', '.join(known) or 'none'}."
+                f"learner {name!r} has no option {option!r}.{did_you_mean(option, known)} "
+                f"Its options: {', '.join(known) or 'none'}."
             )
     return cls(**(options or {}))
 
 
-def _as_array(name: str, modality: str, found: Any) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(found)
-    except Exception as error:  # rows of different lengths, a tensor on another device, ...
-        raise LearnerOutputError(
-            f"learner {name!r} must return an array for {modality!r}; found {type(found).__name__}, which is none: {error}"
-        ) from error
+def unavailable_reason(name: str) -> str | None:
+    """Return why a learner cannot be used here, or None if it can. Nothing is imported.
+
+    Parameters
+    ----------
+    name
+        For example ``"glue"``.
+
+    Returns
+    -------
+    str or None
+        Packages that are missing or too old, and the line that installs them.
+
+    Raises
+    ------
+    ValueError
+        There is no such learner.
+
+    Examples
+    --------
+    >>> unavailable_reason("pca") is None
+    True
+    """
+    extra = getattr(get(name), "extra", None)
+    return None if extra is None else missing(extra)
 
 
 def check_output(
@@ -213,8 +250,8 @@ def check_output(
     Raises
     ------
     LearnerOutputError
-        If a modality is missing, or its array has the wrong shape or values that are not finite; or, if ``aligned``, the
-        modalities have different widths.
+        A modality is missing, an array has the wrong shape or values that are not finite, or the
+        modalities have different widths although they are ``aligned``.
     """
     if not isinstance(found, Mapping) or set(found) != set(modalities):
         shown = sorted(found) if isinstance(found, Mapping) else type(found).__name__
@@ -223,22 +260,30 @@ def check_output(
         )
     out: dict[str, npt.NDArray[Any]] = {}
     for m in modalities:
-        z = _as_array(name, m, found[m])
+        try:
+            z = np.asarray(found[m])
+        except Exception as error:  # rows of different lengths, a tensor on another device, ...
+            raise LearnerOutputError(
+                f"learner {name!r} must return an array for {m!r}; "
+                f"found {type(found[m]).__name__}, which is none: {error}"
+            ) from error
         n = mdata.mod[m].n_obs
         if z.ndim != 2 or z.shape[0] != n or z.shape[1] == 0 or z.dtype.kind not in "fiub":
             raise LearnerOutputError(
-                f"learner {name!r} must return numbers of shape ({n}, k) for {m!r}; found {z.dtype} of shape {z.shape}."
+                f"learner {name!r} must return numbers of shape ({n}, k) for {m!r}; "
+                f"found {z.dtype} of shape {z.shape}."
             )
-        bad = ~np.isfinite(z).all(axis=1)
-        if bad.any():
+        n_bad = int((~np.isfinite(z).all(axis=1)).sum())
+        if n_bad:
             raise LearnerOutputError(
-                f"learner {name!r} returned NaN or infinite values for {int(bad.sum())} of {n} cells of {m!r}. Did its training "
-                f"diverge?"
+                f"learner {name!r} returned NaN or infinite values for {n_bad} of {n} cells of "
+                f"{m!r}. Did its training diverge?"
             )
         out[m] = z
     widths = {m: z.shape[1] for m, z in out.items()}
     if aligned and len(set(widths.values())) > 1:
         raise LearnerOutputError(
-            f"learner {name!r} says that its modalities share a space, but their widths differ: {widths}."
+            f"learner {name!r} says that its modalities share a space, "
+            f"but their widths differ: {widths}."
         )
     return out

@@ -1,9 +1,9 @@
-"""The ceiling: what features can say of the true state, where a simulation tells it."""
+"""Ceiling of linear learners: ridge regression to the true latent of a simulation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from scgroove.data.labels import labels_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError, UnknownNameError
 from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners.common import Remembered, label_means, reduction, stratified_folds
+from scgroove.learners.common import FittedCells, label_means, reduction, stratified_folds
 from scgroove.metrics import foscttm
 
 if TYPE_CHECKING:
@@ -32,25 +32,25 @@ PENALTIES: Final = tuple(np.logspace(-2, 7, 19).tolist())
 @LEARNERS.register("oracle_latent")
 @dataclass
 class OracleLatent(Learner):
-    """Ridge regression from each modality to the true latent of a simulation: a ceiling, not a method.
+    """Ridge regression from each modality to the true latent of a simulation: a ceiling.
 
     ::
 
         min over W, b  sum_i ||u_i - x_i W - b_{y_i}||^2 + lambda ||W||^2
 
-    for the true u of each cell and its label y. Cells that were fitted are predicted by the regression of the folds they are
-    not in, so that the score is not that of memory; other cells by the regression on all. The penalty is chosen by leave-one-out
-    error, and by how well held-out cells are found inside their label (FOSCTTM of predicted against true u) whether the b of the
-    labels are free, penalized as W is, or one for all: labels may be wrong, or too small.
+    for the true u of each cell and its label y. Fitted cells are predicted out of fold, other cells
+    by the regression on all. The penalty is chosen by leave-one-out error. Labels may be wrong or
+    small, so the b may be free, penalized as W is, or one for all, by how well held-out cells are
+    found inside their label (FOSCTTM of predicted against true u).
 
-    It estimates what a linear learner of the features can reach at best. An estimate from few cells is a low one: on the scenario
-    ``"few_cells"`` (10 of a label) ``cca_labels`` is better. A learner that is not linear may be better anywhere.
+    It estimates the best that a linear learner of the features can reach, too low with few cells: on
+    the scenario ``"few_cells"`` (10 of a label) ``cca_labels`` is better.
 
     Parameters
     ----------
     target
-        ``"shared"``: all that the modalities have in common of a cell (its state, shared effects of its label, its sub-state).
-        ``"state"``: the state alone. ``"latent"``: with the effects that only this modality sees too.
+        ``"shared"``: all that the modalities have in common (state, shared effects, sub-state).
+        ``"state"``: the state alone. ``"latent"``: also the effects that only this modality sees.
     use_label
         Whether labels may be used. New cells then need them if they were.
     n_folds
@@ -80,77 +80,74 @@ class OracleLatent(Learner):
     def _fit(self, screen: Screen, seed: int) -> None:
         truth = {m: self._truth(screen.mdata.mod[m], m) for m in screen.modalities}
         self.label_keys_ = dict(screen.label_keys)
-        every = set().union(*(screen.labels[m] for m in screen.modalities)) - {None}
-        self.labels_ = {label: code for code, label in enumerate(sorted(every))}
+        labels = set().union(*(screen.labels[m] for m in screen.modalities)) - {None}
+        self.labels_ = {label: code for code, label in enumerate(sorted(labels))}
         self.features_ = screen.features()
         self.reduce_: dict[str, Callable[[FloatArray], Float64Array]] = {}
-        self.seen_: dict[str, Remembered] = {}
+        self.seen_: dict[str, FittedCells] = {}
         self.held_out_: dict[str, Float64Array] = {}
         self.models_: dict[str, LabelRidge] = {}
-        for m, rng in zip(
-            screen.modalities,
-            np.random.default_rng(seed).spawn(len(screen.modalities)),
-            strict=True,
-        ):
+        streams = np.random.default_rng(seed).spawn(len(screen.modalities))
+        for m, rng in zip(screen.modalities, streams, strict=True):
             self._fit_modality(screen, m, truth[m], seed, rng)
-        self.evidence["penalty"] = {m: float(model.penalty) for m, model in self.models_.items()}
+        self.evidence["penalty"] = {m: model.penalty for m, model in self.models_.items()}
         self.evidence["label_use"] = {m: model.label_use for m, model in self.models_.items()}
 
     def _fit_modality(
         self, screen: Screen, m: str, truth: Float64Array, seed: int, rng: np.random.Generator
     ) -> None:
         adata = screen.mdata.mod[m]
-        x = self.features_[m](adata)
-        self.reduce_[m] = reduction(x, self.max_features, seed)
-        self.seen_[m] = Remembered.of(adata.obs_names.to_numpy(dtype=object), x)
-        reduced, groups = self.reduce_[m](x), self._groups(screen.labels[m])
+        features = self.features_[m](adata)
+        self.reduce_[m] = reduction(features, self.max_features, seed)
+        self.seen_[m] = FittedCells.of(adata.obs_names.to_numpy(dtype=object), features)
+        x, groups = self.reduce_[m](features), self._groups(screen.labels[m])
+        names = [None if group == len(self.labels_) else int(group) for group in groups]
         folds = stratified_folds(screen.codes[m], self.n_folds, rng)
         uses: tuple[LabelUse, ...] = ("free", "penalized", "none") if self.use_label else ("none",)
         best = np.inf
         for use in uses:
-            model = LabelRidge.chosen(
-                reduced, groups, truth, use, len(self.labels_) + 1, self.penalties
-            )
+            n_groups = len(self.labels_) + 1
+            model = LabelRidge.fit(x, groups, truth, use, n_groups, self.penalties)
             held_out = np.empty_like(truth)
             for fold in np.unique(folds):
-                inside = folds == fold
-                again = model.again(reduced[~inside], groups[~inside], truth[~inside])
-                held_out[inside] = again.predict(reduced[inside], groups[inside])
-            error = _misplaced(held_out, truth, groups, len(self.labels_))
+                out, seen = folds == fold, folds != fold
+                refit = LabelRidge.fit(
+                    x[seen], groups[seen], truth[seen], use, n_groups, [model.penalty]
+                )
+                held_out[out] = refit.predict(x[out], groups[out])
+            own = np.arange(len(truth))
+            error = foscttm(held_out, truth, own, labels_x=names, labels_y=names)
             if error < best:
-                best, self.models_[m], self.held_out_[m] = error, model, held_out
+                best, self.models_[m], self.held_out_[m] = float(error), model, held_out
 
     def _truth(self, adata: AnnData, m: str) -> Float64Array:
         key = TRUTHS[self.target]
         if key not in adata.obsm:
             raise UnknownNameError(
-                f"learner {self.name!r} is a ceiling for simulated data: it needs the true {self.target} of every cell in "
-                f"mdata[{m!r}].obsm[{key!r}], and found {sorted(map(str, adata.obsm)) or 'nothing'} there. Leave it out of "
-                f"benchmarks on real data, or simulate with scgroove.simulations.weakly_paired()."
+                f"learner {self.name!r} is a ceiling for simulated data: it needs the true "
+                f"{self.target} of every cell in mdata[{m!r}].obsm[{key!r}], and found "
+                f"{sorted(map(str, adata.obsm)) or 'nothing'} there. Leave it out of benchmarks on "
+                f"real data, or simulate with scgroove.simulations.weakly_paired()."
             )
         return np.asarray(adata.obsm[key], dtype=np.float64)
 
     def _groups(self, labels: NDArray[Any]) -> IntArray:
-        """Return a code for each cell; those without a label, or with one that was not there, have the last one."""
-        return np.array(
-            [self.labels_.get(label, len(self.labels_)) for label in labels], dtype=np.intp
-        )
+        """Return a code for each cell, the last one for cells of no label or an unknown one."""
+        unknown = len(self.labels_)
+        return np.array([self.labels_.get(label, unknown) for label in labels], dtype=np.intp)
 
     def _transform(self, mdata: MuData) -> Representations:
         return {m: self._predict(m, mdata.mod[m]) for m in self.models_}
 
     def _predict(self, m: str, adata: AnnData) -> Float64Array:
-        x = self.features_[m](adata)
+        x, model = self.features_[m](adata), self.models_[m]
         rows = self.seen_[m].rows(adata.obs_names.to_numpy(dtype=object), x)
-        out = np.empty((len(x), self.held_out_[m].shape[1]))
-        out[rows >= 0] = self.held_out_[m][rows[rows >= 0]]
+        out: Float64Array = self.held_out_[m][rows]
         new = np.flatnonzero(rows < 0)
         if new.size:
-            model = self.models_[m]
-            nothing = np.zeros(new.size, dtype=np.intp)
-            groups = (
-                nothing if model.label_use == "none" else self._groups(self._labels(m, adata)[new])
-            )
+            groups = np.zeros(new.size, dtype=np.intp)
+            if model.label_use != "none":
+                groups = self._groups(self._labels(m, adata)[new])
             out[new] = model.predict(self.reduce_[m](x[new]), groups)
         return out
 
@@ -158,49 +155,37 @@ class OracleLatent(Learner):
         key = self.label_keys_[m]
         if key not in adata.obs:
             raise UnknownNameError(
-                f"learner {self.name!r} was fitted with the label among its features, so new cells need mdata[{m!r}].obs"
-                f"[{key!r}] too; its columns are {list(map(str, adata.obs.columns))}. Or construct it with use_label=False."
+                f"learner {self.name!r} was fitted with the label among its features, so new cells "
+                f"need mdata[{m!r}].obs[{key!r}] too; its columns are "
+                f"{list(map(str, adata.obs.columns))}. Or construct it with use_label=False."
             )
         return labels_of(adata.obs, key)
 
 
-def _misplaced(
-    predicted: Float64Array, truth: Float64Array, groups: IntArray, unlabeled: int
-) -> float:
-    """Return how far the truth of a cell is from being the nearest to its prediction, among cells of its label."""
-    labels = [None if group == unlabeled else int(group) for group in groups]
-    own = np.arange(len(truth))
-    return float(foscttm(predicted, truth, own, labels_x=labels, labels_y=labels))
-
-
 @dataclass(frozen=True, eq=False)
 class LabelRidge:
-    """Ridge regression with an intercept for each group of cells, free or penalized, or one for all.
+    """Ridge regression with an intercept for each group of cells.
 
     Attributes
     ----------
     label_use
-        ``"free"``: groups are centered one by one before the regression. ``"penalized"``: groups are features with values 0 and 1.
-        ``"none"``: groups are not looked at.
-    n_groups
-        How many there may be.
+        ``"free"``: groups are centered before the regression. ``"penalized"``: groups are features
+        with values 0 and 1. ``"none"``: groups are ignored.
+    centers
+        Means of inputs and targets by group, (n_groups, d) and (n_groups, k).
+    ridge
+        Regression of the remainder.
     penalty
         lambda.
-    center_x, center_y
-        What is taken off, (n_groups, d) and (n_groups, k); for a group without cells the mean of all.
-    ridge
-        Of what is left.
     """
 
     label_use: LabelUse
-    n_groups: int
+    centers: tuple[Float64Array, Float64Array]
+    ridge: Ridge | RidgeCV
     penalty: float
-    center_x: Float64Array
-    center_y: Float64Array
-    ridge: Ridge
 
     @classmethod
-    def chosen(
+    def fit(
         cls,
         x: Float64Array,
         groups: IntArray,
@@ -210,38 +195,26 @@ class LabelRidge:
         penalties: Sequence[float],
     ) -> Self:
         """Fit with the penalty of least leave-one-out error."""
-        centers = [_centers(one, groups, label_use, n_groups) for one in (x, y)]
-        inputs = _inputs(x - centers[0][groups], groups, label_use, n_groups)
-        ridge = RidgeCV(alphas=np.asarray(penalties, dtype=np.float64)).fit(
-            inputs, y - centers[1][groups]
-        )
-        return cls(label_use, n_groups, float(ridge.alpha_), centers[0], centers[1], ridge)
-
-    def again(self, x: Float64Array, groups: IntArray, y: Float64Array) -> LabelRidge:
-        """Fit other cells with the same penalty."""
-        centers = [_centers(one, groups, self.label_use, self.n_groups) for one in (x, y)]
-        inputs = _inputs(x - centers[0][groups], groups, self.label_use, self.n_groups)
-        ridge = Ridge(alpha=self.penalty).fit(inputs, y - centers[1][groups])
-        return replace(self, center_x=centers[0], center_y=centers[1], ridge=ridge)
+        centers = []
+        for values in (x, y):
+            center = np.tile(values.mean(axis=0), (n_groups, 1))
+            if label_use == "free":
+                means, counts = label_means(values, groups, n_groups)
+                center[counts > 0] = means[counts > 0]
+            centers.append(center)
+        ridge = RidgeCV(np.asarray(penalties)) if len(penalties) > 1 else Ridge(penalties[0])
+        model = cls(label_use, (centers[0], centers[1]), ridge, 0.0)
+        ridge.fit(model._inputs(x, groups), y - centers[1][groups])
+        penalty = float(ridge.alpha_ if len(penalties) > 1 else penalties[0])
+        return cls(label_use, model.centers, ridge, penalty)
 
     def predict(self, x: Float64Array, groups: IntArray) -> Float64Array:
         """Return predictions, (n, k)."""
-        inputs = _inputs(x - self.center_x[groups], groups, self.label_use, self.n_groups)
-        return np.asarray(self.ridge.predict(inputs).reshape(len(x), -1) + self.center_y[groups])
+        of_cells = self.ridge.predict(self._inputs(x, groups)).reshape(len(x), -1)
+        return np.asarray(of_cells + self.centers[1][groups])
 
-
-def _centers(
-    values: Float64Array, groups: IntArray, label_use: LabelUse, n_groups: int
-) -> Float64Array:
-    """Return the mean of each group, (n_groups, d); that of all for groups without cells, or where labels are not free."""
-    everything = np.broadcast_to(values.mean(axis=0), (n_groups, values.shape[1])).copy()
-    if label_use == "free":
-        means, counts = label_means(values, groups, n_groups)
-        everything[counts > 0] = means[counts > 0]
-    return everything
-
-
-def _inputs(x: Float64Array, groups: IntArray, label_use: LabelUse, n_groups: int) -> Float64Array:
-    if label_use != "penalized":
-        return x
-    return np.hstack([x, (groups[:, None] == np.arange(n_groups)).astype(np.float64)])
+    def _inputs(self, x: Float64Array, groups: IntArray) -> Float64Array:
+        centered = x - self.centers[0][groups]
+        if self.label_use != "penalized":
+            return centered
+        return np.hstack([centered, groups[:, None] == np.arange(len(self.centers[0]))])

@@ -1,18 +1,19 @@
-"""Learners of linear algebra alone: principal components, discriminants, canonical correlations, and chance."""
+"""Closed-form learners: principal components, discriminants, CCA of label means, and chance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
-from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove._types import BoolArray, Float64Array, IntArray
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
+from scgroove.learners._around import means_by_modality
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import (
     AffineMap,
@@ -35,13 +36,14 @@ Shrinkage: TypeAlias = float | Literal["auto"]
 class PrincipalComponents(Learner):
     """Principal components of each modality on its own.
 
-    ``z = (x - mean) W`` with ``W = argmax tr(W' S W)``, ``W' W = I``, for the covariance S of the standardized features.
-    Nothing links the modalities: for aligners that need no shared space, or for :class:`GroupProcrustes`.
+    ``z = (x - mean) W`` with ``W = argmax tr(W' S W)``, ``W' W = I``, for the covariance S of the
+    standardized features. Nothing links the modalities: use aligners that need no shared space, or
+    :class:`GroupProcrustes`.
 
     Parameters
     ----------
     n_components
-        At most; fewer if there are fewer features, or no more cells.
+        Largest number of components.
 
     References
     ----------
@@ -57,8 +59,8 @@ class PrincipalComponents(Learner):
     def _fit(self, screen: Screen, seed: int) -> None:
         self.features_ = screen.features()
         self.components_ = {
-            m: principal_components(self.features_[m](screen.mdata.mod[m]), self.n_components, seed)
-            for m in screen.modalities
+            m: principal_components(of(screen.mdata.mod[m]), self.n_components, seed)
+            for m, of in self.features_.items()
         }
         self.evidence["variance_explained"] = {
             m: float(pca.explained_variance_ratio_.sum()) for m, pca in self.components_.items()
@@ -75,29 +77,30 @@ class PrincipalComponents(Learner):
 class LinearDiscriminants(Learner):
     """Linear discriminants of the labels in each modality on its own.
 
-    ``z = (x - mean) W`` with ``W = argmax tr(W' B W)``, ``W' S W = I``: B is the covariance of the label means, weighted by
-    their cells, and S the covariance inside labels, ``(1 - s) S + s tr(S) / d I`` after shrinkage by s. At most one
-    coordinate fewer than labels. Inside a label the coordinates have, under S as shrunken, unit variance and no correlation; then
-    each is multiplied by its share of variance between labels, ``b / (1 + b)`` with b that of the label means, so that what hardly
-    tells labels apart does not count as much as what does.
+    ``z = (x - mean) W`` with ``W = argmax tr(W' B W)``, ``W' S W = I``. B is the covariance of the
+    label means, weighted by their cells. S is the covariance inside labels, shrunk to
+    ``(1 - s) S + s tr(S) / d I``. There is at most one coordinate fewer than labels. Each is
+    multiplied by its share of variance between labels, ``b / (1 + b)`` with b that of the label
+    means, so that directions which hardly tell labels apart count little.
 
-    Nothing links the modalities: for aligners that need no shared space, or for :class:`GroupProcrustes`.
+    Nothing links the modalities: use aligners that need no shared space, or
+    :class:`GroupProcrustes`.
 
     Parameters
     ----------
     n_components
-        At most; None: as many as there are, one fewer than labels.
+        Largest number of components. As many as there are if None.
     shrinkage
-        s in [0, 1], or ``"auto"``: as Ledoit and Wolf estimate it from the deviations of cells from their label mean.
+        s in [0, 1], or ``"auto"`` for the estimate of Ledoit and Wolf.
     weighted
-        Multiply by the share of variance between labels. False: discriminants as they are.
+        Multiply by the share of variance between labels.
     max_features
         Wider modalities are first reduced to this many principal components.
 
     References
     ----------
-    Fisher 1936, "The use of multiple measurements in taxonomic problems"; Ledoit and Wolf 2004, "A well-conditioned
-    estimator for large-dimensional covariance matrices".
+    Fisher 1936, "The use of multiple measurements in taxonomic problems". Ledoit and Wolf 2004, "A
+    well-conditioned estimator for large-dimensional covariance matrices".
     """
 
     name: ClassVar[str] = "lda"
@@ -112,13 +115,14 @@ class LinearDiscriminants(Learner):
         """Refuse options that cannot be used."""
         if self.shrinkage != "auto" and not 0 <= self.shrinkage <= 1:
             raise InputError(
-                f"shrinkage must be between 0 (none) and 1 (a multiple of the identity), or 'auto'; found {self.shrinkage!r}."
+                f"shrinkage must be between 0 (none) and 1 (a multiple of the identity), or "
+                f"'auto'; found {self.shrinkage!r}."
             )
 
     def _fit(self, screen: Screen, seed: int) -> None:
         check_label_counts(screen, self.name)
         self.features_ = screen.features()
-        self.reduce_, self.mean_, self.weights_ = {}, {}, {}
+        self.reduce_, self.maps_ = {}, {}
         for m in screen.modalities:
             x = self.features_[m](screen.mdata.mod[m])
             self.reduce_[m] = reduction(x, self.max_features, seed)
@@ -126,37 +130,42 @@ class LinearDiscriminants(Learner):
             codes = screen.codes[m][known]
             if codes.size == np.unique(codes).size:
                 raise InputError(
-                    f"learner {self.name!r} compares the means of labels with the spread inside labels, and each shared label "
-                    f"has one cell in {m!r}, so that there is none. Expected two cells or more of some label. Learners that "
-                    "need label means alone: 'cca_labels' and 'pca_procrustes'."
+                    f"learner {self.name!r} compares the means of labels with the spread inside "
+                    f"labels, and each shared label has one cell in {m!r}, so that there is none. "
+                    f"Expected two cells or more of some label. Learners that need label means "
+                    f"alone: 'cca_labels' and 'pca_procrustes'."
                 )
             mean, weights, between = discriminants(
                 self.reduce_[m](x[known]), codes, screen.n_labels, self.shrinkage
             )
             if self.weighted:
                 weights = weights * (between / (1.0 + between))
-            self.mean_[m], self.weights_[m] = mean, weights[:, : self.n_components]
+            self.maps_[m] = mean, weights[:, : self.n_components]
 
     def _transform(self, mdata: MuData) -> Representations:
         return {
-            m: (self.reduce_[m](self.features_[m](mdata.mod[m])) - self.mean_[m]) @ weights
-            for m, weights in self.weights_.items()
+            m: (self.reduce_[m](self.features_[m](mdata.mod[m])) - mean) @ weights
+            for m, (mean, weights) in self.maps_.items()
         }
 
 
 def discriminants(
     x: Float64Array, codes: IntArray, n_labels: int, shrinkage: Shrinkage
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return the mean of labeled cells, (d,), the discriminants W, (d, k < labels), and the variance of label means along them, (k,)."""
+    """Return the mean of labeled cells, the discriminants, and the variance of means along them.
+
+    Shapes (d,), (d, k) and (k,), k less than the number of labels.
+    """
     center = x.mean(axis=0)
-    kept = (
-        np.ptp(x, axis=0) > 0
-    )  # a flat feature is none: it would still be shrunk towards the others
-    if not kept.any():
+    varies = np.ptp(x, axis=0) > 0  # shrinkage would give variance to flat features
+    if not varies.any():
         raise InputError(
-            "no feature varies among the cells with a shared label, so that nothing tells labels apart."
+            "no feature varies among the cells with a shared label, "
+            "so that nothing tells labels apart."
         )
-    inside, between = _scatter((x - center)[:, kept], codes, n_labels)
+    centered = (x - center)[:, varies]
+    means, counts = label_means(centered, codes, n_labels)
+    inside = centered - means[codes]
     if not inside.any():
         raise InputError(
             "all cells of a label are equal, so that there is no spread to compare labels with."
@@ -164,22 +173,15 @@ def discriminants(
     if shrinkage == "auto":
         covariance, _ = ledoit_wolf(inside, assume_centered=True)
     else:
-        plain = inside.T @ inside / len(x)
-        covariance = (1 - shrinkage) * plain + shrinkage * np.trace(plain) / len(plain) * np.eye(
-            len(plain)
-        )
+        covariance = (1 - shrinkage) * inside.T @ inside / len(x)
+        covariance += shrinkage * np.square(inside).mean() * np.eye(inside.shape[1])
     whiten = _inverse_root(covariance)
+    between = np.sqrt(counts / len(x))[:, None] * means
     _, size, rotation = np.linalg.svd(between @ whiten, full_matrices=False)
     n = max(1, min(np.unique(codes).size - 1, int((size > 1e-10 * max(size[0], 1e-300)).sum())))
     weights = np.zeros((x.shape[1], n))
-    weights[kept] = fix_signs(whiten @ rotation[:n].T)
+    weights[varies] = fix_signs(whiten @ rotation[:n].T)
     return center, weights, size[:n] ** 2
-
-
-def _scatter(x: Float64Array, codes: IntArray, n_labels: int) -> tuple[Float64Array, Float64Array]:
-    """Return deviations of centered cells from their label mean, (n, d), and the means weighted by cells, (n_labels, d)."""
-    means, counts = label_means(x, codes, n_labels)
-    return x - means[codes], np.sqrt(counts / len(x))[:, None] * means
 
 
 def _inverse_root(covariance: Float64Array) -> Float64Array:
@@ -191,7 +193,7 @@ def _inverse_root(covariance: Float64Array) -> Float64Array:
 
 
 def fix_signs(columns: Float64Array) -> Float64Array:
-    """Return columns turned so that the largest entry of each is positive: their sign is otherwise arbitrary."""
+    """Return columns turned so that the largest entry of each is positive."""
     largest = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])]
     turned: Float64Array = columns * np.where(largest < 0, -1.0, 1.0)
     return turned
@@ -200,31 +202,34 @@ def fix_signs(columns: Float64Array) -> Float64Array:
 @LEARNERS.register("cca_labels")
 @dataclass
 class LabelCCA(Learner):
-    """Canonical correlation of the label means: labels are the samples that the modalities have in common.
+    """Canonical correlation of label means: labels are the samples that modalities share.
 
-    With C_m the means of the shared labels, (labels, features), centered, find coordinates G of the labels that every modality
-    can tell from its features (MAXVAR; for two modalities these are the canonical correlations)::
+    With C_m the centered means of the shared labels, (labels, features), find coordinates G of the
+    labels that every modality can tell from its features (MAXVAR, for two modalities the canonical
+    correlations)::
 
         min over G, W_m of  sum_m ||G - C_m W_m||^2 + lambda_m ||W_m||^2,   G' G = I
         lambda_m = regularization * tr(C_m C_m') / min(labels - 1, features)
 
-    so that G are the first eigenvectors of ``sum_m C_m C_m' (C_m C_m' + lambda_m I)^-1``, and the eigenvalue over the number of
-    modalities says how well they all tell that coordinate, r in [0, 1]. A cell has ``z = (x - mean_m) W_m diag(r^2)``: with
-    these weights no number of coordinates needs to be chosen, and one that a single modality of two knows (r = 1/2) counts a
-    quarter. In a modality that lacks a label the label's term is left out.
+    G are the first eigenvectors of ``sum_m C_m C_m' (C_m C_m' + lambda_m I)^-1``. The eigenvalue
+    over the number of modalities says how well they tell that coordinate, r in [0, 1]. A cell has
+    ``z = (x - mean_m) W_m diag(r^2)``. With these weights no number of coordinates needs to be
+    chosen: one that a single modality of two knows (r = 1/2) counts a quarter. Labels that a
+    modality lacks are left out of its term.
 
     Parameters
     ----------
     regularization
-        Ridge, in units of the mean variance of the label means along their own directions. With fewer labels than features
-        something above 0 is needed: without it every set of label means is perfectly correlated with every other.
+        Ridge, in units of the mean variance of the label means along their own directions. Without
+        it, and with fewer labels than features, any two sets of means correlate perfectly.
     n_components
-        At most; None: all, one fewer than labels.
+        Largest number of coordinates. One fewer than labels if None.
 
     References
     ----------
-    Hotelling 1936, "Relations between two sets of variates"; Kettenring 1971, "Canonical analysis of several sets of
-    variables" (MAXVAR); Vinod 1976, "Canonical ridge and econometrics of joint production".
+    Hotelling 1936, "Relations between two sets of variates". Kettenring 1971, "Canonical analysis
+    of several sets of variables" (MAXVAR). Vinod 1976, "Canonical ridge and econometrics of joint
+    production".
     """
 
     name: ClassVar[str] = "cca_labels"
@@ -233,14 +238,13 @@ class LabelCCA(Learner):
     n_components: int | None = None
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        present = check_label_counts(screen, self.name)
+        check_label_counts(screen, self.name)
         self.features_ = screen.features()
-        means: dict[str, Float64Array] = {}
-        for m in screen.modalities:
-            x = self.features_[m](screen.mdata.mod[m])
-            means[m], _ = label_means(x, screen.codes[m], screen.n_labels)
-        self.maps_, told = maxvar(means, present, self.regularization, self.n_components)
-        self.evidence["told"] = told
+        x = {m: of(screen.mdata.mod[m]) for m, of in self.features_.items()}
+        means, present = means_by_modality(x, screen.codes, screen.n_labels)
+        self.maps_, self.evidence["told"] = maxvar(
+            means, present, self.regularization, self.n_components
+        )
 
     def _transform(self, mdata: MuData) -> Representations:
         return {m: apply(step, self.features_[m](mdata.mod[m])) for m, step in self.maps_.items()}
@@ -252,51 +256,54 @@ def maxvar(
     regularization: float,
     n_components: int | None = None,
 ) -> tuple[dict[str, AffineMap], Float64Array]:
-    """Return for each modality how its features tell the common coordinates, and how well all do: see :class:`LabelCCA`.
+    """Return the maps to common coordinates of labels, and how well all modalities tell them.
 
     Parameters
     ----------
     means
-        For each modality the label means, (n_labels, d_m).
+        Label means of each modality, (n_labels, d_m).
     present
-        For each modality which of them it has, (n_labels,).
+        Labels that each modality has, (n_labels,).
     regularization, n_components
-        As in :class:`LabelCCA`.
+        See :class:`LabelCCA`.
 
     Returns
     -------
     maps
-        For each modality mean, weights and offset.
+        Mean, weights and offset for each modality. Weights are multiplied by r squared.
     told
-        r of each coordinate, descending, (k,); the maps are weighted by its square.
+        r of each coordinate, descending, (k,).
     """
     n_labels = len(next(iter(present.values())))
-    centered = {m: (c - c[present[m]].mean(axis=0)) * present[m][:, None] for m, c in means.items()}
-    ridge = {m: _ridge(c, present[m], regularization) for m, c in centered.items()}  # (d, n_labels)
-    told_by = sum(c @ ridge[m] for m, c in centered.items())
-    asked_of = sum(_centering(there) for there in present.values())
-    root = _inverse_root(np.asarray(asked_of))
-    told, coordinates = np.linalg.eigh(root.T @ told_by @ root)
+    centers = {m: c[present[m]].mean(axis=0) for m, c in means.items()}
+    ridges, fit, centering = {}, np.zeros((n_labels, n_labels)), np.zeros((n_labels, n_labels))
+    for m, there in present.items():
+        centered = (means[m] - centers[m]) * there[:, None]
+        ridges[m] = _ridge(centered, there, regularization)  # (d, n_labels)
+        fit += centered @ ridges[m]
+        centering += np.diag(there.astype(float)) - np.outer(there, there) / there.sum()
+    root = _inverse_root(centering)
+    told, coordinates = np.linalg.eigh(root.T @ fit @ root)
     kept = np.flatnonzero(told > 1e-8)[::-1][: n_components or n_labels]
     if not kept.size:
         raise InputError(
-            "the means of all labels are the same in every modality, so that they have no common coordinates."
+            "the means of all labels are the same in every modality, "
+            "so that they have no common coordinates."
         )
     scale = np.sqrt(len(means))  # G' G = I where all modalities have all labels
-    common = fix_signs(scale * root @ coordinates[:, kept])
-    told = np.clip(told[kept], 0, 1)
-    weighted = common * told**2
+    told_by = np.clip(told[kept], 0, 1)
+    weighted = fix_signs(scale * root @ coordinates[:, kept]) * told_by**2
     maps = {
-        m: (c[present[m]].mean(axis=0), ridge[m] @ weighted, weighted[present[m]].mean(axis=0))
-        for m, c in means.items()
+        m: (centers[m], ridges[m] @ weighted, weighted[there].mean(axis=0))
+        for m, there in present.items()
     }
-    return maps, told
+    return maps, told_by
 
 
 def _ridge(centered: Float64Array, present: BoolArray, regularization: float) -> Float64Array:
-    """Return C' (C C' + lambda I)^-1 on the labels that are present, zero for the others, (d, n_labels)."""
+    """Return C' (C C' + lambda I)^-1 on the present labels, zero for the others, (d, n_labels)."""
     c = centered[present]
-    # by singular values: an inverse of C C' + lambda I is off by about 1e-16 / lambda, seen where lambda is small
+    # by singular values: an inverse of C C' + lambda I loses accuracy where lambda is small
     u, s, vt = np.linalg.svd(c, full_matrices=False)
     penalty = regularization * max(float(s @ s), 1e-12) / min(len(c) - 1, c.shape[1])
     out = np.zeros(centered.T.shape)
@@ -304,20 +311,13 @@ def _ridge(centered: Float64Array, present: BoolArray, regularization: float) ->
     return out
 
 
-def _centering(present: BoolArray) -> Float64Array:
-    """Return the matrix that takes the mean over the present labels off them and drops the others."""
-    kept = present.astype(np.float64)
-    centering: Float64Array = np.diag(kept) - np.outer(kept, kept) / kept.sum()
-    return centering
-
-
 @LEARNERS.register("random")
 @dataclass
 class RandomRepresentation(Learner):
-    """Gaussian noise: what a method must beat.
+    """Gaussian noise, the chance level.
 
-    A cell has ``z ~ N(0, I)``, drawn from the seed, its modality and its name, so that it keeps its place whatever other cells
-    there are. Nothing is learned.
+    A cell has ``z ~ N(0, I)``, drawn from the seed, its modality and its name, so that it keeps its
+    place whatever other cells there are.
 
     Parameters
     ----------
@@ -331,18 +331,13 @@ class RandomRepresentation(Learner):
     n_components: int = 10
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        self.seed_ = seed
-        self.names_ = screen.modalities
+        self.seed_, self.names_ = seed, screen.modalities
 
     def _transform(self, mdata: MuData) -> Representations:
-        return {
-            m: self._draw(m, mdata.mod[m].obs_names.to_numpy(dtype=object)) for m in self.names_
-        }
-
-    def _draw(self, modality: str, cells: Any) -> FloatArray:
-        keys = pd.util.hash_array(np.array([f"{modality}\n{cell}" for cell in cells], dtype=object))
-        rows = [
-            np.random.default_rng([self.seed_, int(key)]).normal(size=self.n_components)
-            for key in keys
-        ]
-        return np.stack(rows)
+        z: Representations = {}
+        for m in self.names_:
+            cells = [f"{m}\n{cell}" for cell in mdata.mod[m].obs_names]
+            keys = pd.util.hash_array(np.array(cells, dtype=object))
+            draws = [np.random.default_rng([self.seed_, int(key)]) for key in keys]
+            z[m] = np.stack([rng.normal(size=self.n_components) for rng in draws])
+        return z

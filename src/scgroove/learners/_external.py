@@ -1,7 +1,7 @@
-"""Methods of other packages, as learners: scGLUE, the translation of moscot, DIAGVI of scvi-tools.
+"""Adapters to other packages: scGLUE, the translation of moscot, and DIAGVI of scvi-tools.
 
-None of them was made for modalities that share labels only, and each adapter says what it does about that. Their packages are
-imported when a learner is fitted.
+None of them was made for modalities that share labels only, and each adapter says what it does about
+that. The packages are imported when a learner is fitted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import combinations
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -35,11 +35,11 @@ from scgroove.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from scgroove.learners._base import LEARNERS, Learner, Representations, get
+from scgroove.learners._around import means_by_modality
+from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import (
     CELLS_AT_A_TIME,
-    Remembered,
-    label_means,
+    FittedCells,
     principal_components,
     project,
     stratified_folds,
@@ -53,43 +53,12 @@ LABEL: Final = "label"
 UNLABELED: Final = "(unlabeled)"
 FEATURES_AT_A_TIME: Final = 1024
 
-
-def unavailable_reason(name: str) -> str | None:
-    """Return why a learner cannot be used here, or None if it can: nothing is constructed or imported.
-
-    Parameters
-    ----------
-    name
-        For example ``"glue"``.
-
-    Returns
-    -------
-    str or None
-        The packages that are missing or too old, and the line that installs them.
-
-    Raises
-    ------
-    ValueError
-        If there is no such learner.
-
-    Examples
-    --------
-    >>> unavailable_reason("pca") is None
-    True
-    """
-    extra = getattr(get(name), "extra", None)
-    return None if extra is None else missing(extra)
+Links: TypeAlias = Literal["auto", "names", "labels"] | Sequence[tuple[str, str]]
 
 
 @dataclass
 class ExternalLearner(Learner):
-    """A learner of another package, the extra of which must be installed.
-
-    Attributes
-    ----------
-    extra
-        ``pip install "scgroove[extra]"``.
-    """
+    """A learner of another package, for which an extra of this package must be installed."""
 
     extra: ClassVar[str]
 
@@ -100,14 +69,8 @@ class ExternalLearner(Learner):
             raise ExtraNotInstalledError(f"learner {self.name!r} cannot be used: {reason}")
 
 
-# ------------------------------------------------------------------------------------------------- links of features
-
-Links: TypeAlias = Literal["auto", "names", "labels"] | Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Link:
-    """Two features of different modalities, by position, and how they go together in [-1, 1]."""
+class Link(NamedTuple):
+    """Two features of different modalities by position, and their correlation in [-1, 1]."""
 
     source: tuple[str, int]
     target: tuple[str, int]
@@ -121,92 +84,76 @@ def feature_links(
     present: Mapping[str, BoolArray],
     n_links: int,
 ) -> list[Link]:
-    """Return which features of different modalities go together.
+    """Return the features of different modalities that go together.
 
     Parameters
     ----------
     links
-        ``"names"``: those of equal name. ``"labels"``: those whose means over the labels correlate most. ``"auto"``: by name if
-        any name is in two modalities, else by labels. Or pairs of names, prior knowledge.
+        ``"names"``: those of equal name. ``"labels"``: those whose means over labels correlate most.
+        ``"auto"``: by name if any name is in two modalities, else by labels. Or pairs of names.
     names
         Features of each modality.
     means, present
-        Label means of each modality, (n_labels, d), and which labels it has.
+        Label means of each modality, (n_labels, d), and the labels it has.
     n_links
-        By labels: for each feature its strongest partners in every other modality, this many.
-
-    Returns
-    -------
-    list of Link
-        Every pair once.
+        By labels: strongest partners of each feature in every other modality.
     """
-    if not isinstance(links, str):
-        return _given_links(links, names)
-    if links in ("auto", "names"):
-        found = _same_names(names)
-        if found or links == "names":
-            return found
-    elif links != "labels":
-        raise InputError(
-            f"links must be 'auto', 'names', 'labels' or pairs of features; found {links!r}."
-        )
-    return [
-        link
-        for a, b in combinations(names, 2)
-        for link in _correlated(a, b, means, present[a] & present[b], n_links)
-    ]
-
-
-def _same_names(names: Mapping[str, Sequence[str]]) -> list[Link]:
-    place = {m: {name: i for i, name in enumerate(own)} for m, own in names.items()}
-    return [
-        Link((a, i), (b, place[b][name]), 1.0)
-        for a, b in combinations(names, 2)
-        for name, i in place[a].items()
-        if name in place[b]
-    ]
-
-
-def _given_links(
-    pairs: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]]
-) -> list[Link]:
     place: dict[str, list[tuple[str, int]]] = {}
     for m, own in names.items():
         for i, name in enumerate(own):
             place.setdefault(name, []).append((m, i))
-    found: dict[tuple[tuple[str, int], tuple[str, int]], Link] = {}
-    for pair in pairs:
-        for name in pair:
+    if not isinstance(links, str):
+        return _given_links(links, place)
+    if links in ("auto", "names"):
+        pairs = [pair for same in place.values() for pair in combinations(same, 2)]
+        if pairs or links == "names":
+            order = {m: i for i, m in enumerate(names)}
+            pairs.sort(key=lambda pair: (order[pair[0][0]], order[pair[1][0]], pair[0][1]))
+            return [Link(u, v, 1.0) for u, v in pairs]
+    elif links != "labels":
+        raise InputError(
+            f"links must be 'auto', 'names', 'labels' or pairs of features; found {links!r}."
+        )
+    found = []
+    for a, b in combinations(names, 2):
+        found += _correlated(a, b, means, present[a] & present[b], n_links)
+    return found
+
+
+def _given_links(
+    pairs: Sequence[tuple[str, str]], place: Mapping[str, list[tuple[str, int]]]
+) -> list[Link]:
+    found: dict[frozenset[tuple[str, int]], Link] = {}
+    for first, second in pairs:
+        for name in (first, second):
             if name not in place:
-                hint = did_you_mean(name, place)
                 raise UnknownNameError(
-                    f"links name the feature {name!r}, which no modality has.{hint}"
+                    f"links name the feature {name!r}, which no modality has."
+                    f"{did_you_mean(name, place)}"
                 )
-        between = [(u, v) for u in place[pair[0]] for v in place[pair[1]] if u[0] != v[0]]
+        between = [(u, v) for u in place[first] for v in place[second] if u[0] != v[0]]
         if not between:
             raise InputError(
-                f"links must join features of different modalities; {pair[0]!r} and {pair[1]!r} are both in "
-                f"{place[pair[0]][0][0]!r}."
+                f"links must join features of different modalities; {first!r} and {second!r} are "
+                f"both in {place[first][0][0]!r}."
             )
         for u, v in between:
-            if (v, u) not in found:
-                found[u, v] = Link(u, v, 1.0)
+            found.setdefault(frozenset((u, v)), Link(u, v, 1.0))
     return list(found.values())
 
 
 def _correlated(
     a: str, b: str, means: Mapping[str, Float64Array], common: BoolArray, n_links: int
 ) -> list[Link]:
-    """Return the pairs of which one is among the strongest partners of the other, with their correlations over labels."""
+    """Return pairs in which one is among the strongest partners of the other over labels."""
     if common.sum() < 3:  # two labels correlate everything with everything
         return []
     x, y = (_standardized(means[m][common]) for m in (a, b))
-    pairs = {
-        (i, j) for i, partners in enumerate(_strongest(x, y, n_links)) for j in partners.tolist()
-    }
-    pairs |= {
-        (i, j) for j, partners in enumerate(_strongest(y, x, n_links)) for i in partners.tolist()
-    }
+    pairs = set()
+    for i, partners in enumerate(_strongest(x, y, n_links).tolist()):
+        pairs |= {(i, j) for j in partners}
+    for j, partners in enumerate(_strongest(y, x, n_links).tolist()):
+        pairs |= {(i, j) for i in partners}
     links = []
     for i, j in sorted(pairs):
         weight = float(np.clip((x[:, i] * y[:, j]).mean(), -1, 1))
@@ -222,69 +169,61 @@ def _standardized(x: Float64Array) -> Float64Array:
 
 
 def _strongest(x: Float64Array, y: Float64Array, n: int) -> IntArray:
-    """Return for each column of x the n columns of y of largest absolute correlation, (d_x, n), in blocks of columns."""
-    n = min(n, y.shape[1])
-    blocks = [
-        np.argsort(-np.abs(x[:, i : i + FEATURES_AT_A_TIME].T @ y), axis=1, kind="stable")[:, :n]
-        for i in range(0, x.shape[1], FEATURES_AT_A_TIME)
-    ]
+    """Return the n columns of y that correlate most with each column of x, (d_x, n)."""
+    blocks = []
+    for start in range(0, x.shape[1], FEATURES_AT_A_TIME):
+        strength = np.abs(x[:, start : start + FEATURES_AT_A_TIME].T @ y)
+        blocks.append(np.argsort(-strength, axis=1, kind="stable")[:, :n])
     return np.concatenate(blocks)
 
 
 def screen_links(
     screen: Screen, features: Mapping[str, Features], links: Links, n_links: int
 ) -> list[Link]:
-    """Return the links of the features of a screen: see :func:`feature_links`."""
-    means, present = {}, {}
-    for m in screen.modalities:
-        means[m], counts = label_means(
-            features[m](screen.mdata.mod[m]), screen.codes[m], screen.n_labels
-        )
-        present[m] = counts > 0
-    names = {m: list(map(str, features[m].names)) for m in screen.modalities}
+    """Return the links of the features of a screen."""
+    x = {m: of(screen.mdata.mod[m]) for m, of in features.items()}
+    means, present = means_by_modality(x, screen.codes, screen.n_labels)
+    names = {m: list(map(str, of.names)) for m, of in features.items()}
     return feature_links(links, names, means, present, n_links)
-
-
-# ----------------------------------------------------------------------------------------------------------- scGLUE
 
 
 @LEARNERS.register("glue")
 @dataclass
 class GlueLearner(ExternalLearner):
-    """scGLUE: variational autoencoders of the modalities, tied by a graph of their features and by an adversary.
+    """scGLUE: variational autoencoders tied by a graph of features and by an adversary.
 
-    A cell has ``u ~ q(u | x)``, a feature ``v ~ q(v | graph)``, and the decoder of every modality is the inner product ``u v'``,
-    so that features joined in the graph give cells one space; a discriminator that cannot tell the modalities pulls their cells
-    together. The representation is the mean of ``q(u | x)``.
+    A cell has ``u ~ q(u | x)``, a feature ``v ~ q(v | graph)``, and decoders are inner products
+    ``u v'``, so that features joined in the graph give cells one space. A discriminator pulls the
+    modalities together. The representation is the mean of ``q(u | x)``.
 
-    The graph is prior knowledge, and a screen of unrelated modalities has none: with ``links="auto"`` features of equal names are
-    joined if there are any, else those whose label means correlate, with the correlation as weight and sign; every feature is
-    joined to itself. Labels enter as scGLUE lets known cell types enter, by a classifier of u that all modalities share, and as
-    the weights of cells for the adversary, which scGLUE would estimate from clusters: labels weigh alike in all modalities, cells
-    of exclusive labels nothing. Counts are decoded as negative binomial, other values, standardized, as normal; wide modalities are encoded from their principal
-    components, as scGLUE recommends.
+    Unrelated modalities have no prior graph. With ``links="auto"`` features of equal names are
+    joined if there are any, else those whose label means correlate. Labels enter as known cell types
+    do, by a classifier of u, and as weights of cells for the adversary: labels weigh alike, cells of
+    exclusive labels nothing. Counts are decoded as negative binomial, other values as normal. Wide
+    modalities are encoded from their principal components.
 
     Parameters
     ----------
     n_latent
         Dimension of u.
     links, n_links
-        Which features are joined: ``"auto"``, ``"names"``, ``"labels"`` (for each feature its ``n_links`` strongest partners in every
-        other modality) or pairs of features.
+        Features that are joined: ``"auto"``, ``"names"``, ``"labels"`` (for each feature its
+        ``n_links`` strongest partners in every other modality) or pairs of features.
     use_labels
-        Whether the labels supervise u and weigh cells. The links by labels are not touched by it.
+        Whether the labels supervise u and weigh cells. Links do not depend on it.
     label_weight
         Weight of the classifier (``lam_sup``).
     n_components
         Principal components that encode modalities with more features.
     max_epochs
-        Of each of the two rounds of training; None: as scGLUE has it, about 1000 for 1000 cells, minutes.
+        Of each of the two rounds of training. About 1000 for 1000 cells, by scGLUE's rule, if None.
     batch_size
         Cells in a step.
 
     References
     ----------
-    Cao and Gao 2022, "Multi-omics single-cell data integration and regulatory inference with graph-linked embedding".
+    Cao and Gao 2022, "Multi-omics single-cell data integration and regulatory inference with
+    graph-linked embedding".
     """
 
     name: ClassVar[str] = "glue"
@@ -309,6 +248,12 @@ class GlueLearner(ExternalLearner):
                 x = features(screen.mdata.mod[m])
                 self.components_[m] = principal_components(x, self.n_components, seed)
         links = screen_links(screen, self.features_, self.links, self.n_links)
+        epochs = {}
+        if self.max_epochs is not None:  # the adversary comes in after a sixth, as in scGLUE
+            epochs = {
+                "max_epochs": self.max_epochs,
+                "align_burnin": max(1, self.max_epochs // 6),
+            }
         with contained(seed), _without_workers(glue), TemporaryDirectory() as folder:
             adatas = {m: self._configured(glue, screen, m) for m in screen.modalities}
             self.model_ = glue.models.fit_SCGLUE(
@@ -317,15 +262,9 @@ class GlueLearner(ExternalLearner):
                 init_kws={"latent_dim": self.n_latent, "random_seed": seed},
                 skip_balance=True,
                 compile_kws={"lam_sup": self.label_weight},
-                fit_kws={"directory": folder, "data_batch_size": self.batch_size, **self._epochs()},
+                fit_kws={"directory": folder, "data_batch_size": self.batch_size, **epochs},
             )
         self.evidence["n_links"] = len(links)
-
-    def _epochs(self) -> dict[str, int]:
-        """Return the length of training; the adversary comes in after a sixth, as by scGLUE's own rule."""
-        if self.max_epochs is None:
-            return {}
-        return {"max_epochs": self.max_epochs, "align_burnin": max(1, self.max_epochs // 6)}
 
     def _configured(self, glue: Any, screen: Screen, m: str) -> AnnData:
         adata = self._data(m, screen.mdata.mod[m], shared_labels(screen, m))
@@ -341,25 +280,24 @@ class GlueLearner(ExternalLearner):
         return adata
 
     def _data(self, m: str, adata: AnnData, labels: Any = None) -> AnnData:
-        x = self.features_[m](adata)
-        data = raw_or_standardized(self.features_[m], adata, x, m)
+        data = raw_or_standardized(self.features_[m], adata, m)
         data.obs[LABEL] = pd.Categorical([None] * adata.n_obs if labels is None else labels)
         if m in self.components_:
-            data.obsm["X_pca"] = project(self.components_[m], x).astype(np.float32)
+            z = project(self.components_[m], self.features_[m](adata))
+            data.obsm["X_pca"] = z.astype(np.float32)
         return data
 
     def _transform(self, mdata: MuData) -> Representations:
+        z: Representations = {}
         with contained():
-            return {
-                m: np.asarray(
-                    self.model_.encode_data(m, self._data(m, mdata.mod[m]), self.batch_size)
-                )
-                for m in self.features_
-            }
+            for m in self.features_:
+                data = self._data(m, mdata.mod[m])
+                z[m] = np.asarray(self.model_.encode_data(m, data, self.batch_size))
+        return z
 
 
 def guidance_graph(names: Mapping[str, Sequence[str]], links: Sequence[Link]) -> Any:
-    """Return the graph of features that scGLUE asks for: every feature, joined to itself and both ways to its partners."""
+    """Return the graph for scGLUE: features joined to themselves and both ways to partners."""
     graph = import_extra("networkx", "glue").DiGraph()
     for own in names.values():
         graph.add_edges_from((name, name, {"weight": 1.0, "sign": 1}) for name in own)
@@ -371,7 +309,7 @@ def guidance_graph(names: Mapping[str, Sequence[str]], links: Sequence[Link]) ->
 
 
 def label_weights(screen: Screen, m: str) -> Float64Array:
-    """Return weights of cells, mean 1, under which shared labels weigh alike: 0 for exclusive labels, 1 for unknown ones."""
+    """Return weights of cells, mean 1: shared labels weigh alike, exclusive ones nothing."""
     codes = screen.codes[m]
     known = codes >= 0
     counts = np.bincount(codes[known], minlength=screen.n_labels)
@@ -382,7 +320,7 @@ def label_weights(screen: Screen, m: str) -> Float64Array:
 
 @contextmanager
 def _without_workers(glue: Any) -> Iterator[None]:
-    """Let scGLUE shuffle its graph in this process: it would start another one, which workers of joblib may not."""
+    """Let scGLUE shuffle its graph in this process, because workers of joblib start no others."""
     before = glue.config.GRAPH_SHUFFLE_NUM_WORKERS
     glue.config.GRAPH_SHUFFLE_NUM_WORKERS = 0
     try:
@@ -391,44 +329,40 @@ def _without_workers(glue: Any) -> Iterator[None]:
         glue.config.GRAPH_SHUFFLE_NUM_WORKERS = before
 
 
-# ----------------------------------------------------------------------------------------------------------- moscot
-
-
 @LEARNERS.register("moscot")
 @dataclass
 class MoscotLearner(ExternalLearner):
-    """The translation of moscot: fused Gromov-Wasserstein transport, and what it makes of every cell in the first modality.
+    """Translation of moscot: fused Gromov-Wasserstein transport into the first modality.
 
-    moscot couples cells rather than representing them: with distances Cx, Cy in the principal components of the modalities and
-    a cost between labels, 0 for equal and 2 for different ones, it solves::
+    With distances Cx, Cy in the principal components of the modalities and a cost between labels,
+    0 for equal and 2 for different ones, moscot solves::
 
         T = argmin  (1 - alpha) <C, T> + alpha sum_ijkl (Cx_ik - Cy_jl)^2 T_ij T_kl - eps H(T)
 
-    The representation is made of that by moscot's own ``translate``, the barycentric projection: the first modality is where its
-    principal components are, and a cell i of another one is at ``sum_j T_ij y_j / sum_j T_ij``. So the coupling is inside the
-    representation, and an aligner after it couples a second time. Cells without a shared label cost 1 to those with one.
-
-    A cell that was not fitted has no row in T: it is put at the mean of its nearest fitted cells.
+    The first modality is where its principal components are, and a cell i of another one is at the
+    barycenter ``sum_j T_ij y_j / sum_j T_ij``. The coupling is inside the representation, so that an
+    aligner after it couples a second time. Cells without a shared label cost 1 to those with one. A
+    cell that was not fitted is put at the mean of its nearest fitted cells.
 
     Parameters
     ----------
     n_components
         Principal components of each modality.
     alpha
-        Weight of the distances in (0, 1], against that of the labels; 1: the labels are not used.
+        Weight of the distances in (0, 1], against that of the labels.
     epsilon
         Entropic regularization, costs being divided by their mean.
     rank
-        Rank of the coupling; -1: full, memory and time grow with the product of the numbers of cells.
+        Rank of the coupling. -1 is full, with memory and time for all pairs of cells.
     n_neighbors
         Fitted cells over which one that was not fitted is averaged.
     max_memory_gb
-        More than this for a full coupling is refused.
+        A larger full coupling is refused.
 
     References
     ----------
-    Klein et al. 2025, "Mapping cells through time and space with moscot"; Demetci et al. 2022, "SCOT: single-cell multi-omics
-    alignment with optimal transport".
+    Klein et al. 2025, "Mapping cells through time and space with moscot". Demetci et al. 2022,
+    "SCOT: single-cell multi-omics alignment with optimal transport".
     """
 
     name: ClassVar[str] = "moscot"
@@ -446,7 +380,8 @@ class MoscotLearner(ExternalLearner):
         super().__post_init__()
         if not 0 < self.alpha <= 1:
             raise InputError(
-                f"alpha must be above 0 (labels alone) and at most 1 (distances alone); found {self.alpha!r}."
+                f"alpha must be above 0 (labels alone) and at most 1 (distances alone); "
+                f"found {self.alpha!r}."
             )
         if not self.epsilon > 0:
             raise InputError(f"epsilon must be positive; found {self.epsilon!r}.")
@@ -454,58 +389,49 @@ class MoscotLearner(ExternalLearner):
             raise InputError(f"rank must be -1 (full) or 1 or more; found {self.rank!r}.")
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        self._check_memory(screen)
+        first, *others = screen.modalities
+        pairs = screen.n_cells(first) * max(screen.n_cells(m) for m in others)
+        needed = 4 * 5 * pairs / 1e9  # costs, plan and what iterations keep of them, in float32
+        if self.rank == -1 and needed > self.max_memory_gb:
+            raise TooLargeError(
+                f"learner {self.name!r} would need about {needed:.1f} GB for a full coupling of "
+                f"{pairs:,} pairs of cells, and max_memory_gb={self.max_memory_gb:g}. Use a coupling "
+                f"of low rank, such as rank=100, or fewer cells."
+            )
         with contained(seed):
             problems = import_extra("moscot.problems.cross_modality", self.extra)
         self.features_ = screen.features()
         self.components_: dict[str, PCA] = {}
-        self.seen_: dict[str, Remembered] = {}
+        self.seen_: dict[str, FittedCells] = {}
         self.translated_: dict[str, Float64Array] = {}
         self.neighbors_: dict[str, NearestNeighbors] = {}
-        first, *others = screen.modalities
         data = {m: self._data(screen, m, seed) for m in screen.modalities}
+        joint = LABEL if self.alpha < 1 else None
         for m in others:
             with contained(seed):
-                solved = self._solve(problems, data[m], data[first])
+                problem = problems.TranslationProblem(data[m], data[first])
+                problem = problem.prepare("X_pca", "X_pca", joint_attr=joint)
+                solved = problem.solve(alpha=self.alpha, epsilon=self.epsilon, rank=self.rank)
                 z = np.asarray(solved.translate("src", "tgt", forward=True), dtype=np.float64)
             self.translated_[m] = z
-            self.neighbors_[m] = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(z))).fit(
-                data[m].obsm["X_pca"]
-            )
-            self.evidence.setdefault("converged", {})[m] = bool(
-                solved.solutions["src", "tgt"].converged
-            )
-
-    def _check_memory(self, screen: Screen) -> None:
-        first, *others = screen.modalities
-        pairs = screen.n_cells(first) * max(screen.n_cells(m) for m in others)
-        needed = 4 * 5 * pairs / 1e9  # costs, plan and what the iterations keep of them, in float32
-        if self.rank == -1 and needed > self.max_memory_gb:
-            raise TooLargeError(
-                f"learner {self.name!r} would need about {needed:.1f} GB for a full coupling of {pairs:,} pairs of cells, and "
-                f"max_memory_gb={self.max_memory_gb:g}. Use a coupling of low rank, such as rank=100, or fewer cells."
-            )
+            neighbors = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(z)))
+            self.neighbors_[m] = neighbors.fit(data[m].obsm["X_pca"])
+            converged = bool(solved.solutions["src", "tgt"].converged)
+            self.evidence.setdefault("converged", {})[m] = converged
 
     def _data(self, screen: Screen, m: str, seed: int) -> AnnData:
         adata = screen.mdata.mod[m]
         x = self.features_[m](adata)
         names = adata.obs_names.to_numpy(dtype=object)
         self.components_[m] = principal_components(x, self.n_components, seed)
-        self.seen_[m] = Remembered.of(names, x)
+        self.seen_[m] = FittedCells.of(names, x)
         onehot = screen.codes[m][:, None] == np.arange(screen.n_labels)
+        z = project(self.components_[m], x).astype(np.float32)
         return AnnData(
             np.zeros((len(x), 1), dtype=np.float32),  # moscot refuses data without features
             obs=pd.DataFrame(index=names),
-            obsm={
-                "X_pca": project(self.components_[m], x).astype(np.float32),
-                LABEL: onehot.astype(np.float32),
-            },
+            obsm={"X_pca": z, LABEL: onehot.astype(np.float32)},
         )
-
-    def _solve(self, problems: Any, source: AnnData, target: AnnData) -> Any:
-        problem = problems.TranslationProblem(source, target)
-        problem = problem.prepare("X_pca", "X_pca", joint_attr=LABEL if self.alpha < 1 else None)
-        return problem.solve(alpha=self.alpha, epsilon=self.epsilon, rank=self.rank)
 
     def _transform(self, mdata: MuData) -> Representations:
         return {m: self._place(m, mdata.mod[m]) for m in self.features_}
@@ -524,21 +450,16 @@ class MoscotLearner(ExternalLearner):
         return out
 
 
-# ----------------------------------------------------------------------------------------------------------- DIAGVI
-
-
 @LEARNERS.register("diagvi")
 @dataclass
 class DiagviLearner(ExternalLearner):
-    """DIAGVI of scvi-tools: variational autoencoders tied by a graph of features and by optimal transport between batches.
+    """DIAGVI of scvi-tools: autoencoders tied by a graph of features and by optimal transport.
 
-    As in scGLUE the decoder is an inner product with embeddings of the features of a graph, but cells are pulled together by an
-    unbalanced Sinkhorn divergence instead of an adversary. The representation is the mean of ``q(z | x)``; the method of its
-    own returns draws.
-
-    For two modalities. The graph is as for ``glue``, without the links of negative correlation, for its edges have no use for
-    a sign. Labels train a classifier of z in each modality. Counts are decoded as negative binomial, other values, standardized,
-    as normal.
+    Decoders are inner products with embeddings of the features of a graph, as in scGLUE. Cells are
+    pulled together by an unbalanced Sinkhorn divergence. The representation is the mean of
+    ``q(z | x)``. For two modalities. The graph is as for ``glue``, without links of negative
+    correlation. Labels train a classifier of z in each modality. Counts are decoded as negative
+    binomial, other values as normal.
 
     Parameters
     ----------
@@ -547,11 +468,12 @@ class DiagviLearner(ExternalLearner):
     links, n_links
         As for ``glue``.
     use_labels
-        Whether the labels train classifiers. The links by labels are not touched by it.
+        Whether the labels train classifiers. Links do not depend on it.
     gmm_prior
-        Whether the prior of z is a mixture of normals, one a label.
+        Use a mixture of normals, one a label, as the prior of z.
     max_epochs
-        None: as scvi-tools has it, at most 400. Training ends when the loss of held-out cells, 10 %, no longer falls.
+        At most 400, by the rule of scvi-tools, if None. Training ends when the loss of 10 %
+        held-out cells no longer falls.
     batch_size
         Cells of each modality in a step.
     device
@@ -559,7 +481,7 @@ class DiagviLearner(ExternalLearner):
 
     References
     ----------
-    The user guide of scvi-tools, ``scvi.external.DIAGVI``; Cao and Gao 2022 (GLUE).
+    User guide of scvi-tools, ``scvi.external.DIAGVI``. Cao and Gao 2022 (GLUE).
     """
 
     name: ClassVar[str] = "diagvi"
@@ -580,22 +502,22 @@ class DiagviLearner(ExternalLearner):
     def _fit(self, screen: Screen, seed: int) -> None:
         if len(screen.modalities) != 2:
             raise InputError(
-                f"learner {self.name!r} is for two modalities; found {list(screen.modalities)}. Name two: "
-                f"fit(mdata, modalities={list(screen.modalities[:2])})."
+                f"learner {self.name!r} is for two modalities; found {list(screen.modalities)}. "
+                f"Name two: fit(mdata, modalities={list(screen.modalities[:2])})."
             )
         resolve_device(self.device)
         self.features_ = screen.features()
-        links = [
-            k
-            for k in screen_links(screen, self.features_, self.links, self.n_links)
-            if k.weight > 0
-        ]
+        links = screen_links(screen, self.features_, self.links, self.n_links)
         with contained(seed):
             diagvi = import_extra("scvi.external", self.extra).DIAGVI
             adatas = {m: self._registered(diagvi, screen, m) for m in screen.modalities}
+            rows = []
+            for source, target, weight in links:
+                if weight > 0:
+                    rows.append({m: adatas[m].var_names[i] for m, i in (source, target)})
             model = diagvi(
                 adatas,
-                mapping_df=_mapping(adatas, links),
+                mapping_df=pd.DataFrame(rows, columns=list(adatas)),
                 n_latent=self.n_latent,
                 n_hidden=self.n_hidden,
                 n_layers=self.n_layers,
@@ -604,23 +526,21 @@ class DiagviLearner(ExternalLearner):
             try:
                 self._train(model, screen, seed)
             finally:
-                for adata in (
-                    adatas.values()
-                ):  # or scvi-tools would keep the data as long as the process lives
+                for adata in adatas.values():  # or scvi-tools would keep the data in memory
                     model.deregister_manager(adata)
         self.module_ = model.module.to("cpu").eval()
-        self.evidence.update(n_links=len(links), epochs=len(model.history["training_loss"]))
+        self.evidence.update(n_links=len(rows), epochs=len(model.history["training_loss"]))
 
     def _registered(self, diagvi: Any, screen: Screen, m: str) -> AnnData:
-        adata, features = screen.mdata.mod[m], self.features_[m]
-        data = raw_or_standardized(features, adata, features(adata), m)
-        labels = shared_labels(screen, m)
-        data.obs[LABEL] = pd.Categorical([UNLABELED if one is None else one for one in labels])
+        data = raw_or_standardized(self.features_[m], screen.mdata.mod[m], m)
+        labels = [UNLABELED if one is None else one for one in shared_labels(screen, m)]
+        data.obs[LABEL] = pd.Categorical(labels)
+        is_counts = self.features_[m].library is not None
         diagvi.setup_anndata(
             data,
             labels_key=LABEL if self.use_labels else None,
-            likelihood="normal" if features.library is None else "nb",
-            normalize_lib=features.library is not None,
+            likelihood="nb" if is_counts else "normal",
+            normalize_lib=is_counts,
             gmm_prior=self.gmm_prior,
             unlabeled_category=UNLABELED,
         )
@@ -630,14 +550,10 @@ class DiagviLearner(ExternalLearner):
         streams = np.random.default_rng(seed).spawn(2)
         splits = {}
         for m, rng in zip(screen.modalities, streams, strict=True):
-            held_out = stratified_folds(screen.codes[m], 10, rng) == 0
-            # Otherwise the split would hang on a global random state.
-            parts = [
-                np.flatnonzero(~held_out),
-                np.flatnonzero(held_out),
-                np.array([], dtype=np.intp),
-            ]
-            splits[m] = {"external_indexing": parts}
+            # split here: scvi-tools would use a global random state
+            is_held_out = stratified_folds(screen.codes[m], 10, rng) == 0
+            parts = [np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)]
+            splits[m] = {"external_indexing": [*parts, np.array([], dtype=np.intp)]}
         model.train(
             self.max_epochs,
             batch_size=self.batch_size,
@@ -656,27 +572,15 @@ class DiagviLearner(ExternalLearner):
     def _encode(self, m: str, adata: AnnData) -> FloatArray:
         import torch
 
-        features = self.features_[m]
-        x = raw_or_standardized(features, adata, features(adata), m).X
+        x = raw_or_standardized(self.features_[m], adata, m).X
         blocks = []
         for start in range(0, adata.n_obs, CELLS_AT_A_TIME):
             block = x[start : start + CELLS_AT_A_TIME]
             dense = np.asarray(block.toarray() if sp.issparse(block) else block, dtype=np.float32)
             with torch.inference_mode():
-                blocks.append(
-                    self.module_.inference(torch.from_numpy(dense), mode=m, deterministic=True)[
-                        "z"
-                    ].numpy()
-                )
+                found = self.module_.inference(torch.from_numpy(dense), mode=m, deterministic=True)
+            blocks.append(found["z"].numpy())
         return np.concatenate(blocks)
-
-
-def _mapping(adatas: Mapping[str, AnnData], links: Sequence[Link]) -> pd.DataFrame:
-    rows = [{m: adatas[m].var_names[i] for m, i in (link.source, link.target)} for link in links]
-    return pd.DataFrame(rows, columns=list(adatas))
-
-
-# ----------------------------------------------------------------------------------------------------- shared parts
 
 
 def shared_labels(screen: Screen, m: str) -> list[str | None]:
@@ -684,14 +588,16 @@ def shared_labels(screen: Screen, m: str) -> list[str | None]:
     return [screen.vocabulary[code] if code >= 0 else None for code in screen.codes[m]]
 
 
-def raw_or_standardized(features: Features, adata: AnnData, x: FloatArray, m: str) -> AnnData:
-    """Return a modality of its own: counts that have library sizes as they are, other values standardized.
+def raw_or_standardized(features: Features, adata: AnnData, m: str) -> AnnData:
+    """Return counts that have library sizes as they are, and other values standardized.
 
     Features are named after the modality.
     """
-    values = x if features.library is None else sp.csr_matrix(adata.X, dtype=np.float32)
+    x: Any = features(adata)
+    if features.library is not None:
+        x = sp.csr_matrix(adata.X, dtype=np.float32)
     return AnnData(
-        values,
+        x,
         obs=pd.DataFrame(index=adata.obs_names.astype(str)),
         var=pd.DataFrame(index=[f"{m}:{name}" for name in features.names]),
     )
@@ -699,9 +605,10 @@ def raw_or_standardized(features: Features, adata: AnnData, x: FloatArray, m: st
 
 @contextmanager
 def contained(seed: int = 0) -> Iterator[None]:
-    """Let other packages draw from random states of their own, and keep their warnings, logs and progress bars.
+    """Give other packages random states of their own, and hide their output.
 
-    Some seed the global random states when they are imported or fitted, or draw from them when they encode cells.
+    Some seed the global random states when they are imported or fitted, or draw from them when they
+    encode cells.
     """
     disabled = logging.root.manager.disable
     of_python = random.getstate()

@@ -1,4 +1,4 @@
-"""GROOVE as a learner of the benchmark."""
+"""GROOVE as a learner."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from scgroove._labels import Label
 from scgroove._types import FloatArray
 from scgroove.data.checks import check_modalities
 from scgroove.data.screen import Screen
-from scgroove.learners._base import LEARNERS, Learner
+from scgroove.learners._base import LEARNERS, Learner, preset
 from scgroove.learners.common import components_of
 from scgroove.learners.training import Device, resolve_device
-from scgroove.losses import BackTranslation, GroupCLIP, Positives, Reconstruction, Similarity, Term
+from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction, Similarity, Term
 from scgroove.metrics.efficacy import label_efficacy
 from scgroove.model import GROOVE
-from scgroove.module import EncoderKind
+from scgroove.module.encoders import EncoderKind
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,28 +38,30 @@ N_COMPONENTS: Final = 15
 @LEARNERS.register("groove")
 @dataclass
 class GrooveLearner(Learner):
-    """GROOVE: group-level contrast, autoencoding and back-translation, with linear encoders.
+    """GROOVE: group-level contrast, autoencoding and back-translation.
 
-    ``L = w_rec L_rec + w_gc L_gc + w_bt(t) L_bt``: see :class:`scgroove.model.GROOVE`, of which this trains one on all cells.
+    ``L = w_rec L_rec + w_gc L_gc + w_bt(t) L_bt``. It trains one :class:`scgroove.model.GROOVE` on
+    all cells.
 
     Parameters
     ----------
     n_latent, encoder, hidden, dropout, likelihood, similarity
-        As for :class:`scgroove.model.GROOVE`.
+        See :class:`scgroove.model.GROOVE`.
     temperature, positives
-        As for :class:`scgroove.losses.GroupCLIP`.
+        See :class:`scgroove.losses.GroupCLIP`.
     reconstruction_weight, groupclip_weight, backtranslation_weight, backtranslation_warmup
-        Weights of the three terms, and the warm-up of back-translation. A term of weight zero is left out.
+        Weights of the three terms, and warm-up of back-translation. Terms of weight zero are left
+        out.
     terms
-        Further terms, such as :class:`scgroove.losses.Prototypes`.
+        Other terms, such as :class:`scgroove.losses.Prototypes`.
     control
-        The control label. The efficacy of cells is then estimated as :func:`scgroove.tl.estimate_efficacy` does, and
-        weighs them. All cells count the same if None.
+        The control label. Cells are then weighted by their efficacy, estimated as by
+        :func:`scgroove.tl.estimate_efficacy`. All cells count the same if None.
     lr, lr_schedule, weight_decay
-        As for :class:`scgroove.train.GROOVETrainingPlan`. All cells are trained on, so that no schedule can follow
-        the loss of others.
+        See :class:`scgroove.train.GROOVETrainingPlan`. All cells are trained on, so that no schedule
+        can follow the loss of others.
     batch_size, n_labels_per_batch, n_cells_per_label, balance, max_epochs
-        As for :meth:`scgroove.model.GROOVE.train`.
+        See :meth:`scgroove.model.GROOVE.train`.
     device
         ``"cpu"``, ``"auto"``, ``"cuda"`` or ``"mps"``.
 
@@ -77,7 +79,7 @@ class GrooveLearner(Learner):
     likelihood: str | Mapping[str, str] = "auto"
     similarity: Similarity = "cosine"
     temperature: float = 0.2
-    positives: Positives = "inside"
+    positives: Literal["inside", "outside"] = "inside"
     reconstruction_weight: float = 1.0
     groupclip_weight: float = 1.0
     backtranslation_weight: float = 1.0
@@ -96,14 +98,22 @@ class GrooveLearner(Learner):
 
     def _fit(self, screen: Screen, seed: int) -> None:
         resolve_device(self.device)
+        contrast = GroupCLIP(
+            self.groupclip_weight, temperature=self.temperature, positives=self.positives
+        )
+        back = BackTranslation(self.backtranslation_weight, warmup=self.backtranslation_warmup)
+        terms = [Reconstruction(self.reconstruction_weight), contrast, back, *self.terms]
+        plan = {"lr_schedule": self.lr_schedule, "weight_decay": self.weight_decay}
         with quiet():
             data = shared_values(screen)
-            key = self._estimate_efficacy(screen, data, seed)
+            if self.control is not None:
+                self._estimate_efficacy(screen, data, seed)
+            key = WEIGHT if self.control is not None else None
             GROOVE.setup_mudata(data, LABEL, paired=False, min_cells_per_label=1, weight_key=key)
             model = GROOVE(
                 data,
                 self.n_latent,
-                terms=self._all_terms(),
+                terms=[term for term in terms if term.weight],
                 encoder=self.encoder,
                 hidden=self.hidden,
                 dropout=self.dropout,
@@ -111,50 +121,30 @@ class GrooveLearner(Learner):
                 similarity=self.similarity,
                 seed=seed,
             )
-            self._train(model, seed)
+            model.train(
+                self.max_epochs,
+                accelerator=self.device,
+                train_size=1.0,
+                batch_size=self.batch_size,
+                n_labels_per_batch=self.n_labels_per_batch,
+                n_cells_per_label=self.n_cells_per_label,
+                seed=seed,
+                datasplitter_kwargs={"balance": self.balance},
+                plan_kwargs=plan if self.lr is None else {**plan, "lr": self.lr},
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                enable_checkpointing=False,
+            )
         self.model_ = model
-        self.evidence.update(
-            steps=int(model.trainer.global_step),
-            loss=float(model.history["train_loss"].iloc[-1, 0]),
-        )
+        self.evidence["steps"] = int(model.trainer.global_step)
+        self.evidence["loss"] = float(model.history["train_loss"].iloc[-1, 0])
 
-    def _all_terms(self) -> list[Term]:
-        contrast = GroupCLIP(
-            self.groupclip_weight, temperature=self.temperature, positives=self.positives
-        )
-        back = BackTranslation(self.backtranslation_weight, warmup=self.backtranslation_warmup)
-        terms = [Reconstruction(self.reconstruction_weight), contrast, back, *self.terms]
-        return [term for term in terms if term.weight]
-
-    def _estimate_efficacy(self, screen: Screen, data: MuData, seed: int) -> str | None:
-        """Write how likely each cell shows the effect of its label into the copy that is learned from; return the column."""
-        if self.control is None:
-            return None
+    def _estimate_efficacy(self, screen: Screen, data: MuData, seed: int) -> None:
+        """Write the efficacy of cells into the copy that is learned from."""
         for m in screen.modalities:
             places = components_of(screen.mdata.mod[m], m, N_COMPONENTS, seed)
-            found = label_efficacy(places, screen.labels[m], self.control)
-            data.mod[m].obs[WEIGHT] = found.probability
-        return WEIGHT
-
-    def _train(self, model: GROOVE, seed: int) -> None:
-        model.train(
-            self.max_epochs,
-            accelerator=self.device,
-            train_size=1.0,
-            batch_size=self.batch_size,
-            n_labels_per_batch=self.n_labels_per_batch,
-            n_cells_per_label=self.n_cells_per_label,
-            seed=seed,
-            datasplitter_kwargs={"balance": self.balance},
-            plan_kwargs={
-                **({} if self.lr is None else {"lr": self.lr}),
-                "lr_schedule": self.lr_schedule,
-                "weight_decay": self.weight_decay,
-            },
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
+            efficacy = label_efficacy(places, screen.labels[m], self.control)
+            data.mod[m].obs[WEIGHT] = efficacy.probability
 
     def _transform(self, mdata: MuData) -> dict[str, FloatArray]:
         names = check_modalities(mdata, self.modalities_)
@@ -165,31 +155,27 @@ class GrooveLearner(Learner):
             }
 
     def translate(self, mdata: MuData, source: str, target: str) -> FloatArray:
-        """Return expected values of the target for the source cells of a MuData, (n_source, d_target), after :meth:`fit`."""
+        """Return expected values of the target for the source cells, (n_source, d_target)."""
         with quiet():
             return np.asarray(self.model_.translate(source, target, _values(mdata.mod[source])))
 
 
-@LEARNERS.register("groove_paper")
-@dataclass
-class GroovePaper(GrooveLearner):
-    """GROOVE as close to the text of the paper as can be; parameters as in :class:`GrooveLearner`.
-
-    MLP encoders without dropout, temperature 0.1, no warm-up, a constant learning rate of 0.001.
-    """
-
-    name: ClassVar[str] = "groove_paper"
-
-    encoder: EncoderKind = "mlp"
-    dropout: float = 0.0
-    temperature: float = 0.1
-    backtranslation_warmup: float = 0.0
-    lr: float = 1e-3
-    lr_schedule: Literal["one_cycle", "cosine", "constant"] = "constant"
+preset(
+    GrooveLearner,
+    "groove_paper",
+    "GROOVE as close to the text of the paper as possible: :class:`GrooveLearner` with MLP encoders, "
+    "no dropout or warm-up, temperature 0.1, and a constant learning rate of 0.001.",
+    encoder="mlp",
+    dropout=0.0,
+    temperature=0.1,
+    backtranslation_warmup=0.0,
+    lr=1e-3,
+    lr_schedule="constant",
+)
 
 
 def shared_values(screen: Screen) -> MuData:
-    """Return the values and labels of a screen, without copying the values: scvi-tools writes into what it is given."""
+    """Return a MuData of the values and labels of a screen, without copying the values."""
     return make_mudata(
         {m: _values(screen.mdata.mod[m], screen.labels[m]) for m in screen.modalities}
     )
@@ -204,7 +190,7 @@ def _values(adata: AnnData, labels: Any = None) -> AnnData:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep scvi-tools and Lightning from speaking of what a learner does not need to say."""
+    """Silence scvi-tools and Lightning."""
     loggers = [logging.getLogger(name) for name in ("scvi", "lightning", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,10 +1,10 @@
-"""Representations without what moves a whole label in one modality and not in another."""
+"""Label centering: one place for the mean of each label in all modalities."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -12,103 +12,90 @@ from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
 from scgroove.data.labels import encode_labels, label_keys, labels_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
-from scgroove.learners._around import AroundLearner
-from scgroove.learners._base import LEARNERS, Learner, Representations
-from scgroove.learners.common import label_means
+from scgroove.learners._around import AroundLearner, mean_over_modalities, means_by_modality
+from scgroove.learners._base import LEARNERS, Learner, Representations, preset
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 
-def label_shifts(
-    means: Mapping[str, Float64Array], present: Mapping[str, BoolArray]
-) -> dict[str, Float64Array]:
-    """Return what takes the mean of each label in each modality to the mean of the modalities that have it.
+@dataclass(frozen=True, eq=False)
+class Centering:
+    """Shift of each label in each modality to the mean of the modalities that have it.
 
-    Parameters
+    Attributes
     ----------
-    means
-        For each modality the means of the labels, (n_labels, k).
-    present
-        For each modality which of them it has, (n_labels,).
-
-    Returns
-    -------
-    dict
-        For each modality (n_labels, k), to be added to the cells; zero where a label is absent, or nowhere else.
-    """
-    number = np.sum(list(present.values()), axis=0)
-    total = np.sum(
-        [np.where(there[:, None], means[m], 0.0) for m, there in present.items()], axis=0
-    )
-    common = total / np.maximum(number, 1)[:, None]
-    return {m: np.where(there[:, None], common - means[m], 0.0) for m, there in present.items()}
-
-
-def in_others(present: Mapping[str, BoolArray]) -> dict[str, BoolArray]:
-    """Return for each modality which labels it and another have, (n_labels,)."""
-    number = np.sum(list(present.values()), axis=0)
-    return {m: there & (number > 1) for m, there in present.items()}
-
-
-def radius(
-    z: Mapping[str, FloatArray], codes: Mapping[str, IntArray], means: Mapping[str, Float64Array]
-) -> float:
-    """Return the root mean square distance of labeled cells from the mean of their label in their modality, over all modalities."""
-    parts = [((one - means[m][codes[m]]) ** 2).sum(axis=1)[codes[m] >= 0] for m, one in z.items()]
-    return float(np.sqrt(np.concatenate(parts).mean()))
-
-
-def shifted(
-    z: FloatArray,
-    codes: IntArray,
-    means: Float64Array,
-    shifts: Float64Array,
-    moves: BoolArray,
-    radius: float | None = None,
-) -> FloatArray:
-    """Return cells moved with their label, (n, k), and there put at a distance from its mean.
-
-    Parameters
-    ----------
-    z
-        Cells of a modality, (n, k).
-    codes
-        Their labels, (n,); negative: none.
     means, shifts
-        Means of the labels in this modality, and how they move, (n_labels, k).
+        For each modality, label means and their shifts, (n_labels, k).
     moves
-        Labels that do, (n_labels,): others, and cells without a label, stay where they are.
+        For each modality, the labels that another one has too, (n_labels,). Others do not move.
     radius
-        Distance of every cell from the mean of its label; None: as it is.
+        Distance of every cell from the mean of its label. None if distances stay as they are.
     """
-    rows = (codes >= 0) & moves[codes]
-    own, places = codes[rows], np.array(z)
-    from_mean = places[rows] - means[own]
-    if radius is not None:
-        length = np.linalg.norm(from_mean, axis=1, keepdims=True)
-        there = length > 0  # not so for the only cell of a label
-        from_mean = from_mean * np.where(there, radius / np.where(there, length, 1.0), 0.0)
-    places[rows] = means[own] + shifts[own] + from_mean
-    return places
+
+    means: Mapping[str, Float64Array]
+    shifts: Mapping[str, Float64Array]
+    moves: Mapping[str, BoolArray]
+    radius: float | None
+
+    @classmethod
+    def fit(
+        cls,
+        z: Mapping[str, FloatArray],
+        codes: Mapping[str, IntArray],
+        n_labels: int,
+        *,
+        normalize: bool,
+    ) -> Self:
+        """Learn from representations (n_m, k) and label codes (n_m,), negative without a label.
+
+        With ``normalize`` the radius is the root mean square distance of labeled cells from the
+        mean of their label.
+        """
+        means, present = means_by_modality(z, codes, n_labels)
+        common = mean_over_modalities(means, present)
+        number = np.sum(list(present.values()), axis=0)
+        radius = None
+        if normalize:
+            squares = [
+                ((one - means[m][codes[m]]) ** 2).sum(axis=1)[codes[m] >= 0] for m, one in z.items()
+            ]
+            radius = float(np.sqrt(np.concatenate(squares).mean()))
+        return cls(
+            means=means,
+            shifts={m: np.where(present[m][:, None], common - means[m], 0.0) for m in means},
+            moves={m: there & (number > 1) for m, there in present.items()},
+            radius=radius,
+        )
+
+    def __call__(self, modality: str, z: FloatArray, codes: IntArray) -> FloatArray:
+        """Return the cells of a modality moved with their label, (n, k)."""
+        means = self.means[modality]
+        rows = (codes >= 0) & self.moves[modality][codes]
+        own, moved = codes[rows], np.array(z)
+        from_mean = moved[rows] - means[own]
+        if self.radius is not None:
+            length = np.linalg.norm(from_mean, axis=1, keepdims=True)
+            apart = length > 0  # the only cell of a label is its mean
+            from_mean *= np.where(apart, self.radius / np.where(apart, length, 1.0), 0.0)
+        moved[rows] = means[own] + self.shifts[modality][own] + from_mean
+        return moved
 
 
 @LEARNERS.register("label_centered")
 @dataclass
 class LabelCentered(AroundLearner):
-    """Any learner, the means of each label brought to one place in all modalities.
+    """Label centering of any learner: one place for each label in all modalities.
 
-    With C_m the means of the representation of modality m over the cells of each label, and C their mean over the modalities that
-    have the label::
+    With C_m the label means of the representation of modality m, and C their mean over the
+    modalities that have the label::
 
         z = z_m - C_m[y] + C[y]
 
-    An effect of a perturbation that only one modality sees moves all cells of the label there, and so does an error of the
-    representation; inside a label, all that such a shift does is to hide which cells belong together. It supposes that a label is
-    composed alike in all modalities. Cells are moved by their label: cells without one, and those of labels of one modality, stay where they are.
-
-    How far a cell lies from the mean of its label tells modalities apart more than cells, so that all come to lie equally far
-    (``normalize``).
+    An effect that only one modality sees moves all cells of the label there, and so does an error
+    of the representation. Inside a label, such a shift only hides which cells belong together. A
+    label is supposed to be composed alike in all modalities. Cells without a label, and those of
+    labels of one modality, do not move.
 
     Parameters
     ----------
@@ -117,7 +104,8 @@ class LabelCentered(AroundLearner):
     options
         Options of the learner, if it is given by name.
     normalize
-        Keep only the direction in which a cell lies from the mean of its label.
+        Place all cells equally far from the mean of their label, because the distance tells
+        modalities apart more than cells.
 
     Examples
     --------
@@ -130,7 +118,6 @@ class LabelCentered(AroundLearner):
     """
 
     name: ClassVar[str] = "label_centered"
-    example: ClassVar[str] = "groove"
     inside_aligned: ClassVar[bool] = True
 
     learner: Learner | str = "cca_labels"
@@ -142,59 +129,40 @@ class LabelCentered(AroundLearner):
         inner = self._inner()
         if not inner.aligned:
             raise InputError(
-                f"learner {inner.name!r} has no space that its modalities share, so that their labels have no common place. Turn it into one "
-                f"first: LabelCentered(GroupProcrustes({inner.name!r}))."
+                f"learner {inner.name!r} has no space that its modalities share, so that their "
+                f"labels have no common place. Turn it into one first: "
+                f"LabelCentered(GroupProcrustes({inner.name!r}))."
             )
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        representations = self._fit_inner(screen, seed)
+        z = self._fit_inner(screen, seed)
         self.vocabulary_, self.label_keys_ = screen.vocabulary, dict(screen.label_keys)
-        means, present = {}, {}
-        for m, z in representations.items():
-            means[m], counts = label_means(z, screen.codes[m], screen.n_labels)
-            present[m] = counts > 0
-        self.means_, self.moves_ = means, in_others(present)
-        self.shifts_ = label_shifts(means, present)
-        self.radius_ = radius(representations, screen.codes, means) if self.normalize else None
+        self.centering_ = Centering.fit(z, screen.codes, screen.n_labels, normalize=self.normalize)
 
     def _transform(self, mdata: MuData) -> Representations:
         keys = label_keys(mdata, self.label_keys_, self.modalities_)
-        z = self._represent(mdata, self.modalities_)
-        codes = {
-            m: encode_labels(labels_of(mdata.mod[m].obs, keys[m]), self.vocabulary_).astype(np.intp)
-            for m in self.modalities_
-        }
-        return {
-            m: shifted(one, codes[m], self.means_[m], self.shifts_[m], self.moves_[m], self.radius_)
-            for m, one in z.items()
-        }
+        moved: Representations = {}
+        for m, z in self._represent(mdata, self.modalities_).items():
+            codes = encode_labels(labels_of(mdata.mod[m].obs, keys[m]), self.vocabulary_)
+            moved[m] = self.centering_(m, z, codes.astype(np.intp))
+        return moved
 
 
-@LEARNERS.register("groove_centered")
-@dataclass
-class GrooveCentered(LabelCentered):
-    """GROOVE, the means of each label brought to one place in all modalities: :class:`LabelCentered` of ``groove``."""
-
-    name: ClassVar[str] = "groove_centered"
-
-    learner: Learner | str = "groove"
-
-
-@LEARNERS.register("ps_logistic_centered")
-@dataclass
-class LogisticCentered(LabelCentered):
-    """Propensity logits, the means of each label brought to one place: :class:`LabelCentered` of ``ps_logistic_scaled``."""
-
-    name: ClassVar[str] = "ps_logistic_centered"
-
-    learner: Learner | str = "ps_logistic_scaled"
-
-
-@LEARNERS.register("cca_centered")
-@dataclass
-class LabelCCACentered(LabelCentered):
-    """Canonical correlation of label means, these brought to one place: :class:`LabelCentered` of ``cca_labels``."""
-
-    name: ClassVar[str] = "cca_centered"
-
-    learner: Learner | str = "cca_labels"
+preset(
+    LabelCentered,
+    "groove_centered",
+    "GROOVE with label centering: :class:`LabelCentered` of ``groove``.",
+    learner="groove",
+)
+preset(
+    LabelCentered,
+    "ps_logistic_centered",
+    "Propensity logits with label centering: :class:`LabelCentered` of ``ps_logistic_scaled``.",
+    learner="ps_logistic_scaled",
+)
+preset(
+    LabelCentered,
+    "cca_centered",
+    "CCA of label means with label centering: :class:`LabelCentered` of ``cca_labels``.",
+    learner="cca_labels",
+)

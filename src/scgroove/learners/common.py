@@ -1,9 +1,9 @@
-"""What the learners without networks share: label means, folds, fewer features, and cells known again."""
+"""Label means, folds, principal components and affine maps of cells."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 EXACT: Final = 200
-"""Up to this many features (or cells) the principal components are exact, and beyond them found by random projection."""
-
+"""Features or cells up to which principal components are exact, not by random projection."""
 
 CELLS_AT_A_TIME: Final = 4096
+
+AffineMap: TypeAlias = tuple[Float64Array, Float64Array, Float64Array]
+"""``(x - mean) weights + offset``: (d,), (d, k), (k,)."""
 
 
 def label_means(x: FloatArray, codes: IntArray, n_labels: int) -> tuple[Float64Array, IntArray]:
@@ -44,7 +46,7 @@ def label_means(x: FloatArray, codes: IntArray, n_labels: int) -> tuple[Float64A
     Returns
     -------
     means
-        float64 (n_labels, d); zero where a label has no cell.
+        float64 (n_labels, d), zero where a label has no cell.
     counts
         (n_labels,) cells.
     """
@@ -56,37 +58,37 @@ def label_means(x: FloatArray, codes: IntArray, n_labels: int) -> tuple[Float64A
 
 
 def check_label_counts(screen: Screen, learner: str) -> dict[str, BoolArray]:
-    """Return which shared labels each modality has, (n_labels,) each.
+    """Return the shared labels that each modality has, (n_labels,) each.
 
     Raises
     ------
     ValueError
-        If a modality has fewer than two: there is then nothing to tell apart.
+        A modality has fewer than two.
     """
     present = {
         m: np.bincount(c[c >= 0], minlength=screen.n_labels) > 0 for m, c in screen.codes.items()
     }
     for m, there in present.items():
         if there.sum() < 2:
-            found = [screen.vocabulary[i] for i in np.flatnonzero(there)]
             raise InputError(
-                f"learner {learner!r} tells labels apart, so each modality must have two shared labels or more; {m!r} has "
-                f"{found}. Labels are compared by name between modalities: scgroove.data.label_table(mdata) shows which "
-                f"are shared."
+                f"learner {learner!r} tells labels apart, so each modality must have two shared "
+                f"labels or more; {m!r} has "
+                f"{[screen.vocabulary[i] for i in np.flatnonzero(there)]}. Labels are compared by "
+                f"name between modalities: scgroove.data.label_table(mdata) shows them."
             )
     return present
 
 
 def stratified_folds(codes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
-    """Return the fold of each cell: the cells of a label are dealt to the folds in turn, in random order.
+    """Return the fold of each cell: the cells of a label are dealt to the folds in random order.
 
-    A label of two cells or more is in the training set of every fold. Unlike :class:`sklearn.model_selection.StratifiedKFold`,
-    labels may have fewer cells than there are folds.
+    A label of two cells or more is in the training set of every fold. Unlike
+    :class:`sklearn.model_selection.StratifiedKFold`, labels may have fewer cells than folds.
 
     Parameters
     ----------
     codes
-        (n,) labels; -1 is dealt out like a label of its own.
+        (n,) labels. Cells of code -1 are dealt like a label.
     n_folds
         Two or more.
     rng
@@ -105,16 +107,9 @@ def stratified_folds(codes: IntArray, n_folds: int, rng: np.random.Generator) ->
 
 
 def hold_out(codes: IntArray, fraction: float, rng: np.random.Generator) -> BoolArray:
-    """Return which cells are held out, (n,): of each label this share, one at least, and never all.
+    """Return held-out cells, (n,): this share of each label, at least one cell and never all.
 
-    Parameters
-    ----------
-    codes
-        (n,) labels, -1 for cells without one: these are not held out.
-    fraction
-        Share of the cells of a label.
-    rng
-        Random state.
+    Cells of code -1 are not held out.
     """
     out = np.zeros(codes.size, dtype=np.bool_)
     shuffled = rng.permutation(codes.size)
@@ -125,18 +120,11 @@ def hold_out(codes: IntArray, fraction: float, rng: np.random.Generator) -> Bool
 
 
 def principal_components(x: FloatArray, n_components: int, seed: int) -> PCA:
-    """Return the fitted principal components, as many as there can be but at most ``n_components``."""
+    """Return fitted principal components, at most ``n_components``."""
     n = max(1, min(n_components, x.shape[0] - 1, x.shape[1]))
     exact = min(x.shape) <= EXACT
     pca = PCA(n, svd_solver="full" if exact else "randomized", random_state=seed)
     return pca.fit(_double(x))
-
-
-def reduction(x: FloatArray, most: int, seed: int) -> Callable[[FloatArray], Float64Array]:
-    """Return what takes features to at most ``most``: nothing if they are no more, else the first principal components."""
-    if x.shape[1] <= most:
-        return partial(np.asarray, dtype=np.float64)
-    return partial(project, principal_components(x, most, seed))
 
 
 def project(pca: PCA, x: FloatArray) -> Float64Array:
@@ -144,18 +132,21 @@ def project(pca: PCA, x: FloatArray) -> Float64Array:
     return np.asarray(pca.transform(_double(x)), dtype=np.float64)
 
 
+def reduction(x: FloatArray, most: int, seed: int) -> Callable[[FloatArray], Float64Array]:
+    """Return a function that takes wider features to ``most`` principal components."""
+    if x.shape[1] <= most:
+        return partial(np.asarray, dtype=np.float64)
+    return partial(project, principal_components(x, most, seed))
+
+
 def components_of(adata: AnnData, modality: str, n_components: int, seed: int) -> Float64Array:
-    """Return the principal components of the standardized features of a modality, float64 (n, k)."""
+    """Return principal components of the standardized features of a modality, float64 (n, k)."""
     values = Features.fit(adata, modality)(adata)
     return project(principal_components(values, n_components, seed), values)
 
 
-AffineMap: TypeAlias = tuple[Float64Array, Float64Array, Float64Array]
-"""``(x - mean) weights + offset``: (d,), (d, k), (k,)."""
-
-
 def apply(step: AffineMap, x: FloatArray) -> Float64Array:
-    """Return ``(x - mean) weights + offset``, (n, k), in blocks of cells: no copy of all features in float64."""
+    """Return ``(x - mean) weights + offset``, (n, k), without a float64 copy of all features."""
     mean, weights, offset = step
     out = np.empty((len(x), weights.shape[1]))
     for start in range(0, len(x), CELLS_AT_A_TIME):
@@ -165,32 +156,26 @@ def apply(step: AffineMap, x: FloatArray) -> Float64Array:
 
 
 def _double(x: FloatArray) -> FloatArray:
-    """Return float64 where that is affordable: not of 12,000 features."""
+    """Return float64 where that is affordable."""
     return x.astype(np.float64) if x.shape[1] <= 10 * EXACT else x
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """The cells that a learner was fitted on: known again by name and features together.
+class FittedCells:
+    """Cells that a learner was fitted on, recognized by name and features together."""
 
-    Attributes
-    ----------
-    cells
-        Row and fingerprint of the features, by name.
-    """
-
-    cells: dict[str, tuple[int, bytes]]
+    rows_by_name: dict[str, tuple[int, bytes]]
 
     @classmethod
     def of(cls, names: NDArray[Any], x: FloatArray) -> Self:
-        """Remember cells by their names, (n,), and features, (n, d)."""
+        """Record cells by their names, (n,), and features, (n, d)."""
         return cls({str(name): (i, _fingerprint(x[i])) for i, name in enumerate(names)})
 
     def rows(self, names: NDArray[Any], x: FloatArray) -> IntArray:
-        """Return the row in the fit of each cell, -1 for a cell that was not in it, (n,)."""
+        """Return the row of each cell in the fit, -1 for other cells, (n,)."""
         rows = np.full(len(names), -1, dtype=np.intp)
         for i, name in enumerate(names):
-            row, fingerprint = self.cells.get(str(name), (-1, b""))
+            row, fingerprint = self.rows_by_name.get(str(name), (-1, b""))
             if row >= 0 and fingerprint == _fingerprint(x[i]):
                 rows[i] = row
         return rows
@@ -203,28 +188,17 @@ def _fingerprint(row: FloatArray) -> bytes:
 def check_number(
     option: str, value: object, least: float, *, above: bool = False, below: float = math.inf
 ) -> None:
-    """Refuse what is no finite number of at least ``least`` (``above``: more than it) and less than ``below``."""
+    """Refuse anything but a finite number of at least (or ``above``) ``least`` and ``below``."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     number = float(value) if is_number else math.nan  # type: ignore[arg-type]
     inside = math.isfinite(number) and least <= number < below
     if not inside or (above and number == least):
+        bound = "above" if above else "of at least"
         upper = f" and below {below:g}" if below < math.inf else ""
-        raise InputError(
-            f"{option} must be a number {'above' if above else 'of at least'} {least:g}{upper}; found {value!r}."
-        )
-
-
-def check_widths(option: str, value: object) -> None:
-    """Refuse what does not hold the widths of hidden layers."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InputError(
-            f"{option} must hold the widths of the hidden layers, such as (128, 128); found {value!r}."
-        )
-    for width in value:
-        check_whole(f"a width in {option}", width)
+        raise InputError(f"{option} must be a number {bound} {least:g}{upper}; found {value!r}.")
 
 
 def check_whole(option: str, value: object, least: int = 1) -> None:
-    """Refuse what is not a whole number of at least ``least``."""
+    """Refuse anything but a whole number of at least ``least``."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise InputError(f"{option} must be a whole number, {least} or more; found {value!r}.")

@@ -1,4 +1,4 @@
-"""What the learners trained with torch share: networks, batches, the loop, random states and devices."""
+"""Training loops, batches and networks of the learners that use torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
@@ -22,29 +22,29 @@ from scgroove.data.screen import Screen
 from scgroove.errors import DivergedError, InputError
 from scgroove.learners._base import Learner
 from scgroove.losses import negative_log_likelihood
-from scgroove.module import Decoder, Encoder, EncoderKind
+from scgroove.module import Decoder, Encoder
+from scgroove.module.encoders import EncoderKind
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 Device = Literal["cpu", "auto", "cuda", "mps"]
-Schedule = Literal["one_cycle", "constant"]
 Rows = Mapping[str, IntArray]
 """Cells of a batch: modality -> rows."""
 Objective = Callable[[Rows], Tensor]
-"""What is minimized: the loss of the cells of a batch."""
+"""Loss of the cells of a batch."""
 
 CELLS_AT_A_TIME: Final = 8192
 TARGET_STEPS: Final = 3000
 
 
 def resolve_device(name: Device) -> torch.device:
-    """Return the device of a name; ``"auto"``: CUDA if there is one, else the CPU.
+    """Return the device of a name, for ``"auto"`` CUDA if there is one, else the CPU.
 
     Raises
     ------
     ValueError
-        If this machine has no such device.
+        This machine has no such device.
     """
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -58,52 +58,41 @@ def resolve_device(name: Device) -> torch.device:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Give a torch random state of our own; the global one is as before afterwards."""
+    """Seed the random state of torch in the block, and restore it afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 class Optimizer:
-    """AdamW with a one-cycle or constant learning rate, that refuses a loss which is not finite.
+    """AdamW that refuses a loss which is not finite.
 
     Parameters
     ----------
     module
-        What to train; weight decay holds for its matrices, not for its vectors.
+        Network to train. Weight decay holds for its matrices, not for its vectors.
     lr
-        Learning rate, the peak for ``"one_cycle"``.
+        Learning rate, the peak of a one-cycle schedule if there are ``steps``.
+    weight_decay
+        Weight decay.
     steps
-        Steps of the cycle.
-    weight_decay, schedule
-        See above.
+        Steps of the cycle. The learning rate is constant if None.
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        *,
-        lr: float,
-        steps: int,
-        weight_decay: float = 1e-2,
-        schedule: Schedule = "one_cycle",
+        self, module: nn.Module, *, lr: float, weight_decay: float, steps: int | None = None
     ) -> None:
-        if schedule not in get_args(Schedule):
-            raise InputError(
-                f"schedule must be one of {', '.join(map(repr, get_args(Schedule)))}; found {schedule!r}."
-            )
         learned = [p for p in module.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in learned if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.lr, self.steps = lr, 0
+        self.lr, self.steps, self.schedule = lr, 0, None
         self.inner = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr)
-        self.schedule = (
-            torch.optim.lr_scheduler.OneCycleLR(self.inner, max_lr=lr, total_steps=max(2, steps))
-            if schedule == "one_cycle"
-            else None
-        )
+        if steps is not None:
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.inner, max_lr=lr, total_steps=max(2, steps)
+            )
 
     def step(self, loss: Tensor) -> float:
         """Take one step down, and return the loss.
@@ -111,13 +100,13 @@ class Optimizer:
         Raises
         ------
         DivergedError
-            If the loss is NaN or infinite.
+            The loss is NaN or infinite.
         """
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
-                f"The loss became {value} at step {self.steps}. Lower the learning rate, for instance lr={self.lr / 10:g}, and "
-                f"look for extreme values in the data."
+                f"The loss became {value} at step {self.steps}. Lower the learning rate, for "
+                f"instance lr={self.lr / 10:g}, and look for extreme values in the data."
             )
         self.inner.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -128,82 +117,71 @@ class Optimizer:
         return value
 
 
-class GroupBatches:
-    """Batches of P labels x K cells of each modality, by the rule of GROOVE, over all epochs.
+class EarlyStopping(Protocol):
+    """Options of :func:`train_until_no_gain`."""
+
+    lr: float
+    weight_decay: float
+    batch_size: int
+    max_epochs: int | None
+    patience: int
+
+
+def train_until_no_gain(
+    network: nn.Module,
+    loss: Callable[[IntArray], Tensor],
+    rows: IntArray,
+    *,
+    validate: Callable[[], float],
+    rng: np.random.Generator,
+    options: EarlyStopping,
+    epochs: int,
+) -> list[float]:
+    """Train until the validation loss no longer falls, and keep the best weights.
 
     Parameters
     ----------
-    codes
-        Codes of the shared labels by modality, (n_m,); -1: no shared label.
+    network
+        Network to train.
+    loss
+        Loss of some cells.
     rows
-        Cells to draw from; default all.
+        Cells to train on.
+    validate
+        Loss of the held-out cells. Called in evaluation mode, without gradients.
+    rng
+        Random state of the batches.
+    options
+        Optimizer, batch size and patience.
     epochs
-        Default: as many as :class:`scgroove.model.GROOVE` takes, for some 3,000 steps between 10 and 150.
-    batch_size, n_labels, n_cells, free_fraction
-        See :class:`scgroove.data.GroupSampler`.
-    seed
-        Random state.
+        Largest number of epochs if the options say nothing.
+
+    Returns
+    -------
+    list of float
+        Validation loss after each epoch.
     """
-
-    def __init__(
-        self,
-        codes: Mapping[str, IntArray],
-        *,
-        rows: Rows | None = None,
-        epochs: int | None = None,
-        batch_size: int = 256,
-        n_labels: int | None = None,
-        n_cells: int | None = None,
-        free_fraction: float = 0.0,
-        seed: int = 0,
-    ) -> None:
-        sizes = {
-            "batch_size": batch_size,
-            "n_labels": n_labels,
-            "n_cells": n_cells,
-            "max_epochs": epochs,
-        }
-        if any(n is not None and n < 1 for n in sizes.values()):
-            raise InputError(f"Expected numbers of at least 1, found {sizes}.")
-        every = {m: np.arange(len(c)) for m, c in codes.items()}
-        self.sampler = GroupSampler(
-            TensorDataset(torch.zeros(max(map(len, codes.values())))),
-            codes,
-            every if rows is None else rows,
-            batch_size=batch_size,
-            n_labels=n_labels,
-            n_cells=n_cells,
-            free_fraction=free_fraction,
-            seed=seed,
-        )
-        steps = len(self.sampler)
-        self.epochs = (
-            min(150, max(10, math.ceil(TARGET_STEPS / steps))) if epochs is None else epochs
-        )
-
-    def __len__(self) -> int:
-        """Number of steps in all."""
-        return self.epochs * len(self.sampler)
-
-    def __iter__(self) -> Iterator[Rows]:
-        """Iterate over the batches of all epochs."""
-        for epoch in range(self.epochs):
-            self.sampler.set_epoch(epoch)
-            yield from self.sampler
+    optimizer = Optimizer(network, lr=options.lr, weight_decay=options.weight_decay)
+    n_steps = math.ceil(rows.size / options.batch_size)
+    losses: list[float] = []
+    best = copy.deepcopy(network.state_dict())
+    for epoch in range(options.max_epochs or epochs):
+        network.train()
+        for batch in np.array_split(rng.permutation(rows), n_steps):
+            optimizer.step(loss(batch))
+        network.eval()
+        with torch.no_grad():
+            losses.append(validate())
+        if epoch == int(np.argmin(losses)):
+            best = copy.deepcopy(network.state_dict())
+        elif epoch - int(np.argmin(losses)) >= options.patience:
+            break
+    network.load_state_dict(best)
+    return losses
 
 
 class Cells:
-    """Features and label codes of all cells on the device.
-
-    Parameters
-    ----------
-    x
-        Features by modality, (n_m, d_m).
-    codes
-        Codes of the shared labels by modality, (n_m,); -1: no shared label.
-    device
-        Where they lie.
-    """
+    """Features (n_m, d_m) and codes of shared labels (n_m,) of all cells on the device."""
 
     def __init__(
         self,
@@ -215,70 +193,54 @@ class Cells:
         self.codes = {m: torch.as_tensor(c).to(device) for m, c in codes.items()}
 
     def take(self, rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return features and codes of a batch, of the modalities that have cells in it."""
-        where = {m: torch.as_tensor(r, device=self.x[m].device) for m, r in rows.items() if len(r)}
-        return {m: self.x[m][i] for m, i in where.items()}, {
-            m: self.codes[m][i] for m, i in where.items()
-        }
-
-    def of_one_label(self) -> Cells:
-        """Return the same cells as if all had one label, the same: for learners that must not know labels."""
-        out = copy.copy(self)
-        out.codes = {m: torch.zeros_like(c) for m, c in self.codes.items()}
-        return out
+        """Return features and codes of the modalities that have cells in a batch."""
+        x, codes = {}, {}
+        for m, cells in rows.items():
+            if len(cells):
+                where = torch.as_tensor(cells, device=self.x[m].device)
+                x[m], codes[m] = self.x[m][where], self.codes[m][where]
+        return x, codes
 
 
 class Encoders(nn.Module):
-    """The encoders of GROOVE, one a modality, for features that are standardized already.
+    """Encoders of GROOVE for standardized features, one a modality.
 
     Parameters
     ----------
     n_features
         Number of features of each modality.
-    n_latent
-        Dimension k of the latent space.
-    encoder, hidden, dropout
-        See :class:`scgroove.module.Encoder`.
+    options
+        Latent dimension, kind, widths and dropout.
     spherical
         Latents have length one, seen from a learned point that the modalities share.
     """
 
     def __init__(
-        self,
-        n_features: Mapping[str, int],
-        n_latent: int,
-        *,
-        encoder: EncoderKind,
-        hidden: Sequence[int],
-        dropout: float,
-        spherical: bool,
+        self, n_features: Mapping[str, int], options: NetworkLearner, *, spherical: bool
     ) -> None:
         super().__init__()
+        k = options.n_latent
         self.modalities = list(n_features)
-        self.origin = nn.Parameter(torch.full((n_latent,), n_latent**-0.5)) if spherical else None
-        self.encoders = nn.ModuleList(  # by position: names may hold a "."
-            Encoder(
+        self.origin = nn.Parameter(torch.full((k,), k**-0.5)) if spherical else None
+        self.encoders = nn.ModuleList()  # by position: names may hold a "."
+        for d in n_features.values():
+            encoder = Encoder(
                 d,
-                n_latent,
-                kind=encoder,
-                hidden=hidden,
-                dropout=dropout,
+                k,
+                kind=options.encoder,
+                hidden=options.hidden,
+                dropout=options.dropout,
                 n_batch=0,
                 counts=False,
                 origin=self.origin,
             )
-            for d in n_features.values()
-        )
-
-    def of(self, modality: str) -> Encoder:
-        """Return the encoder of a modality."""
-        return self.encoders[self.modalities.index(modality)]  # type: ignore[return-value]
+            self.encoders.append(encoder)
 
     def forward(self, x: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the latents of a training batch; centers follow its labeled cells."""
+        """Return the latents of a training batch. Centers follow its labeled cells."""
         z = {}
         for m, values in x.items():
-            encoder = self.of(m)
+            encoder: Any = self.encoders[self.modalities.index(m)]
             raw = encoder.raw(values, values[:, :0])
             if self.training:
                 encoder.follow(raw.detach()[codes[m] >= 0])
@@ -287,43 +249,59 @@ class Encoders(nn.Module):
 
     def embed(self, modality: str, x: Tensor) -> Tensor:
         """Return the latents of cells, (n, k)."""
-        z: Tensor = self.of(modality)(x, x[:, :0])
+        z: Tensor = self.encoders[self.modalities.index(modality)](x, x[:, :0])
         return z
 
 
 class Decoders(nn.Module):
-    """Decoders of all modalities to normal distributions, each feature with a standard deviation that is learned.
+    """Decoders of all modalities to normal distributions with learned standard deviations."""
 
-    Parameters
-    ----------
-    n_features, n_latent, hidden
-        See :class:`scgroove.module.Decoder`.
-    """
-
-    def __init__(
-        self, n_features: Mapping[str, int], n_latent: int, *, hidden: Sequence[int]
-    ) -> None:
+    def __init__(self, n_features: Mapping[str, int], options: NetworkLearner) -> None:
         super().__init__()
         self.modalities = list(n_features)
-        self.decoders = nn.ModuleList(
-            Decoder(n_latent, d, likelihood="normal", hidden=hidden, dropout=0.0, n_batch=1)
-            for d in n_features.values()
-        )
-
-    def of(self, modality: str) -> Decoder:
-        """Return the decoder of a modality."""
-        return self.decoders[self.modalities.index(modality)]  # type: ignore[return-value]
+        self.decoders = nn.ModuleList()
+        for d in n_features.values():
+            decoder = Decoder(
+                options.n_latent,
+                d,
+                likelihood="normal",
+                hidden=options.hidden,
+                dropout=0.0,
+                n_batch=1,
+            )
+            self.decoders.append(decoder)
 
     def forward(self, modality: str, z: Tensor, x: Tensor) -> Tensor:
         """Return the negative log-likelihood of features, mean over them, (n,)."""
-        return negative_log_likelihood(self.of(modality)(z, z[:, :0], z[:, :1]), x)
+        decoder = self.decoders[self.modalities.index(modality)]
+        return negative_log_likelihood(decoder(z, z[:, :0], z[:, :1]), x)
 
 
 @dataclass
-class TorchLearner(Learner):
+class NetworkLearner(Learner):
     """A learner whose networks are trained by mini-batches of all modalities.
 
-    Options are told where users read them, see ``scgroove.learners.CLIPPseudo``; subclasses add their own.
+    A batch has P labels and K cells of each from every modality, by the rule of GROOVE.
+
+    Parameters
+    ----------
+    n_latent
+        Dimension k of the representation.
+    encoder
+        ``"linear"`` or ``"mlp"``.
+    hidden
+        Widths of the hidden layers of an MLP, and of decoders.
+    dropout
+        On the input of a linear encoder, after each hidden layer of an MLP.
+    batch_size, n_labels_per_batch, n_cells_per_label
+        Size of a batch, P and K. By default about 256 cells of a modality, and all labels as long
+        as each can have 8 cells.
+    max_epochs
+        As many as GROOVE if None: some 3,000 steps, between 10 and 150 epochs.
+    lr, weight_decay
+        Of AdamW with a one-cycle learning rate.
+    device
+        ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for CUDA if there is one.
     """
 
     n_latent: int = 16
@@ -339,46 +317,57 @@ class TorchLearner(Learner):
     device: Device = "cpu"
 
     @abstractmethod
-    def _networks(self, n_features: Mapping[str, int], n_labels: int) -> nn.Module:
+    def _networks(self, n_features: Mapping[str, int]) -> nn.Module:
         """Return networks with a method ``embed(modality, x)``, on the CPU; called under the seed."""
 
     @abstractmethod
     def _objective(self, networks: Any, cells: Cells, screen: Screen, steps: int) -> Objective:
-        """Return what is minimized."""
+        """Return the loss to minimize."""
 
-    def _batches(self, screen: Screen, seed: int) -> GroupBatches:
-        return self._group_batches(screen.codes, seed)
+    def _codes(self, screen: Screen) -> Mapping[str, IntArray]:
+        """Return the label codes that the learner sees."""
+        return screen.codes
 
-    def _group_batches(
-        self, codes: Mapping[str, IntArray], seed: int, **options: Any
-    ) -> GroupBatches:
-        return GroupBatches(
-            codes,
-            epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            n_labels=self.n_labels_per_batch,
-            n_cells=self.n_cells_per_label,
-            seed=seed,
-            **options,
-        )
+    def _sampling(self, screen: Screen) -> dict[str, Any]:
+        """Return arguments of :class:`scgroove.data.GroupSampler` that differ from the usual."""
+        return {}
 
     def _fit(self, screen: Screen, seed: int) -> None:
         device = resolve_device(self.device)
         self.features_ = screen.features()
         x = {m: of(screen.mdata.mod[m]) for m, of in self.features_.items()}
-        cells = Cells(x, screen.codes, device)
-        batches = self._batches(screen, seed)
+        codes = self._codes(screen)
+        sampling: dict[str, Any] = {
+            "labels": codes,
+            "rows": {m: np.arange(len(c)) for m, c in codes.items()},
+            "n_labels": self.n_labels_per_batch,
+            "n_cells": self.n_cells_per_label,
+        }
+        n_most = max(map(len, codes.values()))
+        sampler = GroupSampler(
+            TensorDataset(torch.zeros(n_most)),
+            batch_size=self.batch_size,
+            seed=seed,
+            **{**sampling, **self._sampling(screen)},
+        )
+        self._check_sampler(sampler)
+        epochs = self.max_epochs or min(150, max(10, math.ceil(TARGET_STEPS / len(sampler))))
+        steps = epochs * len(sampler)
+        losses = []
         with seeded(seed):
             n_features = {m: v.shape[1] for m, v in x.items()}
-            networks = self._networks(n_features, screen.n_labels).to(device).train()
-            objective = self._objective(networks, cells, screen, len(batches))
-            optimizer = Optimizer(
-                networks, lr=self.lr, steps=len(batches), weight_decay=self.weight_decay
-            )
-            losses = [optimizer.step(objective(rows)) for rows in batches]
+            networks = self._networks(n_features).to(device).train()
+            objective = self._objective(networks, Cells(x, codes, device), screen, steps)
+            optimizer = Optimizer(networks, lr=self.lr, weight_decay=self.weight_decay, steps=steps)
+            for epoch in range(epochs):
+                sampler.set_epoch(epoch)
+                losses += [optimizer.step(objective(rows)) for rows in sampler]
         self.networks_ = networks.cpu().eval()
-        last = losses[-len(batches.sampler) :]
-        self.evidence.update(steps=len(losses), epochs=batches.epochs, loss=float(np.mean(last)))
+        loss = float(np.mean(losses[-len(sampler) :]))
+        self.evidence.update(steps=steps, epochs=epochs, loss=loss)
+
+    def _check_sampler(self, sampler: GroupSampler) -> None:
+        """Refuse batches that the objective cannot use."""
 
     def _transform(self, mdata: MuData) -> dict[str, FloatArray]:
         return {m: embed(self.networks_, m, of(mdata.mod[m])) for m, of in self.features_.items()}

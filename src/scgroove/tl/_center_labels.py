@@ -77,8 +77,7 @@ def center_labels(
     """
     check_call(mdata, key_added, modalities, use_rep)
     from scgroove.data.screen import Screen
-    from scgroove.learners.centered import in_others, label_shifts, radius, shifted
-    from scgroove.learners.common import label_means
+    from scgroove.learners.centered import Centering
 
     names = modalities_with(mdata, use_rep, modalities)
     keys = (
@@ -88,14 +87,7 @@ def center_labels(
     )
     screen = Screen.read(mdata, keys, names, unlabeled_category)
     z = shared_space(mdata, use_rep, names)
-    found = {m: label_means(one, screen.codes[m], screen.n_labels) for m, one in z.items()}
-    means = {m: one for m, (one, _) in found.items()}
-    present = {m: counts > 0 for m, (_, counts) in found.items()}
-    shifts, moves = label_shifts(means, present), in_others(present)
-    distance = radius(z, screen.codes, means) if normalize else None
-    moved = {
-        m: shifted(np.asarray(one), screen.codes[m], means[m], shifts[m], moves[m], distance)
-        for m, one in z.items()
-    }
+    centering = Centering.fit(z, screen.codes, screen.n_labels, normalize=normalize)
+    moved = {m: centering(m, np.asarray(one), screen.codes[m]) for m, one in z.items()}
     for m, one in moved.items():  # all computed before any is written
         mdata.mod[m].obsm[key_added or f"{name_of(use_rep, m, 'use_rep')}_centered"] = one
