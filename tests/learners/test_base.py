@@ -97,6 +97,7 @@ def test_features_missing(screen: Any, name: str) -> None:
         ("lda", {}),
         ("ps_mlp", {}),
         ("cca_centered", {}),
+        ("ps_logistic_scaled", {}),
         ("supcon", {"max_epochs": 1}),
         ("vae_adversarial", {"max_epochs": 1}),
     ],

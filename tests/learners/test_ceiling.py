@@ -27,9 +27,9 @@ def test_fitted_cells_are_predicted_by_folds_they_are_not_in(screen: md.MuData, 
     read = Screen.read(screen)
     x, y = read.features()["rna"](screen["rna"]).astype(float), screen["rna"].obsm["shared"]
     codes, penalty = read.codes["rna"], 2.0
-    model = LabelRidge.chosen(x, codes, y, use, 6, [penalty])  # type: ignore[arg-type]
     inside = stratified_folds(codes, 4, np.random.default_rng(0)) == 1
-    found = model.again(x[~inside], codes[~inside], y[~inside]).predict(x[inside], codes[inside])
+    model = LabelRidge.fit(x[~inside], codes[~inside], y[~inside], use, 6, [penalty])  # type: ignore[arg-type]
+    found = model.predict(x[inside], codes[inside])
     dummies = np.eye(6)[codes]
     if use == "none":
         expected = Ridge(alpha=penalty).fit(x[~inside], y[~inside]).predict(x[inside])
@@ -53,10 +53,11 @@ def test_cells_are_scored_as_held_out(screen: md.MuData) -> None:
     for m, rng in zip(screen.mod, np.random.default_rng(9).spawn(2), strict=True):
         x, codes = read.features()[m](screen[m]).astype(float), read.codes[m]
         folds, truth = stratified_folds(codes, 4, rng), screen[m].obsm["shared"]
-        model = LabelRidge.chosen(x, codes, truth, learner.evidence["label_use"][m], 6, [2.0])
+        use = learner.evidence["label_use"][m]
         for fold in range(4):
             out = folds == fold
-            expected = model.again(x[~out], codes[~out], truth[~out]).predict(x[out], codes[out])
+            model = LabelRidge.fit(x[~out], codes[~out], truth[~out], use, 6, [2.0])
+            expected = model.predict(x[out], codes[out])
             np.testing.assert_allclose(z[m][out], expected, atol=1e-8)
         assert learner.evidence["penalty"][m] == 2.0
 
@@ -119,7 +120,7 @@ def test_new_cells_are_predicted_by_the_regression_on_all(screen: md.MuData) -> 
     for m in z:
         use, penalty = learner.evidence["label_use"][m], [learner.evidence["penalty"][m]]
         x, truth = read.features()[m](seen[m]).astype(float), seen[m].obsm["shared"]
-        model = LabelRidge.chosen(x, read.codes[m], truth, use, 6, penalty)
+        model = LabelRidge.fit(x, read.codes[m], truth, use, 6, penalty)
         codes = np.array([int(g[1:]) for g in new[m].obs["label"]])
         expected = model.predict(read.features()[m](new[m]).astype(float), codes)
         np.testing.assert_allclose(z[m], expected, atol=1e-4)

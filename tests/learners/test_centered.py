@@ -5,36 +5,27 @@ import pytest
 
 import scgroove as sg
 from scgroove.learners import GroupProcrustes, LabelCentered
-from scgroove.learners.centered import in_others, label_shifts, radius, shifted
+from scgroove.learners.centered import Centering
 
 
 def test_by_hand():
-    means = {"a": np.array([[0.0, 0], [4, 0], [9, 9]]), "b": np.array([[2.0, 0], [0, 4], [7, 7]])}
-    present = {"a": np.array([True, True, True]), "b": np.array([True, True, False])}
-    shifts = label_shifts(means, present)
-    np.testing.assert_array_equal(
-        shifts["a"], [[1, 0], [-2, 2], [0, 0]]
-    )  # a label of one modality stays
-    np.testing.assert_array_equal(shifts["b"], [[-1, 0], [2, -2], [0, 0]])
-    moves = in_others(present)["a"]
-    np.testing.assert_array_equal(moves, [True, True, False])
-    z = np.array([[1.0, 1], [5, 5], [9, 6]], dtype=np.float32)
-    codes = np.array([1, -1, 2])
-    moved = shifted(z, codes, means["a"], shifts["a"], moves)
+    """Label 2 is in one modality only, and the last cell of "a" has no label: they stay."""
+    z = {
+        "a": np.array([[-3.0, 1], [3, -1], [1, 0], [7, 0], [9, 9], [5, 5]]),
+        "b": np.array([[2.0, 0], [0, 4]]),
+    }
+    codes = {"a": np.array([0, 0, 1, 1, 2, -1]), "b": np.array([0, 1])}
+    plain = Centering.fit(z, codes, 3, normalize=False)
+    moved = plain("a", z["a"].astype(np.float32), codes["a"])
     assert moved.dtype == np.float32
-    np.testing.assert_array_equal(moved, [[-1, 3], [5, 5], [9, 6]])
-    # from (4, 0) the cell lies at (-3, 1): the same way, but ten as far as the root of ten
-    far = shifted(z, codes, means["a"], shifts["a"], moves, radius=10.0)
-    np.testing.assert_allclose(
-        far, [np.array([2, 2]) + np.array([-3, 1]) * 10**0.5, [5, 5], [9, 6]], rtol=1e-6
-    )
-    assert radius({"a": z}, {"a": codes}, means) == pytest.approx(np.sqrt((10 + 9) / 2))
-
-
-def test_a_cell_at_the_mean_of_its_label_stays_there():
-    where = np.zeros((1, 2))
-    moved = shifted(where, np.array([0]), where, where + 1, np.array([True]), radius=3.0)
-    np.testing.assert_array_equal(moved, [[1, 1]])
+    np.testing.assert_array_equal(moved, [[-2, 1], [4, -1], [-1, 2], [5, 2], [9, 9], [5, 5]])
+    np.testing.assert_array_equal(plain("b", z["b"], codes["b"]), [[1, 0], [2, 2]])
+    alike = Centering.fit(z, codes, 3, normalize=True)
+    assert alike.radius == pytest.approx(np.sqrt((10 + 10 + 9 + 9) / 7))
+    far = alike("a", z["a"], codes["a"])
+    expected = np.array([1, 0]) + np.array([-3, 1]) * alike.radius / 10**0.5
+    np.testing.assert_allclose(far[0], expected)
+    np.testing.assert_allclose(alike("b", z["b"], codes["b"]), [[1, 0], [2, 2]])  # at their means
 
 
 @pytest.fixture(scope="module")

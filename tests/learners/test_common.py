@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scgroove.learners.common import (
-    Remembered,
+    FittedCells,
     apply,
     check_whole,
     label_means,
@@ -93,7 +93,7 @@ def test_a_map_is_applied_in_blocks() -> None:
 
 def test_cells_are_known_by_name_and_features() -> None:
     x = np.arange(12, dtype=np.float32).reshape(4, 3)
-    seen = Remembered.of(np.array(["a", "b", "c", "d"], dtype=object), x)
+    seen = FittedCells.of(np.array(["a", "b", "c", "d"], dtype=object), x)
     assert seen.rows(np.array(["c", "a", "e"], dtype=object), x[[2, 0, 1]]).tolist() == [2, 0, -1]
     assert seen.rows(np.array(["a", "b"], dtype=object), x[[1, 1]]).tolist() == [
         -1,

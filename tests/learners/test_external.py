@@ -20,17 +20,16 @@ import scgroove
 from scgroove._optional import missing
 from scgroove.data.screen import Screen
 from scgroove.errors import ExtraNotInstalledError, TooLargeError
-from scgroove.learners import (
-    LEARNERS,
+from scgroove.learners import LEARNERS, construct, get, unavailable_reason
+from scgroove.learners import _external as external
+from scgroove.learners._external import (
     DiagviLearner,
     GlueLearner,
     MoscotLearner,
-    construct,
-    get,
-    unavailable_reason,
+    feature_links,
+    guidance_graph,
+    label_weights,
 )
-from scgroove.learners import _external as external
-from scgroove.learners._external import feature_links, guidance_graph, label_weights
 
 EXTERNAL = ("glue", "moscot", "diagvi")
 

@@ -83,6 +83,7 @@ def within_label(screen, found):
     )
 
 
+@pytest.mark.slow
 def test_groupclip_links_the_modalities_and_without_it_they_are_at_chance():
     screen = sg.simulations.weakly_paired(10, 30, seed=0)
     options = {"max_epochs": 60}
@@ -145,6 +146,7 @@ def told_apart(found):
     ).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["davae", "vae_adversarial"])
 def test_the_adversary_makes_modalities_alike(name, easy):
     options = {"max_epochs": 60}
@@ -181,7 +183,7 @@ def test_flipped_targets_by_hand():
 def test_discrepancy_agrees_with_loops_and_is_unbiased():
     import torch
 
-    from scgroove.learners._mmd import squared_mmd
+    from scgroove.learners._contrastive import squared_mmd
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 5, 3)) + 0.5
@@ -205,10 +207,11 @@ def test_discrepancy_agrees_with_loops_and_is_unbiased():
     )
 
 
+@pytest.mark.slow
 def test_moment_matching_lowers_the_discrepancy(easy):
     import torch
 
-    from scgroove.learners._mmd import squared_mmd
+    from scgroove.learners._contrastive import squared_mmd
 
     def discrepancy(found):
         x, y = (torch.as_tensor(found[m], dtype=torch.float64)[None] for m in ("rna", "protein"))

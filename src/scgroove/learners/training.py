@@ -342,6 +342,7 @@ class NetworkLearner(Learner):
             "rows": {m: np.arange(len(c)) for m, c in codes.items()},
             "n_labels": self.n_labels_per_batch,
             "n_cells": self.n_cells_per_label,
+            "free_fraction": 0.0,
         }
         n_most = max(map(len, codes.values()))
         sampler = GroupSampler(
