@@ -20,6 +20,9 @@ from scgroove.errors import InputError, InputTypeError, UnknownNameError, did_yo
 UNLABELED: Final = -1
 """Code of a cell without a label."""
 
+NO_LABEL_NAME: Final = "(unlabeled)"
+"""Row and column of cells without a label in tables and figures."""
+
 Label: TypeAlias = str | float | bool | bytes | Decimal
 """A label as users may write it."""
 
@@ -44,7 +47,6 @@ NO_LABEL: Final = frozenset(
         "#N/A",
         "null",
         "NULL",
-        "(unlabeled)",
         "(unlabeled)",
     ]
 )

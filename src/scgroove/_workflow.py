@@ -22,6 +22,7 @@ from scgroove import _keys, _null
 from scgroove._files import writing
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
 from scgroove._stages import KEPT, TRAINING, Stages
+from scgroove.data.labels import labels_read_once
 from scgroove.errors import ScgrooveWarning
 
 if TYPE_CHECKING:
@@ -80,7 +81,14 @@ def analyze(
     Results
         With the warnings that were raised on the way.
     """
-    results = Results(mdata, settings, data_name, seconds=dict(spent or {}))
+    with labels_read_once():
+        return _analyze(
+            Results(mdata, settings, data_name, seconds=dict(spent or {})), progress, stages
+        )
+
+
+def _analyze(results: Results, progress: Progress, stages: Stages) -> Results:
+    settings = results.settings
     steps: dict[str, tuple[str, Callable[..., None]]] = {
         "set up": ("Checking the data", _set_up),
         "train": ("Training", _train),
@@ -143,7 +151,7 @@ def write(results: Results, folder: Path, *, command: str, progress: Progress) -
     results.seconds["write"] = time.perf_counter() - start
     progress.step("figures", "Drawing")
     start = time.perf_counter()
-    with _collected(results), writing(folder, KEPT):
+    with _collected(results), writing(folder, KEPT), labels_read_once():
         (folder / "figures").mkdir(exist_ok=True)
         images = _draw(results, folder / "figures")
     results.seconds["figures"] = time.perf_counter() - start

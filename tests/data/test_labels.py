@@ -50,5 +50,5 @@ def test_keys(make_mdata):
         KeyError, match=r"'labels' not found in mdata\['rna'\].obs.*Did you mean 'label'\?"
     ):
         label_keys(mdata, "labels", ["rna", "img"])
-    with pytest.raises(ValueError, match="expected one column for each of"):
+    with pytest.raises(ValueError, match=r"label_key names \['rna'\], but not 'img'"):
         label_keys(mdata, {"rna": "label"}, ["rna", "img"])

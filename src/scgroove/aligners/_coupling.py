@@ -6,14 +6,14 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
-from scgroove._labels import UNLABELED, encode
+from scgroove._labels import NO_LABEL_NAME, UNLABELED, encode
 from scgroove._types import Float64Array, IntArray, Labels, Plan, Scalar
 from scgroove.aligners import _plans
 from scgroove.aligners._plans import BlockPlan
@@ -27,9 +27,6 @@ from scgroove.aligners.values import (
     without_rows,
 )
 from scgroove.errors import InputError, TooLargeError
-
-NO_LABEL: Final = "(unlabeled)"
-"""Name under which unlabeled cells stand in a table of labels."""
 
 Side: TypeAlias = Literal["source", "target"]
 
@@ -306,7 +303,7 @@ class Coupling:
                     f"{argument} must hold one label a cell: expected {n}, found {own.size}."
                 )
             own[own == UNLABELED] = len(names)
-        index = np.array([*names, NO_LABEL], dtype=object)
+        index = np.array([*names, NO_LABEL_NAME], dtype=object)
         (present_x, own_x), (present_y, own_y) = (
             np.unique(own, return_inverse=True) for own in codes
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
@@ -161,22 +161,74 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
     return chosen
 
 
-def name_of(given: PerModality, modality: str, argument: str) -> str:
-    """Return the name for one modality.
+def per_modality(
+    given: Any,
+    modalities: Sequence[str],
+    argument: str,
+    *,
+    optional: bool = False,
+    exact: bool = True,
+) -> dict[str, Any]:
+    """Return one name for each modality, from one for all or a mapping.
+
+    Parameters
+    ----------
+    given, modalities, argument
+        What the user gave, the modalities in use, and the name of the argument.
+    optional
+        Modalities that the mapping misses have None.
+    exact
+        Refuse a mapping that names other modalities.
 
     Raises
     ------
+    UnknownNameError
+        The mapping names another modality.
     ValueError
-        The mapping misses the modality.
+        The mapping misses a modality.
+    TypeError
+        Several names are given for one modality.
     """
     if not isinstance(given, Mapping):
-        return given
-    if modality not in given:
-        raise ValueError(
-            f"{argument} names {list(given)}, but not {modality!r}. Pass one name for all "
-            f"modalities, or one for each: {argument}={ {**given, modality: '...'} }."
+        return dict.fromkeys(modalities, _one_name(given, modalities[0], argument))
+    unknown = [m for m in given if m not in modalities]
+    if exact and unknown:
+        raise UnknownNameError(
+            f"{argument} names {unknown}, but the modalities in use are {list(modalities)}."
         )
-    return given[modality]
+    missing = [m for m in modalities if m not in given]
+    if missing and not optional:
+        raise InputError(
+            f"{argument} names {list(given)}, but not {missing[0]!r}. Pass one name for all "
+            "modalities, or one for each: "
+            f"{argument}={ {**given, **dict.fromkeys(missing, '...')} }."
+        )
+    return {m: _one_name(given.get(m), m, argument) for m in modalities}
+
+
+def _one_name(value: Any, modality: str, argument: str) -> str | None:
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list | tuple) and len(value) > 1:
+        column = f"mdata['{modality}'].obs"
+        joint = "_".join(map(str, value))
+        raise InputTypeError(
+            f"{argument} must be one column; found {list(value)}. Join them in every modality: "
+            f"{column}['{joint}'] = {column}[{list(value)}].astype(str).agg('_'.join, axis=1), "
+            f"then {argument}='{joint}'."
+        )
+    if value is None or isinstance(value, str):
+        return value
+    raise InputTypeError(
+        f"{argument} must be one name for all modalities, or a mapping of modalities to names; "
+        f"found {value!r}."
+    )
+
+
+def name_of(given: PerModality, modality: str, argument: str) -> str:
+    """Return the name for one modality, as :func:`per_modality`."""
+    name: str = per_modality(given, [modality], argument, exact=False)[modality]
+    return name
 
 
 def layers_of(adata: AnnData) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +25,14 @@ from ..errors import (
 )
 from .checks import PerModality, check_cell_names, check_modalities, layers_of, name_of
 from .features import Features
-from .labels import encode_labels, label_keys, labels_by_modality, labels_of, warn_of_labels
+from .labels import (
+    encode_labels,
+    label_keys,
+    labels_by_modality,
+    labels_of,
+    shared_vocabulary,
+    warn_of_labels,
+)
 from .pairing import known_partners
 
 if TYPE_CHECKING:
@@ -85,11 +91,9 @@ class Screen:
         keys = label_keys(mdata, label_key, names)
         labels = labels_by_modality(mdata, keys, names, unlabeled_category)
         warn_of_labels(labels, keys)
-        found = {m: set(labels[m]) - {None} for m in names}
-        counts = Counter(label for own in found.values() for label in own)
-        vocabulary = tuple(sorted(label for label, n in counts.items() if n > 1))
+        vocabulary = tuple(shared_vocabulary(labels))
         if not vocabulary:
-            some = [sorted(own)[:5] for own in found.values()]
+            some = [sorted(set(labels[m]) - {None})[:5] for m in names]
             raise InputError(
                 f"no label is in two modalities, so nothing links them: found {some} in {names}. "
                 f"Labels are compared by name; is label_key={label_key!r} the right column?"

@@ -27,9 +27,9 @@ from .._labels import UnlabeledCategory, plain_category, stored_category
 from .._validate import checked
 from .._warnings import warn
 from ..data import GroupDataSplitter, ModalityManager
-from ..data.checks import DataProfile
+from ..data.checks import DataProfile, per_modality
 from ..data.fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
-from ..data.labels import label_keys, labels_by_modality
+from ..data.labels import label_keys, labels_by_modality, labels_read_once
 from ..data.pairing import pair_ids
 from ..data.resident import bytes_on_device, fits
 from ..errors import InputError
@@ -39,7 +39,7 @@ from ..module.groove import CODES, WEIGHT
 from ..train import Freeze, GROOVETrainingPlan
 from ..train.freeze import check_freeze, check_learns, frozen
 from ..train.threads import check_threads
-from ._options import default_terms, training_of, weights_of
+from ._options import default_terms, training_of
 from ._query import check_screen, check_trainable, copy_weights
 from ._results import Results
 from ._save import check_model, damage_told, read_saved, replaced_when_done
@@ -47,11 +47,11 @@ from ._setup import (
     check_names,
     check_setup,
     check_weights,
+    log_what_was_found,
     logger,
     modalities_in_use,
-    per_modality,
     restored_on_error,
-    say_what_was_found,
+    weights_of,
 )
 from ._statistics import fit_input_statistics
 
@@ -240,10 +240,21 @@ class GROOVE(Results):
         # resolved before they are recorded: they are replayed on load, perhaps on fewer modalities. A dict, as
         # scvi-tools' own models keep it
         modalities = {m: m for m in modalities_in_use(mdata, modalities, kwargs)}
-        layers = per_modality(layers, list(modalities), "layers")
-        batch_key = per_modality(batch_key, list(modalities))  # type: ignore[arg-type]
+        layers = per_modality(layers, list(modalities), "layers", optional=True)
+        batch_key = per_modality(batch_key, list(modalities), "batch_key", optional=True)
         setup_method_args = cls._get_setup_method_args(**locals())
-        names = list(modalities)
+        with labels_read_once():
+            manager = cls._registered_manager(mdata, setup_method_args, kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def _registered_manager(
+        cls, mdata: MuData, setup_method_args: dict[str, Any], kwargs: Mapping[str, Any]
+    ) -> AnnDataManager:
+        """Check the data, register them, and return their manager."""
+        args = setup_method_args["setup_args"]
+        label_key, unlabeled_category = args["label_key"], args["unlabeled_category"]
+        names, layers, batch_key = list(args["modalities"]), args["layers"], args["batch_key"]
         check_names(mdata, names)
         if kwargs:  # load and transfer: the registry that comes along knows the rest
             keys = label_key if isinstance(label_key, Mapping) else dict.fromkeys(names, label_key)
@@ -251,19 +262,13 @@ class GROOVE(Results):
         else:
             keys = label_keys(mdata, label_key, names)
             labels = labels_by_modality(mdata, keys, names, unlabeled_category)
-            check_weights(mdata, labels, weight_key)
+            check_weights(mdata, labels, args["weight_key"])
+            min_cells = args["min_cells_per_label"]
             profiles = check_setup(
-                mdata,
-                names,
-                keys,
-                layers,
-                batch_key,
-                labels,
-                unlabeled_category,
-                min_cells_per_label,
+                mdata, keys, layers, batch_key, labels, unlabeled_category, min_cells
             )
-            ids = pair_ids(mdata, names, paired, labels)
-            say_what_was_found(labels, ids is not None)
+            ids = pair_ids(mdata, names, args["paired"], labels)
+            log_what_was_found(labels, ids is not None)
         fields = []
         for m in names:
             seen = profiles[m].as_dict() if m in profiles else None
@@ -278,8 +283,12 @@ class GROOVE(Results):
         )
         with restored_on_error(mdata):
             manager.register_fields(mdata, **kwargs)
-            mdata.uns[_keys.PAIRING] = _pairing_record(paired, keys, unlabeled_category)
-        cls.register_manager(manager)
+            mdata.uns[_keys.PAIRING] = {
+                "paired": args["paired"],
+                "label_key": dict(keys),
+                "unlabeled_category": stored_category(unlabeled_category),
+            }
+        return manager
 
     @classmethod
     def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> None:
@@ -692,9 +701,8 @@ class GROOVE(Results):
 
     def _weight_keys(self) -> dict[str, str | None]:
         """Column of each modality with the weights of its cells, if it has one."""
-        return per_modality(
-            self.registry["setup_args"].get("weight_key"), self.modalities, "weight_key"
-        )
+        given = self.registry["setup_args"].get("weight_key")
+        return per_modality(given, self.modalities, "weight_key", optional=True)
 
     def _extras(
         self, managers: Mapping[str, ModalityManager]
@@ -730,14 +738,6 @@ class GROOVE(Results):
     ) -> None:
         for m, manager in managers.items():
             fit_input_statistics(self.module, m, manager, rows[m])
-
-
-def _pairing_record(
-    paired: bool | str, keys: Mapping[str, str], unlabeled_category: UnlabeledCategory
-) -> dict[str, Any]:
-    """What scores and figures need to tell which cells are the same as the set-up did."""
-    none = stored_category(unlabeled_category)
-    return {"paired": paired, "label_key": dict(keys), "unlabeled_category": none}
 
 
 def _device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:

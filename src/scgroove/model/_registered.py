@@ -21,6 +21,7 @@ from scgroove._files import make_mudata
 
 from .._types import IntArray
 from ..data import ModalityManager
+from ..data.checks import per_modality
 from ..data.fields import NOT_MEASURED, VOCABULARY, field_key
 from ..data.labels import counts_of_labels, label_keys, labels_of
 from ..data.manager import FIELDS
@@ -30,7 +31,7 @@ from ..errors import InputError, UnknownNameError
 from ..losses import ScreenInfo
 from ..module import GROOVEModule
 from ..train import Freeze
-from ._setup import per_modality, restored_on_error
+from ._setup import restored_on_error
 from ._store import held_by_data
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
@@ -127,7 +128,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     def _measured(self) -> dict[str, torch.Tensor]:
         """Which features each batch measured, of the modalities of which some batches lack some."""
         masks = {}
-        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
+        keys = self._batch_keys()
         for m in self.modalities:
             state = self._state(X, m)
             batches = [""] if keys[m] is None else self._state(BATCH, m)[VOCABULARY]
@@ -162,6 +163,11 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         return ModalityManager(
             self.get_anndata_manager(self._validate_anndata(data), required=True), modality
         )
+
+    def _batch_keys(self) -> dict[str, str | None]:
+        """Batch column of each modality, if it has one."""
+        given = self.registry["setup_args"]["batch_key"]
+        return per_modality(given, self.modalities, "batch_key", optional=True)
 
     def _layer_of(self, modality: str) -> str | None:
         return (self.registry["setup_args"]["layers"] or {}).get(modality)  # type: ignore[no-any-return]
@@ -216,13 +222,12 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     def _read_labels(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Labels of the attached data, None where there is none; (n_m,) each."""
         args = self.registry["setup_args"]
-        keys = per_modality(args["label_key"], self.modalities, "label_key")
-        label_keys(self.adata, {m: str(keys[m]) for m in modalities}, modalities)
+        keys = label_keys(self.adata, args["label_key"], modalities, exact=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
             return {
-                m: labels_of(self.adata.mod[m].obs, str(keys[m]), args["unlabeled_category"], m)
-                for m in modalities
+                m: labels_of(self.adata.mod[m].obs, key, args["unlabeled_category"], m)
+                for m, key in keys.items()
             }
 
     def get_label_columns(self) -> dict[str, Any]:

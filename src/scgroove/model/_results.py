@@ -27,7 +27,7 @@ from ..module import LIKELIHOODS
 from ..module.groove import MEASURED
 from ._query import check_batches, measured_in_query
 from ._registered import Registered
-from ._setup import per_modality, restored_on_error
+from ._setup import restored_on_error
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 CELLS_AT_A_TIME = 1024
@@ -363,12 +363,12 @@ class Results(Registered):
     ) -> tuple[ModalityManager, NDArray[np.int64]]:
         """Cells to apply the networks to, and their rows. Data that are refused are left as they were, and not attached to the model."""
         attached = self._adata, self._adata_manager  # type: ignore[has-type]
-        keys = per_modality(self.registry["setup_args"]["batch_key"], self.modalities)
+        batch_key = self._batch_keys().get(modality)
         try:
             with restored_on_error(data):
                 manager = self._manager_of(data, modality)
                 rows = _rows(indices, manager.adata.n_obs, modality)
-                check_batches(manager, modality, self.module, keys[modality])
+                check_batches(manager, modality, self.module, batch_key)
                 state = manager.registry[FIELDS][X]["state_registry"]
                 self._check_units(manager.adata, modality, manager.columns, state=state, rows=rows)
         except BaseException:
@@ -418,9 +418,7 @@ class Results(Registered):
 
     def _measured_in(self, adata: AnnData, modality: str) -> Measured | None:
         """Which values of new cells were measured; None if all were."""
-        args = self.registry["setup_args"]
-        batch_key = per_modality(args["batch_key"], self.modalities)[modality]
-        layer = (args["layers"] or {}).get(modality)
+        layer, batch_key = self._layer_of(modality), self._batch_keys()[modality]
         return measured_in_query(adata, modality, layer, batch_key, self._state(X, modality))
 
     def _of_each(

@@ -1,4 +1,4 @@
-"""What :meth:`scgroove.model.GROOVE.setup_mudata` checks and says before it registers anything."""
+"""Checks and messages of :meth:`scgroove.model.GROOVE.setup_mudata`, before anything is written."""
 
 from __future__ import annotations
 
@@ -18,103 +18,21 @@ from numpy.typing import NDArray
 from .._keys import can_be_stored, check_name
 from .._labels import UnlabeledCategory, alike
 from .._warnings import warn
-from ..data.checks import DataProfile, check_cell_names, check_modalities, matrix, profile
+from ..data.checks import (
+    DataProfile,
+    check_cell_names,
+    check_modalities,
+    layers_of,
+    matrix,
+    per_modality,
+    profile,
+)
 from ..data.features import feature_positions
 from ..data.labels import counts_of_labels, warn_of_labels
 from ..errors import InputError, InputTypeError, UnknownNameError
-from ._options import weights_of
 
-# a child of scvi-tools' logger: shown, and silenced by scvi.settings.verbosity, like the messages of its own models
+# a child of scvi-tools' logger: scvi.settings.verbosity silences it too
 logger = logging.getLogger("scvi.scgroove")
-
-
-def check_setup(
-    mdata: MuData,
-    modalities: list[str],
-    keys: Mapping[str, str],
-    layers: Mapping[str, str | None],
-    batches: Mapping[str, str | None],
-    labels: Mapping[str, NDArray[Any]],
-    unlabeled_category: UnlabeledCategory,
-    min_cells: int,
-) -> dict[str, DataProfile]:
-    """Everything that can be wrong with the data, before anything is written to them."""
-    for m, key in batches.items():
-        if key is not None and key not in mdata.mod[m].obs:
-            columns = [str(c) for c in mdata.mod[m].obs.columns]
-            raise UnknownNameError(
-                f"Batch column '{key}' not found in mdata['{m}'].obs; its columns are {columns}. "
-                f"batch_key={ {**batches, m: None} } leaves this modality without a batch."
-            )
-        if key is not None and mdata.mod[m].obs[key].isna().any():
-            raise InputError(
-                f"mdata['{m}'].obs['{key}'] has missing batches. Give these cells a batch of their own: "
-                f"mdata['{m}'].obs['{key}'] = mdata['{m}'].obs['{key}'].astype(object).fillna('unknown')."
-            )
-    for m, layer in layers.items():
-        layers_of_m = [str(name) for name in mdata.mod[m].layers if name is not None]
-        if layer is not None and layer not in layers_of_m:
-            raise UnknownNameError(
-                f"Layer '{layer}' not found in mdata['{m}'].layers, which has {layers_of_m}. "
-                f"layers={ {**layers, m: None} } uses X."
-            )
-    profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in modalities}
-    for m in modalities:
-        feature_positions(mdata.mod[m].var_names, mdata.mod[m].var_names, modality=m)  # none twice
-        _warn_of_columns(mdata, m, layers.get(m))
-    _check_labels(labels, keys, unlabeled_category, min_cells)
-    warn_of_labels(labels, keys)
-    return profiles
-
-
-def _warn_of_columns(mdata: MuData, modality: str, layer: str | None) -> None:
-    x = matrix(mdata.mod[modality], layer)
-    if isinstance(x, CSCDataset) or (sp.issparse(x) and x.format == "csc"):
-        where = f"mdata['{modality}']" + (".X" if layer is None else f".layers['{layer}']")
-        warn(
-            f"{where} is stored by columns (CSC), so that each batch of cells must read all of it: training may be ten "
-            f"times slower. Convert it once: {where} = {where}.tocsr().",
-        )
-
-
-def _check_labels(
-    labels: Mapping[str, NDArray[Any]],
-    keys: Mapping[str, str],
-    unlabeled_category: UnlabeledCategory,
-    min_cells: int,
-) -> None:
-    counts = {
-        m: pd.Series(v, dtype=object).value_counts() for m, v in labels.items()
-    }  # drops missing ones
-    for m, n in counts.items():
-        if n.empty:
-            raise InputError(
-                f"All {len(labels[m])} labels of modality '{m}' are missing (column '{keys[m]}', "
-                f"unlabeled_category={unlabeled_category!r}). Labels are all that links the modalities: fill the "
-                f"column, name another one with label_key={ {**keys, m: '...'} }, or leave the modality out."
-            )
-    table = pd.DataFrame(counts).fillna(0)
-    shared = table[(table > 0).sum(axis=1) > 1]
-    if shared.empty:
-        some = {m: sorted(n.index)[:5] for m, n in counts.items()}
-        pairs = alike({m: n.index for m, n in counts.items()})
-        hint = f" These look alike: {pairs[:5]}." if pairs else ""
-        raise InputError(
-            f"No label is shared by two modalities. Labels found, the first of each: {some}.{hint} Labels are compared as "
-            "text: are they spelled alike (case, guide numbers, synonyms of genes)? Rename them, or name the right "
-            f"columns with label_key={dict(keys)}."
-        )
-    few = shared[((shared > 0) & (shared < min_cells)).any(axis=1)]
-    if len(few):
-        shown = {
-            label: {m: int(n) for m, n in row.items()} for label, row in few.head(5).iterrows()
-        }
-        raise InputError(
-            f"{len(few)} shared label(s) have fewer than {min_cells} cells in a modality: {shown}. A label with one "
-            "cell cannot be seen in training and validation both, and says little of its perturbation. Remove these "
-            "cells, set their label to missing (they then help reconstruction only), or accept them with "
-            f"min_cells_per_label={int(few.to_numpy()[few.to_numpy() > 0].min())}."
-        )
 
 
 def modalities_in_use(
@@ -123,21 +41,25 @@ def modalities_in_use(
     """Return the modalities to register."""
     if unknown := set(transfer) - {"source_registry", "extend_categories", "allow_missing_labels"}:
         raise InputTypeError(
-            f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, modalities, layers, "
-            "batch_key, unlabeled_category, weight_key, paired, min_cells_per_label."
+            f"setup_mudata() got unexpected arguments {sorted(unknown)}. Expected label_key, "
+            "modalities, layers, batch_key, unlabeled_category, weight_key, paired, "
+            "min_cells_per_label."
         )
     if "source_registry" in transfer and asked is not None:
-        return list(asked)  # of the model; new data may have some of them only
+        return list(asked)  # of the model, of which new data may have some only
     chosen = check_modalities(mdata, None if asked is None else list(asked))
     if dotted := [m for m in chosen if "." in m]:
+        renamed = dotted[0].replace(".", "_")
         raise InputError(
-            f"Modality names may not contain a dot (the registry of scvi-tools cannot hold them), found {dotted}. "
-            f"Rename: mdata = mudata.MuData({{'{dotted[0].replace('.', '_')}': mdata['{dotted[0]}'], ...}})."
+            "Modality names may not contain a dot (the registry of scvi-tools cannot hold them), "
+            f"found {dotted}. Rename: mdata = mudata.MuData({{'{renamed}': mdata['{dotted[0]}'], "
+            "...})."
         )
     return chosen
 
 
 def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
+    """Refuse names that repeat or that no file can hold."""
     for m in modalities:
         check_name(m, "modality")
         if m not in mdata.mod:
@@ -149,29 +71,117 @@ def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
                 raise InputError(f"No file can hold the name {bad!r} in mdata[{m!r}]. Rename it.")
 
 
-def say_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None:
+def check_setup(
+    mdata: MuData,
+    keys: Mapping[str, str],
+    layers: Mapping[str, str | None],
+    batches: Mapping[str, str | None],
+    labels: Mapping[str, NDArray[Any]],
+    unlabeled_category: UnlabeledCategory,
+    min_cells: int,
+) -> dict[str, DataProfile]:
+    """Check columns, layers, values and labels of each modality, and return the profiles of the values."""
+    for m, key in batches.items():
+        _check_batches(mdata, m, key, batches)
+    for m, layer in layers.items():
+        if layer is not None and layer not in layers_of(mdata.mod[m]):
+            raise UnknownNameError(
+                f"Layer '{layer}' not found in mdata['{m}'].layers, which has "
+                f"{layers_of(mdata.mod[m])}. layers={ {**layers, m: None} } uses X."
+            )
+    profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in labels}
+    for m in labels:
+        feature_positions(mdata.mod[m].var_names, mdata.mod[m].var_names, modality=m)  # none twice
+        x = matrix(mdata.mod[m], layers.get(m))
+        if isinstance(x, CSCDataset) or (sp.issparse(x) and x.format == "csc"):
+            where = f"mdata['{m}']" + (".X" if layers.get(m) is None else f".layers['{layers[m]}']")
+            warn(
+                f"{where} is stored by columns (CSC), so that each batch of cells must read all of "
+                "it: training may be ten times slower. Convert it once: "
+                f"{where} = {where}.tocsr().",
+            )
+    _check_labels(labels, keys, unlabeled_category, min_cells)
+    warn_of_labels(labels, keys)
+    return profiles
+
+
+def _check_batches(
+    mdata: MuData, modality: str, key: str | None, batches: Mapping[str, str | None]
+) -> None:
+    obs = mdata.mod[modality].obs
+    if key is not None and key not in obs:
+        raise UnknownNameError(
+            f"Batch column '{key}' not found in mdata['{modality}'].obs; its columns are "
+            f"{list(map(str, obs.columns))}. batch_key={ {**batches, modality: None} } leaves this "
+            "modality without a batch."
+        )
+    if key is not None and obs[key].isna().any():
+        column = f"mdata['{modality}'].obs['{key}']"
+        raise InputError(
+            f"{column} has missing batches. Give these cells a batch of their own: {column} = "
+            f"{column}.astype(object).fillna('unknown')."
+        )
+
+
+def _check_labels(
+    labels: Mapping[str, NDArray[Any]],
+    keys: Mapping[str, str],
+    unlabeled_category: UnlabeledCategory,
+    min_cells: int,
+) -> None:
+    counts = {m: pd.Series(own, dtype=object).value_counts() for m, own in labels.items()}
+    for m, n in counts.items():
+        if n.empty:
+            raise InputError(
+                f"All {len(labels[m])} labels of modality '{m}' are missing (column '{keys[m]}', "
+                f"unlabeled_category={unlabeled_category!r}). Labels are all that links the "
+                "modalities: fill the column, name another one with "
+                f"label_key={ {**keys, m: '...'} }, or leave the modality out."
+            )
+    table = pd.DataFrame(counts).fillna(0).astype(int)
+    shared = table[(table > 0).sum(axis=1) > 1]
+    if shared.empty:
+        some = {m: sorted(n.index)[:5] for m, n in counts.items()}
+        pairs = alike({m: n.index for m, n in counts.items()})
+        hint = f" These look alike: {pairs[:5]}." if pairs else ""
+        raise InputError(
+            f"No label is shared by two modalities. Labels found, the first of each: {some}.{hint} "
+            "Labels are compared as text: are they spelled alike (case, guide numbers, synonyms of "
+            f"genes)? Rename them, or name the right columns with label_key={dict(keys)}."
+        )
+    few = shared[((shared > 0) & (shared < min_cells)).any(axis=1)]
+    if len(few):
+        fewest = int(few.to_numpy()[few.to_numpy() > 0].min())
+        raise InputError(
+            f"{len(few)} shared label(s) have fewer than {min_cells} cells in a modality: "
+            f"{few.head(5).to_dict('index')}. A label with one cell cannot be seen in training and "
+            "validation both, and says little of its perturbation. Remove these cells, set their "
+            "label to missing (they then help reconstruction only), or accept them with "
+            f"min_cells_per_label={fewest}."
+        )
+
+
+def log_what_was_found(labels: Mapping[str, NDArray[Any]], paired: bool) -> None:
+    """Log how many labels are shared, and warn of cells without one."""
     table = counts_of_labels(labels)
-    modalities = list(labels)
     n = table["status"].value_counts()
     exclusive = table[table["status"] == "exclusive"]
     logger.info(
         "%d shared labels, %d exclusive (%s). %s",
         n.get("shared", 0),
         n.get("exclusive", 0),
-        ", ".join(f"{int((exclusive[m] > 0).sum())} only in {m}" for m in modalities),
-        "Cells with equal names or identifiers are the same cells: kept together in the validation split, never used "
-        "as pairs in training."
+        ", ".join(f"{int((exclusive[m] > 0).sum())} only in {m}" for m in labels),
+        "Cells with equal names or identifiers are the same cells: kept together in the validation "
+        "split, never used as pairs in training."
         if paired
         else "No cells are taken as measured twice.",
     )
-    unlabeled = table[table["status"] == "unlabeled"]
-    if len(unlabeled):
-        shown = ", ".join(
-            f"{unlabeled[m].iloc[0]} in '{m}'" for m in modalities if unlabeled[m].iloc[0]
-        )
+    unlabeled = table.loc[table["status"] == "unlabeled", list(labels)].sum()
+    if unlabeled.any():
+        shown = ", ".join(f"{count} in '{m}'" for m, count in unlabeled.items() if count)
         warn(
-            f"Cells without a label: {shown}. They are treated as unlabeled: they take part in reconstruction and "
-            "back-translation, not in the contrastive loss.",
+            f"Cells without a label: {shown}. They are treated as unlabeled: they take part in "
+            "reconstruction and back-translation, not in the contrastive loss.",
         )
 
 
@@ -180,72 +190,68 @@ def check_weights(
     labels_of_cells: Mapping[str, NDArray[Any]],
     weight_key: str | Mapping[str, str | None] | None,
 ) -> None:
-    """Refuse efficacies that are no probabilities; warn of labels of which no cell counts."""
-    for m, key in per_modality(weight_key, list(labels_of_cells), "weight_key").items():
+    """Refuse weights that are no probabilities, and warn of labels without a cell of large weight."""
+    keys = per_modality(weight_key, list(labels_of_cells), "weight_key", optional=True)
+    for m, key in keys.items():
         if key is None:
             continue
         labels = labels_of_cells[m]
-        known = np.array([label is not None for label in labels])
-        worked = pd.Series(weights_of(mdata.mod[m].obs, key, m, known)[known])
-        of_labels = worked.groupby(labels[known].astype(str)).max()
-        if len(none := of_labels.index[of_labels < 0.5]):
+        known = pd.notna(labels)
+        weights = pd.Series(weights_of(mdata.mod[m].obs, key, m, known)[known])
+        largest = weights.groupby(labels[known].astype(str)).max()
+        low = largest.index[largest < 0.5]
+        if len(low):
             warn(
-                f"By mdata['{m}'].obs['{key}'] no cell of {len(none)} of {len(of_labels)} labels responded: {list(none[:5])}. They will hardly "
-                "count. If that is not what you expect, look at scgroove.pl.efficacy, or leave these labels at 1.",
+                f"By mdata['{m}'].obs['{key}'] no cell of {len(low)} of {len(largest)} labels "
+                f"responded: {list(low[:5])}. They will hardly count. If that is not what you "
+                "expect, look at scgroove.pl.efficacy, or leave these labels at 1.",
             )
 
 
-def per_modality(
-    value: str | Mapping[str, str | None] | None, modalities: Sequence[str], name: str = "batch_key"
-) -> dict[str, str | None]:
-    """One name for each modality, from one for all or a mapping; None where the mapping has none.
+def weights_of(
+    obs: pd.DataFrame, key: str, modality: str, labeled: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return weights of cells from their column, 1 where cells have no label, float32 (n,).
 
     Raises
     ------
-    UnknownNameError
-        The mapping names another modality.
-    TypeError
-        Several names are given for one modality.
+    KeyError
+        There is no such column.
+    ValueError
+        It does not hold numbers from 0 to 1 for all labeled cells.
     """
-    if not isinstance(value, Mapping):
-        return dict.fromkeys(modalities, _one_column(value, modalities[0], name))
-    if unknown := [m for m in value if m not in modalities]:
+    if key not in obs:
         raise UnknownNameError(
-            f"{name} names {unknown}, but the modalities in use are {list(modalities)}."
+            f"Weight column '{key}' not found in mdata['{modality}'].obs. Its columns are "
+            f"{list(map(str, obs.columns))}. scgroove.tl.estimate_efficacy(mdata, control) writes one."
         )
-    return {m: _one_column(value.get(m), m, name) for m in modalities}
-
-
-def _one_column(value: Any, modality: str, name: str) -> str | None:
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, list | tuple) and len(value) > 1:
-        column = f"mdata['{modality}'].obs"
-        joint = "_".join(map(str, value))
-        raise InputTypeError(
-            f"{name} must be one column; found {list(value)}. Join them in every modality: {column}['{joint}'] = "
-            f"{column}[{list(value)}].astype(str).agg('_'.join, axis=1), then {name}='{joint}'."
+    values = pd.to_numeric(obs[key], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    own = values[labeled]
+    if np.isnan(own).any():
+        raise InputError(
+            f"mdata['{modality}'].obs['{key}'] is missing, or no number, for "
+            f"{int(np.isnan(own).sum())} of {len(own)} labeled cells. Give cells of unknown weight 1."
         )
-    if value is None or isinstance(value, str):
-        return value
-    raise InputTypeError(
-        f"{name} must be one name for all modalities, or a mapping of modalities to names; found {value!r}."
-    )
+    if len(own) and (own.min() < 0 or own.max() > 1):
+        raise InputError(
+            f"mdata['{modality}'].obs['{key}'] must hold probabilities, from 0 to 1; found "
+            f"{own.min():g} to {own.max():g}. Convert response scores first, to the probability "
+            "that the perturbation worked."
+        )
+    return np.where(labeled, values, 1.0).astype(np.float32)
 
 
 @contextmanager
 def restored_on_error(data: MuData | AnnData | None) -> Iterator[None]:
     """Undo what a failed registration wrote."""
     parts = list(data.mod.values()) if isinstance(data, MuData) else [] if data is None else [data]
-    obs = [
-        (adata, adata.obs.copy(deep=False), dict(adata.uns)) for adata in parts if not adata.is_view
-    ]
+    before = [(a, a.obs.copy(deep=False), dict(a.uns)) for a in parts if not a.is_view]
     uns = dict(data.uns) if isinstance(data, MuData) else {}
     try:
         yield
     except BaseException:
-        for adata, before, unstructured in obs:
-            adata.obs, adata.uns = before, unstructured
+        for adata, obs, unstructured in before:
+            adata.obs, adata.uns = obs, unstructured
         if isinstance(data, MuData):
             data.uns = uns
         raise

@@ -11,10 +11,10 @@ import pandas as pd
 
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
-from scgroove._labels import UnlabeledCategory
+from scgroove._labels import NO_LABEL_NAME, UnlabeledCategory
 from scgroove._palette import SEQUENTIAL, UNLABELED
 from scgroove.errors import InputError
-from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of
+from scgroove.pl._read import LabelKey, check_modalities, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,12 +118,12 @@ def _label_mass(
     columns = labels_of(mdata, target, label_key, unlabeled_category)
     rows, columns, others = _largest(rows, columns, coupling.row_mass(), coupling.column_mass())
     mass = coupling.label_mass(rows, columns)
-    last = {NO_LABEL, others}
+    last = {NO_LABEL_NAME, others}
     both = set(mass.index) & set(mass.columns)
 
     def order(names: pd.Index) -> list[str]:
         parts = [natural_order(both - last), natural_order(set(names) - both - last)]
-        return [*parts[0], *parts[1], *(name for name in (others, NO_LABEL) if name in names)]
+        return [*parts[0], *parts[1], *(name for name in (others, NO_LABEL_NAME) if name in names)]
 
     return mass.loc[order(mass.index), order(mass.columns)]
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
-from scgroove._labels import UnlabeledCategory
+from scgroove._labels import NO_LABEL_NAME, UnlabeledCategory
 from scgroove._palette import UNLABELED, label_styles
 from scgroove.errors import InputError, did_you_mean
 from scgroove.pl._coupling_matches import Side
 from scgroove.pl._read import (
-    NO_LABEL,
     LabelKey,
     check_modalities,
     label_colors,
@@ -158,7 +157,9 @@ def _rows(
     modality: str,
 ) -> list[_Row]:
     """Cells with mass by label, those without a label last."""
-    groups = np.array([NO_LABEL if label is None else label for label in of_cells], dtype=object)
+    groups = np.array(
+        [NO_LABEL_NAME if label is None else label for label in of_cells], dtype=object
+    )
     known = natural_order(la for la in of_cells if la is not None)
     for label in asked or ():
         if label not in known:
@@ -166,7 +167,7 @@ def _rows(
                 f"There is no label {label!r} among the cells of {modality!r}; they have {listed(known)}."
                 f"{did_you_mean(label, known)}"
             )
-    names = list(asked) if asked is not None else [*known, NO_LABEL]
+    names = list(asked) if asked is not None else [*known, NO_LABEL_NAME]
     masks = {name: (groups == name) & ~np.isnan(values) for name in names}
     rows = [
         _Row(name, values[mine], float(most[mine].max()))

@@ -11,10 +11,10 @@ import pandas as pd
 
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, natural_order, panel_grid, shorten, style
-from scgroove._labels import UnlabeledCategory
+from scgroove._labels import NO_LABEL_NAME, UnlabeledCategory
 from scgroove._palette import LABELS, UNLABELED
 from scgroove.errors import InputError, did_you_mean
-from scgroove.pl._read import NO_LABEL, LabelKey, check_modalities, labels_of
+from scgroove.pl._read import LabelKey, check_modalities, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,7 +157,7 @@ def _chosen(
         )
     shuffled = np.random.default_rng(seed).permutation(np.asarray(matched, dtype=object))
     groups = pd.Series(
-        [labels[cell] or NO_LABEL for cell in shuffled], index=shuffled, dtype=object
+        [labels[cell] or NO_LABEL_NAME for cell in shuffled], index=shuffled, dtype=object
     )
     turn = groups.groupby(groups, sort=False).cumcount()
     return [str(cell) for cell in turn.sort_values(kind="stable").index[:cells]]
@@ -188,8 +188,8 @@ def _placed(
 ) -> pd.DataFrame:
     """Add labels, and rows and columns: cells by label; columns of a label in the order of the rows that match them."""
     table = table.assign(
-        own_label=[own[cell] or NO_LABEL for cell in table["own"]],
-        other_label=[other[cell] or NO_LABEL for cell in table["other"]],
+        own_label=[own[cell] or NO_LABEL_NAME for cell in table["own"]],
+        other_label=[other[cell] or NO_LABEL_NAME for cell in table["other"]],
     )
     order = label_places([*table["own_label"], *table["other_label"]])
     table = table.assign(row=_ranks(table, "own", order, within=0.0))
@@ -200,8 +200,8 @@ def _placed(
 
 def label_places(labels: Iterable[str]) -> dict[str, int]:
     """Place of each label: in natural order, cells without a label last."""
-    names = natural_order(label for label in labels if label != NO_LABEL)
-    return {label: i for i, label in enumerate([*names, NO_LABEL])}
+    names = natural_order(label for label in labels if label != NO_LABEL_NAME)
+    return {label: i for i, label in enumerate([*names, NO_LABEL_NAME])}
 
 
 def _ranks(table: pd.DataFrame, cell: str, order: Mapping[str, int], within: Any) -> pd.Series:
@@ -241,7 +241,7 @@ def _title(table: pd.DataFrame, own: str, other: str, n: int, labeled: bool) -> 
 def _draw(ax: Axes, table: pd.DataFrame, *, named: bool) -> None:
     agree = np.where(table["own_label"] == table["other_label"], *list(_COLORS)[:2])
     agree = np.where(
-        (table[["own_label", "other_label"]] == NO_LABEL).any(axis=1), list(_COLORS)[2], agree
+        (table[["own_label", "other_label"]] == NO_LABEL_NAME).any(axis=1), list(_COLORS)[2], agree
     )
     largest = float(table["probability"].max())
     ax.scatter(

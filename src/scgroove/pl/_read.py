@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from scgroove._figure import natural_order
-from scgroove._labels import UnlabeledCategory, label_name, names_of, read_labels
+from scgroove._labels import UnlabeledCategory, label_name, names_of
+from scgroove.data import labels
 from scgroove.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-NO_LABEL: Final = "(unlabeled)"
-"""Under which cells without a label stand, as in a table of label masses."""
 
 LabelKey: TypeAlias = str | Mapping[str, str]
 
@@ -65,7 +63,7 @@ def labels_of(
             f"mod[{modality!r}].obs has no column {key!r}; it has {listed(obs.columns)}."
             f"{did_you_mean(key, obs.columns)} Name the column of the labels with label_key=."
         )
-    return read_labels(obs[key], unlabeled_category, f"mdata['{modality}'].obs['{key}']")
+    return labels.labels_of(obs, key, unlabeled_category, modality)
 
 
 def label_colors(
