@@ -91,6 +91,10 @@ def finish(
 ) -> Plotted:
     """Save and show as asked; return the figure, or the axes when nothing was shown."""
     if save is not None:
+        if Path(save).name in ("", ".."):
+            raise ArgumentError(
+                f"save must name a file, such as 'figure.png'; found {save!r}.", "save"
+            )
         fig.savefig(save, bbox_inches="tight")
     if show or (show is None and save is None and not return_fig and _is_interactive()):
         import matplotlib.pyplot as plt
@@ -127,6 +131,32 @@ def _is_interactive() -> bool:
         "svg",
         "ps",
     }
+
+
+def name_ticks(axis: Any, names: Sequence[str], most: int, length: int = 24) -> None:
+    """Name every row or column, or every second, third, ... if there are more than ``most``."""
+    step = -(-len(names) // most)
+    places = list(range(0, len(names), step))
+    axis.set_ticks(places, [shorten(names[i], length) for i in places])
+
+
+def name_inches(names: Iterable[str], length: int) -> float:
+    """Return the inches that the longest of some shortened names takes."""
+    return 0.065 * max(len(shorten(name, length)) for name in names)
+
+
+def dots(*entries: tuple[str, str], size: float = 4.5, **options: Any) -> list[Any]:
+    """Return entries of a legend, a dot each, from texts and colors."""
+    from matplotlib.lines import Line2D
+
+    look: Any = {"linestyle": "", "marker": "o", "markersize": size, **options}
+    return [Line2D([], [], color=color, label=text, **look) for text, color in entries]
+
+
+def legend_beside(ax: Axes, **options: Any) -> None:
+    """Draw a legend at the right of an axes."""
+    look: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0}
+    ax.legend(frameon=False, **{**look, **options})
 
 
 def shorten(text: str, length: int = 24) -> str:

@@ -1,10 +1,20 @@
 """Screens for figures, and results of a benchmark as a run would leave them: not every pair fits, some fail."""
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
 from mudata import MuData
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
 
 
 def make_space(rna_labels, protein_labels, spread=0.2, seed=0):

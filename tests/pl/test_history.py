@@ -2,14 +2,11 @@
 
 from types import SimpleNamespace
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from scgroove.pl import training_history
-
-mpl.use("Agg")
 
 
 def history(
@@ -20,14 +17,6 @@ def history(
         name: pd.DataFrame({name: np.linspace(3 + i, 1 + i, epochs)}, index=index)
         for i, name in enumerate(names)
     }
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
 
 
 def lines(ax):
@@ -114,6 +103,6 @@ def test_an_untrained_model_names_the_call(model):
 def test_an_unknown_term_is_named_with_the_near_miss():
     with pytest.raises(
         ValueError,
-        match=r"no term 'grupclip'; it has 'loss', 'groupclip'.*Did you mean 'groupclip'",
+        match=r"no term 'grupclip'; there are 2, such as 'loss', 'groupclip'.*Did you mean",
     ):
         training_history(history(), terms=["grupclip"])

@@ -1,6 +1,5 @@
 """The joint picture, by modality and by label."""
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,8 +9,6 @@ from matplotlib.colors import to_hex
 from mudata import MuData
 
 from scgroove.pl import latent
-
-mpl.use("Agg")
 
 
 def picture(rna_labels, protein_labels, seed=0):
@@ -26,12 +23,6 @@ def picture(rna_labels, protein_labels, seed=0):
         adata.obsm["X_groove_umap"] = rng.normal(size=(len(labels), 2)).astype(np.float32)
         parts[name] = adata
     return MuData(parts)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def points(ax):
@@ -251,16 +242,14 @@ def test_a_missing_picture_names_the_call_that_makes_it():
 
 def test_other_errors_teach():
     mdata = picture(["a"], ["a"])
-    with pytest.raises(
-        ValueError, match=r"no modality 'prot'; mdata has 'rna', 'protein'\. Did you mean 'protein'"
-    ):
+    with pytest.raises(ValueError, match=r"no such modality.*Did you mean 'protein'"):
         latent(mdata, modalities=["rna", "prot"])
     with pytest.raises(
         ValueError,
-        match=r"obs has no column 'labels'; it has 'label'\. Did you mean 'label'\?.*label_key=",
+        match=r"column 'labels' not found in .*Did you mean 'label'",
     ):
         latent(mdata, "labels")
-    with pytest.raises(ValueError, match="label_key names no column for modality 'protein'"):
+    with pytest.raises(ValueError, match=r"label_key names .* but not 'protein'"):
         latent(mdata, {"rna": "label"})
     with pytest.raises(
         ValueError, match=r"no panel 'batch': choose among 'modality', 'label'.*a column of mod"

@@ -12,8 +12,7 @@ import pandas as pd
 
 from scgroove._figure import natural_order
 from scgroove._palette import LABELS, MARKERS
-from scgroove.errors import InputTypeError, UnknownNameError, did_you_mean
-from scgroove.pl._read import listed
+from scgroove.errors import InputTypeError, UnknownNameError, did_you_mean, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

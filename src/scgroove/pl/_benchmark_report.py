@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from scgroove._figure import natural_order
-from scgroove.errors import UnknownNameError, did_you_mean
+from scgroove.errors import UnknownNameError, did_you_mean, listed
 from scgroove.pl import _benchmark_findings as findings
 from scgroove.pl._benchmark import (
     aligner_order,
@@ -39,7 +39,6 @@ from scgroove.pl._benchmark_curves import benchmark_curves
 from scgroove.pl._benchmark_heatmap import benchmark_heatmap
 from scgroove.pl._benchmark_intervals import benchmark_intervals, difference_text
 from scgroove.pl._benchmark_ranks import benchmark_critical_difference
-from scgroove.pl._read import listed
 
 T = TypeVar("T")
 Table = dict[str, Any]

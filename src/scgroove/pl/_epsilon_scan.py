@@ -1,4 +1,4 @@
-"""What eps does to a coupling."""
+"""Quality and cost of couplings against eps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pandas as pd
 from scgroove import _keys
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove._palette import LABELS, UNLABELED
-from scgroove.errors import InputError, did_you_mean
+from scgroove.errors import InputError
+from scgroove.pl._read import check_columns, stored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +38,11 @@ def epsilon_scan(
     save: str | Path | None = None,
     return_fig: bool = False,
 ) -> Plotted:
-    """Plot what each eps does: how many partners a cell has, marginal error, cost, and time.
+    """Plot partners of a cell, marginal error, cost and time against eps.
 
-    Small eps: few partners, and more work to meet the marginals; hollow points did not. Large eps: everyone matches
-    everyone. A good eps is the largest below which the cost without entropy hardly falls.
+    Small eps: few partners, and more work to meet the marginals; hollow points did not. Large eps:
+    everyone matches everyone. A good eps is the largest below which the cost without entropy hardly
+    falls.
 
     Parameters
     ----------
@@ -49,73 +51,51 @@ def epsilon_scan(
     source, target
         The modalities, as given there; not needed for a table.
     key
-        Key of the table in ``mdata.uns``, if it is not the default one.
+        Key of the table in ``mdata.uns``; default ``"epsilon_scan_<source>_<target>"``.
     ax
         Four axes; a new figure by default.
-    show
-        Show the figure. By default only in an interactive session, when it is neither saved nor returned.
-    save
-        File to write, such as ``"epsilon.png"``.
-    return_fig
-        Return the figure instead of the axes.
+    show, save, return_fig
+        As for :func:`scgroove.pl.latent`.
 
     Returns
     -------
-    The figure with ``return_fig``, nothing when it was shown, the list of axes otherwise.
+    As for :func:`scgroove.pl.latent`.
 
     Raises
     ------
     ValueError
         If there is no such table, or it lacks a column.
     """
-    table = _table(mdata, source, target, key)
+    table: Any = mdata
+    call = f"epsilon_scan(mdata, {source!r}, {target!r})"
+    if not isinstance(mdata, pd.DataFrame):
+        if key is None and (source is None or target is None):
+            raise InputError(
+                "Name the modalities, scgroove.pl.epsilon_scan(mdata, source, target), or the key "
+                "of the table."
+            )
+        name = key if key is not None else _keys.epsilon_scan(str(source), str(target))
+        table = pd.DataFrame(stored(mdata, name, call))
+    check_columns(table, ("epsilon", "transport_cost", "converged", *_PANELS), call)
+    table = table.sort_values("epsilon")
     with style():
         fig, axes = panel_grid(4, ax, figsize=(10.5, 2.3), ncols=4, what=", ".join(_PANELS))
         for panel, (column, title) in zip(axes, _PANELS.items(), strict=True):
-            _draw(panel, table, column)
-            _log(panel, "x")
+            if column == "objective":
+                _line(panel, table, "transport_cost", LABELS[0], "without entropy")
+                _line(panel, table, "objective", LABELS[1], "with entropy")
+            else:
+                _line(panel, table, column, LABELS[0], None)
+            panel.set_xscale("log")
+            _write_out(panel.xaxis)
             panel.set_title(title, loc="left")
             panel.set_xlabel("eps, relative")
         _finish_panels(axes)
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _table(mdata: Any, source: str | None, target: str | None, key: str | None) -> pd.DataFrame:
-    if isinstance(mdata, pd.DataFrame):
-        table = mdata
-    else:
-        if key is None and (source is None or target is None):
-            raise InputError(
-                "Name the modalities, scgroove.pl.epsilon_scan(mdata, source, target), or the key of the table."
-            )
-        name = key if key is not None else _keys.epsilon_scan(str(source), str(target))
-        if name not in mdata.uns:
-            raise InputError(
-                f"no {name!r} in mdata.uns.{did_you_mean(name, list(mdata.uns))} Make it with "
-                f"scgroove.tl.epsilon_scan(mdata, {source!r}, {target!r})."
-            )
-        table = pd.DataFrame(mdata.uns[name])
-    missing = [
-        name for name in ("epsilon", "transport_cost", "converged", *_PANELS) if name not in table
-    ]
-    if missing:
-        raise InputError(
-            f"the table lacks {missing}; expected the columns that scgroove.tl.epsilon_scan returns, found "
-            f"{list(table.columns)}."
-        )
-    return table.sort_values("epsilon")
-
-
-def _draw(ax: Axes, table: pd.DataFrame, column: str) -> None:
-    """Draw one quantity against eps; hollow where the solver did not converge."""
-    if column == "objective":
-        _line(ax, table, "transport_cost", LABELS[0], "without entropy")
-        _line(ax, table, "objective", LABELS[1], "with entropy")
-        return
-    _line(ax, table, column, LABELS[0], None)
-
-
 def _line(ax: Axes, table: pd.DataFrame, column: str, color: str, label: str | None) -> None:
+    """Draw one quantity against eps, hollow where the solver did not converge."""
     x, y = table["epsilon"].to_numpy(), table[column].to_numpy(dtype=float)
     good = table["converged"].to_numpy(dtype=bool)
     ax.plot(x, y, color=color, linewidth=1, label=label)
@@ -123,30 +103,22 @@ def _line(ax: Axes, table: pd.DataFrame, column: str, color: str, label: str | N
     ax.plot(x[~good], y[~good], "o", color=color, markersize=3.5, markerfacecolor="white")
 
 
-def _log(ax: Axes, which: str) -> None:
-    """Make an axis logarithmic, its numbers written out: our style takes no mathematical markup."""
+def _write_out(axis: Any) -> None:
+    """Write the numbers of a logarithmic axis out: our style takes no mathematical markup."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     axis.set_major_locator(LogLocator(numticks=5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def _finish_panels(axes: list[Axes]) -> None:
-    """Scales, and what helps to read them."""
-    _log(axes[0], "y")
-    _log(axes[1], "y")
+    for ax in axes[:2]:
+        ax.set_yscale("log")
+        _write_out(ax.yaxis)
     axes[1].axhline(_TRUSTED, color=UNLABELED, linewidth=1, zorder=0)
-    axes[1].annotate(
-        "trusted below",
-        (1.0, _TRUSTED),
-        xycoords=axes[1].get_yaxis_transform(),
-        ha="right",
-        va="bottom",
-        fontsize=6,
-        color="#666666",
-    )
+    at_the_right = axes[1].get_yaxis_transform()
+    look: Any = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#666666"}
+    axes[1].annotate("trusted below", (1.0, _TRUSTED), xycoords=at_the_right, **look)
     axes[2].legend(frameon=False, loc="lower left")
     axes[3].set_ylim(bottom=0)

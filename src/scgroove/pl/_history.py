@@ -13,20 +13,20 @@ import pandas as pd
 
 from scgroove._figure import AxesLike, Plotted, finish, panel_grid, style
 from scgroove._palette import TRAIN, VALIDATION
-from scgroove.errors import InputError, did_you_mean
-from scgroove.pl._read import listed
+from scgroove.errors import InputError
+from scgroove.pl._read import check_known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FIRST = ("loss", "groupclip", "backtranslation", "label_accuracy")
 _TITLES = {
     "loss": "total loss",
     "groupclip": "GroupCLIP",
     "backtranslation": "back-translation",
     "label_accuracy": "label accuracy across modalities",
 }
-_SPLIT_COLORS = {"train": TRAIN, "validation": VALIDATION}
+"""Titles of the terms that come first."""
+_COLORS = {"train": TRAIN, "validation": VALIDATION}
 
 Curves = dict[str, dict[str, pd.Series]]
 
@@ -43,47 +43,52 @@ def training_history(
 ) -> Plotted:
     """Plot each term of the training loss against the epoch, for training and validation cells.
 
-    Every term has a panel and a scale of its own, because a weighted sum hides which of them still falls.
-    A validation curve that rises while its training curve falls means overfitting of that term.
+    Every term has a panel and a scale of its own, because a weighted sum hides which of them still
+    falls. A validation curve that rises while its training curve falls means overfitting.
 
     Parameters
     ----------
     model
-        A trained :class:`scgroove.model.GROOVE`, or its ``history``: name to data frame indexed by epoch.
+        A trained :class:`scgroove.model.GROOVE`, or its ``history``: name to data frame indexed by
+        epoch.
     terms
-        Terms to show, in this order, such as ``"groupclip"``; all by default. ``"loss"`` is the total.
+        Terms to show, in this order, such as ``"groupclip"``; all by default. ``"loss"`` is the
+        total.
     ncols
         Panels in a row; by default at most four, in rows as even as can be.
     ax
         One axes for each panel; a new figure by default.
-    show
-        Show the figure. By default only in an interactive session, when it is neither saved nor returned.
-    save
-        File to write, such as ``"history.png"``.
-    return_fig
-        Return the figure instead of the axes.
+    show, save, return_fig
+        As for :func:`scgroove.pl.latent`.
 
     Returns
     -------
-    The figure with ``return_fig``, nothing when it was shown, the list of axes otherwise.
+    As for :func:`scgroove.pl.latent`.
 
     Raises
     ------
     ValueError
         If the model is not trained, or has no such term.
     """
-    history = model if isinstance(model, Mapping) else getattr(model, "history", None)
-    curves = _select(_curves(history), terms)
+    curves = _curves(model if isinstance(model, Mapping) else getattr(model, "history", None))
+    if terms is None:
+        terms = [term for term in curves if not term.endswith("_weight")]
+    curves = {term: curves[term] for term in check_known("term", terms, curves)}
     n_cols = min(ncols or math.ceil(len(curves) / math.ceil(len(curves) / 4)), len(curves))
     n_rows = math.ceil(len(curves) / n_cols)
     with style():
         size = (2.5 * n_cols, 1.9 * n_rows + 0.35)
         fig, axes = panel_grid(len(curves), ax, figsize=size, ncols=n_cols, what=", ".join(curves))
+        handles: dict[str, Any] = {}
         for panel, (term, splits) in zip(axes, curves.items(), strict=True):
-            _draw(panel, term, splits)
+            handles |= _draw(panel, term, splits)
         for panel in axes[-n_cols:]:
             panel.set_xlabel("epoch")
-        _legend(fig if ax is None else axes[0], axes)
+        options: dict[str, Any] = {"ncols": len(handles), "frameon": False}
+        if ax is None:
+            fig.legend(handles.values(), handles, loc="outside lower center", **options)
+        else:
+            axes[0].legend(list(handles.values()), list(handles), **options)
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
@@ -96,92 +101,45 @@ def _curves(history: Mapping[str, Any] | None) -> Curves:
         )
     found: Curves = {}
     for name, values in history.items():
-        if str(name).endswith("_step"):
-            continue
-        term, split = _term_and_split(str(name))
-        series = _as_series(values)
-        if len(series):
+        match = re.fullmatch(r"(.+?)_(train|validation)", str(name))
+        term, split = (match[1], match[2]) if match else (str(name), "train")
+        if term in ("train_loss", "train_loss_epoch", "validation_loss"):
+            term, split = "loss", term.split("_")[0]
+        series = values.iloc[:, 0] if isinstance(values, pd.DataFrame) else pd.Series(values)
+        series = pd.to_numeric(series, errors="coerce").dropna()
+        if len(series) and not term.endswith("_step"):
             found.setdefault(term, {})[split] = series
-    found = {term: dict(sorted(splits.items())) for term, splits in found.items()}  # train first
-    first = [term for term in _FIRST if term in found]
     losses = [term for term in found if term.startswith("reconstruction_")]
-    others = [term for term in found if term not in first and term not in losses]
-    return {term: found[term] for term in [*first, *losses, *others]}
+    order = dict.fromkeys([*_TITLES, *losses, *found])
+    return {term: dict(sorted(found[term].items())) for term in order if term in found}
 
 
-def _term_and_split(name: str) -> tuple[str, str]:
-    if name in {"train_loss", "train_loss_epoch"}:
-        return "loss", "train"
-    if name == "validation_loss":
-        return "loss", "validation"
-    match = re.fullmatch(r"(.+)_(train|validation)", name)
-    return (match[1], match[2]) if match else (name, "train")
-
-
-def _as_series(values: Any) -> pd.Series:
-    series = values.iloc[:, 0] if isinstance(values, pd.DataFrame) else pd.Series(values)
-    return pd.to_numeric(series, errors="coerce").dropna()
-
-
-def _select(curves: Curves, terms: Sequence[str] | None) -> Curves:
-    if terms is None:
-        return {term: splits for term, splits in curves.items() if not term.endswith("_weight")}
-    for term in terms:
-        if term not in curves:
-            raise InputError(
-                f"The history has no term {term!r}; it has {listed(curves, 40)}.{did_you_mean(term, curves)}"
-            )
-    return {term: curves[term] for term in terms}
-
-
-def _draw(ax: Axes, term: str, splits: Mapping[str, pd.Series]) -> None:
+def _draw(ax: Axes, term: str, splits: Mapping[str, pd.Series]) -> dict[str, Any]:
+    """Draw a term, and return its lines by split."""
     from matplotlib.ticker import MaxNLocator
 
+    lines = {}
     for split, series in splits.items():
-        ax.plot(
-            series.index.to_numpy(dtype=float),
-            series.to_numpy(dtype=float),
-            color=_SPLIT_COLORS[split],
-            marker="o" if len(series) <= 12 else None,
-            markersize=2.5,
-            linewidth=1.2,
-            label=split,
-        )
-    ax.set_title(_title(term), loc="left")
-    _limit(ax, splits.values())
+        look: Any = {"color": _COLORS[split], "label": split, "markersize": 2.5, "linewidth": 1.2}
+        look["marker"] = "o" if len(series) <= 12 else None
+        (lines[split],) = ax.plot(series.index.to_numpy(float), series.to_numpy(float), **look)
+    title = re.sub("^reconstruction_", "reconstruction of ", term)
+    if title == term:
+        title = _TITLES.get(term, term.replace("_", " "))
+    ax.set_title(title, loc="left")
+    _limit(ax, [series.to_numpy(float) for series in splits.values()])
     ax.margins(x=0.02)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    return lines
 
 
-def _title(term: str) -> str:
-    if term.startswith("reconstruction_"):
-        return f"reconstruction of {term.removeprefix('reconstruction_')}"
-    return _TITLES.get(term, term.replace("_", " "))
-
-
-def _limit(ax: Axes, series: Any) -> None:
+def _limit(ax: Axes, values: list[np.ndarray[Any, Any]]) -> None:
     """Leave the first epochs out of the scale where they would flatten all that follows."""
-    values = [s.to_numpy(dtype=float) for s in series]
-    later = np.concatenate(
-        [v[max(1, len(v) // 20) :] for v in values if len(v) > 10] or [np.empty(0)]
-    )
-    if later.size == 0:
+    later = [v[max(1, len(v) // 20) :] for v in values if len(v) > 10]
+    if not later:
         return
-    low, high = float(later.min()), float(later.max())
-    top = max(float(v.max()) for v in values)
-    spread = high - low
-    if spread > 0 and top > high + 2 * spread:
-        bottom = min(float(v.min()) for v in values)
-        ax.set_ylim(bottom - 0.08 * spread, high + 0.35 * spread)
-
-
-def _legend(where: Any, axes: list[Axes]) -> None:
-    """One legend for all panels."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    options: dict[str, Any] = {"ncols": len(handles), "frameon": False}
-    if hasattr(where, "subfigs"):
-        options["loc"] = "outside lower center"
-    where.legend(list(handles.values()), list(handles), **options)
+    every = np.concatenate(later)
+    high, spread = float(every.max()), float(np.ptp(every))
+    first = np.concatenate(values)
+    if spread > 0 and first.max() > high + 2 * spread:
+        ax.set_ylim(float(first.min()) - 0.08 * spread, high + 0.35 * spread)

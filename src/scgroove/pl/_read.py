@@ -1,126 +1,160 @@
-"""Read what the verbs wrote, and say which call is missing when it is not there."""
+"""What the figures read of a MuData, and errors that name the call that makes what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from scgroove._figure import natural_order
 from scgroove._labels import UnlabeledCategory, label_name, names_of
-from scgroove.data import labels
-from scgroove.errors import InputError, did_you_mean
+from scgroove.errors import InputError, UnknownNameError, did_you_mean, listed
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-LabelKey: TypeAlias = str | Mapping[str, str]
+    from scgroove.data.checks import PerModality
 
-
-def listed(items: Iterable[object], limit: int = 12) -> str:
-    """Name at most ``limit`` items."""
-    names = [repr(str(item)) for item in items]
-    rest = len(names) - limit
-    shown = ", ".join(names[:limit]) or "none"
-    return f"{shown} and {rest} more" if rest > 0 else shown
+Array = np.ndarray[Any, Any]
 
 
 def stored(mdata: MuData, key: str, call: str) -> Any:
-    """Return what a verb wrote to ``mdata.uns``; a ValueError names the call that writes it."""
+    """Return what a verb wrote to ``mdata.uns``, or raise an error that names the call."""
     if key not in mdata.uns:
-        raise InputError(
-            f"mdata.uns has no {key!r}; it has {listed(mdata.uns)}.{did_you_mean(key, list(mdata.uns))} "
-            f"Make it with scgroove.tl.{call}."
+        hint = did_you_mean(key, list(mdata.uns))
+        raise UnknownNameError(
+            "result",
+            key,
+            mdata.uns,
+            f"mdata.uns has no {key!r}; it has {listed(mdata.uns)}.{hint} "
+            f"Make it with scgroove.tl.{call}.",
         )
     return mdata.uns[key]
 
 
-def check_modalities(mdata: MuData, modalities: Sequence[str]) -> None:
-    """Raise a ValueError that names the modalities there are."""
-    for modality in modalities:
-        if modality not in mdata.mod:
-            raise InputError(
-                f"There is no modality {modality!r}; mdata has {listed(mdata.mod)}."
-                f"{did_you_mean(modality, mdata.mod)}"
+def check_columns(table: pd.DataFrame, needed: Iterable[str], call: str) -> None:
+    """Refuse a table that lacks columns."""
+    missing = [column for column in needed if column not in table]
+    if missing:
+        raise InputError(
+            f"the table lacks {missing}; expected the columns that scgroove.tl.{call} writes, "
+            f"found {listed(table, 30)}."
+        )
+
+
+def check_known(kind: str, asked: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Return names that are asked for, each of which must be known."""
+    names = [asked] if isinstance(asked, str) else list(asked)
+    choices = list(known)
+    if not names:
+        raise InputError(
+            f"no {kind} is named; name one or more of {len(choices)}, such as {listed(choices, 6)}."
+        )
+    for name in names:
+        if name not in choices:
+            raise UnknownNameError(
+                kind,
+                name,
+                choices,
+                f"There is no {kind} {name!r}; there are {len(choices)}, such as "
+                f"{listed(choices, 6)}.{did_you_mean(name, choices)}",
             )
+    return names
 
 
-def labels_of(
-    mdata: MuData, modality: str, label_key: LabelKey, unlabeled_category: UnlabeledCategory = None
-) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Labels of the cells of a modality as text, None where missing."""
-    key = label_key if isinstance(label_key, str) else label_key.get(modality)
-    obs = mdata.mod[modality].obs
-    if key is None:
-        raise InputError(
-            f"label_key names no column for modality {modality!r}: give one name for all, "
-            f"or label_key={{..., {modality!r}: 'COLUMN'}}."
-        )
-    if key not in obs.columns:
-        raise InputError(
-            f"mod[{modality!r}].obs has no column {key!r}; it has {listed(obs.columns)}."
-            f"{did_you_mean(key, obs.columns)} Name the column of the labels with label_key=."
-        )
-    return labels.labels_of(obs, key, unlabeled_category, modality)
+def check_number(kind: str, n: int) -> None:
+    """Refuse to draw no item of a kind."""
+    if n < 1:
+        raise InputError(f"{kind}s is {n}; expected at least 1, or names of {kind}s.")
+
+
+def check_modalities(mdata: MuData, *modalities: str) -> None:
+    """Refuse modalities that do not exist."""
+    from scgroove.data.screen import check_modality
+
+    for name in modalities:
+        check_modality(mdata, name, "modality")
+
+
+def labels_of_pair(
+    mdata: MuData,
+    source: str,
+    target: str,
+    label_key: PerModality | None,
+    unlabeled_category: UnlabeledCategory,
+) -> dict[str, Array]:
+    """Return the labels of the cells of two modalities, None where missing."""
+    check_modalities(mdata, source, target)
+    return labels_of_modalities(mdata, (source, target), label_key, unlabeled_category)
+
+
+def labels_of_modalities(
+    mdata: MuData,
+    modalities: Iterable[str],
+    label_key: PerModality | None,
+    unlabeled_category: UnlabeledCategory,
+) -> dict[str, Array]:
+    """Return the labels of the cells of each modality, None where missing."""
+    from scgroove.data.screen import labels_of_modality
+
+    return {
+        m: np.asarray(labels_of_modality(mdata, m, label_key, unlabeled_category), dtype=object)
+        for m in modalities
+    }
 
 
 def label_colors(
     mdata: MuData,
     modalities: Iterable[str],
-    label_key: LabelKey,
+    label_key: PerModality | None,
     asked: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Colors of labels: those asked for, then those in ``mod[m].uns["<label>_colors"]``, the first modality first.
+    """Return colors of labels: those asked for, then those of ``mod[m].uns["<label>_colors"]``.
 
-    As scanpy keeps them: one for each category, in order. Anything else there says nothing.
+    scanpy keeps them there, one for each category. Lists that do not fit are ignored.
     """
     from matplotlib.colors import is_color_like
 
     found = dict(asked or {})
     for modality in modalities:
         adata = mdata.mod[modality]
-        key = label_key if isinstance(label_key, str) else label_key.get(modality)
-        known = [str(color) for color in np.atleast_1d(adata.uns.get(f"{key}_colors", []))]
+        key = label_key.get(modality) if isinstance(label_key, Mapping) else label_key
         column = adata.obs.get(key)
         if column is None or not isinstance(column.dtype, pd.CategoricalDtype):
             continue
-        if len(known) >= len(column.cat.categories) and all(map(is_color_like, known)):
-            for label, color in zip(map(label_name, column.cat.categories), known, strict=False):
-                found.setdefault(label, color)
+        colors = [str(color) for color in np.atleast_1d(adata.uns.get(f"{key}_colors", []))]
+        if len(colors) >= len(column.cat.categories) and all(map(is_color_like, colors)):
+            for label, color in zip(column.cat.categories, colors, strict=False):
+                found.setdefault(label_name(label), color)
     return found
 
 
-def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> np.ndarray[Any, Any]:
+def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> Array:
     """Return a column of ``obs`` of several modalities, one after the other.
 
-    Numbers, NaN where a modality has no such column or no value; or text, None there.
+    Numbers, NaN where a modality has no such column or no value, or else text, None there.
     """
-    parts = [mdata.mod[m].obs.get(name) for m in modalities]
-    present = [part for part in parts if part is not None]
-    if all(pd.api.types.is_numeric_dtype(p) and not pd.api.types.is_bool_dtype(p) for p in present):
-        return np.concatenate(
-            [
-                np.full(mdata.mod[m].n_obs, np.nan)
-                if part is None
-                else part.to_numpy(float, na_value=np.nan)
-                for m, part in zip(modalities, parts, strict=True)
-            ]
-        )
-    return np.concatenate(
-        [
-            np.full(mdata.mod[m].n_obs, None, dtype=object) if part is None else names_of(part)
-            for m, part in zip(modalities, parts, strict=True)
-        ]
-    )
+    empty = pd.Series(dtype=float)
+    parts = [mdata.mod[m].obs.get(name, empty.reindex(mdata.mod[m].obs_names)) for m in modalities]
+    has_column = [
+        part for m, part in zip(modalities, parts, strict=True) if name in mdata.mod[m].obs
+    ]
+    if all(_is_numeric(part) for part in has_column):
+        return np.concatenate([part.to_numpy(float, na_value=np.nan) for part in parts])
+    return np.concatenate([names_of(part) for part in parts])
 
 
-def label_status(labels: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
-    """``"shared"``, or the one modality that has the label, for each label in natural order."""
+def _is_numeric(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def label_status(labels: Mapping[str, Array]) -> dict[str, str]:
+    """Return ``"shared"``, or the one modality with the label, by label in natural order."""
     where: dict[str, list[str]] = {}
     for modality, values in labels.items():
-        for label in {value for value in values if value is not None}:
+        for label in set(values) - {None}:
             where.setdefault(label, []).append(modality)
     return {
         label: "shared" if len(where[label]) > 1 else where[label][0]
@@ -129,5 +163,5 @@ def label_status(labels: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
 
 
 def shared_first(status: Mapping[str, str]) -> list[str]:
-    """Labels in the order in which they have their colors in all figures: shared ones, then those of one modality."""
+    """Return labels in the order of their colors in all figures: shared ones first."""
     return sorted(status, key=lambda label: (status[label] != "shared", status[label]))
