@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mudata import MuData
 
-    from scgroove.aligners import Coupling
     from scgroove.data.checks import PerModality
 
 _NUMBERS_UP_TO: Final = 12
@@ -118,7 +117,7 @@ def coupling_label_mass(
         return finish(fig, axes, show=show, save=save, return_fig=return_fig)
 
 
-def _label_mass(coupling: Coupling, rows: Array, columns: Array) -> pd.DataFrame:
+def _label_mass(coupling: Any, rows: Array, columns: Array) -> pd.DataFrame:
     """Return the mass between labels, both sides in the same order where they share labels."""
     masses = np.concatenate([coupling.row_mass(), coupling.column_mass()])
     by_label = pd.Series(masses).groupby(np.concatenate([rows, columns])).sum()
