@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from scgroove import imputers
 from scgroove.aligners import Coupling, entropic_map
+from scgroove.imputers._averages import effective_partners, extrapolate
+from scgroove.imputers._imputation import ensemble
 
 Y = np.array([[0.0, 10.0], [2.0, 20.0], [4.0, 60.0]])
 
@@ -16,7 +18,7 @@ def test_effective_partners_by_hand():
     coupling = Coupling.from_sparse(
         np.array([[0.2, 0.0, 0.0], [0.1, 0.1, 0.0], [0.3, 0.1, 0.0], [0, 0, 0]])
     )
-    np.testing.assert_allclose(imputers.effective_partners(coupling), [1.0, 2.0, 1.6, np.nan])
+    np.testing.assert_allclose(effective_partners(coupling), [1.0, 2.0, 1.6, np.nan])
 
 
 def test_barycentric_flags_cells_without_mass():
@@ -33,7 +35,7 @@ def test_extrapolated_cells_have_the_entropic_map_and_the_others_stay():
     found = imputers.barycentric(
         Coupling.from_sparse(np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]])), Y
     )
-    filled = imputers.extrapolate(found, z_x, z_y, Y, epsilon=0.1)
+    filled = extrapolate(found, z_x, z_y, Y, epsilon=0.1)
     expected, absolute = entropic_map(z_x[1:], z_y, Y, epsilon=0.1)
     np.testing.assert_allclose(filled.values, [[1.0, 15.0], expected[0]], rtol=1e-6)
     assert filled.evidence["epsilon_absolute"] == absolute
@@ -103,7 +105,7 @@ def test_knn_refuses(z_x, z_y, y, k, message):
 @given(st.integers(1, 6), st.integers(0, 2**16))
 def test_ensemble_is_mean_and_variance(n, seed):
     members = np.random.default_rng(seed).normal(size=(n, 3, 2)).astype(np.float32)
-    mean, variance = imputers.ensemble(iter(members))
+    mean, variance = ensemble(iter(members))
     np.testing.assert_allclose(mean, members.mean(axis=0), atol=1e-5)
     if n == 1:
         assert variance is None
@@ -113,9 +115,9 @@ def test_ensemble_is_mean_and_variance(n, seed):
 
 def test_ensemble_leaves_its_members_alone_and_refuses_what_does_not_fit():
     first = np.ones((2, 1), dtype=np.float32)
-    imputers.ensemble([first, np.full((2, 1), 3.0)])
+    ensemble([first, np.full((2, 1), 3.0)])
     assert (first == 1).all()
     with pytest.raises(ValueError, match="at least one member"):
-        imputers.ensemble([])
+        ensemble([])
     with pytest.raises(ValueError, match=r"shapes \(2, 1\) and \(1, 1\)"):
-        imputers.ensemble([first, np.ones((1, 1))])
+        ensemble([first, np.ones((1, 1))])

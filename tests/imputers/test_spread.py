@@ -6,9 +6,15 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgroove import imputers
-from scgroove.imputers import Imputation, LabelSpread
-from scgroove.imputers._spread import PRIOR_CELLS
+from scgroove.imputers import Imputation
+from scgroove.imputers.spread import (
+    LEVELS,
+    PRIOR_CELLS,
+    LabelSpread,
+    extrapolation_error,
+    predictive_sd,
+    shrink_to_label,
+)
 
 
 def imputation(values, n_effective=np.inf, between=None):
@@ -38,7 +44,7 @@ def test_labels_of_one_cell_have_the_spread_of_all_cells_or_none():
     np.testing.assert_allclose(spread.quantiles, one_label.quantiles)
     assert (spread.quantiles[-1] - spread.quantiles[0] > 1).all()
     alone = LabelSpread.of(y[:1], np.array([0]), 1)
-    assert np.isnan(imputers.predictive_sd(imputation(y[:1]), np.array([0]), alone)).all()
+    assert np.isnan(predictive_sd(imputation(y[:1]), np.array([0]), alone)).all()
 
 
 def test_labels_of_one_cell_do_not_narrow_the_intervals_of_others():
@@ -64,7 +70,7 @@ def test_without_any_label_all_cells_count_as_of_one_label():
     y = np.array([[0.0], [4.0]])
     spread = LabelSpread.of(y, np.array([-1, -1]), 0)
     np.testing.assert_allclose(spread.pooled, [8.0])
-    sd = imputers.predictive_sd(imputation([[1.0]]), np.array([-1]), spread)
+    sd = predictive_sd(imputation([[1.0]]), np.array([-1]), spread)
     np.testing.assert_allclose(sd, [[np.sqrt(8.0)]], rtol=1e-6)
 
 
@@ -80,7 +86,7 @@ def test_sparse_values_have_the_same_spread(seed):
 def test_quantiles_follow_the_shape():
     y = np.random.default_rng(0).exponential(size=(4000, 1))
     spread = LabelSpread.of(y, np.repeat(np.arange(4), 1000), 4)
-    at = dict(zip(imputers.LEVELS, spread.quantiles[:, 0], strict=True))
+    at = dict(zip(LEVELS, spread.quantiles[:, 0], strict=True))
     assert at[0.05] == pytest.approx(-np.log(0.95) - 1, abs=0.1)
     assert at[0.95] == pytest.approx(-np.log(0.05) - 1, abs=0.2)
 
@@ -93,10 +99,10 @@ def test_predictive_sd_by_hand():
         n_effective=4.0,
         between=np.full((4, 1), 0.5, dtype=np.float32),
     )
-    sd = imputers.predictive_sd(found, np.array([0, 0, 1, -1]), spread)
+    sd = predictive_sd(found, np.array([0, 0, 1, -1]), spread)
     # 8 (1 + 1/4) + bias + 0.5; bias 4 for label 0 (4 against 2), 0 for label 1; without a label the variance of 2 and 12
     np.testing.assert_allclose(sd.ravel(), np.sqrt([14.5, 14.5, 10.5, 60.5]), rtol=1e-6)
-    unseen = imputers.predictive_sd(found, np.array([0, 0, 1, -1]), spread, np.array([9.0]))
+    unseen = predictive_sd(found, np.array([0, 0, 1, -1]), spread, np.array([9.0]))
     np.testing.assert_allclose(
         unseen.ravel(), np.sqrt([14.5, 14.5, 10.5, 10.5 + 9 + 25]), rtol=1e-6
     )
@@ -107,7 +113,7 @@ def test_half_of_what_is_imputed_inside_a_label_counts_as_error():
     spread = LabelSpread.of(y, np.array([0, 0]), 2)  # mean 2, variance 8
     found = imputation([[0.0], [4.0], [1.0], [3.0], [7.0]], n_effective=8.0)
     codes = np.array([0, 0, 1, 1, -1])  # label 1 was never measured
-    sd = imputers.predictive_sd(found, codes, spread, np.array([3.0]))
+    sd = predictive_sd(found, codes, spread, np.array([3.0]))
     # 8 (1 + 1/8) = 9; imputed variances 8 and 2, of which 1 is the error of means of 8 cells; the mean of both for no label
     expected = [
         9 + (8 - 1) / 2,
@@ -125,9 +131,9 @@ def test_extrapolation_error_by_hand():
     y = np.array([[0.0], [10.0], [20.0]])
     codes = np.arange(3)
     spread = LabelSpread.of(y, codes, 3)
-    error = imputers.extrapolation_error(z, z, y, codes, codes, spread, n_neighbors=1)
+    error = extrapolation_error(z, z, y, codes, codes, spread, n_neighbors=1)
     np.testing.assert_allclose(error, [100.0])
-    assert imputers.extrapolation_error(z[:1], z[:1], y[:1], codes[:1], codes[:1], spread) is None
+    assert extrapolation_error(z[:1], z[:1], y[:1], codes[:1], codes[:1], spread) is None
 
 
 def test_shrinking_by_hand():
@@ -136,19 +142,19 @@ def test_shrinking_by_hand():
     found = imputation(
         [[3.0], [5.0], [7.0], [8.0]], n_effective=4.0, between=np.ones((4, 1), dtype=np.float32)
     )
-    drawn = imputers.shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 0.5)
+    drawn = shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 0.5)
     np.testing.assert_allclose(
         drawn.values.ravel(), [1.5, 2.5, 7.0, 8.0]
     )  # mean 2 as measured, differences halved
     np.testing.assert_allclose(drawn.between.ravel(), [0.25, 0.25, 1.0, 1.0])
     assert found.values[0] == 3.0
-    mean = imputers.shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 1.0)
+    mean = shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 1.0)
     np.testing.assert_allclose(mean.values.ravel(), [2.0, 2.0, 7.0, 8.0])
     np.testing.assert_allclose(
         mean.n_effective, [2.0, 2.0, 4.0, 4.0]
     )  # a mean of the two cells of the label
-    with pytest.raises(ValueError, match="shrink must be a number of at least 0"):
-        imputers.shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 1.5)
+    with pytest.raises(ValueError, match="shrink must be"):
+        shrink_to_label(found, np.array([0, 0, 2, -1]), spread, 1.5)
 
 
 def test_spread_refuses_no_cells():

@@ -1,34 +1,20 @@
-"""What fills in a modality that was not measured: arrays in, :class:`Imputation` out; and how far its values can be trusted."""
+"""Imputers of a modality that was not measured: arrays in, :class:`Imputation` out."""
 
 from scgroove._validate import check_room
-from scgroove.imputers._averages import (
-    N_NEIGHBORS,
-    barycentric,
-    effective_partners,
-    extrapolate,
-    knn,
-)
-from scgroove.imputers._imputation import Imputation, ensemble
-from scgroove.imputers._label_ridge import LabelRidge
-from scgroove.imputers._regression import CouplingRegression
-from scgroove.imputers._shrink import shrink_to_label
-from scgroove.imputers._spread import LEVELS, LabelSpread, extrapolation_error, predictive_sd
+from scgroove.imputers._averages import barycentric, knn
+from scgroove.imputers._imputation import Imputation
+from scgroove.imputers._methods import IMPUTERS, ImputationInputs, imputer
+from scgroove.imputers._regression import CouplingRegression, LabelRidge
 
 __all__ = [
-    "LEVELS",
-    "N_NEIGHBORS",
+    "IMPUTERS",
     "CouplingRegression",
     "Imputation",
+    "ImputationInputs",
     "LabelRidge",
-    "LabelSpread",
     "barycentric",
-    "effective_partners",
-    "ensemble",
-    "extrapolate",
-    "extrapolation_error",
+    "imputer",
     "knn",
-    "predictive_sd",
-    "shrink_to_label",
 ]
 
 check_room(__name__)

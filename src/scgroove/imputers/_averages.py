@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from sklearn.neighbors import NearestNeighbors
 
 from scgroove._labels import members
-from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove._types import Float64Array, IntArray
 from scgroove.aligners import Coupling, entropic_map
 from scgroove.aligners.costs import Cost
 from scgroove.aligners.mapping import entropic_partners
@@ -20,51 +21,49 @@ from scgroove.errors import InputError
 from scgroove.imputers._imputation import Imputation
 
 N_NEIGHBORS: Final = 30
-"""Cells averaged by default: their mean adds a thirtieth to the variance, and they still lie close together."""
+"""Cells averaged by default: their mean adds a thirtieth to the variance, and they are near."""
 
 VALUES_AT_A_TIME: Final = 2**24
 """Values made dense at a time (64 MB)."""
 
 
 def barycentric(coupling: Coupling, y: npt.ArrayLike | sp.spmatrix | sp.sparray) -> Imputation:
-    """Return the mean of the cells that a coupling matches with each source cell, ``sum_j T_ij y_j / sum_j T_ij``.
+    """Return the mean of the cells coupled with each source cell, ``sum_j T_ij y_j / sum_j T_ij``.
 
     Parameters
     ----------
     coupling
-        Between source and target; never materialized.
+        Between source and target. It is never made dense.
     y
-        Values of the target cells, (n_target, f), dense or scipy sparse (kept sparse).
+        Values of the target cells, (n_target, f), dense or scipy sparse.
 
     Returns
     -------
     Imputation
-        NaN and ``extrapolated`` for cells without mass: see :func:`extrapolate`.
+        NaN and ``extrapolated`` for cells without mass.
 
     Raises
     ------
     ValueError
-        If ``y`` has not one row a target cell, or is not finite in a cell with mass.
+        ``y`` has not one row a target cell, or is not finite in a cell with mass.
     """
-    missing = coupling.row_mass() == 0
     values = coupling.push(y, dtype=np.float32).astype(np.float32, copy=False)
-    return Imputation(values, effective_partners(coupling), missing)
+    return Imputation(values, effective_partners(coupling), coupling.row_mass() == 0)
 
 
 def effective_partners(coupling: Coupling) -> Float64Array:
-    """Return how many target cells each source cell is matched with, ``(sum_j T_ij)**2 / sum_j T_ij**2``, (n_source,).
+    """Return ``(sum_j T_ij)**2 / sum_j T_ij**2`` for each source cell, (n_source,).
 
-    1 if all mass goes to one, m if it is even over m of them; NaN without mass. The variance of a barycentric mean of cells
-    of variance v is v divided by this.
+    It is m if the mass is even over m target cells, and NaN without mass. The variance of a
+    barycentric mean of cells of variance v is v divided by it.
     """
     out = np.full(coupling.shape[0], np.nan)
     for rows, _, plan in coupling.parts():
         mass = np.asarray(plan.sum(axis=1), dtype=np.float64).ravel()
-        squares = sp.csr_matrix(plan).power(2) if sp.issparse(plan) else np.square(np.asarray(plan))
-        kept = mass > 0
-        out[rows[kept]] = (
-            mass[kept] ** 2 / np.asarray(squares.sum(axis=1), dtype=np.float64).ravel()[kept]
-        )
+        squared = sp.csr_matrix(plan).power(2) if sp.issparse(plan) else np.square(np.asarray(plan))
+        squares = np.asarray(squared.sum(axis=1), dtype=np.float64).ravel()
+        has_mass = mass > 0
+        out[rows[has_mass]] = mass[has_mass] ** 2 / squares[has_mass]
     return out
 
 
@@ -77,23 +76,18 @@ def extrapolate(
     epsilon: float = 0.05,
     cost: Cost = "sqeuclidean",
 ) -> Imputation:
-    """Return an imputation in which cells without a match have the entropic map of a shared representation.
+    """Return an imputation with the entropic map for cells that have no match.
 
     Parameters
     ----------
     found
-        Of :func:`barycentric`.
+        Result of :func:`barycentric`.
     z_x, z_y
         Representations in one space, (n_source, d) and (n_target, d).
     y
         Values of the target cells, (n_target, f).
     epsilon, cost
-        As for :func:`scgroove.aligners.entropic_map`.
-
-    Raises
-    ------
-    ValueError
-        As :func:`scgroove.aligners.entropic_map`.
+        See :func:`scgroove.aligners.entropic_map`.
 
     References
     ----------
@@ -101,16 +95,11 @@ def extrapolate(
     """
     lost = found.extrapolated
     z_lost = np.asarray(z_x)[lost]
-    mapped, absolute = entropic_map(z_lost, z_y, y, epsilon=epsilon, cost=cost)
     values, n_effective = found.values.copy(), found.n_effective.copy()
-    values[lost] = mapped
+    values[lost], absolute = entropic_map(z_lost, z_y, y, epsilon=epsilon, cost=cost)
     n_effective[lost] = entropic_partners(z_lost, z_y, epsilon=epsilon, cost=cost)
-    return replace(
-        found,
-        values=values,
-        n_effective=n_effective,
-        evidence={**found.evidence, "epsilon_absolute": absolute},
-    )
+    evidence = {**found.evidence, "epsilon_absolute": absolute}
+    return replace(found, values=values, n_effective=n_effective, evidence=evidence)
 
 
 def knn(
@@ -129,89 +118,63 @@ def knn(
     z_x, z_y
         Representations in one space, (n_source, d) and (n_target, d).
     y
-        Values of the target cells, (n_target, f), dense or scipy sparse (kept sparse).
+        Values of the target cells, (n_target, f), dense or scipy sparse.
     n_neighbors
-        Cells averaged; all there are, where there are fewer.
+        Cells averaged, at most.
     codes_x, codes_y
-        Label of each cell in one vocabulary, -1 for none, (n_source,) and (n_target,). If given, a cell whose label was
-        measured in the target has its neighbors among the cells of that label; the others are ``extrapolated``.
-
-    Returns
-    -------
-    Imputation
+        Label of each cell in one vocabulary, -1 for none, (n_source,) and (n_target,). If given, a
+        cell whose label was measured in the target has its neighbors among the cells of that label.
+        Others are ``extrapolated``.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, values are not finite, a side has no cells, or ``n_neighbors`` is below 1.
+        Shapes do not fit, values are not finite, or a side has no cells.
     """
     x, other = np.asarray(z_x), np.asarray(z_y)
-    held = _checked(x, other, y, n_neighbors)
-    values = np.empty((len(x), held.shape[1]), dtype=np.float32)
-    n_effective = np.zeros(len(x))
-    extrapolated = np.zeros(len(x), dtype=np.bool_)
-    for cells, candidates, known in _groups(len(x), len(other), codes_x, codes_y):
+    if x.ndim != 2 or other.ndim != 2 or x.shape[1] != other.shape[1] or 0 in (len(x), len(other)):
+        raise InputError(
+            f"neighbors need cells of both modalities in one space: found representations of "
+            f"shapes {x.shape} and {other.shape}."
+        )
+    checked: Any = check_values("y", y, len(other), "target")
+    if not is_finite(checked):
+        bad = rows_not_finite(checked)
+        raise InputError(
+            f"y holds NaN or infinite values in {int(bad.sum())} of {bad.size} target cells, first "
+            f"in cell {int(bad.argmax())}. Leave those cells or features out, or fill the values in."
+        )
+    values = np.empty((len(x), checked.shape[1]), dtype=np.float32)
+    n_effective, extrapolated = np.zeros(len(x)), np.zeros(len(x), dtype=np.bool_)
+    for cells, candidates, is_measured in _groups(len(x), len(other), codes_x, codes_y):
         k = min(n_neighbors, candidates.size)
-        n_effective[cells], extrapolated[cells] = k, not known
-        _average(values, cells, x[cells], other[candidates], held[candidates], k)
+        n_effective[cells], extrapolated[cells] = k, not is_measured
+        search = NearestNeighbors(n_neighbors=k).fit(other[candidates])
+        own = checked[candidates]
+        step = max(1, VALUES_AT_A_TIME // max(k, own.shape[1]))
+        for start in range(0, cells.size, step):
+            rows = cells[start : start + step]
+            nearest = search.kneighbors(x[rows], return_distance=False)
+            weights = np.full(nearest.size, 1.0 / k, dtype=np.float32)
+            pointers = np.arange(0, nearest.size + 1, k)
+            shape = (rows.size, candidates.size)
+            mean = sp.csr_matrix((weights, nearest.ravel(), pointers), shape=shape) @ own
+            values[rows] = mean.toarray() if sp.issparse(mean) else mean
     return Imputation(values, n_effective, extrapolated, evidence={"n_neighbors": n_neighbors})
 
 
 def _groups(
     n_x: int, n_y: int, codes_x: IntArray | None, codes_y: IntArray | None
 ) -> Iterator[tuple[IntArray, IntArray, bool]]:
-    """Yield source cells, the target cells among which their neighbors are, and whether those have their label."""
+    """Yield source cells, their candidates in the target, and whether those have their label."""
     every = np.arange(n_y)
     if codes_x is None or codes_y is None:
         yield np.arange(n_x), every, True
         return
-    measured = np.isin(codes_x, codes_y[codes_y >= 0])
     n_labels = int(max(codes_x.max(initial=-1), codes_y.max(initial=-1))) + 1
-    pairs = zip(members(codes_x, n_labels), members(codes_y, n_labels), strict=True)
-    yield from ((mine, theirs, True) for mine, theirs in pairs if mine.size and theirs.size)
-    if not measured.all():
-        yield np.flatnonzero(~measured), every, False
-
-
-def _average(
-    out: npt.NDArray[np.float32],
-    cells: IntArray,
-    x: FloatArray,
-    candidates: FloatArray,
-    y: Any,
-    k: int,
-) -> None:
-    """Write the means of the k nearest candidates of some cells."""
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=k).fit(candidates)
-    step = max(1, VALUES_AT_A_TIME // max(k, y.shape[1]))
-    for start in range(0, cells.size, step):
-        nearest = search.kneighbors(x[start : start + step], return_distance=False)
-        n = len(nearest)
-        mean = sp.csr_matrix(
-            (
-                np.full(n * k, 1.0 / k, dtype=np.float32),
-                nearest.ravel(),
-                np.arange(0, n * k + 1, k),
-            ),
-            shape=(n, len(candidates)),
-        )
-        found = mean @ y
-        out[cells[start : start + step]] = found.toarray() if sp.issparse(found) else found
-
-
-def _checked(x: FloatArray, y: FloatArray, values: Any, n_neighbors: int) -> Any:
-    """Return the values as a matrix of finite numbers; refuse what does not fit."""
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not (len(x) and len(y)):
-        raise InputError(
-            f"neighbors need cells of both modalities in one space: found representations of shapes {x.shape} and {y.shape}."
-        )
-    held = check_values("y", values, len(y), "target")
-    if not is_finite(held):
-        bad = rows_not_finite(held)
-        raise InputError(
-            f"y holds NaN or infinite values in {int(bad.sum())} of {bad.size} target cells, first in cell "
-            f"{int(bad.argmax())}. Leave those cells or features out, or fill the values in."
-        )
-    return held
+    for mine, theirs in zip(members(codes_x, n_labels), members(codes_y, n_labels), strict=True):
+        if mine.size and theirs.size:
+            yield mine, theirs, True
+    unmeasured = np.flatnonzero(~np.isin(codes_x, codes_y[codes_y >= 0]))
+    if unmeasured.size:
+        yield unmeasured, every, False

@@ -1,4 +1,4 @@
-"""What every way of imputing returns."""
+"""The result of an imputer, and the mean over an ensemble."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Imputation:
     Attributes
     ----------
     values
-        float32 (n, f), in the units of what was measured.
+        float32 (n, f), in the units of the measured values.
     n_effective
-        (n,) how many measured cells a value is an average of, ``1 / sum_j w_j**2`` for weights w; infinite for a function
-        that was fitted to many.
+        (n,) number of measured cells that a value averages, ``1 / sum_j w_j**2`` for weights w.
+        Infinite for a fitted function.
     extrapolated
         (n,) True for cells without a match, which rest on the representation alone.
     between
-        float32 (n, f) variance between the members of an ensemble; None without one.
+        float32 (n, f) variance between the members of an ensemble. None without one.
     evidence
-        How it was made: flat, of strings and numbers.
+        How the values were made: strings and numbers.
     """
 
     values: npt.NDArray[np.float32]
@@ -40,20 +40,16 @@ class Imputation:
 
     @classmethod
     def of_function(cls, values: FloatArray, **others: Any) -> Imputation:
-        """Return what a fitted function predicts, which is no average of single cells."""
-        n = len(values)
-        return cls(
-            values.astype(np.float32, copy=False),
-            np.full(n, np.inf),
-            np.zeros(n, dtype=np.bool_),
-            **others,
-        )
+        """Return the predictions of a fitted function."""
+        arrays = {"n_effective": np.full(len(values), np.inf)}
+        arrays["extrapolated"] = np.zeros(len(values), dtype=np.bool_)
+        return cls(values.astype(np.float32, copy=False), **{**arrays, **others})
 
 
 def ensemble(
     members: Iterable[FloatArray],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Return mean and variance over the members of an ensemble, one of which is in memory at a time.
+    """Return mean and unbiased variance over an ensemble, with one member in memory at a time.
 
     Parameters
     ----------
@@ -65,12 +61,12 @@ def ensemble(
     mean
         float32 (n, f).
     variance
-        float32 (n, f), unbiased; None if there is one member.
+        float32 (n, f). None if there is one member.
 
     Raises
     ------
     ValueError
-        If there is no member, or shapes differ.
+        There is no member, or shapes differ.
 
     References
     ----------
@@ -86,7 +82,8 @@ def ensemble(
             continue
         if values.shape != mean.shape:
             raise InputError(
-                f"members of an ensemble must predict the same cells and features: found shapes {mean.shape} and {values.shape}."
+                f"members of an ensemble must predict the same cells and features: found shapes "
+                f"{mean.shape} and {values.shape}."
             )
         step = values - mean
         mean += step / np.float32(n)

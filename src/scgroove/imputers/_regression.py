@@ -1,35 +1,122 @@
-"""Imputation by networks that learn from coupled cells."""
+"""Imputation by regression: a linear map of label means, or networks of coupled cells."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
-from torch import Tensor, nn
+from sklearn.linear_model import RidgeCV
+from torch import Tensor
 
 from scgroove._numbers import is_constant
-from scgroove._types import BoolArray, FloatArray, IntArray
+from scgroove._types import FloatArray, IntArray
 from scgroove._validate import checked
 from scgroove.aligners import Coupling
 from scgroove.errors import InputError, StateError
 from scgroove.imputers._averages import barycentric
 from scgroove.imputers._imputation import Imputation, ensemble
 from scgroove.learners.common import hold_out
-from scgroove.learners.training import Device, Optimizer, resolve_device, seeded
+from scgroove.learners.training import Device, resolve_device, seeded, train_until_no_gain
+from scgroove.metrics.values import check_values, label_sums
 from scgroove.module.encoders import CLIP_AT, mlp
 
 BLOCK: Final = 8192
 """Cells predicted at a time."""
 
 MAX_STEPS: Final = 5000
-"""Optimization steps at most, by default."""
+"""Optimization steps that the default of ``max_epochs`` aims at."""
+
+PENALTIES: Final = tuple(float(penalty) for penalty in np.logspace(-2, 6, 17))
+FEWEST_LABELS: Final = 3
+"""Labels below which no penalty can be chosen."""
+
+
+@checked
+@dataclass
+class LabelRidge:
+    """Ridge regression of the label means of the target on those of the source.
+
+    Cells are predicted by the same linear map, so that the mean prediction of the cells of a label
+    is the prediction of its mean. The penalty is chosen by leaving out one label at a time.
+
+    Parameters
+    ----------
+    penalties
+        Penalties to choose from.
+
+    Attributes
+    ----------
+    penalty_
+        The chosen penalty, after :meth:`fit`.
+
+    References
+    ----------
+    Hoerl and Kennard 1970, Technometrics 12:55. User guide, "Imputation".
+    """
+
+    penalties: tuple[float, ...] = PENALTIES
+
+    def fit(
+        self,
+        x: FloatArray,
+        y: npt.ArrayLike | sp.spmatrix | sp.sparray,
+        codes_x: IntArray,
+        codes_y: IntArray,
+    ) -> Self:
+        """Learn from the labels that both modalities have.
+
+        Parameters
+        ----------
+        x
+            Standardized features of the source cells, (n_source, d).
+        y
+            Values of the target cells, (n_target, f), dense or scipy sparse.
+        codes_x, codes_y
+            Label of each cell in one vocabulary, -1 for none.
+
+        Raises
+        ------
+        ValueError
+            Fewer than three labels are in both.
+        """
+        shared = np.intersect1d(codes_x[codes_x >= 0], codes_y[codes_y >= 0])
+        if shared.size < FEWEST_LABELS:
+            raise InputError(
+                f"a regression on label means needs {FEWEST_LABELS} labels or more that both "
+                f"modalities have; found {shared.size}. Use another method, or name the column of "
+                f"the labels with label_key=."
+            )
+        n_labels = int(shared.max()) + 1
+        means = []
+        for values, codes in ((x, codes_x), (check_values("y", y), codes_y)):
+            sums, counts = label_sums(values, np.where(codes < n_labels, codes, -1), n_labels)
+            means.append(sums[shared] / counts[shared, None])
+        self.map_ = RidgeCV(alphas=self.penalties).fit(*means)
+        self.penalty_ = float(self.map_.alpha_)
+        return self
+
+    def predict(self, x: FloatArray) -> Imputation:
+        """Return predictions for cells, seen or not, from standardized features (n, d).
+
+        Raises
+        ------
+        RuntimeError
+            Nothing is fitted.
+        """
+        if not hasattr(self, "map_"):
+            raise StateError(
+                "this regression is not fitted: call .fit(x, y, codes_x, codes_y) before "
+                ".predict(x)."
+            )
+        blocks = [self.map_.predict(block).astype(np.float32) for block in _blocks(x)]
+        values = np.concatenate(blocks).reshape(len(x), -1)
+        return Imputation.of_function(values, evidence={"penalty": self.penalty_})
 
 
 @checked
@@ -37,15 +124,15 @@ MAX_STEPS: Final = 5000
 class CouplingRegression:
     """Networks from source features to target features, fitted to coupled cells.
 
-    The target of source cell i is the mean of the cells that the coupling matches with it, ``t_i = sum_j T_ij y_j / sum_j
-    T_ij``, and its weight is its mass: the loss ``sum_i m_i |f(x_i) - t_i|**2`` has the minimum of ``sum_ij T_ij |f(x_i) -
-    y_j|**2``, without the noise of drawn partners. Several networks, of different initial weights and held-out cells, make an
-    ensemble.
+    The target of source cell i is the mean of the cells coupled with it, ``t_i = sum_j T_ij y_j /
+    sum_j T_ij``, and its weight is its mass. The loss ``sum_i m_i |f(x_i) - t_i|**2`` has the
+    minimum of ``sum_ij T_ij |f(x_i) - y_j|**2``, without the noise of drawn partners. Several
+    networks, of different initial weights and held-out cells, make an ensemble.
 
     Parameters
     ----------
     hidden
-        Widths of the hidden layers; ``()`` for a linear map.
+        Widths of the hidden layers, ``()`` for a linear map.
     dropout
         After each hidden layer.
     n_models
@@ -55,18 +142,19 @@ class CouplingRegression:
     batch_size
         Cells in a step.
     max_epochs
-        Default: some 5,000 steps, between 20 and 500 epochs.
+        For some 5,000 steps, between 20 and 500, if None.
     patience
-        Epochs without gain on the held-out cells before training stops; the best weights are kept.
+        Epochs without gain on the held-out cells before training stops. The best weights are kept.
     validation_fraction
-        Share of the cells of each label that are held out to know when to stop.
+        Share of the cells of each label that are held out.
     device
         ``"cpu"``, ``"auto"``, ``"cuda"`` or ``"mps"``.
 
     Attributes
     ----------
     evidence
-        After :meth:`fit`: ``best_epoch`` and ``validation_loss``, mean over the networks (1: the mean of all cells is as good).
+        After :meth:`fit`: ``best_epoch`` and ``validation_loss``, mean over the networks. A loss of 1
+        is that of the mean of all cells.
 
     References
     ----------
@@ -93,180 +181,125 @@ class CouplingRegression:
         *,
         codes: IntArray | None = None,
         seed: int = 0,
-    ) -> CouplingRegression:
+    ) -> Self:
         """Learn from the source cells that have mass.
 
         Parameters
         ----------
         x
-            Features of the source cells on one footing (standardized), (n_source, d).
+            Standardized features of the source cells, (n_source, d).
         y
             Values of the target cells, (n_target, f), dense or scipy sparse.
         coupling
             Between them.
         codes
-            Label of each source cell, (n_source,), of which shares are held out; None: of all cells alike.
+            Label of each source cell, (n_source,), of which shares are held out. None: of all alike.
         seed
-            Random state; the global one is left alone.
-
-        Returns
-        -------
-        CouplingRegression
-            Itself, fitted.
+            Random state. The global one is left alone.
 
         Raises
         ------
         ValueError
-            If shapes do not fit, or fewer than four source cells have mass.
+            Shapes do not fit, or fewer than four source cells have mass.
         DivergedError
-            If the loss becomes NaN or infinite.
+            The loss becomes NaN or infinite.
         """
         pairs = barycentric(coupling, y)
         rows = np.flatnonzero(~pairs.extrapolated)
         if len(x) != len(pairs.values):
             raise InputError(
-                f"x must have one row a source cell of the coupling: expected {len(pairs.values)}, found {len(x)}."
+                f"x must have one row a source cell of the coupling: expected {len(pairs.values)}, "
+                f"found {len(x)}."
             )
         if rows.size < 4:
             raise InputError(
-                f"a regression learns from matched cells, but only {rows.size} source cells have mass in this coupling. Couple "
-                f"more cells: scgroove.tl.align, with labels that both modalities have."
+                f"a regression learns from matched cells, but only {rows.size} source cells have "
+                f"mass in this coupling. Couple more cells: scgroove.tl.align, with labels that "
+                f"both modalities have."
             )
-        device = resolve_device(self.device)
-        self._scale(pairs, rows, coupling.row_mass()[rows])
-        data = _Data(
-            np.asarray(x, dtype=np.float32)[rows],
-            (pairs.values[rows] - self.mean_) / self.scale_,
-            self.mass_,
+        resolve_device(self.device)
+        mass = coupling.row_mass()[rows]
+        targets = pairs.values[rows].astype(np.float64)
+        self.mean_ = np.average(targets, axis=0, weights=mass).astype(np.float32)
+        scale = np.sqrt(np.average(np.square(targets - self.mean_), axis=0, weights=mass))
+        self.scale_ = np.where(is_constant(self.mean_, scale), 1.0, scale).astype(np.float32)
+        data = (
+            torch.as_tensor(np.asarray(x, dtype=np.float32)[rows]),
+            torch.as_tensor((pairs.values[rows] - self.mean_) / self.scale_),
+            torch.as_tensor((mass / mass.mean()).astype(np.float32)),
         )
-        groups = (
-            np.zeros(rows.size, dtype=np.intp) if codes is None else np.maximum(codes[rows], -1) + 1
-        )
-        states = np.random.default_rng(seed).integers(2**31, size=self.n_models)
-        fitted = [self._network(data, groups, int(state), device) for state in states]
-        self.networks_ = [network for network, _, _ in fitted]
+        groups = np.zeros(rows.size, dtype=np.intp)
+        if codes is not None:
+            groups = np.maximum(codes[rows], -1) + 1
+        self.networks_, epochs, losses = [], [], []
+        for state in np.random.default_rng(seed).integers(2**31, size=self.n_models):
+            network, history = self._network(data, groups, int(state))
+            self.networks_.append(network)
+            epochs.append(int(np.argmin(history)))
+            losses.append(min(history))
         self.evidence = {
-            "best_epoch": float(np.mean([epoch for _, epoch, _ in fitted])),
-            "validation_loss": float(np.mean([loss for _, _, loss in fitted])),
+            "best_epoch": float(np.mean(epochs)),
+            "validation_loss": float(np.mean(losses)),
         }
         return self
 
-    def predict(self, x: FloatArray) -> Imputation:
-        """Return the mean of the networks for cells, seen or not, with the variance between them.
+    def _network(
+        self, data: tuple[Tensor, Tensor, Tensor], groups: IntArray, seed: int
+    ) -> tuple[torch.nn.Module, list[float]]:
+        """Return a fitted network and its loss on held-out cells after each epoch."""
+        rng, device = np.random.default_rng(seed), resolve_device(self.device)
+        is_held_out = hold_out(groups, self.validation_fraction, rng)
+        rows, held_out = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+        steps = math.ceil(rows.size / self.batch_size)
+        blocks = np.array_split(held_out, math.ceil(held_out.size / BLOCK))
+        sizes = [float(data[2][block].sum()) for block in blocks]
+        with seeded(seed):
+            network = mlp(data[0].shape[1], self.hidden, data[1].shape[1], self.dropout).to(device)
 
-        Parameters
-        ----------
-        x
-            Features, (n, d), on the footing of those that were fitted.
+            def loss(cells: IntArray) -> Tensor:
+                x, target, mass = (part[cells].to(device) for part in data)
+                error = (network(x.clamp(-CLIP_AT, CLIP_AT)) - target).square().mean(dim=1)
+                mean: Tensor = (mass * error).sum() / mass.sum()
+                return mean
+
+            history = train_until_no_gain(
+                network,
+                loss,
+                rows,
+                validate=lambda: float(
+                    np.average([float(loss(block)) for block in blocks], weights=sizes)
+                ),
+                rng=rng,
+                options=self,
+                epochs=min(500, max(20, math.ceil(MAX_STEPS / steps))),
+            )
+        return network.cpu().eval(), history
+
+    @torch.inference_mode()
+    def predict(self, x: FloatArray) -> Imputation:
+        """Return the mean of the networks for cells, and the variance between them.
+
+        ``x`` are features (n, d), standardized as in :meth:`fit`.
 
         Raises
         ------
         RuntimeError
-            If nothing is fitted.
+            Nothing is fitted.
         """
         if not hasattr(self, "networks_"):
             raise StateError(
                 "this regression is not fitted: call .fit(x, y, coupling) before .predict(x)."
             )
-        mean, between = ensemble(self._predictions(np.asarray(x, dtype=np.float32)))
+        inputs = [torch.as_tensor(np.asarray(block, np.float32)) for block in _blocks(x)]
+
+        def members() -> Iterator[FloatArray]:
+            for network in self.networks_:
+                values = [network(block.clamp(-CLIP_AT, CLIP_AT)).numpy() for block in inputs]
+                yield np.concatenate(values) * self.scale_ + self.mean_
+
+        mean, between = ensemble(members())
         return Imputation.of_function(mean, between=between, evidence=self.evidence)
 
-    def _scale(self, pairs: Imputation, rows: IntArray, mass: FloatArray) -> None:
-        """Learn on what footing targets are, and the weights of cells, of mean 1."""
-        values = pairs.values[rows].astype(np.float64)
-        self.mass_ = (mass / mass.mean()).astype(np.float32)
-        self.mean_ = np.average(values, axis=0, weights=mass).astype(np.float32)
-        scale = np.sqrt(np.average(np.square(values - self.mean_), axis=0, weights=mass))
-        self.scale_ = np.where(is_constant(self.mean_, scale), 1.0, scale).astype(np.float32)
 
-    def _network(
-        self, data: _Data, groups: IntArray, seed: int, device: torch.device
-    ) -> tuple[nn.Module, int, float]:
-        """Return a network, its best epoch and its loss on the held-out cells."""
-        rng = np.random.default_rng(seed)
-        held_out = hold_out(groups, self.validation_fraction, rng)
-        with seeded(seed):
-            network = mlp(data.x.shape[1], self.hidden, data.t.shape[1], self.dropout).to(device)
-            training = _Training(network, data, ~held_out, held_out, device)
-            epoch, loss = training.descend(self, rng)
-        return network.cpu().eval(), epoch, loss
-
-    def _predictions(self, x: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-        for network in self.networks_:
-            yield _predict(network, x) * self.scale_ + self.mean_
-
-
-@dataclass(frozen=True, eq=False)
-class _Data:
-    """Features (n, d), standardized targets (n, f) and weights (n,) of matched cells."""
-
-    x: npt.NDArray[np.float32]
-    t: npt.NDArray[np.float32]
-    mass: npt.NDArray[np.float32]
-
-
-class _Training:
-    """One network, and the loss of some cells."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        data: _Data,
-        train: BoolArray,
-        validation: BoolArray,
-        device: torch.device,
-    ) -> None:
-        self.network, self.device = network, device
-        self.x, self.t, self.mass = (torch.as_tensor(part) for part in (data.x, data.t, data.mass))
-        self.rows, self.validation = np.flatnonzero(train), np.flatnonzero(validation)
-
-    def descend(self, options: CouplingRegression, rng: np.random.Generator) -> tuple[int, float]:
-        """Train until the held-out cells no longer gain, and keep the best weights."""
-        optimizer = Optimizer(
-            self.network,
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-        )
-        steps = math.ceil(self.rows.size / options.batch_size)
-        epochs = options.max_epochs or min(500, max(20, math.ceil(MAX_STEPS / steps)))
-        best, best_epoch, lowest = copy.deepcopy(self.network.state_dict()), -1, math.inf
-        for epoch in range(epochs):
-            self.network.train()
-            for rows in np.array_split(rng.permutation(self.rows), steps):
-                optimizer.step(self.loss(rows))
-            loss = self.validate()
-            if loss < lowest:
-                best, best_epoch, lowest = copy.deepcopy(self.network.state_dict()), epoch, loss
-            elif epoch - best_epoch >= options.patience:
-                break
-        self.network.load_state_dict(best)
-        return best_epoch, lowest
-
-    def loss(self, rows: IntArray) -> Tensor:
-        """Return the squared error of cells, weighed by their mass, mean over features."""
-        x, t, mass = (part[rows].to(self.device) for part in (self.x, self.t, self.mass))
-        squared: Tensor = (self.network(x.clamp(-CLIP_AT, CLIP_AT)) - t).square().mean(dim=1)
-        return (mass * squared).sum() / mass.sum()
-
-    @torch.no_grad()
-    def validate(self) -> float:
-        """Return the loss of the held-out cells in evaluation mode."""
-        self.network.eval()
-        return float(
-            np.average([float(self.loss(rows)) for rows in self._blocks()], weights=self._sizes())
-        )
-
-    def _blocks(self) -> list[IntArray]:
-        return np.array_split(self.validation, math.ceil(self.validation.size / BLOCK))
-
-    def _sizes(self) -> list[float]:
-        return [float(self.mass[rows].sum()) for rows in self._blocks()]
-
-
-@torch.inference_mode()
-def _predict(network: nn.Module, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the predictions of a network in evaluation mode, some cells at a time."""
-    blocks = [x[start : start + BLOCK] for start in range(0, max(len(x), 1), BLOCK)]
-    return np.concatenate(
-        [network(torch.as_tensor(block).clamp(-CLIP_AT, CLIP_AT)).numpy() for block in blocks]
-    )
+def _blocks(x: FloatArray) -> list[FloatArray]:
+    return [x[start : start + BLOCK] for start in range(0, max(len(x), 1), BLOCK)]

@@ -1,4 +1,4 @@
-"""Values of one modality for the cells of another."""
+"""Imputation of one modality for the cells of another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUTO: Final = "auto"
 
 
 class Translator(Protocol):
-    """What ``method="decoder"`` needs of a model: :class:`scgroove.model.GROOVE` has it."""
+    """A model for ``method="decoder"``, such as :class:`scgroove.model.GROOVE`."""
 
     def translate(self, source: str, target: str, mdata: MuData | None = None) -> Any:
         """Return expected values of the target for source cells, (n_source, d_target)."""
@@ -30,12 +30,8 @@ def impute(
     *,
     method: str = "decoder",
     model: Translator | Sequence[Translator] | None = None,
-    coupling_key: str | None = None,
     layer: str | None = None,
     use_rep: PerModality | None = None,
-    epsilon: float | None = None,
-    n_neighbors: int | None = None,
-    regression: Mapping[str, Any] | None = None,
     shrink: float | None = None,
     uncertainty: bool = True,
     label_key: PerModality | None = "auto",
@@ -43,73 +39,77 @@ def impute(
     seed: int = 0,
     key_added: str | None = None,
     max_memory_gb: float = 4.0,
+    **options: Any,
 ) -> None:
-    """Give source cells values of the target modality, all of them: labels never seen in the target included.
+    """Impute all values of the target modality for source cells.
+
+    Labels that were never measured in the target are included.
 
     ``"decoder"``
-        What the model expects, ``E[p_t(x | d_t(e_s(x_i)))]``; of several models, the mean.
+        The values that the model expects, ``E[p_t(x | d_t(e_s(x_i)))]``, the mean of several models.
     ``"barycentric"``
-        The mean of the target cells that the coupling matches with cell i, ``sum_j T_ij x_j / sum_j T_ij``. Cells without
-        mass in the coupling (label not in the target, or no label) get the entropic map of the shared representation instead,
-        ``sum_j w_ij x_j`` with ``w_ij`` proportional to ``exp(-c(z_i, z_j) / eps)`` over all target cells.
+        The mean of the coupled target cells, ``sum_j T_ij x_j / sum_j T_ij``. Cells without mass in
+        the coupling get the entropic map of the shared representation, ``sum_j w_ij x_j`` with
+        ``w_ij`` proportional to ``exp(-c(z_i, z_j) / eps)`` over all target cells.
     ``"knn"``
-        The mean of the nearest target cells in the shared representation: of the cells of its label, where the target has
-        them, else of all.
+        The mean of the nearest target cells in the shared representation: of the cells of its label,
+        where the target has them, else of all.
+    ``"entropic"``
+        The entropic map of the shared representation for all cells.
     ``"regression"``
-        Networks from the source's features to the target's, fitted to the cells that the coupling matches:
+        Networks from the source's features to the target's, fitted to coupled cells:
         :class:`scgroove.imputers.CouplingRegression`.
     ``"label_ridge"``
-        A linear map from the source's features to the target's, fitted to the means of the labels that both have:
+        A linear map from the source's features to the target's, fitted to label means:
         :class:`scgroove.imputers.LabelRidge`. Hard to beat for labels never measured in the target.
 
-    Beside each value stands the standard deviation of what would have been measured around it: the spread of measured cells
-    inside the label, the error of a mean of few cells, the bias of the label's mean, and what the members of an ensemble
-    differ by (:func:`scgroove.imputers.predictive_sd`). Read intervals with :func:`scgroove.get.imputed_interval`, and measure
-    how often they hold with :func:`scgroove.tl.score_imputation` where the truth is known.
+    The standard deviation of measured values around each imputed value comes from the spread of
+    measured cells inside the label, the error of a mean of few cells, the bias of the label's mean,
+    and the disagreement of an ensemble (user guide, "Imputation"). Read intervals with
+    :func:`scgroove.get.imputed_interval`, and measure how often they hold with
+    :func:`scgroove.tl.score_imputation` where the truth is known.
 
     Parameters
     ----------
     mdata
         The modalities.
     source, target
-        The cells to impute for, and the modality imputed. With ``method="decoder"`` mdata may lack the target.
+        The cells to impute for, and the modality imputed. With ``method="decoder"`` the target may
+        be missing.
     method
-        See above.
+        A name of :data:`scgroove.imputers.IMPUTERS`, see above.
     model
-        The trained model, for ``"decoder"``; or several, trained with different seeds, whose disagreement is part of the
-        uncertainty.
-    coupling_key
-        Name of the coupling, for ``"barycentric"`` and ``"regression"``; default ``"coupling_<source>_<target>"``.
+        The trained model, for ``"decoder"``. Or several, trained with different seeds, whose
+        disagreement is part of the uncertainty.
     layer
-        Layer of the target with the values, for all but ``"decoder"``; default X. The decoder predicts in the units that
-        the model was trained on.
+        Layer of the target with the values, for all but ``"decoder"``, which predicts in the units
+        that the model was trained on. X if None.
     use_rep
-        For ``"barycentric"``: shared representation for cells without mass, default that of the coupling. For ``"knn"``: shared
-        representation, default ``"X_groove"``. For ``"regression"`` and ``"label_ridge"``: what to predict from, an ``obsm`` key of the source;
-        default its features, counts normalized and logged, standardized.
-    epsilon
-        For ``"barycentric"``: eps of the entropic map, relative to the mean cost between those cells and the target cells;
-        default that of the coupling, or 0.05.
-    n_neighbors
-        For ``"knn"``: cells averaged, default 30.
-    regression
-        For ``"regression"``: options of :class:`scgroove.imputers.CouplingRegression`, such as ``{"n_models": 3}``.
+        Shared representation: that of the coupling for ``"barycentric"``, ``"X_groove"`` for
+        ``"knn"`` and ``"entropic"`` if None. For ``"regression"`` and ``"label_ridge"``: ``obsm`` key
+        of the source to predict from, its standardized features if None.
     shrink
-        Draw values to the measured mean of their label, where the target has it: 0 corrects the mean of each label, 1 gives every
-        cell the mean, 0.5 halves differences between cells of a label (:func:`scgroove.imputers.shrink_to_label`). None: not.
+        Draw values to the measured mean of their label, where the target has it: 0 corrects the mean
+        of each label, 1 gives every cell the mean, 0.5 halves differences between its cells.
     uncertainty
-        Whether to say how far each value can be off: takes as much memory again.
+        Whether to compute standard deviations, which take as much memory again.
     label_key
-        Column of ``mod[m].obs`` with the label, for uncertainty, ``"knn"`` and ``"label_ridge"``; None: labels are not known.
-        ``"auto"``: that of the model, as far as the data have it; without a model ``"label"``, or else the column of the set-up.
+        Column of ``mod[m].obs`` with the label. Labels are not known if None. ``"auto"``: that of the
+        model, as far as the data have it, else ``"label"`` or the column of the set-up.
     unlabeled_category
-        A label that stands for "no label"; default that of the model, for its own labels.
+        A label that stands for "no label". That of the model, for its own labels, if None.
     seed
         Random state.
     key_added
-        Name of the result; default ``"imputed_<target>"``.
+        Name of the result, ``"imputed_<target>"`` if None.
     max_memory_gb
-        Refuse, before taking any, if the results are larger than this.
+        Larger results are refused before any memory is taken.
+    **options
+        ``coupling_key``, the name of the coupling for ``"barycentric"`` and ``"regression"``, default
+        ``"coupling_<source>_<target>"``. ``epsilon`` of the entropic map, relative to the mean cost,
+        default that of the coupling or 0.05. ``n_neighbors``, cells averaged by ``"knn"``, default
+        30. ``regression``, options of :class:`scgroove.imputers.CouplingRegression` such as
+        ``{"n_models": 3}``.
 
     Returns
     -------
@@ -119,27 +119,30 @@ def impute(
         ``mdata.mod[source].obsm[key_added]``
             Imputed values, float32 (n_source, d_target), in the units of the target.
         ``mdata.mod[source].obsm[key_added + "_sd"]``
-            With ``uncertainty``, where measured cells of the target are at hand: standard deviations, float32
-            (n_source, d_target). Removed otherwise.
+            With ``uncertainty``, where measured cells of the target are at hand: standard deviations,
+            float32 (n_source, d_target). Removed otherwise.
         ``mdata.mod[source].uns[key_added]``
-            ``features`` (names), ``method``, ``source``, ``target``; for ``"decoder"`` the layer, the number of models and, where
-            the target is counts, the ``library_size`` at which they are expected; for the others the layer and the number of
-            extrapolated cells; coupling, neighbors, absolute eps where there are any; with ``uncertainty``, ``levels`` and
-            ``quantiles`` (levels, d_target), in standard deviations; ``shrink`` where it was asked for.
+            ``features`` (names), ``method``, ``source``, ``target``. For ``"decoder"`` the layer, the
+            number of models and, for counts, the ``library_size`` at which they are expected. For
+            others the layer and the number of extrapolated cells. Coupling, neighbors, absolute eps
+            and ``shrink`` where there are any. With ``uncertainty``, ``levels`` and ``quantiles``
+            (levels, d_target), in standard deviations.
         ``mdata.mod[source].obs[key_added + "_extrapolated"]``
-            For all but ``"decoder"``: True where a cell had no mass in the coupling, or its label no cell in the target. Removed by ``"decoder"``.
+            For all but ``"decoder"``: True where a cell had no mass in the coupling, or its label no
+            cell in the target. Removed by ``"decoder"``.
 
     Raises
     ------
     ValueError
-        If a modality, method, layer, coupling or representation is missing, an argument does not go with the method,
-        the model does not return one row per cell, or memory is too small. ``mdata`` is unchanged then.
+        A modality, method, layer, coupling or representation is missing, an argument does not go with
+        the method, the model does not return one row per cell, or memory is too small. ``mdata`` is
+        unchanged then.
 
     Warns
     -----
     UserWarning
-        If no label is known because there is no column ``"label"``, or if every label has one measured cell only, so that the spread
-        inside labels is not known.
+        No label is known because there is no column ``"label"``, or every label has one measured cell
+        only, so that the spread inside labels is not known.
 
     See Also
     --------
@@ -147,8 +150,9 @@ def impute(
 
     References
     ----------
-    Gorla et al. 2026, arXiv 2602.04021, equation 6 (decoder); Pooladian and Niles-Weed 2021, arXiv 2109.12004
-    (entropic map); Ryu et al. 2024, arXiv 2405.00838 (regression on coupled cells); user guide, "Imputation".
+    Gorla et al. 2026, arXiv 2602.04021, equation 6 (decoder). Pooladian and Niles-Weed 2021, arXiv
+    2109.12004 (entropic map). Ryu et al. 2024, arXiv 2405.00838 (regression on coupled cells). User
+    guide, "Imputation".
 
     Examples
     --------
@@ -156,26 +160,27 @@ def impute(
     >>> scgroove.get.imputed(mdata, "rna", "prot")  # doctest: +SKIP
     """
     check_call(mdata, key_added, (source, target))
-    from scgroove.tl._impute_methods import IMPUTERS, Request
-    from scgroove.tl._impute_spread import describe
+    from scgroove.imputers import IMPUTERS
+    from scgroove.tl._impute_inputs import Request, with_uncertainty
 
     check_modality(mdata, source, "source")
-    chosen = IMPUTERS.get(method)
-    models = _as_models(model)
+    IMPUTERS.get(method)
+    models: tuple[Any, ...] = tuple(model) if isinstance(model, Sequence) else (model,)
+    models = () if model is None else models
     columns, unlabeled = _labels_to_use(
         mdata, (source, target), models, label_key, unlabeled_category
     )
+    coupling_key = options.pop("coupling_key", None)
     request = Request(
         mdata=mdata,
         source=source,
-        target=target,
+        target_name=target,
+        method=method,
         models=models,
         coupling_key=coupling_key,
         layer=layer,
         use_rep=use_rep,
-        epsilon=epsilon,
-        n_neighbors=n_neighbors,
-        regression=regression,
+        options={name: value for name, value in options.items() if value is not None},
         label_key=columns,
         unlabeled_category=unlabeled,
         labels_optional=label_key == AUTO,
@@ -184,13 +189,14 @@ def impute(
         copies=2 if uncertainty else 1,
         max_memory_gb=max_memory_gb,
     )
-    request.check_goes_with(method, chosen.takes)
-    found, made = chosen.compute(request)
-    found, sd, shape = describe(request, found, made, shrink=shrink, uncertainty=uncertainty)
-    made = {**made, **shape, "method": method, "source": source, "target": target}
+    found, evidence = request.impute()
+    found, sd, shape = with_uncertainty(
+        request, found, evidence, shrink=shrink, uncertainty=uncertainty
+    )
+    evidence = {**evidence, **shape, "method": method, "source": source, "target": target}
     key = key_added if key_added is not None else _keys.imputed(target)
     flags = None if method == "decoder" else found.extrapolated
-    _write(mdata.mod[source], key, found.values, sd, flags, made)
+    _write(mdata.mod[source], key, found.values, sd, flags, evidence)
 
 
 def _labels_to_use(
@@ -200,7 +206,7 @@ def _labels_to_use(
     label_key: PerModality | None,
     unlabeled_category: UnlabeledCategory,
 ) -> tuple[PerModality | None, UnlabeledCategory]:
-    """Return the columns of labels, and the label that stands for none: those of the model where none are given."""
+    """Return the label columns and the label that stands for none, by default those of the model."""
     describe = getattr(models[0], "get_label_columns", None) if models else None
     known: dict[str, Any] = {} if describe is None else dict(describe())
     if label_key in (AUTO, known.get("label_key")) and unlabeled_category is None:
@@ -209,23 +215,19 @@ def _labels_to_use(
         return label_key, unlabeled_category
     if known:
         return known["label_key"], unlabeled_category
-    in_data = [m for m in pair if m in mdata.mod and _keys.LABEL not in mdata.mod[m].obs]
-    lacking = [m for m in in_data if labels_of_setup(mdata, m)[0] is None]
-    if lacking:
-        warn_of_no_labels(lacking)
+    without = [m for m in pair if m in mdata.mod and _keys.LABEL not in mdata.mod[m].obs]
+    unknown = [m for m in without if labels_of_setup(mdata, m)[0] is None]
+    if unknown:
+        warn_of_no_labels(unknown)
     return _keys.LABEL, unlabeled_category
 
 
-def _as_models(model: Any) -> tuple[Any, ...]:
-    if model is None:
-        return ()
-    return tuple(model) if isinstance(model, Sequence) else (model,)
-
-
-def _write(adata: Any, key: str, values: Any, sd: Any, flags: Any, made: Mapping[str, Any]) -> None:
-    """Write the results under a key, and take away what an earlier call left there."""
+def _write(
+    adata: Any, key: str, values: Any, sd: Any, flags: Any, evidence: Mapping[str, Any]
+) -> None:
+    """Write the results under a key, and remove those of an earlier call."""
     adata.obsm[key] = values
-    adata.uns[key] = dict(made)
+    adata.uns[key] = dict(evidence)
     for store, name, part in (
         (adata.obsm, _keys.imputed_sd(key), sd),
         (adata.obs, _keys.extrapolated(key), flags),
