@@ -7,7 +7,9 @@ DEMO_OUT ?= demo-output
 PYTEST_ARGS ?= -n logical --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest properties coverage lint docs notebooks wheel clean
+TUTORIALS := $(wildcard tutorials/*.ipynb)
+
+.PHONY: help demo test test-slow test-lowest properties coverage lint docs notebooks $(TUTORIALS) wheel clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests, demo and tutorials train networks so small that a second thread costs more than it gives.
@@ -55,9 +57,7 @@ endif
 # this folder (a moved or copied checkout), it is made anew; if pyproject.toml or the pins changed, it is brought up to date.
 
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(PY_SERIES))
-VENV_DEV := $(VENV)-dev
 STAMP := $(VENV)/.installed-$(PY_FULL)
-STAMP_DEV := $(VENV_DEV)/.installed-$(PY_FULL)
 
 runs_here = $(shell $(1)/bin/python -c "" 2>/dev/null && grep -qsF '$(CURDIR)/$(1)/' $(1)/bin/pip && echo yes)
 
@@ -78,10 +78,7 @@ STAMP_LOWEST := $(LOWEST)/.installed-$(PY_FULL)
 
 .PHONY: rebuild
 $(STAMP): pyproject.toml $(CONSTRAINTS) $(if $(call runs_here,$(VENV)),,rebuild)
-	$(call install,$(VENV),test)
-
-$(STAMP_DEV): pyproject.toml $(CONSTRAINTS) $(if $(call runs_here,$(VENV_DEV)),,rebuild)
-	$(call install,$(VENV_DEV),test$(comma)dev$(comma)docs)
+	$(call install,$(VENV),test$(comma)dev$(comma)docs)
 
 $(STAMP_LOWEST): CONSTRAINTS := constraints/lowest.txt
 $(STAMP_LOWEST): pyproject.toml constraints/lowest.txt $(if $(call runs_here,$(LOWEST)),,rebuild)
@@ -99,11 +96,14 @@ demo: $(STAMP) ## simulate a screen, train, align, impute, and write a report
 	$(VENV)/bin/scgroove demo --out $(DEMO_OUT)
 	@echo "The report: $(abspath $(DEMO_OUT))/report.html"
 
-test: $(STAMP) ## run the test suite
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP) ## run the test suite, without the tests that are marked slow
+	$(VENV)/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## run the tests that are marked slow
+	$(VENV)/bin/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-lowest: $(STAMP_LOWEST) ## test on the lowest versions that pyproject.toml admits (Python 3.11; TESTS=... for some)
-	$(LOWEST)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
+	$(LOWEST)/bin/python -m pytest -m "not slow" $(TESTS) $(PYTEST_ARGS)
 
 properties: $(STAMP) ## run 20,000 new examples of the properties that hold for every screen
 	SCGROOVE_EXAMPLES=1200 $(VENV)/bin/python -m pytest tests/properties $(PYTEST_ARGS)
@@ -111,21 +111,24 @@ properties: $(STAMP) ## run 20,000 new examples of the properties that hold for 
 coverage: $(STAMP) ## run the test suite and list the lines that no test reached
 	$(VENV)/bin/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
-lint: $(STAMP_DEV) ## ruff, mypy and the import contracts
-	$(VENV_DEV)/bin/ruff check .
-	$(VENV_DEV)/bin/ruff format --check .
-	$(VENV_DEV)/bin/mypy
-	$(VENV_DEV)/bin/lint-imports --no-logo
+lint: $(STAMP) ## ruff, mypy and the import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
 
-docs: $(STAMP_DEV) ## build the documentation; any warning is an error
-	$(VENV_DEV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+docs: $(STAMP) ## build the documentation; any warning is an error
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The documentation: $(CURDIR)/docs/_build/html/index.html"
 
-notebooks: $(STAMP_DEV) ## execute the tutorials, without changing them
-	$(VENV_DEV)/bin/jupyter execute --kernel_name=python3 --timeout=600 tutorials/*.ipynb
+notebooks: $(TUTORIALS) ## execute the tutorials, without changing them (-j 2: two at a time)
 
-wheel: $(STAMP_DEV) ## build the wheel
-	$(VENV_DEV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+$(TUTORIALS): $(STAMP)
+	$(VENV)/bin/jupyter execute --kernel_name=python3 --timeout=600 $@
+
+
+wheel: $(STAMP) ## build the wheel
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove the environments and what was built
 	rm -rf .venv .venv-* dist docs/_build docs/api/generated demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
