@@ -225,3 +225,5 @@ def test_from_scenario_is_weakly_paired() -> None:
 def test_wrong_arguments_teach() -> None:
     with pytest.raises(ValueError, match=r"rho must be between 0 .* found 2"):
         weakly_paired(rho=2)
+    with pytest.raises(TypeError, match=r"no parameter 'rhoo'\. Did you mean 'rho'\?"):
+        weakly_paired(rhoo=2)

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from scgroove.simulations import (
-    REFERENCE,
-    REFERENCE_HALF_SHARED,
     SCENARIOS,
     NamedScenario,
     Scenario,
@@ -81,8 +79,8 @@ def test_the_user_guide_lists_them_as_they_are() -> None:
 
 
 def test_the_references_are_among_them() -> None:
-    assert SCENARIOS.get("reference").scenario is REFERENCE
-    assert SCENARIOS.get("half_shared").scenario is REFERENCE_HALF_SHARED
+    assert SCENARIOS.get("reference").scenario == Scenario()
+    assert SCENARIOS.get("half_shared").scenario == Scenario(rho=0.5)
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "many_labels"])
@@ -106,4 +104,4 @@ def test_every_scenario_can_be_drawn(name: str) -> None:
 )
 def test_names_and_reasons_are_checked(name: str, reason: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        NamedScenario(name, reason, REFERENCE)
+        NamedScenario(name, reason, Scenario())

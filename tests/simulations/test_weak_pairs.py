@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scgroove.simulations import REFERENCE, Scenario
+from scgroove.simulations import Scenario
 from scgroove.simulations._weak_pairs import (
     draw_counts,
     labels_of_modalities,
@@ -154,8 +154,8 @@ def test_exclusive_labels_of_three_modalities() -> None:
 
 def test_unlabeled_share_is_exact_and_drawn_for_each_modality() -> None:
     rna, protein = simulate(Scenario(**SMALL, unlabeled_fraction=0.25)).modalities.values()
-    assert (~rna.labeled).sum() == (~protein.labeled).sum() == 12
-    assert set(rna.cells[~rna.labeled]) != set(protein.cells[~protein.labeled])
+    assert (~(rna.observed >= 0)).sum() == (~(protein.observed >= 0)).sum() == 12
+    assert set(rna.cells[~(rna.observed >= 0)]) != set(protein.cells[~(protein.observed >= 0)])
 
 
 def test_counts_are_whole_numbers_in_csr_with_no_empty_cell() -> None:
@@ -188,7 +188,7 @@ def test_cells_per_label_may_differ() -> None:
 
 
 def test_reference_is_the_specification() -> None:
-    r = REFERENCE
+    r = Scenario()
     assert (r.n_labels, r.n_cells_per_label, r.n_latent, r.n_private) == (20, 60, 10, 3)
     assert (r.n_features, r.effect, r.noise, r.rho, r.view) == ((100, 50), 2.0, 0.5, 1.0, "tanh")
 

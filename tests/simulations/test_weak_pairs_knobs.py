@@ -83,9 +83,9 @@ def test_label_noise_is_among_the_labeled_cells() -> None:
     for part, plain in zip(
         parts(label_noise=0.5, unlabeled_fraction=0.4), parts(unlabeled_fraction=0.4), strict=True
     ):
-        np.testing.assert_array_equal(part.labeled, plain.labeled)
-        assert part.labeled.sum() == 36
-        assert (part.observed[part.labeled] != part.label[part.labeled]).sum() == 18
+        np.testing.assert_array_equal((part.observed >= 0), (plain.observed >= 0))
+        assert (part.observed >= 0).sum() == 36
+        assert (part.observed[(part.observed >= 0)] != part.label[(part.observed >= 0)]).sum() == 18
 
 
 def test_wrong_labels_are_labels_of_the_modality_and_differ_between_modalities() -> None:
@@ -127,12 +127,12 @@ def test_confusion_is_exact_and_changes_nothing_that_was_measured() -> None:
 def test_confusion_leaves_hidden_cells_and_the_wrong_labels_of_label_noise() -> None:
     options: dict[str, Any] = {"label_noise": 0.25, "unlabeled_fraction": 0.4}
     for part, plain in zip(parts(confusion=0.5, **options), parts(**options), strict=True):
-        np.testing.assert_array_equal(part.labeled, plain.labeled)
-        noisy = plain.labeled & (plain.observed != plain.label)
+        np.testing.assert_array_equal((part.observed >= 0), (plain.observed >= 0))
+        noisy = (plain.observed >= 0) & (plain.observed != plain.label)
         confused = part.observed != plain.observed
-        assert (part.labeled.sum(), noisy.sum(), confused.sum()) == (36, 9, 18)
+        assert ((part.observed >= 0).sum(), noisy.sum(), confused.sum()) == (36, 9, 18)
         assert not (confused & noisy).any()
-        assert not confused[~plain.labeled].any()
+        assert not confused[~(plain.observed >= 0)].any()
 
 
 @pytest.mark.parametrize("options", [{}, {"inert": 0.6}, {"inert": 1.0}, {"exclusive_labels": 1}])
@@ -317,13 +317,13 @@ def test_the_truth_is_consistent_whatever_the_knobs(scenario: Scenario, seed: in
         for field in ("cells", "label", "observed", "escaped", "substate", "batch", "paired"):
             assert getattr(part, field).shape == (n,)
         assert set(part.label) == set(np.flatnonzero(kept[name]))
-        wrong = part.labeled & (part.observed != part.label)
+        wrong = (part.observed >= 0) & (part.observed != part.label)
         n_wrong = sum(
-            round(scenario.per_modality(knob)[name] * part.labeled.sum())
+            round(scenario.per_modality(knob)[name] * (part.observed >= 0).sum())
             for knob in ("label_noise", "confusion")
         )
         # Two halves of an odd number may both be rounded up.
-        assert wrong.sum() == min(n_wrong, part.labeled.sum())
+        assert wrong.sum() == min(n_wrong, (part.observed >= 0).sum())
         works = ~part.escaped[:, None] * e
         shift = np.sqrt(rho) * sim.shared_effect + np.sqrt(1 - rho) * part.effect
         expected = (

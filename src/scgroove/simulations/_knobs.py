@@ -1,7 +1,7 @@
-"""What the knobs of a simulation draw: shares of cells, sizes of labels, sub-states, batches, wrong labels.
+"""Draws of a simulation: shares of cells, sizes of labels, sub-states, batches, wrong labels.
 
-Each takes its own random stream. With one stream, a larger share adds cells to those of a smaller one, so that
-a sweep over a knob changes no more than it must.
+With one random stream, a larger share adds cells to those of a smaller one, so that a sweep changes
+no more than it must.
 """
 
 from __future__ import annotations
@@ -18,26 +18,8 @@ SMALLEST_LABEL = 2
 def zipf_sizes(n_labels: int, n_cells: int, exponent: float) -> tuple[int, ...]:
     """Share out cells in proportion to rank**-exponent, at least two to each label.
 
-    Labels whose part would be smaller get two cells, and the others share the rest in proportion; parts are
-    rounded by largest remainder, so that the sizes add up to ``n_cells`` and never rise with the rank.
-
-    Parameters
-    ----------
-    n_labels
-        Number of labels.
-    n_cells
-        Cells of all labels, 2 ``n_labels`` or more.
-    exponent
-        0: labels of one size. The larger, the longer the tail of small labels.
-
-    Returns
-    -------
-    tuple of int
-        Cells of each label, from the largest to the smallest.
-
-    References
-    ----------
-    User guide, "Simulated screens".
+    Labels whose part would be smaller get two cells, and the others share the rest. Parts are rounded
+    by largest remainder, so that the sizes add up to ``n_cells`` and never rise with the rank.
 
     Examples
     --------
@@ -63,11 +45,11 @@ def zipf_sizes(n_labels: int, n_cells: int, exponent: float) -> tuple[int, ...]:
 def draw_share(
     among: BoolArray, share: float, rng: np.random.Generator, taken: BoolArray | None = None
 ) -> BoolArray:
-    """Mark round(share * n) of the n items that are True in ``among``, at random, passing over those ``taken``."""
+    """Mark round(share * n) of the n items that are True in ``among``, but none ``taken``."""
     candidates = rng.permutation(np.flatnonzero(among))
     n_chosen = round(share * candidates.size)
     if taken is not None:
-        # Only now, so that one more item taken puts one other in its place and leaves the rest.
+        # only now, so that one more item taken changes one item of the result
         candidates = candidates[~taken[candidates]]
     chosen = np.zeros(among.size, dtype=np.bool_)
     chosen[candidates[:n_chosen]] = True
@@ -75,7 +57,7 @@ def draw_share(
 
 
 def draw_substates(label: IntArray, n_substates: int, rng: np.random.Generator) -> IntArray:
-    """Sub-state of each cell, (n,): inside a label all have the same number of cells, up to one."""
+    """Return the sub-state of each cell, (n,), of equal size inside a label."""
     order = rng.permutation(label.size)
     order = order[np.argsort(label[order], kind="stable")]
     first = np.searchsorted(label[order], label[order], side="left")
@@ -85,32 +67,17 @@ def draw_substates(label: IntArray, n_substates: int, rng: np.random.Generator) 
 
 
 def draw_batches(n: int, n_batches: int, rng: np.random.Generator) -> IntArray:
-    """Batch of each cell, (n,): all have the same number of cells, up to one."""
+    """Return the batch of each cell, (n,), of equal size."""
     return rng.permutation(np.arange(n, dtype=np.intp) % n_batches)
 
 
 def draw_wrong_labels(
     label: IntArray, seen: BoolArray, vocabulary: IntArray, share: float, rng: np.random.Generator
 ) -> IntArray:
-    """Give a share of the cells that are ``seen`` another label of ``vocabulary``, each as likely as the others.
+    """Return label codes, (n,), with a share of the ``seen`` cells given any other label.
 
-    Parameters
-    ----------
-    label
-        True label codes, (n,).
-    seen
-        The cells to draw from, (n,).
-    vocabulary
-        Codes of the labels there are, sorted, two or more where ``share`` is positive.
-    share
-        Share of the cells that are ``seen`` that get a wrong label.
-    rng
-        Source of the cells and of their labels.
-
-    Returns
-    -------
-    ndarray
-        Label codes, (n,); those of the other cells are the true ones.
+    ``vocabulary`` holds the codes of the labels there are, sorted, two or more if ``share`` is
+    positive.
     """
     if share == 0:
         return label
@@ -121,19 +88,9 @@ def draw_wrong_labels(
 
 
 def nearest_labels(effect: Float64Array, vocabulary: IntArray) -> IntArray:
-    """Other label of ``vocabulary`` whose effect is nearest, of each of its labels.
+    """Return for each label of the sorted ``vocabulary`` the other one with the nearest effect.
 
-    Parameters
-    ----------
-    effect
-        Effects of all labels, (n_labels, k).
-    vocabulary
-        Codes of the labels there are, sorted, two or more.
-
-    Returns
-    -------
-    ndarray
-        Label codes in the order of ``vocabulary``; of labels equally near, the lower code.
+    ``effect`` is (n_labels, k). Of labels equally near, the lower code is returned.
     """
     distance = cdist(effect[vocabulary], effect[vocabulary])
     np.fill_diagonal(distance, np.inf)

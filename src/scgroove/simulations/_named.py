@@ -13,12 +13,6 @@ from scgroove.simulations._scenarios import Scenario
 if TYPE_CHECKING:
     import pandas as pd
 
-REFERENCE: Final = Scenario()
-"""The reference scenario of the user guide, "Simulated screens": every default. Use it with seeds 0 to 4."""
-
-REFERENCE_HALF_SHARED: Final = Scenario(rho=0.5)
-"""The reference scenario with half of the label effect specific to each modality."""
-
 
 @dataclass(frozen=True)
 class NamedScenario:
@@ -27,9 +21,9 @@ class NamedScenario:
     Attributes
     ----------
     name
-        What results call it; letters, digits and underscores.
+        Name in results: letters, digits and underscores.
     reason
-        One sentence: what is learned from it.
+        What the setting shows, in one sentence.
     scenario
         The parameters.
 
@@ -50,138 +44,126 @@ class NamedScenario:
         """Refuse names that a file or a column of results could not hold."""
         if not self.name.isidentifier():
             raise InputError(
-                f"the name of a scenario stands in file names and tables: expected letters, digits and underscores, "
-                f"such as 'half_shared'; found {self.name!r}."
+                f"the name of a scenario stands in file names and tables: expected letters, "
+                f"digits and underscores, such as 'half_shared'; found {self.name!r}."
             )
         if not self.reason.strip():
             raise InputError(
-                f"scenario {self.name!r} has no reason: say in one sentence what is learned from it."
+                f"scenario {self.name!r} has no reason: say in one sentence what it shows."
             )
 
     @property
     def differs(self) -> str:
-        """What differs from the reference scenario, as arguments of :func:`scgroove.simulations.weakly_paired`."""
+        """Differences from the reference scenario, as arguments of :func:`weakly_paired`."""
         return ", ".join(f"{name}={value!r}" for name, value in self.scenario.differences().items())
 
 
 SCENARIOS: Final[Registry[NamedScenario]] = Registry("scenario")
-"""The named scenarios. Add one with ``SCENARIOS.register(name)(NamedScenario(name, reason, scenario))``."""
+"""Named scenarios. Add one with ``SCENARIOS.register(name)(NamedScenario(name, reason, scenario))``.
+"""
 
-_SHIPPED: Final = (
-    NamedScenario(
-        "reference",
-        "The setting on which methods are compared: the modalities see the same effect of every label.",
-        REFERENCE,
+_SHIPPED: Final[dict[str, tuple[str, Scenario]]] = {
+    "reference": (
+        "The setting on which methods are compared: the modalities see the same effect of "
+        "every label.",
+        Scenario(),
     ),
-    NamedScenario(
-        "half_shared",
-        "Half of the effect of a label is specific to each modality, as for a compound that acts on RNA and "
-        "protein in different ways.",
-        REFERENCE_HALF_SHARED,
+    "half_shared": (
+        "Half of the effect of a label is specific to each modality, as for a compound that "
+        "acts on RNA and protein in different ways.",
+        Scenario(rho=0.5),
     ),
-    NamedScenario(
-        "nothing_shared",
-        "The labels link the modalities, but their effects have nothing in common: only the cell state is shared.",
+    "nothing_shared": (
+        "The labels link the modalities, but their effects have nothing in common: only the "
+        "cell state is shared.",
         Scenario(rho=0.0),
     ),
-    NamedScenario(
-        "weak_effect",
+    "weak_effect": (
         "Labels shift cells by half the spread of their state, as most perturbations do.",
         Scenario(effect=0.5),
     ),
-    NamedScenario(
-        "linear_view",
+    "linear_view": (
         "Features are linear in the latent, so a linear method has nothing to lose.",
         Scenario(view="linear"),
     ),
-    NamedScenario(
-        "counts",
+    "counts": (
         "RNA comes as overdispersed counts with library sizes, as sequencing gives it.",
         Scenario(counts=("rna",)),
     ),
-    NamedScenario(
-        "escape",
-        "In three cells of ten the perturbation did not work, and their label says nothing about them.",
+    "escape": (
+        "In three cells of ten the perturbation did not work, and their label says nothing "
+        "about them.",
         Scenario(escape=0.3),
     ),
-    NamedScenario(
-        "label_noise",
+    "label_noise": (
         "One label in five is wrong, in each modality on its own, as guides are assigned wrongly.",
         Scenario(label_noise=0.2),
     ),
-    NamedScenario(
-        "zipf",
+    "zipf": (
         "A few labels have most of the cells and many have a handful.",
         Scenario(imbalance=1.5),
     ),
-    NamedScenario(
-        "batches",
-        "Each modality was measured in three batches that shift every feature by as much as the signal varies.",
+    "batches": (
+        "Each modality was measured in three batches that shift every feature by as much as "
+        "the signal varies.",
         Scenario(n_batches=3, batch_effect=1.0),
     ),
-    NamedScenario(
-        "heterogeneous",
+    "heterogeneous": (
         "Cells of one label answer in two ways, so the mean of a label describes none of them.",
         Scenario(n_substates=2, substate_effect=1.5),
     ),
-    NamedScenario(
-        "inert",
+    "inert": (
         "Four labels of ten do nothing, and no method can tell them apart.",
         Scenario(inert=0.4),
     ),
-    NamedScenario(
-        "three_modalities",
+    "three_modalities": (
         "Three modalities must meet in one space, not two.",
         Scenario(modalities=("rna", "protein", "atac"), n_features=(100, 50, 100)),
     ),
-    NamedScenario(
-        "disjoint",
+    "disjoint": (
         "Each modality has cells of its own, the usual case, so no cell has a true partner.",
         Scenario(co_assayed=False),
     ),
-    NamedScenario(
-        "exclusive",
+    "exclusive": (
         "Three labels of each modality are missing from the other one.",
         Scenario(exclusive_labels=3),
     ),
-    NamedScenario(
-        "unlabeled",
+    "unlabeled": (
         "Half of the cells of each modality have lost their label.",
         Scenario(unlabeled_fraction=0.5),
     ),
-    NamedScenario(
-        "many_labels",
+    "many_labels": (
         "A screen of 200 perturbations with ten cells each: many labels, few examples of each.",
         Scenario(n_labels=200, n_cells_per_label=10),
     ),
-    NamedScenario(
-        "few_cells",
-        "A pilot of 20 perturbations with ten cells each, where a flexible model learns the noise by heart.",
+    "few_cells": (
+        "A pilot of 20 perturbations with ten cells each, where a flexible model learns the "
+        "noise by heart.",
         Scenario(n_labels=20, n_cells_per_label=10),
     ),
-)
-for _entry in _SHIPPED:
-    SCENARIOS.register(_entry.name)(_entry)
+}
+for _name, (_reason, _scenario) in _SHIPPED.items():
+    SCENARIOS.register(_name)(NamedScenario(_name, _reason, _scenario))
 
 
 def scenario_table(names: Iterable[str] | None = None) -> pd.DataFrame:
-    """List the named scenarios, with the reason for each and what differs from the reference.
+    """List the named scenarios, their reasons and their differences from the reference.
 
     Parameters
     ----------
     names
-        The scenarios to list, in this order; by default all, the shipped ones first.
+        Scenarios to list, in this order. All if None.
 
     Returns
     -------
     DataFrame
-        Columns ``name``, ``reason`` and ``differs`` (arguments of :func:`scgroove.simulations.weakly_paired` that
-        are not its defaults; empty for the reference).
+        Columns ``name``, ``reason`` and ``differs`` (arguments of
+        :func:`scgroove.simulations.weakly_paired` that are not its defaults).
 
     Raises
     ------
     ValueError
-        If no scenario has one of the names.
+        No scenario has one of the names.
 
     Examples
     --------
@@ -190,15 +172,7 @@ def scenario_table(names: Iterable[str] | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    shipped = [entry.name for entry in _SHIPPED]
-    listed = (
-        [*shipped, *(n for n in SCENARIOS if n not in shipped)] if names is None else list(names)
-    )
-    entries = [SCENARIOS.get(name) for name in listed]
-    return pd.DataFrame(
-        {
-            "name": [entry.name for entry in entries],
-            "reason": [entry.reason for entry in entries],
-            "differs": [entry.differs for entry in entries],
-        }
-    )
+    if names is None:
+        names = [*_SHIPPED, *(name for name in SCENARIOS if name not in _SHIPPED)]
+    rows = [vars(entry) | {"differs": entry.differs} for entry in map(SCENARIOS.get, names)]
+    return pd.DataFrame(rows, columns=["name", "reason", "differs"])

@@ -1,9 +1,9 @@
-"""Named simulation settings, frozen so that a benchmark row can point at one."""
+"""Parameters of a simulation, checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Final, Literal, TypeAlias
@@ -15,7 +15,6 @@ from scgroove.errors import InputError
 from scgroove.simulations._knobs import zipf_sizes
 
 View: TypeAlias = Literal["tanh", "linear"]
-VIEWS: Final[tuple[str, ...]] = ("tanh", "linear")
 
 PER_MODALITY: Final = ("escape", "label_noise", "confusion", "n_batches")
 """Parameters that may be one number, or one for each modality."""
@@ -24,9 +23,9 @@ PER_MODALITY: Final = ("escape", "label_noise", "confusion", "n_batches")
 @checked
 @dataclass(frozen=True)
 class Scenario:
-    """Parameters of :func:`scgroove.simulations.weakly_paired` except the seed.
+    """Parameters of :func:`scgroove.simulations.weakly_paired`, checked on construction.
 
-    Checked on construction: an impossible setting never becomes a scenario.
+    Parameters per modality are one number, or ``{modality: number}``.
 
     Attributes
     ----------
@@ -35,51 +34,46 @@ class Scenario:
     n_cells_per_label
         Cells of each label in each modality that has it: one number, or one per label.
     modalities, n_features
-        Names of the modalities and their numbers of features, in the same order.
+        Names of the modalities, two or more, and their numbers of features in the same order.
     n_latent
-        Dimension k of the cell state and of the effects.
+        Dimension k of the cell state c and of the effects D.
     n_private
-        Dimension p of what only one modality sees.
+        Dimension p of s, what only one modality sees of a cell.
     rho
         Share of the variance of the label effect that the modalities have in common, in [0, 1].
     effect
-        Standard deviation e of the label effect in units of the cell state.
+        Standard deviation e of the label effect, in units of the cell state.
     noise
-        Standard deviation sigma of the measurement noise in units of the signal of a feature.
+        Standard deviation sigma of the measurement noise, in units of the signal of a feature.
     view
-        ``"tanh"``: a random network with one hidden layer of 64 units; ``"linear"``: a random matrix.
+        ``"tanh"``, a random network with one hidden layer of 64 units, or ``"linear"``.
     counts
-        Modalities that are negative-binomial counts (CSR); the others are Gaussian and standardized.
-    library_size
-        Median total count of a cell of a count modality.
-    dispersion
-        Inverse dispersion theta of the counts: variance = mean + mean**2 / theta.
+        Modalities that are negative-binomial counts (CSR). Others are Gaussian and standardized.
+    library_size, dispersion
+        Median total count of a cell, and theta of ``variance = mean + mean**2 / theta``, of counts.
     co_assayed
         True: the modalities measure the same cells. False: each has cells of its own.
     exclusive_labels
-        Labels found in one modality only: a number for every modality, or one per modality.
+        Labels found in one modality only, taken out of ``n_labels``, per modality. They come last.
     unlabeled_fraction
         Share of cells whose label is hidden, drawn in each modality on its own, in [0, 1).
     escape
-        Share of cells that carry a label without its effect, in [0, 1]: one number, or one per modality where
-        each has cells of its own.
+        Share of cells that carry a label without its effect, in [0, 1]. Per modality only with
+        ``co_assayed=False``: the same cell escapes in all modalities.
     label_noise
-        Share of labeled cells that show another label of their modality, in [0, 1]: one number, or one per
-        modality.
+        Share of labeled cells that show any other label of their modality, in [0, 1], per modality.
     confusion
-        Share of labeled cells that show the label of their modality most similar to their own, the one whose
-        shared effect is nearest, in [0, 1]: one number, or one per modality. No cell is among those of
-        ``label_noise`` too, so both together are at most 1.
+        Share of labeled cells that show the label of their modality whose shared effect is nearest
+        to that of their own, in [0, 1], per modality. They are other cells than those of
+        ``label_noise``, so that both together are at most 1.
     imbalance
-        Zipf exponent s: the label of rank r, which is r-th in order, has cells in proportion to r**-s.
-    n_batches
-        Batches of each modality: one number, or one per modality.
-    batch_effect
-        Standard deviation b of the shift of a feature in a batch, in units of the signal of the feature.
-    n_substates
-        Sub-states of each label.
-    substate_effect
-        Standard deviation h of the shift of a sub-state, in units of the cell state.
+        Zipf exponent s: the label of rank r has cells in proportion to r**-s, and at least 2.
+    n_batches, batch_effect
+        Batches of equal size, per modality, and the standard deviation b of the shift of a feature
+        in a batch, in units of its signal (in log rate for counts).
+    n_substates, substate_effect
+        Sub-states of equal size in each label, and the standard deviation h of their shift, in units
+        of the cell state. All modalities see the same shift, also of cells that escape.
     inert
         Share of labels without any effect, in [0, 1].
     """
@@ -112,14 +106,12 @@ class Scenario:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be simulated."""
-        _check_modalities(self.modalities, self.n_features, self.counts)
+        _check_modalities(self)
         _check_numbers(self)
         self.cells_per_label()
         self.exclusive()
-        _check_escape(self)
-        _check_wrong_labels(self)
-        _check_batches(self)
-        _check_substates(self)
+        _check_shares(self)
+        _check_shifts(self)
 
     def cells_per_label(self) -> tuple[int, ...]:
         """Return the number of cells of each label."""
@@ -159,7 +151,7 @@ class Scenario:
         return counts
 
     def per_modality(self, parameter: str) -> dict[str, Any]:
-        """Return a parameter of each modality; one that a mapping leaves out is without the knob."""
+        """Return a parameter of each modality. A mapping may leave modalities out."""
         given = getattr(self, parameter)
         if parameter not in PER_MODALITY or not isinstance(given, Mapping):
             return dict.fromkeys(self.modalities, given)
@@ -191,7 +183,7 @@ def _differs(value: Any, reference: Any) -> bool:
     return not (same_shape and bool(np.all(np.asarray(value) == np.asarray(reference))))
 
 
-def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str]) -> None:
+def _check_known(argument: str, given: Iterable[str], modalities: Sequence[str]) -> None:
     unknown = [name for name in given if name not in modalities]
     if unknown:
         raise InputError(
@@ -200,129 +192,111 @@ def _check_known(argument: str, given: Sequence[str], modalities: Sequence[str])
         )
 
 
-def _check_modalities(
-    modalities: Sequence[str], n_features: Sequence[int], counts: Sequence[str]
-) -> None:
-    if len(modalities) < 2 or len(set(modalities)) != len(modalities):
+def _check_modalities(s: Scenario) -> None:
+    if len(s.modalities) < 2 or len(set(s.modalities)) != len(s.modalities):
+        raise InputError(f"modalities must be two or more different names; found {s.modalities!r}.")
+    if len(s.n_features) != len(s.modalities) or min(s.n_features) < 1:
         raise InputError(
-            f"modalities must be two or more different names; found {tuple(modalities)!r}."
+            f"n_features must hold one positive number per modality: expected "
+            f"{len(s.modalities)} for modalities={s.modalities!r}, found {s.n_features!r}."
         )
-    if len(n_features) != len(modalities) or min(n_features) < 1:
-        raise InputError(
-            f"n_features must hold one positive number per modality: expected {len(modalities)} for "
-            f"modalities={tuple(modalities)!r}, found {n_features!r}."
-        )
-    _check_known("counts", counts, modalities)
+    _check_known("counts", s.counts, s.modalities)
 
 
 _ABOVE_0: Final = math.ulp(0.0)
 _BELOW_1: Final = math.nextafter(1.0, 0.0)
 
-_RULES: Final[tuple[tuple[str, type, float, float, str], ...]] = (
-    ("n_labels", Integral, 1, math.inf, "at least 1"),
-    ("n_latent", Integral, 1, math.inf, "at least 1"),
-    ("n_private", Integral, 0, math.inf, "at least 0"),
-    ("rho", Real, 0, 1, "between 0 (no shared effect) and 1 (all of the effect is shared)"),
-    ("effect", Real, 0, math.inf, "at least 0"),
-    ("noise", Real, 0, math.inf, "at least 0"),
-    ("library_size", Real, _ABOVE_0, math.inf, "positive"),
-    ("dispersion", Real, _ABOVE_0, math.inf, "positive"),
-    ("unlabeled_fraction", Real, 0, _BELOW_1, "at least 0 and below 1"),
-    ("escape", Real, 0, 1, "between 0 and 1, the share of cells without the effect of their label"),
-    ("label_noise", Real, 0, 1, "between 0 and 1, the share of labeled cells with a wrong label"),
-    (
-        "confusion",
+_RULES: Final[dict[str, tuple[type, float, float, str]]] = {
+    "n_labels": (Integral, 1, math.inf, "at least 1"),
+    "n_latent": (Integral, 1, math.inf, "at least 1"),
+    "n_private": (Integral, 0, math.inf, "at least 0"),
+    "rho": (Real, 0, 1, "between 0 (no shared effect) and 1 (all of the effect is shared)"),
+    "effect": (Real, 0, math.inf, "at least 0"),
+    "noise": (Real, 0, math.inf, "at least 0"),
+    "library_size": (Real, _ABOVE_0, math.inf, "positive"),
+    "dispersion": (Real, _ABOVE_0, math.inf, "positive"),
+    "unlabeled_fraction": (Real, 0, _BELOW_1, "at least 0 and below 1"),
+    "escape": (Real, 0, 1, "between 0 and 1, the share of cells without the effect of their label"),
+    "label_noise": (Real, 0, 1, "between 0 and 1, the share of labeled cells with a wrong label"),
+    "confusion": (
         Real,
         0,
         1,
         "between 0 and 1, the share of labeled cells with the label nearest to their own",
     ),
-    ("imbalance", Real, 0, math.inf, "at least 0 (labels of one size); 1.5 is a long tail"),
-    ("n_batches", Integral, 1, math.inf, "at least 1"),
-    ("batch_effect", Real, 0, math.inf, "at least 0"),
-    ("n_substates", Integral, 1, math.inf, "at least 1"),
-    ("substate_effect", Real, 0, math.inf, "at least 0"),
-    ("inert", Real, 0, 1, "between 0 and 1, the share of labels without any effect"),
-)
-"""Parameter, kind of number, least and greatest value, and the same in words."""
+    "imbalance": (Real, 0, math.inf, "at least 0 (labels of one size); 1.5 is a long tail"),
+    "n_batches": (Integral, 1, math.inf, "at least 1"),
+    "batch_effect": (Real, 0, math.inf, "at least 0"),
+    "n_substates": (Integral, 1, math.inf, "at least 1"),
+    "substate_effect": (Real, 0, math.inf, "at least 0"),
+    "inert": (Real, 0, 1, "between 0 and 1, the share of labels without any effect"),
+}
+"""Kind of number, least and greatest value of each parameter, and the same in words."""
 
 
 def _check_numbers(s: Scenario) -> None:
-    for name, kind, least, greatest, expected in _RULES:
-        given = getattr(s, name)
+    for name, (kind, least, greatest, expected) in _RULES.items():
         for value in s.per_modality(name).values():
-            if not (_is_number(value, kind) and least <= value <= greatest):
-                whole = (
-                    "a whole number, "
-                    if kind is Integral and not isinstance(value, Integral)
-                    else ""
-                )
-                raise InputError(f"{name} must be {whole}{expected}; found {given!r}.")
-    if s.view not in VIEWS:
-        raise InputError(f"view must be one of {', '.join(map(repr, VIEWS))}; found {s.view!r}.")
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    is_kind = isinstance(value, kind) and not isinstance(value, bool)
-    return is_kind and math.isfinite(value)
+            is_number = isinstance(value, kind) and not isinstance(value, bool)
+            if not (is_number and math.isfinite(value) and least <= value <= greatest):
+                is_whole = kind is Real or isinstance(value, Integral)
+                whole = "" if is_whole else "a whole number, "
+                raise InputError(f"{name} must be {whole}{expected}; found {getattr(s, name)!r}.")
 
 
 def _check_imbalance(s: Scenario, cells: Sequence[int]) -> None:
-    if isinstance(s.n_cells_per_label, Sequence | np.ndarray):
+    given = s.n_cells_per_label
+    if isinstance(given, Sequence | np.ndarray):
         raise InputError(
-            f"imbalance={s.imbalance!r} shares out the cells of all labels, but n_cells_per_label already gives "
-            f"each label its own number: found {s.n_cells_per_label!r}. Give one number, such as "
+            f"imbalance={s.imbalance!r} shares out the cells of all labels, but n_cells_per_label "
+            f"already gives each label its own number: found {given!r}. Give one number, such as "
             f"n_cells_per_label={sum(cells) // s.n_labels}, or leave imbalance at 0."
         )
     if min(cells) < 2:
         raise InputError(
-            f"imbalance leaves every label at least 2 cells: expected n_cells_per_label of 2 or more, found "
-            f"{s.n_cells_per_label!r}."
+            f"imbalance leaves every label at least 2 cells: expected n_cells_per_label of 2 or "
+            f"more, found {given!r}."
         )
 
 
-def _check_escape(s: Scenario) -> None:
+def _check_shares(s: Scenario) -> None:
+    """Check shares of cells that escape or show a wrong label."""
     if s.co_assayed and isinstance(s.escape, Mapping):
-        one = max(s.escape.values(), default=0.0)
         raise InputError(
-            f"escape must be one number where co_assayed=True, found {dict(s.escape)!r}: the modalities measure "
-            f"the same cells, and a cell that escapes does so in all of them. Give escape={one!r}, or "
-            f"co_assayed=False for cells of their own."
+            f"escape must be one number where co_assayed=True, found {dict(s.escape)!r}: the "
+            f"modalities measure the same cells, and a cell that escapes does so in all of them. "
+            f"Give escape={max(s.escape.values(), default=0.0)!r}, or co_assayed=False for cells of "
+            f"their own."
         )
-
-
-def _check_wrong_labels(s: Scenario) -> None:
     exclusive = s.exclusive()
-    shared = s.n_labels - sum(exclusive.values())
-    shares = {knob: s.per_modality(knob) for knob in ("label_noise", "confusion")}
+    n_shared = s.n_labels - sum(exclusive.values())
+    noise, confusion = s.per_modality("label_noise"), s.per_modality("confusion")
     for name in s.modalities:
-        n_labels = shared + exclusive[name]
-        for knob, share in shares.items():
-            if share[name] > 0 and n_labels < 2:
+        n_labels = n_shared + exclusive[name]
+        for knob, share in (("label_noise", noise[name]), ("confusion", confusion[name])):
+            if share > 0 and n_labels < 2:
                 raise InputError(
-                    f"{knob}={share[name]!r} gives cells another label of their modality, but {name!r} has "
-                    f"{n_labels} label(s): raise n_labels (found {s.n_labels}) or set {knob}=0."
+                    f"{knob}={share!r} gives cells another label of their modality, but {name!r} "
+                    f"has {n_labels} label(s): raise n_labels (found {s.n_labels}) or set {knob}=0."
                 )
-        noise, confusion = (share[name] for share in shares.values())
-        if noise + confusion > 1:
+        if noise[name] + confusion[name] > 1:
             raise InputError(
-                f"label_noise and confusion share out the labeled cells of a modality, so both together must be "
-                f"at most 1; found label_noise={noise!r} and confusion={confusion!r} in {name!r}."
+                f"label_noise and confusion share out the labeled cells of a modality, so both "
+                f"together must be at most 1; found label_noise={noise[name]!r} and "
+                f"confusion={confusion[name]!r} in {name!r}."
             )
 
 
-def _check_batches(s: Scenario) -> None:
-    n_batches = s.per_modality("n_batches")
-    if s.batch_effect > 0 and max(n_batches.values()) < 2:
+def _check_shifts(s: Scenario) -> None:
+    """Check that there are batches and sub-states to shift."""
+    if s.batch_effect > 0 and max(s.per_modality("n_batches").values()) < 2:
         raise InputError(
             f"batch_effect={s.batch_effect!r} shifts one batch against another, but n_batches is "
             f"{s.n_batches!r}. Give n_batches=3, say, or leave batch_effect at 0."
         )
-
-
-def _check_substates(s: Scenario) -> None:
     if s.substate_effect > 0 and s.n_substates < 2:
         raise InputError(
-            f"substate_effect={s.substate_effect!r} shifts one sub-state of a label against another, but "
-            f"n_substates is {s.n_substates!r}. Give n_substates=2, say, or leave substate_effect at 0."
+            f"substate_effect={s.substate_effect!r} shifts one sub-state of a label against "
+            f"another, but n_substates is {s.n_substates!r}. Give n_substates=2, say, or leave "
+            f"substate_effect at 0."
         )

@@ -10,8 +10,8 @@ modalities see, D_g^(m) the one that only modality m sees, s_i ~ N(0, I_p) priva
 r_i is 0 for a cell that escapes and 1 otherwise; D_g = D_g^(m) = 0 for an inert label; E_gq ~ N(0, I_k) is the
 shift of sub-state q of label g, which all modalities see; B_a^(m) ~ N(0, I_d) that of batch a of modality m.
 
-The data show y_i = g; for the cells of label noise, any other label of the modality; for those of confusion, its
-label g' other than g with the least ||D_g' - D_g||.
+The data show y_i = g, for the cells of label noise any other label of the modality, for those of
+confusion the label g' other than g with the least ||D_g' - D_g||.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ BASE_LOG_SD: Final = 1.0
 
 @dataclass(frozen=True)
 class SimulatedModality:
-    """What one modality measured, and the truth behind it. Rows are in shuffled order.
+    """Measurements of one modality and the truth behind them. Rows are in shuffled order.
 
     Attributes
     ----------
     x
-        Measured values, float32 (n, d); CSR of whole numbers for a count modality.
+        Measured values, float32 (n, d), CSR of whole numbers for counts.
     cells
-        Identity of the biological cell of each row, (n,); equal numbers are the same cell.
+        Biological cell of each row, (n,).
     label
         True label code of each row, (n,).
     observed
-        Label code that the data show, (n,): another one than ``label`` where it is wrong, -1 where hidden.
+        Label code that the data show, (n,), -1 where hidden.
     escaped
         True for cells without the effect of their label, (n,).
     substate, batch
@@ -65,12 +65,11 @@ class SimulatedModality:
     state, latent
         c and u of each row, float64 (n, k).
     shared
-        What modalities have in common of each row, ``c + r e sqrt(rho) D + h E``, float64 (n, k): u without the effect that only
-        this modality sees.
+        ``c + r e sqrt(rho) D + h E``: u without the effect of this modality alone, float64 (n, k).
     effect
-        D^(m), effects that only this modality sees, float64 (n_labels, k).
+        D^(m), float64 (n_labels, k).
     batch_shift
-        B^(m), float64 (n_batches, d); zero where there is one batch.
+        B^(m), float64 (n_batches, d), zero for one batch.
     """
 
     x: FloatArray | sp.csr_matrix
@@ -87,11 +86,6 @@ class SimulatedModality:
     effect: Float64Array
     batch_shift: Float64Array
 
-    @property
-    def labeled(self) -> BoolArray:
-        """False where the label is hidden, (n,)."""
-        return self.observed >= 0
-
 
 @dataclass(frozen=True)
 class Simulation:
@@ -100,7 +94,7 @@ class Simulation:
     Attributes
     ----------
     scenario, seed
-        What was asked for.
+        The setting and the seed.
     shared_effect
         D, float64 (n_labels, k).
     inert
@@ -108,7 +102,7 @@ class Simulation:
     substate_shift
         E, float64 (n_labels, n_substates, k).
     modalities
-        What each modality measured.
+        Measurements of each modality.
     """
 
     scenario: Scenario
@@ -120,17 +114,8 @@ class Simulation:
 
 
 @dataclass(frozen=True)
-class _Labels:
-    """What is true of the labels in all modalities."""
-
-    shared_effect: Float64Array
-    inert: BoolArray
-    substate_shift: Float64Array
-
-
-@dataclass(frozen=True)
 class _Cells:
-    """What is true of biological cells before anything is measured, in the order of their labels."""
+    """Biological cells before anything is measured, in the order of their labels."""
 
     label: IntArray
     state: Float64Array
@@ -141,45 +126,37 @@ class _Cells:
 def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
     """Draw one data set.
 
-    Parameters
-    ----------
-    scenario
-        The setting.
-    seed
-        The same seed gives the same bytes on one machine. Structure, cells and each modality have
-        random streams of their own, and so has each knob, so that an option of one modality leaves the others
-        as they were, and a knob that is turned leaves what it does not touch as it was.
-
-    Returns
-    -------
-    Simulation
-        Arrays of every modality and the truth.
-
-    References
-    ----------
-    User guide, "Simulated screens".
+    Structure, cells and each modality have random streams of their own, and so has each parameter.
+    An option of one modality leaves the others as they were, and a parameter leaves what it does not
+    touch as it was. The same seed gives the same bytes on one machine.
     """
-    # A new stream is spawned after those there are: an old seed keeps giving the old data.
+    # a new stream is spawned after the others, so that an old seed keeps giving the old data
     structure, common, *own = np.random.default_rng(seed).spawn(2 + len(scenario.modalities))
-    labels = _draw_labels(scenario, structure)
-    kept = labels_of_modalities(scenario)
-    in_others = np.sum(list(kept.values()), axis=0) > 1
+    inert_rng, substate_rng = structure.spawn(2)
+    n, k = scenario.n_labels, scenario.n_latent
+    inert = draw_share(np.ones(n, dtype=np.bool_), scenario.inert, inert_rng)
+    simulation = Simulation(
+        scenario=scenario,
+        seed=seed,
+        shared_effect=_without(structure.normal(size=(n, k)), inert),
+        inert=inert,
+        substate_shift=substate_rng.normal(size=(n, scenario.n_substates, k)),
+        modalities={},
+    )
+    has_label = labels_of_modalities(scenario)
+    in_others = np.sum(list(has_label.values()), axis=0) > 1
     same_cells = None
     if scenario.co_assayed:
         same_cells = _draw_cells(scenario, common, scenario.modalities[0], np.ones_like(in_others))
-    modalities: dict[str, SimulatedModality] = {}
-    for index, (name, rng) in enumerate(zip(scenario.modalities, own, strict=True)):
-        paired_labels = in_others if scenario.co_assayed else np.zeros_like(in_others)
-        modalities[name] = _draw_modality(
-            scenario, index, rng, labels, kept[name], paired_labels, same_cells
-        )
-    return Simulation(
-        scenario, seed, labels.shared_effect, labels.inert, labels.substate_shift, modalities
-    )
+    for name, d, rng in zip(scenario.modalities, scenario.n_features, own, strict=True):
+        paired = in_others if scenario.co_assayed else np.zeros_like(in_others)
+        part = _draw_modality(simulation, name, d, rng, has_label[name], paired, same_cells)
+        simulation.modalities[name] = part
+    return simulation
 
 
 def labels_of_modalities(scenario: Scenario) -> dict[str, BoolArray]:
-    """Return which labels each modality has: the exclusive ones are the last codes, in modality order."""
+    """Return the labels of each modality. Exclusive ones are the last codes, in modality order."""
     exclusive = scenario.exclusive()
     kept = {m: np.ones(scenario.n_labels, dtype=np.bool_) for m in scenario.modalities}
     stop = scenario.n_labels
@@ -191,18 +168,10 @@ def labels_of_modalities(scenario: Scenario) -> dict[str, BoolArray]:
     return kept
 
 
-def _draw_labels(scenario: Scenario, rng: np.random.Generator) -> _Labels:
-    inert_rng, substate_rng = rng.spawn(2)
-    n, k = scenario.n_labels, scenario.n_latent
-    inert = draw_share(np.ones(n, dtype=np.bool_), scenario.inert, inert_rng)
-    shared_effect = _without(rng.normal(size=(n, k)), inert)
-    return _Labels(shared_effect, inert, substate_rng.normal(size=(n, scenario.n_substates, k)))
-
-
 def _draw_cells(
     scenario: Scenario, rng: np.random.Generator, name: str, has_label: BoolArray
 ) -> _Cells:
-    """Draw biological cells of all labels; those whose label is not there are never measured."""
+    """Draw biological cells of all labels, also of labels that are not measured."""
     escape_rng, substate_rng = rng.spawn(2)
     label = np.repeat(np.arange(scenario.n_labels), scenario.cells_per_label())
     return _Cells(
@@ -214,53 +183,60 @@ def _draw_cells(
 
 
 def _draw_modality(
-    scenario: Scenario,
-    index: int,
+    simulation: Simulation,
+    name: str,
+    d: int,
     rng: np.random.Generator,
-    labels: _Labels,
     has_label: BoolArray,
     paired_labels: BoolArray,
     same_cells: _Cells | None,
 ) -> SimulatedModality:
-    name, d = scenario.modalities[index], scenario.n_features[index]
+    scenario = simulation.scenario
     cell_rng, view_rng, noise_rng, label_rng, order_rng, batch_rng = rng.spawn(6)
-    effect = _without(cell_rng.normal(size=labels.shared_effect.shape), labels.inert)
+    effect = _without(cell_rng.normal(size=simulation.shared_effect.shape), simulation.inert)
     cells = same_cells or _draw_cells(scenario, cell_rng, name, has_label)
-    shared = _latent(scenario, labels, cells, np.zeros_like(effect))
-    latent = _latent(scenario, labels, cells, effect)
+    latent = _latent(simulation, cells, effect)
     rows = order_rng.permutation(np.flatnonzero(has_label[cells.label]))
+    label = cells.label[rows]
     private = cell_rng.normal(size=(cells.label.size, scenario.n_private))
     inputs = np.concatenate([latent, private], axis=1)[rows]
-    batch, batch_shift = _draw_batches(scenario, name, rows.size, d, batch_rng)
+
+    n_batches = scenario.per_modality("n_batches")[name]
+    batch_of_cell_rng, shift_rng = batch_rng.spawn(2)
+    # one batch has no shift, so that a modality without batches stays as it was
+    batch_shift = shift_rng.normal(size=(n_batches, d)) if n_batches > 1 else np.zeros((1, d))
+    batch = draw_batches(rows.size, n_batches, batch_of_cell_rng)
     signal = view(inputs, d, scenario.view, view_rng)
     if scenario.batch_effect > 0:
         signal += scenario.batch_effect * batch_shift[batch]
+    signal += scenario.noise * noise_rng.normal(size=signal.shape)
+    if name in scenario.counts:
+        x = draw_counts(signal, scenario.library_size, scenario.dispersion, noise_rng)
+    else:
+        x = standardize(signal).astype(np.float32)
     return SimulatedModality(
-        x=_measure(signal, scenario, name, noise_rng),
+        x=x,
         cells=rows,
-        label=cells.label[rows],
-        observed=_observe(
-            scenario, name, cells.label[rows], labels, np.flatnonzero(has_label), label_rng
-        ),
+        label=label,
+        observed=_observe(simulation, name, label, np.flatnonzero(has_label), label_rng),
         escaped=cells.escaped[rows],
         substate=cells.substate[rows],
         batch=batch,
-        paired=paired_labels[cells.label[rows]],
+        paired=paired_labels[label],
         state=cells.state[rows],
         latent=latent[rows],
-        shared=shared[rows],
+        shared=_latent(simulation, cells, np.zeros_like(effect))[rows],
         effect=effect,
         batch_shift=batch_shift,
     )
 
 
-def _latent(
-    scenario: Scenario, labels: _Labels, cells: _Cells, effect: Float64Array
-) -> Float64Array:
+def _latent(simulation: Simulation, cells: _Cells, effect: Float64Array) -> Float64Array:
     """Return u of each cell, (n, k)."""
-    shift = np.sqrt(scenario.rho) * labels.shared_effect + np.sqrt(1.0 - scenario.rho) * effect
-    of_label = _without(scenario.effect * shift[cells.label], cells.escaped)
-    of_substate = scenario.substate_effect * labels.substate_shift[cells.label, cells.substate]
+    s = simulation.scenario
+    shift = np.sqrt(s.rho) * simulation.shared_effect + np.sqrt(1.0 - s.rho) * effect
+    of_label = _without(s.effect * shift[cells.label], cells.escaped)
+    of_substate = s.substate_effect * simulation.substate_shift[cells.label, cells.substate]
     latent: Float64Array = cells.state + of_label + of_substate
     return latent
 
@@ -270,25 +246,15 @@ def _without(effect: Float64Array, rows: BoolArray) -> Float64Array:
     return np.where(rows[:, None], 0.0, effect)
 
 
-def _draw_batches(
-    scenario: Scenario, name: str, n: int, d: int, rng: np.random.Generator
-) -> tuple[IntArray, Float64Array]:
-    n_batches = scenario.per_modality("n_batches")[name]
-    cell_rng, shift_rng = rng.spawn(2)
-    # One batch is no shift at all, so that a modality without batches is the same as ever.
-    shift = shift_rng.normal(size=(n_batches, d)) if n_batches > 1 else np.zeros((1, d))
-    return draw_batches(n, n_batches, cell_rng), shift
-
-
 def _observe(
-    scenario: Scenario,
+    simulation: Simulation,
     name: str,
     label: IntArray,
-    labels: _Labels,
     vocabulary: IntArray,
     rng: np.random.Generator,
 ) -> IntArray:
-    """Label that the data show of each cell: some are wrong, and -1 are hidden."""
+    """Return the label that the data show of each cell: some are wrong, and -1 are hidden."""
+    scenario = simulation.scenario
     noise_rng, confusion_rng = rng.spawn(2)
     hidden = draw_share(np.ones(label.size, dtype=np.bool_), scenario.unlabeled_fraction, rng)
     share = scenario.per_modality("label_noise")[name]
@@ -296,7 +262,7 @@ def _observe(
     confusion = scenario.per_modality("confusion")[name]
     if confusion > 0:
         confused = draw_share(~hidden, confusion, confusion_rng, taken=shown != label)
-        nearest = nearest_labels(labels.shared_effect, vocabulary)
+        nearest = nearest_labels(simulation.shared_effect, vocabulary)
         shown = np.where(confused, nearest[np.searchsorted(vocabulary, label)], shown)
     return np.where(hidden, -1, shown)
 
@@ -304,23 +270,10 @@ def _observe(
 def view(
     inputs: Float64Array, n_features: int, kind: str, rng: np.random.Generator
 ) -> Float64Array:
-    """Return f_m(inputs) with zero mean and unit variance of each feature.
+    """Return f_m(inputs), (n, d), with zero mean and unit variance of each feature.
 
-    Parameters
-    ----------
-    inputs
-        Latent and private coordinates, (n, k + p).
-    n_features
-        Number of features d.
-    kind
-        ``"tanh"``: tanh(inputs @ W1 / sqrt(k + p)) @ W2; ``"linear"``: inputs @ W. Weights are N(0, 1).
-    rng
-        Source of the weights.
-
-    Returns
-    -------
-    ndarray
-        float64 (n, d).
+    ``"tanh"`` is tanh(inputs @ W1 / sqrt(k + p)) @ W2 and ``"linear"`` inputs @ W, with weights
+    N(0, 1), for latent and private coordinates (n, k + p).
     """
     n_in = inputs.shape[1]
     if kind == "tanh":
@@ -330,20 +283,11 @@ def view(
 
 
 def standardize(x: Float64Array) -> Float64Array:
-    """Return ``x`` with columns of zero mean and unit variance (over n); a constant one becomes zero."""
+    """Return ``x`` with columns of zero mean and unit variance, constant ones zero."""
     centered: Float64Array = x - x.mean(axis=0)
     scale: Float64Array = centered.std(axis=0)
     scale[scale == 0] = 1.0
     return centered / scale
-
-
-def _measure(
-    signal: Float64Array, scenario: Scenario, name: str, rng: np.random.Generator
-) -> FloatArray | sp.csr_matrix:
-    noisy = signal + scenario.noise * rng.normal(size=signal.shape)
-    if name in scenario.counts:
-        return draw_counts(noisy, scenario.library_size, scenario.dispersion, rng)
-    return standardize(noisy).astype(np.float32)
 
 
 def draw_counts(
@@ -351,14 +295,9 @@ def draw_counts(
 ) -> sp.csr_matrix:
     """Draw negative-binomial counts.
 
-    mean_ij = L_i softmax_j(b_j + log_rate_ij), L_i log-normal around ``library_size`` and b_j ~ N(0, 1);
-    variance = mean + mean**2 / ``dispersion``. A cell that would be all zero gets one count of its most
-    abundant feature.
-
-    Returns
-    -------
-    csr_matrix
-        Whole numbers as float32, (n, d).
+    mean_ij = L_i softmax_j(b_j + log_rate_ij), L_i log-normal around ``library_size``, b_j ~ N(0, 1),
+    variance = mean + mean**2 / ``dispersion``. A cell that would be all zero gets one count of its
+    most abundant feature. Returns whole numbers as float32, (n, d).
     """
     n, d = log_rate.shape
     logits = log_rate + BASE_LOG_SD * rng.normal(size=d)
