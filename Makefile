@@ -131,4 +131,4 @@ wheel: $(STAMP) ## build the wheel
 	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove the environments and what was built
-	rm -rf .venv .venv-* dist docs/_build docs/api/generated demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* dist docs/_build docs/api demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
