@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from scgroove.errors import InputError, UnknownNameError, did_you_mean
+from scgroove.errors import InputError, UnknownNameError
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Map names to objects of one kind, and answer an unknown name with the near miss and the list.
+    """Objects of one kind by name.
 
     Parameters
     ----------
     kind
-        What is registered, in the singular: used in messages (``"aligner"``).
+        Singular of the kind, for messages (``"aligner"``).
     prepare
-        What is done with everything that is registered.
+        Applied to everything that is registered.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Registry(Generic[T]):
     >>> shapes.get("circel")
     Traceback (most recent call last):
         ...
-    scgroove._registry.UnknownNameError: unknown shape 'circel'. Did you mean 'circle'? Available: 'circle'.
+    scgroove.errors.UnknownNameError: unknown shape 'circel'. Did you mean 'circle'? ...
     """
 
     def __init__(self, kind: str, prepare: Callable[[T], T] | None = None) -> None:
@@ -44,7 +44,7 @@ class Registry(Generic[T]):
         Raises
         ------
         ValueError
-            If ``name`` is already taken by another object.
+            If another object has the name.
         """
 
         def add(item: T) -> T:
@@ -65,7 +65,7 @@ class Registry(Generic[T]):
                 self._items[name] = new
 
     def get(self, name: str) -> T:
-        """Return what stands under ``name``.
+        """Return the object under ``name``.
 
         Raises
         ------
@@ -75,16 +75,11 @@ class Registry(Generic[T]):
         try:
             return self._items[name]
         except (KeyError, TypeError):
-            raise UnknownNameError(self._unknown(name)) from None
+            raise UnknownNameError(self.kind, name, self.names()) from None
 
     def names(self) -> tuple[str, ...]:
         """Return the registered names in alphabetical order."""
         return tuple(sorted(self._items))
-
-    def _unknown(self, name: object) -> str:
-        hint = did_you_mean(name, self._items)
-        listed = ", ".join(repr(known) for known in self.names()) or "none"
-        return f"unknown {self.kind} {name!r}.{hint} Available: {listed}."
 
     def __contains__(self, name: object) -> bool:
         """Whether ``name`` is registered."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Range(NamedTuple):
-    """Numbers that an argument may have; ``closed`` says which bounds belong to them, ``nan`` whether NaN does."""
+    """Numbers that an argument may have. ``closed`` says which bounds belong to them."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -37,21 +37,38 @@ class Range(NamedTuple):
         if math.isnan(value):
             return self.nan
         if value in (self.least, self.most):
-            bound = "left" if value == self.least else "right"
-            return self.closed in (bound, "both")
+            return self.closed in ("left" if value == self.least else "right", "both")
         return self.least < value < self.most
 
     def __str__(self) -> str:
         """Return the bounds in words, to follow the kind of number."""
-        above = " of at least" if self.closed in ("both", "left") else " above"
-        below = "at most" if self.closed in ("both", "right") else "below"
-        words = [f"{above} {self.least:.10g}"] if self.least > -math.inf else []
-        words += [f" {below} {self.most:.10g}"] if self.most < math.inf else []
+        words = []
+        if self.least > -math.inf:
+            above = "of at least" if self.closed in ("both", "left") else "above"
+            words.append(f" {above} {self.least:.10g}")
+        if self.most < math.inf:
+            below = "at most" if self.closed in ("both", "right") else "below"
+            words.append(f" {below} {self.most:.10g}")
         return " and".join(words)
 
 
 ANY: Final = Range()
+COUNTS: Final = """
+    adversary_hidden adversary_steps batch_size block_size hidden max_cells max_epochs max_features
+    n_bins n_cells_per_label n_components n_hidden n_labels_per_batch n_latent n_layers n_links
+    n_matches n_models n_neighbors ncols patience top_k
+"""
+POSITIVE: Final = """
+    adversary_lr bandwidths grid lr penalties point_size prior regularization temperature vmax
+"""
+NOT_NEGATIVE: Final = """
+    adversary_weight backtranslation_weight groupclip_weight kl_weight label_weight mmd_weight
+    reconstruction_weight weight weight_decay
+"""
 RANGES: Final[dict[str, Range]] = {
+    **dict.fromkeys(COUNTS.split(), Range(1)),
+    **dict.fromkeys(POSITIVE.split(), Range(0, math.inf, "neither")),
+    **dict.fromkeys(NOT_NEGATIVE.split(), Range(0, math.inf, "left")),
     **dict.fromkeys(("dropout", "momentum"), Range(0, 1, "left")),
     "backtranslation_warmup": Range(0, 1),
     "level": Range(0, 1, "neither"),
@@ -65,23 +82,7 @@ RANGES: Final[dict[str, Range]] = {
     "validation_fraction": Range(0, 1, "neither"),
     "warmup": Range(0, 1),
 }
-_COUNTS: Final = """
-    adversary_hidden adversary_steps batch_size block_size hidden max_cells max_epochs max_features
-    n_bins n_cells_per_label n_components n_hidden n_labels_per_batch n_latent n_layers n_links n_matches n_models
-    n_neighbors ncols patience top_k
-"""
-_POSITIVE: Final = (
-    "adversary_lr bandwidths grid lr penalties point_size prior regularization temperature vmax"
-)
-_NOT_NEGATIVE: Final = """
-    adversary_weight backtranslation_weight groupclip_weight kl_weight label_weight mmd_weight reconstruction_weight
-    weight weight_decay
-"""
-RANGES.update(dict.fromkeys(_COUNTS.split(), Range(1)))
-RANGES.update(dict.fromkeys(_POSITIVE.split(), Range(0, math.inf, "neither")))
-RANGES.update(dict.fromkeys(_NOT_NEGATIVE.split(), Range(0, math.inf, "left")))
-"""Ranges of arguments, which mean the same in every function. They hold for the members of a list too."""
-
+"""Ranges of arguments, the same in every function. They hold for the members of a list too."""
 WORDS: Final[Mapping[object, str]] = {
     str: "text",
     bool: "True or False",
@@ -94,14 +95,15 @@ WORDS: Final[Mapping[object, str]] = {
 }
 """Types that are checked, in words."""
 UNFIT: Final = object()
-"""Instead of a value that its hint does not admit."""
+"""Stands for a value that its hint does not admit."""
 
 
 def checked(item: T) -> T:
-    """Check the arguments of a function, or of construction and all public methods of a class, at every call.
+    """Check the arguments of a function, or of all public methods of a class, at every call.
 
-    NumPy scalars become the Python values that they stand for, whole numbers such as ``1e4`` become ``int``, and one text
-    becomes a list of one, where that is wanted. Arguments that may be arrays or data are left to the function.
+    NumPy scalars become Python values, whole numbers such as ``1e4`` become ``int``, and one text
+    becomes a list of one, where the hint wants that. Arguments that may be arrays or data are left
+    to the function.
     """
     if not inspect.isclass(item):
         return _checked(item, None)  # type: ignore[arg-type, return-value]
@@ -116,7 +118,7 @@ def checked(item: T) -> T:
 
 
 def check_room(room: str, *registries: Registry[Any]) -> None:
-    """Check the arguments of all functions that a package exports, where they are defined and registered too."""
+    """Check the arguments of all functions that a package exports, also where they are defined."""
     package = sys.modules[room]
     for name in package.__all__:
         item = getattr(package, name)
@@ -159,7 +161,7 @@ class _Names(ChainMap[str, Any]):
 def _hints(function: Callable[..., Any], owner: type | None) -> dict[str, Any]:
     """Return the hints of the arguments, without those that admit anything.
 
-    The fields of a dataclass are read with the names of the modules of all classes that it stems from.
+    The fields of a dataclass use names of the modules of all its base classes.
     """
     modules = [vars(sys.modules[one.__module__]) for one in (owner.__mro__ if owner else ())]
     names = _Names(function.__globals__, *modules, vars(builtins))
@@ -170,15 +172,14 @@ def _hints(function: Callable[..., Any], owner: type | None) -> dict[str, Any]:
             hint = eval(hint, {}, names) if isinstance(hint, str) else hint
         except (AttributeError, TypeError):  # a part of a name for type checkers only
             continue
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) and not _is_open(
-            hint
-        ):
+        is_variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if not is_variadic and not _is_open(hint):
             found[name] = hint
     return found
 
 
 def _is_open(hint: Any) -> bool:
-    """Whether a hint admits what cannot be judged here: arrays, protocols, names for type checkers only."""
+    """Whether a hint admits what cannot be judged here, such as arrays and protocols."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return any(_is_open(member) for member in get_args(hint))
@@ -190,10 +191,22 @@ def _is_open(hint: Any) -> bool:
 
 
 def _check(name: str, value: Any, hint: Any) -> Any:
-    read = _read(value, hint, RANGES.get(name, ANY))
+    span = RANGES.get(name, ANY)
+    read = _read(value, hint, span)
     if read is not UNFIT:
         return read
-    raise ArgumentError(_message(name, value, hint), name)
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    choices: list[Any] = []
+    words: list[str] = []
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            choices += get_args(kind)
+        else:
+            words.append(_words(kind, span))
+    expected = _listed([*map(repr, choices), *dict.fromkeys(words)])
+    advice = did_you_mean(value, choices) if isinstance(value, str) else ""
+    found = f"{reprlib.repr(value)} ({type(value).__name__})"
+    raise ArgumentError(f"{name} must be {expected}; found {found}.{advice}", name)
 
 
 def _read(value: Any, hint: Any, span: Range) -> Any:
@@ -202,10 +215,11 @@ def _read(value: Any, hint: Any, span: Range) -> Any:
         return value
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        found = (
-            _read(value, member, span) for member in sorted(inner, key=lambda member: member is int)
-        )
-        return next((one for one in found if one is not UNFIT), UNFIT)
+        for member in sorted(inner, key=lambda member: member is int):
+            read = _read(value, member, span)
+            if read is not UNFIT:
+                return read
+        return UNFIT
     if origin is Callable:
         return value if callable(value) else UNFIT
     if origin is Literal:
@@ -227,7 +241,7 @@ def _read_one(value: Any, kind: type, span: Range) -> Any:
 
 
 def _read_many(value: Any, kind: type, inner: tuple[Any, ...], span: Range) -> Any:
-    """Return the members of a container as they are wanted: a dictionary, a tuple or a list."""
+    """Return the members of a dictionary, a tuple or a list as they are wanted."""
     if issubclass(kind, Mapping):
         if not isinstance(value, Mapping):
             return UNFIT
@@ -249,19 +263,6 @@ def _read_many(value: Any, kind: type, inner: tuple[Any, ...], span: Range) -> A
 
 def _has_unfit(members: list[Any]) -> bool:
     return any(member is UNFIT for member in members)
-
-
-def _message(name: str, value: Any, hint: Any) -> str:
-    """Say what was expected and found, and the choice that was meant."""
-    span = RANGES.get(name, ANY)
-    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    words = [_words(kind, span) for kind in kinds if get_origin(kind) is not Literal]
-    expected = _listed([*map(repr, choices), *dict.fromkeys(words)])
-    advice = did_you_mean(value, choices) if isinstance(value, str) else ""
-    return (
-        f"{name} must be {expected}; found {reprlib.repr(value)} ({type(value).__name__}).{advice}"
-    )
 
 
 def _listed(words: list[str]) -> str:

@@ -60,7 +60,7 @@ def test_a_modality_that_is_not_used_may_be_as_it_is():
     for data in (mdata, alone):
         tl.align(data, "rna", "prot")
         tl.impute(data, "rna", "prot", method="barycentric")
-        tl.perturbation_effects(data, "rna", "prot", "a", min_cells=2)
+        tl.perturbation_effects(data, "rna", "prot", "a")
         tl.score_imputation(data, "rna", "prot")
         tl.transfer_labels(data, "rna", target="prot")
         tl.collapse(data, min_cells=2)

@@ -240,7 +240,7 @@ def test_co_assayed_cells_do_not_vote_for_their_twins() -> None:
 def test_round_trip_and_what_stands_where(trained: Any, tmp_path: Path) -> None:
     screen, query, _ = trained
     mdata = query.copy()
-    sg.tl.transfer_labels(mdata, "rna", "protein", reference=screen, min_confidence=0.6)
+    sg.tl.transfer_labels(mdata, "rna", "protein", reference=screen)
     mdata.write(tmp_path / "q.h5mu")
     for data in (mdata, md.read(tmp_path / "q.h5mu")):
         adata = data["rna"]
@@ -250,11 +250,8 @@ def test_round_trip_and_what_stands_where(trained: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-5)
         confidence = adata.obs[f"{KEY}_confidence"].to_numpy()
         np.testing.assert_allclose(table.max(axis=1), confidence, rtol=1e-5)
-        missing = adata.obs[KEY].isna().to_numpy()
-        assert 0 < missing.sum() < 800
-        np.testing.assert_array_equal(missing, confidence < 0.6)
         best = np.asarray(names, dtype=object)[table.argmax(axis=1)]
-        assert (best[~missing] == np.asarray(adata.obs[KEY].astype(str))[~missing]).all()
+        assert (best == np.asarray(adata.obs[KEY].astype(str))).all()
         assert bool(adata.uns[KEY]["calibrated"])
 
 
@@ -350,11 +347,6 @@ def same_names(mdata: md.MuData) -> None:
         (None, {"metric": "dot"}, r"metric must be "),
         (None, {"calibrate_on": "both"}, "calibrate_on must be "),
         (None, {"n_neighbors": 0}, "n_neighbors must be "),
-        (
-            None,
-            {"min_confidence": 1.5},
-            "min_confidence is a probability, above 0 and at most 1; found 1.5",
-        ),
     ],
 )
 def test_refusals_change_nothing(
@@ -373,14 +365,18 @@ def test_refusals_change_nothing(
     assert state(mdata) == before
 
 
-def test_refusals_about_models_and_memory(trained: Any, tmp_path: Path) -> None:
+def test_refusals_about_models_and_memory(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen, query, model = trained
     adata, _ = new(query)
     columns = list(adata.obs)
     with pytest.raises(ValueError, match="calibrate_on='query' takes none of them"):
         sg.tl.transfer_labels(adata, "rna", reference=screen, model=model, calibrate_on="query")
+    monkeypatch.setattr("scgroove.tl._transfer_labels.MOST_GB", 1e-6)
     with pytest.raises(TooLargeError, match="probabilities=False keeps the label"):
-        sg.tl.transfer_labels(adata, "rna", reference=screen, max_memory_gb=1e-6)
+        sg.tl.transfer_labels(adata, "rna", reference=screen)
+    monkeypatch.undo()
     with pytest.raises(TypeError, match="expected a MuData, found ndarray"):
         sg.tl.transfer_labels(np.zeros((2, 2)), "rna", reference=screen)  # type: ignore[arg-type]
     untrained = sg.model.GROOVE(screen, 8)

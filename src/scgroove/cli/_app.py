@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,77 +27,46 @@ app = typer.Typer(
 )
 app.add_typer(benchmark)
 
-
-class Method(StrEnum):
-    """How cells are coupled."""
-
-    eot = "eot"
-    emd = "emd"
+Method = StrEnum("Method", ["eot", "emd"])
+Imputation = StrEnum("Imputation", ["decoder", "barycentric"])
+Encoder = StrEnum("Encoder", ["linear", "mlp"])
+Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda", "mps"])
 
 
-class Imputation(StrEnum):
-    """How values are imputed."""
-
-    decoder = "decoder"
-    barycentric = "barycentric"
+def _screen(text: str, **options: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel="Screen", **options)
 
 
-class Encoder(StrEnum):
-    """What encodes cells."""
-
-    linear = "linear"
-    mlp = "mlp"
+def _data(text: str, metavar: str | None = None, **options: Any) -> Any:
+    return typer.Option(help=text, metavar=metavar, rich_help_panel="Data", **options)
 
 
-class Accelerator(StrEnum):
-    """Where to train."""
+def _model(text: str, **options: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel="Model", **options)
 
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
-    cuda = "cuda"
-    mps = "mps"
+
+def _matching(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="Matching")
+
+
+def _output(text: str, *names: str, **options: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="Output", **options)
 
 
 _Out = Annotated[
     Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="DIR",
-        help="Folder of the results; by default a new one here.",
-        rich_help_panel="Output",
-    ),
+    _output("Folder of the results; by default a new one here.", "--out", "-o", metavar="DIR"),
 ]
 _Epochs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Passes over the data; by default as many as the data need.",
-        rich_help_panel="Model",
-    ),
+    int | None, _model("Passes over the data; by default as many as the data need.", min=1)
 ]
-_Seed = Annotated[
-    int, typer.Option(min=0, help="The same seed gives the same result.", rich_help_panel="Model")
-]
-_Accelerator = Annotated[Accelerator, typer.Option(help="Where to train.", rich_help_panel="Model")]
-_Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="Replace the results of an earlier run.", rich_help_panel="Output"
-    ),
-]
-_Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Go on with a run that was stopped, from the last stage that was done.",
-        rich_help_panel="Output",
-    ),
-]
-_Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")
-]
+_Seed = Annotated[int, _model("The same seed gives the same result.", min=0)]
+_Accelerator = Annotated[Accelerator, _model("Where to train.")]
+_Overwrite = Annotated[bool, _output("Replace the results of an earlier run.", "--overwrite")]
+_RESUME = "Go on with a run that was stopped, from the last stage that was done."
+_Resume = Annotated[bool, _output(_RESUME, "--resume")]
+_Debug = Annotated[bool, _output("Show the traceback of an error.", "--debug")]
+_Names = list[str] | None
 
 
 def _destination(command: str, folder: Path, overwrite: bool, resume: bool) -> Destination:
@@ -110,40 +79,34 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Start with **scgroove demo**: it needs no data. "
+_START = (
+    "Start with **scgroove demo**: it needs no data. "
     "Then look at **scgroove run --help** for your own."
 )
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    """Match single-cell modalities that share neither cells nor features, only labels such as perturbations."""
-
-
-@app.command(
-    epilog="Example:  **scgroove demo --out demo**, then open demo/report.html in a browser."
+_Version = typer.Option(
+    "--version", callback=_print_version, is_eager=True, help="Show the version."
 )
-def demo(
-    labels: Annotated[
-        int, typer.Option(min=6, max=500, help="Number of perturbations.", rich_help_panel="Screen")
-    ] = 20,
-    cells: Annotated[
-        int,
-        typer.Option(
-            min=10, help="Cells of each perturbation and modality.", rich_help_panel="Screen"
-        ),
-    ] = 60,
+
+
+@app.callback(epilog=_START)
+def _root(version: Annotated[bool, _Version] = False) -> None:
+    """Match single-cell modalities that share only labels, such as perturbations."""
+
+
+_DEMO = "Example:  **scgroove demo --out demo**, then open demo/report.html in a browser."
+
+
+@app.command("demo", epilog=_DEMO)
+def _demo(
+    labels: Annotated[int, _screen("Number of perturbations.", min=6, max=500)] = 20,
+    cells: Annotated[int, _screen("Cells of each perturbation and modality.", min=10)] = 60,
     rho: Annotated[
         float,
-        typer.Option(
+        _screen(
+            "Share of the effects that the modalities have in common.",
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Share of the effects that the modalities have in common.",
-            rich_help_panel="Screen",
         ),
     ] = 1.0,
     epochs: _Epochs = None,
@@ -156,9 +119,9 @@ def demo(
 ) -> None:
     """Simulate a screen whose truth is known, and do everything with it: about one minute.
 
-    Two modalities, RNA counts and protein, with 20 perturbations: two were seen in RNA only and one in protein only,
-    and a few cells have lost their label. The model never learns which cells are the same; the report compares with
-    that truth at the end.
+    Two modalities, RNA counts and protein, with 20 perturbations: two were seen in RNA only and one
+    in protein only, and a few cells have lost their label. The model never learns which cells are
+    the same; the report compares with that truth at the end.
     """
 
     def prepare(display: Display) -> Prepared:
@@ -189,137 +152,68 @@ _EXAMPLES = (
     "**--label rna=gene --label prot=target --layer rna=counts**\n\n"
     "Cells marked 'unknown' have no label:  **--unlabeled-category unknown**"
 )
+_FILE = typer.Argument(metavar="FILE.h5mu", help="MuData file with two modalities or more.")
+_LABEL = (
+    "Column of obs with the label that links the modalities, such as the perturbation; by default "
+    "'label'. Another one for a modality: MODALITY=COLUMN, repeated."
+)
+_LIKELIHOOD = "normal, nb, poisson or bernoulli; chosen by looking at the data otherwise; repeat."
+_PAIR_KEY = (
+    "Column that tells which cells are the same. Never used in training: only to score the result."
+)
+_PAIRED = (
+    "Whether cells of equal names are the same cell. By default the column pair_id tells, else the "
+    "names, unless chance explains them."
+)
+_UNLABELED = "Match without looking at labels, so that the labels can judge the matching."
+_NULL = (
+    "Repeat the analysis N times on permuted labels, and show its numbers beside every score. "
+    "Takes N times as long."
+)
 
 
-@app.command(epilog=_EXAMPLES)
-def run(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE.h5mu", help="MuData file with two modalities or more.")
-    ],
-    source: Annotated[
-        str | None,
-        typer.Option(help="Modality of the cells to impute for.", rich_help_panel="Data"),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Modality to match to and to impute.", rich_help_panel="Data")
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of obs with the label that links the modalities, such as the perturbation; by default 'label'. "
-            "Another one for a modality: MODALITY=COLUMN, repeated.",
-            rich_help_panel="Data",
-            show_default=False,
-        ),
-    ] = None,
+@app.command("run", epilog=_EXAMPLES)
+def _run(
+    file: Annotated[Path, _FILE],
+    source: Annotated[str | None, _data("Modality of the cells to impute for.")] = None,
+    target: Annotated[str | None, _data("Modality to match to and to impute.")] = None,
+    label: Annotated[_Names, _data(_LABEL, "COLUMN", show_default=False)] = None,
     also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODALITY",
-            help="Train on this modality too; repeat for more.",
-            rich_help_panel="Data",
-        ),
+        _Names, _data("Train on this modality too; repeat for more.", "MODALITY")
     ] = None,
     layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODALITY=LAYER",
-            help="Layer with the values, where it is not X; repeat.",
-            rich_help_panel="Data",
-        ),
+        _Names, _data("Layer with the values, where it is not X; repeat.", "MODALITY=LAYER")
     ] = None,
-    likelihood: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODALITY=NAME",
-            help="normal, nb, poisson or bernoulli; chosen by looking at the data otherwise; repeat.",
-            rich_help_panel="Data",
-        ),
-    ] = None,
+    likelihood: Annotated[_Names, _data(_LIKELIHOOD, "MODALITY=NAME")] = None,
     batch_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of obs with the batch to correct for.",
-            rich_help_panel="Data",
-        ),
+        str | None, _data("Column of obs with the batch to correct for.", "COLUMN")
     ] = None,
     unlabeled_category: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL",
-            help="Label that stands for 'no label'; repeat.",
-            rich_help_panel="Data",
-        ),
+        _Names, _data("Label that stands for 'no label'; repeat.", "LABEL")
     ] = None,
     min_cells_per_label: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Refuse labels with fewer cells in a modality.",
-            rich_help_panel="Data",
-        ),
+        int, _data("Refuse labels with fewer cells in a modality.", "N", min=1)
     ] = 2,
-    pair_key: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column that tells which cells are the same. Never used in training: only to score the result.",
-            rich_help_panel="Data",
-        ),
-    ] = None,
+    pair_key: Annotated[str | None, _data(_PAIR_KEY, "COLUMN")] = None,
     paired: Annotated[
         bool | None,
         typer.Option(
-            "--paired/--not-paired",
-            help="Whether cells of equal names are the same cell. By default the column pair_id tells, else the "
-            "names, unless chance explains them.",
-            rich_help_panel="Data",
-            show_default=False,
+            "--paired/--not-paired", help=_PAIRED, rich_help_panel="Data", show_default=False
         ),
     ] = None,
     epochs: _Epochs = None,
-    n_latent: Annotated[
-        int | None,
-        typer.Option(min=2, help="Dimensions of the shared space.", rich_help_panel="Model"),
-    ] = None,
-    encoder: Annotated[
-        Encoder | None, typer.Option(help="linear, or mlp for large data.", rich_help_panel="Model")
-    ] = None,
+    n_latent: Annotated[int | None, _model("Dimensions of the shared space.", min=2)] = None,
+    encoder: Annotated[Encoder | None, _model("linear, or mlp for large data.")] = None,
     seed: _Seed = 0,
     accelerator: _Accelerator = Accelerator.auto,
     method: Annotated[
-        Method,
-        typer.Option(
-            help="Entropic (eot) or exact (emd) optimal transport.", rich_help_panel="Matching"
-        ),
+        Method, _matching("Entropic (eot) or exact (emd) optimal transport.")
     ] = Method.eot,
-    unlabeled_coupling: Annotated[
-        bool,
-        typer.Option(
-            "--unlabeled-coupling",
-            help="Match without looking at labels, so that the labels can judge the matching.",
-            rich_help_panel="Matching",
-        ),
-    ] = False,
+    unlabeled_coupling: Annotated[bool, _matching(_UNLABELED, "--unlabeled-coupling")] = False,
     impute: Annotated[
-        Imputation,
-        typer.Option(
-            help="From the model, or as the mean of the matched cells.", rich_help_panel="Matching"
-        ),
+        Imputation, _matching("From the model, or as the mean of the matched cells.")
     ] = Imputation.decoder,
-    null: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Repeat the analysis N times on permuted labels, and show its numbers beside every score. "
-            "Takes N times as long.",
-            rich_help_panel="Model",
-        ),
-    ] = 0,
+    null: Annotated[int, _model(_NULL, min=0, metavar="N")] = 0,
     out: _Out = None,
     overwrite: _Overwrite = False,
     resume: _Resume = False,
@@ -327,9 +221,10 @@ def run(
 ) -> None:
     """Match the cells of two modalities of your own screen, and impute one for the other.
 
-    FILE.h5mu holds the modalities, each with its own cells and features. A column of obs gives the label of each cell:
-    the perturbation, for instance. Nothing else has to correspond. The results are a report for reading, the data with
-    everything that was computed, the trained model, tables and figures.
+    FILE.h5mu holds the modalities, each with its own cells and features. A column of obs gives the
+    label of each cell: the perturbation, for instance. Nothing else has to correspond. The results
+    are a report for reading, the data with everything that was computed, the trained model, tables
+    and figures.
     """
     asked = dict(locals())
 

@@ -1,4 +1,4 @@
-"""What goes wrong: a message and an exit code."""
+"""Messages and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ EXIT_ERROR, EXIT_USER, EXIT_STOPPED, EXIT_PIPE = 1, 2, 130, 141
 
 @contextmanager
 def errors(debug: bool, last_words: Callable[[], str] = str, stopped: str = "") -> Iterator[None]:
-    """Turn what goes wrong into a message and an exit code.
+    """Turn an error into a message and an exit code.
 
     Parameters
     ----------
     debug
         Show the traceback.
     last_words
-        Called after an error or a signal: tidies up, and returns what is kept.
+        Called after an error or a signal: tidies up, and says what is kept.
     stopped
-        What else to say after a signal.
+        Said after a signal, too.
     """
 
     def farewell() -> str:
@@ -35,41 +35,33 @@ def errors(debug: bool, last_words: Callable[[], str] = str, stopped: str = "") 
     try:
         with ending(farewell):
             yield
-    except (KeyboardInterrupt, BrokenPipeError) as error:
-        words = farewell()
-        if isinstance(error, BrokenPipeError):
-            silence_output()
-            raise typer.Exit(EXIT_PIPE) from None
-        _fail(words, EXIT_STOPPED)
+    except BrokenPipeError:
+        farewell()
+        silence_output()
+        raise typer.Exit(EXIT_PIPE) from None
+    except KeyboardInterrupt:
+        _fail(farewell(), EXIT_STOPPED)
     except Exception as error:
         if debug:
             traceback.print_exc()
         message, code = _explained(error, debug)
-        _fail(" ".join(filter(None, [message, last_words()])), code)
+        _fail(" ".join(filter(None, [f"Error: {message}", last_words()])), code)
 
 
 def _explained(error: Exception, debug: bool) -> tuple[str, int]:
     """Return what to tell the user, and the exit code."""
-    if isinstance(error, ScgrooveError):
-        return _message(error), EXIT_USER
+    if isinstance(error, ScgrooveError) or (isinstance(error, OSError) and error.errno is not None):
+        return str(error), EXIT_USER
     if isinstance(error, MemoryError):
         return "There is not enough memory.", EXIT_USER
-    if isinstance(error, OSError) and error.errno is not None:
-        return _message(error), EXIT_USER
     advice = "" if debug else " Run it again with --debug to see where, and please report it."
-    text = f"Unexpected {type(error).__name__}: {_message(error)}\nThis looks like a bug in scgroove.{advice}"
-    return text, EXIT_ERROR
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    name = type(error).__name__
+    return f"Unexpected {name}: {text}\nThis looks like a bug in scgroove.{advice}", EXIT_ERROR
 
 
 def _fail(message: str, code: int) -> NoReturn:
     color = typer.colors.RED if code != EXIT_STOPPED else None
     with suppress(BrokenPipeError):
-        typer.secho(f"Error: {message}" if color else message, fg=color, err=True)
+        typer.secho(message, fg=color, err=True)
     raise typer.Exit(code)
-
-
-def _message(error: BaseException) -> str:
-    """Text of an error; a KeyError would show it quoted."""
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    return str(error)

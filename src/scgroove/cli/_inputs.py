@@ -1,4 +1,4 @@
-"""What is asked for, checked against the data in the language of the command line."""
+"""Options checked against the data, in the language of the command line."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scgroove._files import HOW_TO_MAKE
-from scgroove.errors import InputError, did_you_mean, listed
+from scgroove.errors import InputError, UnknownNameError, did_you_mean, listed
 
 if TYPE_CHECKING:
     from mudata import MuData
 
     from scgroove._report import Settings
 
+LIKELIHOODS = ("auto", "normal", "nb", "poisson", "bernoulli")
+
 
 def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
-    """Check the options against the data, in the language of the command line."""
+    """Return the settings of a run from its options, which must fit the data."""
     from scgroove._labels import plain_category
     from scgroove._report import Settings
+    from scgroove.data.checks import layers_of
 
     source, target = _source_and_target(mdata, asked["source"], asked["target"])
     modalities = tuple(dict.fromkeys([source, target, *(asked["also"] or [])]))
@@ -25,25 +28,22 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
         _check_choice("--also", modality, mdata.mod)
     label_key = _label_key(mdata, modalities, asked["label"] or ["label"])
     _check_unlabeled(mdata, label_key, asked["unlabeled_category"] or [])
-    if asked["pair_key"] is not None and asked["paired"] is not None:
-        said = "--paired" if asked["paired"] else "--not-paired"
-        raise InputError(
-            f"--pair-key {asked['pair_key']} and {said} answer one question. Give one of the two."
-        )
-    if asked["pair_key"] is not None:
+    pair_key, paired = asked["pair_key"], asked["paired"]
+    if pair_key is not None:
+        if paired is not None:
+            option = "--paired" if paired else "--not-paired"
+            raise InputError(
+                f"--pair-key {pair_key} and {option} answer one question. Give one of the two."
+            )
         for modality in (source, target):
-            _check_column("--pair-key", mdata, modality, asked["pair_key"])
+            _check_column("--pair-key", mdata, modality, pair_key)
     layers = _assignments("--layer", asked["layer"], modalities)
     for modality, layer in layers.items():
-        names = [
-            name for name in mdata.mod[modality].layers if name is not None
-        ]  # anndata 0.13: X is None
-        _check_choice(f"--layer {modality}=", layer, names, of=f" in the layers of {modality!r}")
+        where = f" in the layers of {modality!r}"
+        _check_choice(f"--layer {modality}=", layer, layers_of(mdata.mod[modality]), where)
     likelihood = _assignments("--likelihood", asked["likelihood"], modalities)
     for modality, name in likelihood.items():
-        _check_choice(
-            f"--likelihood {modality}=", name, ["auto", "normal", "nb", "poisson", "bernoulli"]
-        )
+        _check_choice(f"--likelihood {modality}=", name, LIKELIHOODS)
     return Settings(
         source=source,
         target=target,
@@ -53,8 +53,8 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
         likelihood=likelihood,
         batch_key=_batch_key(mdata, modalities, asked["batch_key"]),
         unlabeled_category=plain_category(asked["unlabeled_category"]),
-        pair_key=asked["pair_key"],
-        paired="auto" if asked["paired"] is None else asked["paired"],
+        pair_key=pair_key,
+        paired="auto" if paired is None else paired,
     )
 
 
@@ -69,8 +69,8 @@ def _source_and_target(mdata: MuData, source: str | None, target: str | None) ->
     if source is None or target is None:
         first, second = list(mdata.mod)[:2]
         raise InputError(
-            f"Which modality is matched to which? The file has {sizes}. "
-            f"For instance: --source {first} --target {second} imputes {second} for the {first} cells."
+            f"Which modality is matched to which? The file has {sizes}. For instance: "
+            f"--source {first} --target {second} imputes {second} for the {first} cells."
         )
     _check_choice("--source", source, mdata.mod)
     _check_choice("--target", target, mdata.mod)
@@ -82,12 +82,12 @@ def _source_and_target(mdata: MuData, source: str | None, target: str | None) ->
 
 
 def _label_key(mdata: MuData, modalities: Iterable[str], given: Iterable[str]) -> dict[str, str]:
-    """Column of the labels of each modality, from COLUMN and MODALITY=COLUMN."""
+    """Return the label column of each modality, from COLUMN and MODALITY=COLUMN."""
     general = [text for text in given if "=" not in text]
     if len(general) > 1:
         raise InputError(
-            f"--label names {len(general)} columns for all modalities ({', '.join(general)}). Give one, and others "
-            "as MODALITY=COLUMN."
+            f"--label names {len(general)} columns for all modalities ({', '.join(general)}). "
+            "Give one, and others as MODALITY=COLUMN."
         )
     special = _assignments("--label", [text for text in given if "=" in text], modalities)
     keys = {m: special.get(m, general[0] if general else "label") for m in modalities}
@@ -99,27 +99,35 @@ def _label_key(mdata: MuData, modalities: Iterable[str], given: Iterable[str]) -
 def _check_unlabeled(mdata: MuData, label_key: Mapping[str, str], given: Sequence[str]) -> None:
     from scgroove._labels import names_of, unlabeled_names
 
-    names = (names_of(mdata.mod[m].obs[key]) for m, key in label_key.items())
-    found = {label for one in names for label in one if label is not None}
+    found: set[str] = set()
+    for modality, key in label_key.items():
+        found |= set(names_of(mdata.mod[modality].obs[key])) - {None}
     for category in sorted(unlabeled_names(given) - found):
-        raise InputError(
-            f"--unlabeled-category {category!r} is no label of these data.{did_you_mean(category, found)} There are "
-            f"{len(found)}, such as {listed(sorted(found))}."
+        raise UnknownNameError(
+            "label",
+            category,
+            found,
+            f"--unlabeled-category {category!r} is no label of these data."
+            f"{did_you_mean(category, found)} There are {len(found)}, such as "
+            f"{listed(sorted(found))}.",
         )
 
 
 def _batch_key(
     mdata: MuData, modalities: Iterable[str], column: str | None
 ) -> dict[str, str] | None:
-    """Modalities that have the batch column; an error where none has."""
+    """Return the batch column of the modalities that have it, which must be some."""
     if column is None:
         return None
     having = {m: column for m in modalities if column in mdata.mod[m].obs}
     if not having:
         columns = sorted({str(name) for m in modalities for name in mdata.mod[m].obs.columns})
-        raise InputError(
-            f"--batch-key {column!r}: no modality has this column in obs.{did_you_mean(column, columns)} "
-            f"There are {listed(columns)}."
+        raise UnknownNameError(
+            "column",
+            column,
+            columns,
+            f"--batch-key {column!r}: no modality has this column in obs."
+            f"{did_you_mean(column, columns)} There are {listed(columns)}.",
         )
     return having
 
@@ -128,24 +136,29 @@ def _check_column(option: str, mdata: MuData, modality: str, column: str) -> Non
     columns = [str(name) for name in mdata.mod[modality].obs.columns]
     if column in columns:
         return
-    name = "COLUMN" if not columns else columns[0]
-    more = (
-        f" If the modalities name it differently: --label {modality}={name}, and so on."
-        if option == "--label"
-        else ""
-    )
-    raise InputError(
-        f"{option} {column}: the obs of {modality!r} has no column {column!r}.{did_you_mean(column, columns)} "
-        f"It has {listed(columns)}.{more}"
+    more = ""
+    if option == "--label":
+        name = columns[0] if columns else "COLUMN"
+        more = f" If the modalities name it differently: --label {modality}={name}, and so on."
+    raise UnknownNameError(
+        "column",
+        column,
+        columns,
+        f"{option} {column}: the obs of {modality!r} has no column {column!r}."
+        f"{did_you_mean(column, columns)} It has {listed(columns)}.{more}",
     )
 
 
-def _check_choice(option: str, value: str, choices: Iterable[str], of: str = "") -> None:
+def _check_choice(option: str, value: str, choices: Iterable[str], where: str = "") -> None:
     names = [str(choice) for choice in choices]
     if value not in names:
         gap = "" if option.endswith("=") else " "
-        raise InputError(
-            f"{option}{gap}{value}: unknown{of}.{did_you_mean(value, names)} Expected one of {listed(names)}."
+        raise UnknownNameError(
+            option,
+            value,
+            names,
+            f"{option}{gap}{value}: unknown{where}.{did_you_mean(value, names)} "
+            f"Expected one of {listed(names)}.",
         )
 
 
@@ -159,26 +172,29 @@ def _assignments(
         if not sign or not value:
             first = next(iter(modalities))
             raise InputError(
-                f"{option} {text!r}: expected MODALITY=VALUE, such as {option} {first}={text.strip('=')}."
+                f"{option} {text!r}: expected MODALITY=VALUE, such as "
+                f"{option} {first}={text.strip('=')}."
             )
-        _check_choice(option, modality, modalities, of=" modality")
+        _check_choice(option, modality, modalities, " modality")
         read[modality] = value
     return read
 
 
 def check_accelerator(name: str) -> None:
+    """Refuse a device that PyTorch does not see."""
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     available["gpu"] = any(available.values())
     if not available.get(name, True):
         raise InputError(
-            f"--accelerator {name}: PyTorch {torch.__version__} sees no such device on this machine. "
-            "Use --accelerator auto, or install a build of PyTorch for the device."
+            f"--accelerator {name}: PyTorch {torch.__version__} sees no such device on this "
+            "machine. Use --accelerator auto, or install a build of PyTorch for the device."
         )
 
 
 def simulated(labels: int, cells: int, rho: float, seed: int) -> MuData:
+    """Return the screen of the demo."""
     from scgroove import simulations
 
     return simulations.weakly_paired(

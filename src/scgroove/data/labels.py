@@ -15,6 +15,7 @@ import pandas as pd
 from mudata import MuData
 from numpy.typing import NDArray
 
+from .. import _keys
 from .._labels import (
     NO_LABEL_NAME,
     UnlabeledCategory,
@@ -28,7 +29,7 @@ from .._labels import (
 from .._types import IntArray
 from .._warnings import warn
 from ..errors import UnknownNameError, did_you_mean
-from .checks import PerModality, per_modality
+from .checks import PerModality, name_of, per_modality
 
 LOOKS_UNLABELED: Final = frozenset(
     [
@@ -109,6 +110,8 @@ def label_keys(
 ) -> dict[str, str]:
     """Label column of each modality, from one name for all or one for each.
 
+    The column of the set-up stands for that of the default name where that does not exist.
+
     Raises
     ------
     ValueError
@@ -119,8 +122,35 @@ def label_keys(
     keys = per_modality(label_key, list(modalities), "label_key", exact=exact)
     for m, key in keys.items():
         if key not in mdata.mod[m].obs:
-            raise UnknownNameError(_no_column(mdata, keys, m))
+            of_setup = labels_of_setup(mdata, m)[0] if key == _keys.LABEL else None
+            if of_setup is None:
+                raise UnknownNameError(_no_column(mdata, keys, m))
+            keys[m] = of_setup
     return keys
+
+
+def label_columns(
+    mdata: MuData,
+    label_key: PerModality,
+    modalities: Iterable[str],
+    unlabeled_category: UnlabeledCategory = None,
+) -> tuple[dict[str, str], UnlabeledCategory]:
+    """Return the label column of each modality, and the labels that mean none.
+
+    Both are those of the set-up where the column of the default name does not exist.
+    """
+    keys = label_keys(mdata, label_key, modalities, exact=False)
+    for m, key in keys.items():
+        if unlabeled_category is None and key != name_of(label_key, m, "label_key"):
+            unlabeled_category = labels_of_setup(mdata, m)[1]
+    return keys, unlabeled_category
+
+
+def labels_of_setup(mdata: MuData, modality: str) -> tuple[str | None, UnlabeledCategory]:
+    """Return the label column of the set-up, None if there is none, and the labels that mean none."""
+    record = mdata.uns.get(_keys.PAIRING, {})
+    key = record.get("label_key", {}).get(modality)
+    return key if key in mdata.mod[modality].obs else None, record.get("unlabeled_category")
 
 
 def _no_column(mdata: MuData, keys: Mapping[str, str], modality: str) -> str:
@@ -171,19 +201,21 @@ def labels_by_modality(
         A value of ``unlabeled_category`` is no label of the data, or cells have text in place of a
         missing label.
     """
-    keys = label_keys(mdata, label_key, modalities, exact=False)
+    declared = declared and unlabeled_category is not None
+    keys, unlabeled_category = label_columns(mdata, label_key, modalities, unlabeled_category)
     if declared:
-        _warn_of_unknown(mdata, label_key, unlabeled_names(unlabeled_category))
+        named = label_key if isinstance(label_key, Mapping) else dict.fromkeys(mdata.mod, label_key)
+        _warn_of_unknown(mdata, {**named, **keys}, unlabeled_names(unlabeled_category))
     return {m: labels_of(mdata.mod[m].obs, key, unlabeled_category, m) for m, key in keys.items()}
 
 
-def _warn_of_unknown(mdata: MuData, label_key: PerModality, unlabeled: frozenset[str]) -> None:
+def _warn_of_unknown(mdata: MuData, keys: Mapping[str, str], unlabeled: frozenset[str]) -> None:
     """Warn of values declared as "not known" that no modality has."""
     if not unlabeled:
         return
     there: set[str] = set()
     for m, adata in mdata.mod.items():
-        key = label_key.get(m) if isinstance(label_key, Mapping) else label_key
+        key = keys.get(m)
         if key in adata.obs:
             there.update(map(label_name, pd.unique(as_objects(adata.obs[key]))))
     shown = ", ".join(sorted(there)[:10]) + (", ..." if len(there) > 10 else "")

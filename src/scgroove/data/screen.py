@@ -29,7 +29,7 @@ from .labels import (
     encode_labels,
     label_keys,
     labels_by_modality,
-    labels_of,
+    labels_of_setup,
     shared_vocabulary,
     warn_of_labels,
 )
@@ -244,27 +244,17 @@ def labels_of_modality(
     name = None if label_key is None else name_of(label_key, modality, "label_key")
     if name is None:
         return nothing
-    if name not in obs and name == _keys.LABEL and optional is not False:
-        key, of_setup = labels_of_setup(mdata, modality)
-        if key is not None:
-            category = of_setup if unlabeled_category is None else unlabeled_category
-            return labels_of(obs, key, category, modality)
+    of_setup, _ = labels_of_setup(mdata, modality)
+    if name not in obs and name == _keys.LABEL and optional is not False and of_setup is None:
         if optional is None:
             warn_of_no_labels([modality])
         return nothing
-    if optional and name not in obs:
+    if optional and name not in obs and name != _keys.LABEL:
         return nothing
     labels = labels_by_modality(
         mdata, label_key or "", [modality], unlabeled_category, declared=declared
     )
     return labels[modality]
-
-
-def labels_of_setup(mdata: MuData, modality: str) -> tuple[str | None, UnlabeledCategory]:
-    """Return the label column of the set-up, None if there is none, and the labels that mean none."""
-    record = mdata.uns.get(_keys.PAIRING, {})
-    key = record.get("label_key", {}).get(modality)
-    return key if key in mdata.mod[modality].obs else None, record.get("unlabeled_category")
 
 
 def warn_of_no_labels(modalities: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Taking off a representation what moves a whole label in one modality and not in another."""
+"""Label means of all modalities at one place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove.data.checks import PerModality, name_of
-from scgroove.data.screen import check_call, modalities_with, shared_space
+from scgroove.data.screen import Screen, check_call, modalities_with, shared_space
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -28,14 +28,16 @@ def center_labels(
 ) -> None:
     """Bring the mean of each label to one place in all modalities.
 
-    A perturbation may do to one modality what another does not see. In a shared space that moves all cells of the label in one
-    modality away from those in the other, by the same vector: inside the label, it hides which cells belong together. With C_m the means of the
-    labels in modality m and C their mean over the modalities that have the label, cells become ``z - C_m[y] + C[y]``. How far a cell lies from
-    the mean of its label tells modalities apart more than cells, so that all come to lie equally far (``normalize``).
+    A perturbation may do to one modality what another does not see. In a shared space that moves
+    all cells of the label in one modality away from those in the other, by the same vector, and
+    hides which cells of the label belong together. With C_m the means of the labels in modality m
+    and C their mean over the modalities that have the label, cells become ``z - C_m[y] + C[y]``.
+    The distance of a cell from the mean of its label tells modalities apart more than cells, so
+    all cells come to lie equally far (``normalize``).
 
-    Use it before cells are matched *inside* labels. It supposes that a label is composed alike in all
-    modalities (the same cell types, in the same shares), and it uses the labels of cells: do not ask of the result how well
-    labels are found across modalities, which is now so by construction.
+    Use it before cells are matched *inside* labels. It supposes that a label is composed alike in
+    all modalities (the same cell types, in the same shares). It uses the labels of cells, so do not
+    score labels across modalities on the result: they agree by construction.
 
     Parameters
     ----------
@@ -44,15 +46,16 @@ def center_labels(
     use_rep
         Representation in ``mod[m].obsm``, one name or one for each modality.
     label_key
-        Column of ``mod[m].obs`` with the label, one name or one for each modality.
+        Column of ``mod[m].obs`` with the label, one name or one for each modality; by default
+        ``"label"``, or that of the set-up.
     modalities
         Those to bring together; by default all that have the representation.
     unlabeled_category
         A label that stands for "no label".
     normalize
-        Keep only the direction in which a cell lies from the mean of its label; False: its distance too.
+        Keep only the direction of a cell from the mean of its label. False: its distance too.
     key_added
-        Name of the result; ``f"{use_rep}_centered"`` by default.
+        Name of the result; default ``f"{use_rep}_centered"``.
 
     Raises
     ------
@@ -61,13 +64,13 @@ def center_labels(
     KeyError
         A modality, column or representation does not exist.
     ValueError
-        Fewer than two modalities, no shared label, representations of different widths or with values that are not finite. ``mdata`` is left as it
-        was.
+        Fewer than two modalities, no shared label, representations of different widths or with
+        values that are not finite. ``mdata`` is unchanged then.
 
     Notes
     -----
-    Sets the following fields: ``mdata.mod[m].obsm[key_added]`` for each modality m, of the type and shape of ``use_rep``. Cells without a
-    label, and those of labels of one modality, stay where they are.
+    Sets the following fields: ``mdata.mod[m].obsm[key_added]`` for each modality m, of the type and
+    shape of ``use_rep``. Cells without a label, and those of labels of one modality, do not move.
 
     Examples
     --------
@@ -76,15 +79,10 @@ def center_labels(
     >>> scgroove.tl.align(mdata, "rna", "protein", use_rep="X_groove_centered")  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.data.screen import Screen
     from scgroove.learners.centered import Centering
 
     names = modalities_with(mdata, use_rep, modalities)
-    keys = (
-        label_key
-        if isinstance(label_key, str)
-        else {m: name_of(label_key, m, "label_key") for m in names}
-    )
+    keys = {m: name_of(label_key, m, "label_key") for m in names}
     screen = Screen.read(mdata, keys, names, unlabeled_category)
     z = shared_space(mdata, use_rep, names)
     centering = Centering.fit(z, screen.codes, screen.n_labels, normalize=normalize)

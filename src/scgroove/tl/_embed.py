@@ -1,4 +1,4 @@
-"""Latent coordinates of a trained model, into the MuData."""
+"""Latent coordinates of a trained model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mudata import MuData
 
+from scgroove import _keys
 from scgroove.data.screen import check_call
 
-from .. import _keys
-
 if TYPE_CHECKING:
-    from ..model import GROOVE
+    from mudata import MuData
+
+    from scgroove.model import GROOVE
 
 
 def embed(
@@ -29,7 +29,7 @@ def embed(
     Parameters
     ----------
     mdata
-        The data: those the model was trained on, or new ones with some or all of its modalities.
+        The data of the training, or new ones with some or all of its modalities.
     model
         A trained model.
     modalities
@@ -46,21 +46,19 @@ def embed(
     RuntimeError
         The model is not trained.
     ValueError
-        The data do not fit the model. ``mdata`` is left as it was.
+        The data do not fit the model. ``mdata`` is unchanged then.
 
     Notes
     -----
-    Sets the following fields: ``mdata.mod[m].obsm["X_groove"]``, float32 of shape (n_m, n_latent), for each
-    modality m. Rows have length one if the similarity of the model is the cosine.
+    Sets the following fields: ``mdata.mod[m].obsm[key_added]``, float32 of shape (n_m, n_latent),
+    for each modality m. Rows have length one if the similarity of the model is the cosine.
     """
     check_call(mdata, key_added, modalities or getattr(model, "modalities", None))
+    read = model.get_latent_representation
     if modalities is None:
-        latent = model.get_latent_representation(mdata, batch_size=batch_size)
+        latent = read(mdata, batch_size=batch_size)
         assert isinstance(latent, dict)
     else:
-        latent = {
-            m: np.asarray(model.get_latent_representation(mdata, m, batch_size=batch_size))
-            for m in modalities
-        }
+        latent = {m: np.asarray(read(mdata, m, batch_size=batch_size)) for m in modalities}
     for m, z in latent.items():  # all computed before any is written
         mdata.mod[m].obsm[key_added] = z

@@ -1,4 +1,4 @@
-"""Choosing eps."""
+"""Couplings at several eps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove.aligners import scan
 from scgroove.data.checks import PerModality
-from scgroove.data.screen import check_call, check_pair
-from scgroove.tl._align import construct, inputs_of, labels_for, weights_for, with_data
+from scgroove.data.screen import check_call
+from scgroove.tl._align import Problem, construct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def epsilon_scan(
     key_added: str | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Align at several eps, and say what each does: entropy, marginal error, objective, seconds.
+    """Align at several eps: entropy, marginal error, objective and seconds of each.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def epsilon_scan(
     source, target
         Names of the modalities.
     epsilons
-        eps to try, relative to the mean cost: positive, and for ``"coot"`` also 0, no entropy.
+        Values to try, relative to the mean cost: positive, and for ``"coot"`` also 0, no entropy.
     label_key, use_rep, method, labeled, unlabeled_category, weight_key, structure_rep, **options
         As for :func:`scgroove.tl.align`; the method must have an eps.
     key_added
@@ -51,7 +51,8 @@ def epsilon_scan(
     Returns
     -------
     DataFrame
-        One row an eps; columns as of :func:`scgroove.aligners.scan.epsilon_scan`. Sets the following fields:
+        One row an eps; columns as of :func:`scgroove.aligners.scan.epsilon_scan`. Sets the
+        following fields:
 
         ``mdata.uns[key_added]``
             The same table.
@@ -77,13 +78,20 @@ def epsilon_scan(
     >>> scgroove.pl.epsilon_scan(mdata, "rna", "prot")  # doctest: +SKIP
     """
     check_call(mdata, key_added, (source, target))
-    check_pair(mdata, source, target)
-    aligner = construct(method, options)
-    labels = labels_for(mdata, source, target, label_key, unlabeled_category, labeled)
-    x, y = inputs_of(mdata, source, target, aligner, use_rep)
-    aligner = with_data(mdata, source, target, aligner, structure_rep, None, labels)
-    weights = weights_for(mdata, source, target, weight_key)
-    table = scan.epsilon_scan(aligner, x, y, *labels, epsilons=epsilons, **weights)
+    problem = Problem.read(
+        mdata,
+        source,
+        target,
+        construct(method, options),
+        label_key=label_key,
+        use_rep=use_rep,
+        labeled=labeled,
+        unlabeled_category=unlabeled_category,
+        weight_key=weight_key,
+        structure_rep=structure_rep,
+    )
+    inputs = (problem.x, problem.y, *problem.labels)
+    table = scan.epsilon_scan(problem.aligner, *inputs, epsilons=epsilons, **problem.weights)
     table.insert(0, "method", method)
     mdata.uns[key_added if key_added is not None else _keys.epsilon_scan(source, target)] = table
     return table.copy()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from scgroove import _keys
 from scgroove._labels import UnlabeledCategory
 from scgroove.data.checks import PerModality
-from scgroove.data.screen import check_call, check_modality, labels_of_setup, warn_of_no_labels
+from scgroove.data.labels import labels_of_setup
+from scgroove.data.screen import check_call, check_modality, warn_of_no_labels
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -1,4 +1,4 @@
-"""The likeliest label of cells that have none, for a model to learn from."""
+"""The likeliest label of cells without one, for a model to learn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from scgroove import _keys
 from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove.aligners.costs import in_slices
-from scgroove.data.checks import PerModality, name_of
+from scgroove.data.checks import PerModality
+from scgroove.data.labels import label_columns, labels_by_modality
 from scgroove.data.screen import check_call, modalities_with, shared_space
 from scgroove.errors import InputError
 from scgroove.tl._label_votes import VALUES_AT_A_TIME
@@ -32,16 +33,18 @@ def infer_labels(
     temperature: float = 0.2,
     key_added: str = _keys.INFERRED,
 ) -> None:
-    r"""Give cells without a label the likeliest one, with a certainty, so that a second model can learn from them too.
+    r"""Give cells without a label the likeliest one, with a certainty, for a second model.
 
-    Where most labels are missing (guides that were not captured, cells that were not demultiplexed), a model learns labels from few cells, and
-    then knows most of the others. With b_g the mean direction of the labeled cells of label g in the shared space, of all
-    modalities, and n_g their number, a cell z has
+    Where most labels are missing (guides that were not captured, cells that were not
+    demultiplexed), a model learns labels from few cells, and then knows most of the others. With
+    b_g the mean direction of the labeled cells of label g in the shared space, of all modalities,
+    and n_g their number, a cell z has
 
-    .. math:: p_g \propto n_g \exp(\cos(z, b_g) / \tau), \quad \text{certainty} = (1 - H(p) / \log G)^2
+    .. math:: p_g \propto n_g \exp(\cos(z, b_g) / \tau), \quad
+       \text{certainty} = (1 - H(p) / \log G)^2
 
-    with the entropy H. Cells that have a label keep it, with certainty 1. Give the second model the certainty as
-    ``weight_key``: cells count by it, as anchors and as candidates.
+    with the entropy H. Cells with a label keep it, with certainty 1. Give the second model the
+    certainty as ``weight_key``: cells count by it, as anchors and as candidates.
 
     Parameters
     ----------
@@ -50,7 +53,8 @@ def infer_labels(
     use_rep
         Representation in ``mod[m].obsm``.
     label_key
-        Column of ``mod[m].obs`` with the label, one name or one for each modality.
+        Column of ``mod[m].obs`` with the label, one name or one for each modality; by default
+        ``"label"``, or that of the set-up.
     modalities
         Those to look at; by default all that have the representation.
     unlabeled_category
@@ -76,8 +80,8 @@ def infer_labels(
     KeyError
         A modality, column or representation does not exist.
     ValueError
-        Fewer than two modalities or labels, representations of different widths or with values that are not finite, or a temperature that is
-        not above 0. ``mdata`` is left as it was.
+        Fewer than two modalities or labels, representations of different widths or with values that
+        are not finite, or a temperature that is not above 0. ``mdata`` is unchanged then.
 
     See Also
     --------
@@ -85,23 +89,20 @@ def infer_labels(
 
     Notes
     -----
-    A label is said of every cell, also of one whose true label no cell shows: where cells may have been left unperturbed, or
-    labels may be new, do not.
+    Every cell gets a label, also one whose true label no cell shows. Do not use this where cells
+    may have been left unperturbed, or labels may be new.
 
     Examples
     --------
     >>> scgroove.tl.embed(mdata, model)  # doctest: +SKIP
     >>> scgroove.tl.infer_labels(mdata)  # doctest: +SKIP
-    >>> GROOVE.setup_mudata(
-    ...     mdata, "inferred_label", weight_key="inferred_label_certainty"
-    ... )  # doctest: +SKIP
+    >>> weights = "inferred_label_certainty"
+    >>> GROOVE.setup_mudata(mdata, "inferred_label", weight_key=weights)  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.data.labels import labels_by_modality
-
     names = modalities_with(mdata, use_rep, modalities)
     labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
-    if key_added in [name_of(label_key, m, "label_key") for m in names]:
+    if key_added in label_columns(mdata, label_key, names)[0].values():
         raise InputError(
             f"key_added={key_added!r} is the column of the labels, which would be lost."
         )
@@ -109,8 +110,8 @@ def infer_labels(
     vocabulary, codes = encode(*labels.values())
     if len(vocabulary) < 2:
         raise InputError(
-            f"the labeled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two or more are needed. Is label_key= the "
-            f"column of perturbations?"
+            f"the labeled cells of {names} have {len(vocabulary)} label(s) ({vocabulary}), and two "
+            "or more are needed. Is label_key= the column of perturbations?"
         )
     found = likeliest(z, dict(zip(names, codes, strict=True)), len(vocabulary), temperature)
     for m, (label, certainty) in found.items():  # all computed before any is written
@@ -122,23 +123,21 @@ def infer_labels(
 def likeliest(
     z: Mapping[str, Float64Array], codes: Mapping[str, IntArray], n_labels: int, temperature: float
 ) -> dict[str, tuple[IntArray, Float64Array]]:
-    """Return for each modality the label codes of all its cells, (n,), and their certainty, (n,).
+    """Return label codes and certainties of the cells of each modality, (n_m,) each.
 
     Parameters
     ----------
     z
         Directions of cells, length one, (n_m, k).
     codes
-        Their labels, negative: none, (n_m,).
+        Their labels, negative without one, (n_m,).
     n_labels, temperature
         Number of labels, and tau.
     """
-    means, counts = np.zeros((n_labels, next(iter(z.values())).shape[1])), np.zeros(n_labels)
-    for m, one in z.items():
-        known = codes[m] >= 0
-        np.add.at(means, codes[m][known], one[known])
-        counts += np.bincount(codes[m][known], minlength=n_labels)
-    places = _directions(means)
+    every, own = np.concatenate([*z.values()]), np.concatenate([codes[m] for m in z])
+    means = np.zeros((n_labels, every.shape[1]))
+    np.add.at(means, own[own >= 0], every[own >= 0])
+    places, counts = _directions(means), np.bincount(own[own >= 0], minlength=n_labels)
     found = {}
     for m, one in z.items():
         label, certainty = codes[m].copy(), np.ones(len(one))
@@ -147,9 +146,8 @@ def likeliest(
             rows = missing[start:stop]
             p = softmax(one[rows] @ places.T / temperature + np.log(counts), axis=1)
             label[rows] = p.argmax(axis=1)
-            certainty[rows] = np.square(1 + xlogy(p, p).sum(axis=1) / np.log(n_labels)).clip(
-                0.0, 1.0
-            )
+            entropy = -xlogy(p, p).sum(axis=1)
+            certainty[rows] = np.square(1 - entropy / np.log(n_labels)).clip(0.0, 1.0)
         found[m] = (label, certainty)
     return found
 

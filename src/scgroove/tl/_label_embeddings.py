@@ -1,20 +1,21 @@
-"""Whether a table of label embeddings says anything of the labels of a screen."""
+"""A check of label embeddings against the labels of a screen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from scgroove import _keys
-from scgroove._labels import UnlabeledCategory
-from scgroove._types import Float64Array
+from scgroove._labels import UnlabeledCategory, encode
+from scgroove._types import Float64Array, FloatArray, Labels
 from scgroove._warnings import warn
 from scgroove.data.checks import PerModality
+from scgroove.data.labels import labels_by_modality
 from scgroove.data.screen import check_call, modalities_with, shared_space
-from scgroove.errors import InputError, InputTypeError
+from scgroove.errors import ArgumentError, InputError, InputTypeError, listed
 from scgroove.metrics.embedding_signal import embedding_signal
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FEWEST_LABELS: Final = 5
 """Labels below which a table cannot be told from a shuffled one."""
+FEWEST_PERMUTATIONS: Final = 19
 LEVEL: Final = 0.05
 """Of the warning."""
 _SHOWN: Final = 5
@@ -40,28 +42,32 @@ def check_label_embeddings(
     key_added: str = "label_embeddings",
     seed: int = 0,
 ) -> None:
-    """Ask whether embeddings of labels say where labels lie that they were not fitted to.
+    """Test whether embeddings of labels predict where labels lie that they were not fitted to.
 
-    Any table gives a model places for labels that one modality alone has, one of random numbers too. Before such places
-    are believed: each label is left out, and its mean in the shared space is predicted from its embedding by a ridge regression over the
-    other labels. The score is 1 minus the squared error over that of the mean of the other labels, compared with the scores
-    of tables whose labels are shuffled.
+    Any table gives a model places for labels that one modality alone has, even one of random
+    numbers. Before such places are believed: each label is left out, and its mean in the shared
+    space is predicted from its embedding by a ridge regression over the other labels. The score is
+    1 minus the squared error over that of the mean of the other labels, compared with the scores of
+    tables whose labels are shuffled.
 
-    **Train the model without the table first.** A model that was given it puts labels where the table says, and the check
-    would confirm itself.
+    **Train the model without the table first.** A model that was given it puts labels where the
+    table says, and the check would confirm itself.
 
     Parameters
     ----------
     mdata
         Modalities with a representation in one space.
     label_embeddings
-        What :class:`scgroove.losses.LabelTower` takes: labels as index, or a mapping from labels to numbers, as many for each.
+        A table as for :class:`scgroove.losses.LabelTower`: labels as index, or a mapping from
+        labels to numbers, as many for each.
     use_rep
         Representation in ``mod[m].obsm``.
     label_key
-        Column of ``mod[m].obs`` with the label, one name or one for each modality.
+        Column of ``mod[m].obs`` with the label, one name or one for each modality; by default
+        ``"label"``, or that of the set-up.
     modalities
-        Those to look at; by default all that have the representation. A label lies at the mean over the modalities that have it.
+        Those to look at; by default all that have the representation. A label lies at the mean over
+        the modalities that have it.
     unlabeled_category
         A label that stands for "no label".
     n_permutations
@@ -76,8 +82,9 @@ def check_label_embeddings(
     None. Sets the following field:
 
     ``mdata.uns[key_added]``
-        ``"score"``, at most 1: 0 says no more than the mean; ``"p_value"``; ``"null_mean"``, the mean score of shuffled tables;
-        ``"n_labels"``; and ``"labels"``, a table with ``label``, ``error`` and ``error_of_mean``, squared errors of each label left out.
+        ``"score"``, at most 1, 0 for no more than the mean; ``"p_value"``; ``"null_mean"``, the
+        mean score of shuffled tables; ``"n_labels"``; and ``"labels"``, a table with ``label``,
+        ``error`` and ``error_of_mean``, squared errors of each label left out.
 
     Raises
     ------
@@ -86,13 +93,15 @@ def check_label_embeddings(
     KeyError
         A modality, column or representation does not exist.
     ValueError
-        Fewer than two modalities, representations of different widths, fewer than five labels with cells and an embedding, embeddings that are
-        not finite or of different lengths, or an option out of range. ``mdata`` is left as it was.
+        Fewer than two modalities, representations of different widths, fewer than five labels with
+        cells and an embedding, embeddings that are not finite or of different lengths, or an option
+        out of range. ``mdata`` is unchanged then.
 
     Warns
     -----
     UserWarning
-        If labels have no embedding (they are left out), or the table says no more than shuffled ones do (p above 0.05).
+        If labels have no embedding (they are left out), or the table predicts no better than
+        shuffled ones (p above 0.05).
 
     References
     ----------
@@ -105,22 +114,30 @@ def check_label_embeddings(
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.learners.common import check_whole
     from scgroove.losses import embedding_matrix, rows_by_label
 
-    check_whole("n_permutations", n_permutations, 19)
+    if n_permutations < FEWEST_PERMUTATIONS:
+        raise ArgumentError(
+            f"n_permutations must be a whole number of at least {FEWEST_PERMUTATIONS}; found "
+            f"{n_permutations}.",
+            "n_permutations",
+        )
     if not isinstance(label_embeddings, pd.DataFrame | Mapping):
         raise InputTypeError(
-            f"label_embeddings must be a DataFrame with labels as index, or a mapping from labels to numbers; found "
-            f"{type(label_embeddings).__name__}. Of an array: pandas.DataFrame(array, index=labels)."
+            "label_embeddings must be a DataFrame with labels as index, or a mapping from labels to "
+            f"numbers; found {type(label_embeddings).__name__}. Of an array: "
+            "pandas.DataFrame(array, index=labels)."
         )
-    places = _places(mdata, use_rep, label_key, modalities, unlabeled_category)
+    names = modalities_with(mdata, use_rep, modalities)
+    labels_of_cells = labels_by_modality(mdata, label_key, names, unlabeled_category)
+    places = _places(shared_space(mdata, use_rep, names), labels_of_cells)
     known = {label for label, _ in rows_by_label(label_embeddings)}
     labels = [label for label in places if label in known]
     if len(labels) < FEWEST_LABELS:
         raise InputError(
-            f"{len(labels)} labels have cells and an embedding, and {FEWEST_LABELS} or more are needed. Labels of the data are, for instance, "
-            f"{list(places)[:_SHOWN]}, those of the table {sorted(known)[:_SHOWN]}: are names spelled alike?"
+            f"{len(labels)} labels have cells and an embedding, and {FEWEST_LABELS} or more are "
+            f"needed. Labels of the data are, for instance, {listed(places, _SHOWN)}, those of the "
+            f"table {listed(sorted(known), _SHOWN)}: are names spelled alike?"
         )
     found = embedding_signal(
         np.array(embedding_matrix(label_embeddings, labels)),
@@ -128,46 +145,33 @@ def check_label_embeddings(
         n_permutations=n_permutations,
         seed=seed,
     )
-    if out := [label for label in places if label not in known]:
+    if without := [label for label in places if label not in known]:
         warn(
-            f"{len(out)} of {len(places)} labels have no embedding and are left out: {out[:_SHOWN]}.",
+            f"{len(without)} of {len(places)} labels have no embedding and are left out: "
+            f"{listed(without, _SHOWN)}."
         )
     if found.p_value > LEVEL:
         warn(
-            f"the embeddings say no more of {len(labels)} labels than shuffled ones do (score {found.score:.2f}, p {found.p_value:.2f}): do not "
-            f"believe where they put labels that a modality lacks.",
+            f"the embeddings say no more of {len(labels)} labels than shuffled ones do (score "
+            f"{found.score:.2f}, p {found.p_value:.2f}): do not believe where they put labels that "
+            "a modality lacks."
         )
-    result: dict[str, Any] = {
+    errors = {"label": labels, "error": found.error, "error_of_mean": found.error_of_mean}
+    mdata.uns[key_added] = {
         "score": found.score,
         "p_value": found.p_value,
         "null_mean": float(found.null.mean()),
         "n_labels": len(labels),
-        "labels": pd.DataFrame(
-            {"label": labels, "error": found.error, "error_of_mean": found.error_of_mean}
-        ),
+        "labels": pd.DataFrame(errors),
     }
-    mdata.uns[key_added] = result
 
 
-def _places(
-    mdata: MuData,
-    use_rep: PerModality,
-    label_key: PerModality,
-    modalities: Sequence[str] | None,
-    unlabeled_category: UnlabeledCategory,
-) -> dict[str, Float64Array]:
-    """Return where each label lies, (k,): the mean over modalities of the mean of its cells."""
-    from scgroove.data.labels import labels_by_modality
+def _places(z: Mapping[str, FloatArray], labels: Mapping[str, Labels]) -> dict[str, Float64Array]:
+    """Return the place of each label, (k,): the mean over modalities of the mean of its cells."""
+    from scgroove.learners.common import label_means
 
-    names = modalities_with(mdata, use_rep, modalities)
-    labels_of_cells = labels_by_modality(mdata, label_key, names, unlabeled_category)
-    z = {
-        m: np.asarray(one, dtype=np.float64)
-        for m, one in shared_space(mdata, use_rep, names).items()
-    }
-    means: dict[str, list[Float64Array]] = {}
-    for m, one in z.items():
-        labels = pd.Series(labels_of_cells[m], dtype=object)
-        for label, rows in labels.groupby(labels).indices.items():
-            means.setdefault(str(label), []).append(one[rows].mean(axis=0))
-    return {label: np.mean(means[label], axis=0) for label in sorted(means)}
+    names, codes = encode(*(labels[m] for m in z))
+    found = [label_means(one, own, len(names)) for one, own in zip(z.values(), codes, strict=True)]
+    total = sum(np.where(counts[:, None] > 0, means, 0.0) for means, counts in found)
+    number = sum((counts > 0).astype(float) for _, counts in found)
+    return dict(zip(names, total / np.asarray(number)[:, None], strict=True))

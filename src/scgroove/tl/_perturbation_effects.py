@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,6 +29,8 @@ _LOOKS_LIKE_CONTROL: Final = re.compile(
 )
 
 SIDES: Final = ("measured", "imputed")
+MIN_CELLS: Final = 10
+"""Cells of a label, and of the control, that an interval needs."""
 
 
 def perturbation_effects(
@@ -44,15 +47,15 @@ def perturbation_effects(
     features: Sequence[str] | None = None,
     level: float = 0.95,
     n_boot: int = 1000,
-    min_cells: int = 10,
     seed: int = 0,
     key_added: str | None = None,
 ) -> pd.DataFrame:
-    """Return what every label does to every feature of the target: the mean of its cells minus that of the control cells.
+    """Return the effects of every label: the mean of its cells minus that of the control cells.
 
-    Measured: of target cells. Imputed: of the values imputed for source cells, labels that the target never saw included. Both
-    refer to the same control cells, those measured in the target. With ``controls="own"`` the mean imputed for the control cells of the
-    source is subtracted from imputed means instead, so that a constant bias of a feature plays no part.
+    Measured effects are those of target cells. Imputed effects are those of the values imputed for
+    source cells, for labels that the target never saw too. Both refer to the same control cells,
+    those measured in the target. With ``controls="own"``, imputed means refer to the mean imputed
+    for the control cells of the source instead, so that a constant bias of a feature cancels.
 
     Parameters
     ----------
@@ -61,17 +64,17 @@ def perturbation_effects(
     source, target
         The cells imputed for, and the modality imputed.
     control
-        The label that effects are differences to. There is no default: what a screen calls its control is not guessed.
+        The label that effects are differences to. There is no default: it is not guessed.
     key
         Key of the imputed values; default ``"imputed_<target>"``.
     layer
-        Layer of the target that holds the measured values; default that of the imputation. Counts are scaled to the library
-        size of the imputed ones.
+        Layer of the target that holds the measured values; default that of the imputation. Counts
+        are scaled to the library size of the imputed ones.
     controls
-        The control cells that imputed effects are differences to: ``"measured"`` in the target, or its ``"own"``, imputed for the
-        source.
+        The control cells of imputed effects: ``"measured"`` in the target, or its ``"own"``,
+        imputed for the source.
     label_key
-        Column of ``mod[m].obs`` with the label.
+        Column of ``mod[m].obs`` with the label; by default ``"label"``, or that of the set-up.
     unlabeled_category
         A label that stands for "no label".
     features
@@ -80,8 +83,6 @@ def perturbation_effects(
         Of the bootstrap intervals.
     n_boot
         Bootstrap samples of the cells of each label, and of the control cells.
-    min_cells
-        Labels, and sides, with fewer cells have no interval.
     seed
         Random state.
     key_added
@@ -90,10 +91,12 @@ def perturbation_effects(
     Returns
     -------
     DataFrame
-        One row a label and feature: ``label``, ``feature``; ``measured``, ``measured_low``, ``measured_high``, ``n_measured`` (cells);
-        the same of ``imputed``. NaN, and 0 cells, where a side has not the label. Labels and features in the order of the data,
-        control left out. Intervals say what other cells of the same screen would give; an imputed effect can be wrong
-        by more than its interval: see :func:`scgroove.benchmark.leave_labels_out`. Sets the following fields:
+        One row a label and feature: ``label``, ``feature``, ``measured``, ``measured_low``,
+        ``measured_high``, ``n_measured`` (cells), and the same of ``imputed``. NaN, and 0 cells,
+        where a side lacks the label. NaN in place of intervals of fewer than 10 cells. Labels and
+        features in the order of the data, without the control. Intervals say what other cells of
+        the same screen would give. An imputed effect can be wrong by more: see
+        :func:`scgroove.benchmark.leave_labels_out`. Sets the following fields:
 
         ``mdata.uns[key_added]``
             The same table.
@@ -101,8 +104,9 @@ def perturbation_effects(
     Raises
     ------
     ValueError
-        If nothing was imputed, no control is named, a name is unknown, the side that effects are differences to has no control
-        cell, or numbers are out of range. ``mdata`` is unchanged then.
+        If nothing was imputed, no control is named, a name is unknown, the side that effects are
+        differences to has no control cell, or numbers are out of range. ``mdata`` is unchanged
+        then.
 
     Warns
     -----
@@ -122,7 +126,8 @@ def perturbation_effects(
     check_modality(mdata, source, "source")
     check_modality(mdata, target, "target")
     imputed = get.imputed(mdata, source, target, key)
-    columns = _columns(features, list(map(str, imputed.columns)), target)
+    names_of_features = [str(name) for name in imputed.columns]
+    columns = _columns(features, names_of_features, target)
     values = {
         "measured": get.measured(mdata, source, target, key, layer=layer)[:, columns],
         "imputed": imputed.to_numpy()[:, columns],
@@ -134,86 +139,69 @@ def perturbation_effects(
     if controls == "own":
         _check_control(control, names, codes[1], source)
     rng = np.random.default_rng(seed)
-    cells = [members(own, len(names)) for own in codes]
-    sides = {
-        side: _Side(values[side], cells[i], names.index(control)) for i, side in enumerate(SIDES)
-    }
+    sides = {}
+    for side, own in zip(SIDES, codes, strict=True):
+        sides[side] = _Side(values[side], members(own, len(names)), names.index(control), n_boot)
     kept = [code for code, name in enumerate(names) if name != control]
+    n_labels, n_features = len(kept), len(columns)
+    rows = np.repeat(np.arange(n_labels), n_features)
+    places = np.tile(np.arange(n_features), n_labels)
     table = pd.DataFrame(
         {
-            "label": pd.Categorical.from_codes(
-                np.repeat(np.arange(len(kept)), len(columns)), [names[code] for code in kept]
-            ),
-            "feature": pd.Categorical.from_codes(
-                np.tile(np.arange(len(columns)), len(kept)),
-                [str(imputed.columns[c]) for c in columns],
-            ),
+            "label": pd.Categorical.from_codes(rows, [names[code] for code in kept]),
+            "feature": pd.Categorical.from_codes(places, [names_of_features[c] for c in columns]),
         }
     )
-    for side, of in sides.items():
-        reference = of if controls == "own" else sides["measured"]
-        for name, column in of.effects(kept, reference, level, n_boot, min_cells, rng).items():
-            table[f"n_{side}" if name == "n" else f"{side}{name}"] = column
-    _warn_few(table, min_cells)
+    for side, of_side in sides.items():
+        reference = of_side if controls == "own" else sides["measured"]
+        found = of_side.effects(kept, reference, level, rng)
+        for name, effects in zip(("", "_low", "_high"), found, strict=True):
+            table[f"{side}{name}"] = effects.ravel()
+        table[f"n_{side}"] = np.repeat([of_side.cells[code].size for code in kept], n_features)
+    _warn_few(table)
     mdata.uns[key_added if key_added is not None else _keys.effects(source, target)] = table
     return table.copy()
 
 
+@dataclass(frozen=True, eq=False)
 class _Side:
-    """Values of the cells of one side, (n, f), and who has which label."""
+    """Values of the cells of one side, (n, f), and the cells of each label."""
 
-    def __init__(self, values: Any, cells: list[IntArray], control: int) -> None:
-        self.values, self.cells, self.control = values, cells, control
+    values: Any
+    cells: list[IntArray]
+    control: int
+    n_boot: int
 
     def effects(
-        self,
-        kept: Sequence[int],
-        reference: _Side,
-        level: float,
-        n_boot: int,
-        min_cells: int,
-        rng: np.random.Generator,
-    ) -> dict[str, Any]:
-        """Return effects of labels against the control cells of a side, with the ends of their intervals and numbers of cells.
-
-        One value for each label and feature.
-        """
+        self, kept: Sequence[int], reference: _Side, level: float, rng: np.random.Generator
+    ) -> Float64Array:
+        """Return effects of labels, and the ends of their intervals, (3, n_labels, f)."""
         f = self.values.shape[1]
         out = np.full((3, len(kept), f), np.nan)
         states = rng.integers(2**63, size=len(kept) + 1)
-        for columns in steps(f, max(n_boot, max(one.size for one in self.cells))):
-            control = reference._means(
-                reference.control, columns, n_boot, min_cells, int(states[-1])
-            )
+        ends = (0.5 - level / 2, 0.5 + level / 2)
+        for columns in steps(f, max(self.n_boot, max(one.size for one in self.cells))):
+            control = reference._means(reference.control, columns, int(states[-1]))
             for i, code in enumerate(kept):
-                if self.cells[code].size:
-                    own = self._means(code, columns, n_boot, min_cells, int(states[i]))
-                    out[0, i, columns] = own[0] - control[0]
-                    if len(own) > 1 and len(control) > 1:
-                        ends = np.quantile(
-                            own[1:] - control[1:], (0.5 - level / 2, 0.5 + level / 2), axis=0
-                        )
-                        out[1:, i, columns] = ends
-        counts = np.repeat([self.cells[code].size for code in kept], f)
-        return {"": out[0].ravel(), "_low": out[1].ravel(), "_high": out[2].ravel(), "n": counts}
+                if not self.cells[code].size:
+                    continue
+                own = self._means(code, columns, int(states[i]))
+                out[0, i, columns] = own[0] - control[0]
+                if len(own) > 1 and len(control) > 1:
+                    out[1:, i, columns] = np.quantile(own[1:] - control[1:], ends, axis=0)
+        return out
 
-    def _means(
-        self, code: int, columns: slice, n_boot: int, min_cells: int, state: int
-    ) -> Float64Array:
-        """Return the mean of a label's cells, then those of bootstrap samples of them if there are enough, (1 + n_boot, f)."""
-        cells = self.cells[code]
-        values = dense(self.values[cells][:, columns])
+    def _means(self, code: int, columns: slice, state: int) -> Float64Array:
+        """Return the mean of a label's cells, then those of bootstrap samples, (1 + n_boot, f)."""
+        n = self.cells[code].size
+        values = dense(self.values[self.cells[code]][:, columns])
         known = ~np.isnan(values)
         values[~known] = 0
         mean = _ratio(values.sum(axis=0, keepdims=True), known.sum(axis=0, keepdims=True))
-        if cells.size < min_cells:
-            return np.asarray(mean)
-        # the same samples for every block of features
-        rng = np.random.default_rng(state)
-        weights = (
-            rng.multinomial(cells.size, np.full(cells.size, 1.0 / cells.size), size=n_boot)
-            / cells.size
-        )
+        if n < MIN_CELLS:
+            return mean
+        rng = np.random.default_rng(state)  # the same samples for every block of features
+        weights = rng.multinomial(n, np.full(n, 1.0 / n), size=self.n_boot) / n
         return np.vstack([mean, _ratio(weights @ values, weights @ known.astype(float))])
 
 
@@ -231,23 +219,27 @@ def _columns(features: Sequence[str] | None, known: list[str], target: str) -> l
     place = {name: i for i, name in enumerate(known)}
     missing = [name for name in features if name not in place]
     if missing:
-        hint = did_you_mean(missing[0], known)
         raise UnknownNameError(
-            f"features {missing[:5]} are not among the {len(known)} features imputed of {target!r}.{hint}"
+            "feature",
+            missing[0],
+            known,
+            f"features {missing[:5]} are not among the {len(known)} features imputed of {target!r}."
+            f"{did_you_mean(missing[0], known)}",
         )
     return [place[name] for name in features]
 
 
 def _named(control: Label | None, names: list[str], source: str, target: str) -> str:
-    """Return the control as a name; where none is named, say which labels look like one."""
+    """Return the control as a name, or say which labels look like one."""
     if control is not None:
         return label_name(control)
     likely = [name for name in names if _LOOKS_LIKE_CONTROL.search(name)]
     hint = f" These look like one: {', '.join(map(repr, likely[:5]))}." if likely else ""
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     raise InputError(
-        f"effects are differences to control cells, and no control is named.{hint} Call scgroove.tl.perturbation_effects(mdata, "
-        f"{source!r}, {target!r}, control={(likely or names or ['...'])[0]!r}). Labels: {', '.join(names[:10])}"
-        f"{', ...' if len(names) > 10 else ''}."
+        f"effects are differences to control cells, and no control is named.{hint} Call "
+        f"scgroove.tl.perturbation_effects(mdata, {source!r}, {target!r}, "
+        f"control={(likely or names or ['...'])[0]!r}). Labels: {shown}."
     )
 
 
@@ -256,18 +248,18 @@ def _check_control(control: str, names: list[str], codes: IntArray, modality: st
     try:
         find_label(control, present)
     except UnknownNameError as error:
-        raise UnknownNameError(
-            f"Nothing is known to subtract from the effects in {modality!r}: {error}"
-        ) from None
+        message = f"Nothing is known to subtract from the effects in {modality!r}: {error}"
+        raise UnknownNameError("label", control, present, message) from None
 
 
-def _warn_few(table: pd.DataFrame, min_cells: int) -> None:
+def _warn_few(table: pd.DataFrame) -> None:
     for side in SIDES:
         n = table.groupby("label", observed=True)[f"n_{side}"].first()
-        few = n[(n > 0) & (n < min_cells)]
+        few = n[(n > 0) & (n < MIN_CELLS)]
         if len(few):
             shown = ", ".join(f"{name} ({count})" for name, count in few.head(8).items())
             warn(
-                f"no interval for {len(few)} {side} label(s) with fewer than min_cells={min_cells} cells: {shown}"
-                f"{', ...' if len(few) > 8 else ''}. A bootstrap of so few cells says too little.",
+                f"no interval for {len(few)} {side} label(s) with fewer than {MIN_CELLS} cells: "
+                f"{shown}{', ...' if len(few) > 8 else ''}. A bootstrap of so few cells says too "
+                "little."
             )

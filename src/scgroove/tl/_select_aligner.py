@@ -14,7 +14,7 @@ from scgroove.data.checks import PerModality, name_of
 from scgroove.data.labels import labels_by_modality
 from scgroove.data.screen import check_call, check_pair, representations
 from scgroove.data.union import spread, union_rows
-from scgroove.tl._align import to_store, told
+from scgroove.tl._align import origin, to_store
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -125,7 +125,7 @@ def select_aligner(
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)
     spec = next(one for one in candidates if one.name == choice.best)
     matrix, evidence = to_store(coupling, spec.method, None, threshold)
-    names = told(
+    names = origin(
         source, target, {"use_rep": use_rep, "label_key": label_key if spec.labeled else None}
     )
     chosen: dict[str, Any] = {
