@@ -246,3 +246,21 @@ def test_the_page_of_the_public_api_lists_every_exported_name(tmp_path, monkeypa
         for name in getattr(sg, room).__all__:
             assert re.search(rf"\b{room}\.{name}\b", text), f"{room}.{name}"
     assert "errors.UnknownNameError" in text
+
+
+def test_files_and_names_in_the_map_of_the_house_exist():
+    """Files and names in the tables of CONTRIBUTING are in the source."""
+    root = PAGES.parents[1]
+    package = root / "src" / "scgroove"
+    rows = re.findall(r"(?m)^\| .*$", (root / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    files = 0
+    for row in rows:
+        paths = [package / name for name in re.findall(r"`((?:\w+/)*\w+(?:/|\.py))`", row)]
+        paths = [path if path.exists() else root / path.relative_to(package) for path in paths]
+        assert [path for path in paths if not path.exists()] == []
+        names = re.findall(r"`@?([A-Za-z_]{4,})(?:`|\()", row)
+        sources = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
+        for name in names if sources else ():
+            assert any(re.search(rf"\b{name}\b", text) for text in sources), (name, row)
+        files += len(sources)
+    assert files > 20
