@@ -303,7 +303,7 @@ def zipf(setting: str, method: str, seed: int) -> Scores:
     other = mdata[b].obs["truth"].to_numpy()
     per_label = []
     for s, t, own, pool in ((a, b, labels, other), (b, a, other, labels)):
-        hit = sg.metrics.label_transfer_per_cell(z[s], z[t], own, pool)
+        hit = sg.metrics.label_transfer(z[s], z[t], own, pool, per="cell")
         per_label.append(pd.Series(hit).groupby(pool).mean())
     per = pd.DataFrame(per_label).mean()
     return {

@@ -60,8 +60,8 @@ def one(folder: Path, method: str, seed: int) -> list[tuple[str, int, str, float
     kept = {m: np.isin(labels[m], shared) for m in z}
     scores: dict[str, list[float]] = {}
     for a, b in (("rna", "prot"), ("prot", "rna")):
-        hit = sg.metrics.label_transfer_per_cell(
-            z[a][kept[a]], z[b][kept[b]], labels[a][kept[a]], labels[b][kept[b]]
+        hit = sg.metrics.label_transfer(
+            z[a][kept[a]], z[b][kept[b]], labels[a][kept[a]], labels[b][kept[b]], per="cell"
         )
         per = pd.Series(hit).groupby(labels[b][kept[b]]).mean()
         scores.setdefault("mean over labels", []).append(float(per.mean()))

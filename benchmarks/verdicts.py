@@ -24,7 +24,8 @@ from claims import as_markdown
 from scgroove import _null, _workflow, simulations
 from scgroove._report import Results, Settings
 from scgroove._report._reading import in_words, read_link
-from scgroove.metrics import ALPHA, label_verdict
+from scgroove.metrics import label_verdict
+from scgroove.metrics.permutation_tests import ALPHA
 
 MOST = 2000
 FEW_EPOCHS = 10

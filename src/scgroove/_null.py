@@ -12,11 +12,12 @@ import pandas as pd
 from scgroove import _keys, metrics
 from scgroove._report import Results, cell_agreement
 from scgroove.errors import MissingTruthError
+from scgroove.metrics.neighbors import neighbor_labels
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-    from scgroove.metrics import CorrelationTest, LabelTest
+    from scgroove.metrics.permutation_tests import CorrelationTest, LabelTest
 
 Array = np.ndarray[Any, Any]
 Tests = dict[tuple[str, str], "LabelTest"]
@@ -64,7 +65,7 @@ def _tests(
     for source, target in (sides, sides[::-1]):
         rows = tested[source]
         voters = np.setdiff1d(np.arange(len(labels[target])), tested[target])
-        told = metrics.told_labels(
+        told = neighbor_labels(
             z[source][rows], z[target][voters], labels[target][voters], **options
         )
         try:

@@ -209,11 +209,11 @@ def _as_plain(value: Any) -> Any:
 
 
 def _of_plain(values: dict[str, Any]) -> Any:
-    from scgroove import metrics
+    from scgroove.metrics import permutation_tests
 
     if values.get(_CLASS) not in TESTS:
         return values
-    return getattr(metrics, values.pop(_CLASS))(**values)
+    return getattr(permutation_tests, values.pop(_CLASS))(**values)
 
 
 def _write(file: Path, contents: dict[Place, Any], fields: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from scgroove.aligners._blocks import partition
 from scgroove.aligners._coot import CoOptimalTransport, Descent, FeatureStep, Search, Stop, Sweeps
 from scgroove.aligners._entropic import solve
 from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
-from scgroove.metrics import label_mass
+from scgroove.metrics import score
 
 SHARED = Path(
     os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
@@ -191,7 +191,9 @@ def test_couplings_have_their_marginals_and_keep_to_labels(
     x, y, lx, ly = _data(seed)
     coupling = CoOptimalTransport(label_weights=weights, **options).align(x, y, lx, ly)
     assert coupling.mass == pytest.approx(1)
-    assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
+    assert score("label_mass", coupling=coupling, labels_x=lx, labels_y=ly).value == pytest.approx(
+        1, abs=1e-12
+    )
     mass = dict(zip(coupling.evidence["labels"], coupling.evidence["label_mass"], strict=True))
     np.testing.assert_allclose(
         coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx]
@@ -251,7 +253,9 @@ def test_labels_of_one_cell_and_one_feature(options: dict) -> None:
     x, y, _, _ = _data(6, n=5, m=4)
     lx, ly = np.array(list("abccc")), np.array(list("aabc"))
     coupling = CoOptimalTransport(**options).align(x, y, lx, ly)
-    assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
+    assert score("label_mass", coupling=coupling, labels_x=lx, labels_y=ly).value == pytest.approx(
+        1, abs=1e-12
+    )
     assert coupling.evidence["converged"]
     one = CoOptimalTransport(**options).align(x[:, :1], y[:, :1], lx, ly)
     np.testing.assert_allclose(one.evidence["feature_coupling"], [[1.0]])

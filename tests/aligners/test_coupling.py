@@ -20,7 +20,7 @@ from scgroove.aligners import Coupling, CouplingBlock, EntropicOT, _plans
 from scgroove.aligners._plans import LowRankPlan, PotentialPlan
 from scgroove.aligners.costs import PairCost
 from scgroove.errors import TooLargeError
-from scgroove.metrics import _candidates, trace
+from scgroove.metrics import _candidates
 
 # ------------------------------------------------------------------------------------------------------- by hand
 
@@ -198,7 +198,9 @@ def test_memory_and_notebooks() -> None:
 
 
 def test_metrics_take_a_coupling() -> None:
-    assert trace(_hand(), [1, 3, -1, -1]) == pytest.approx((0.75 + 1) / 2)
+    assert metrics.score(
+        "trace_global", coupling=_hand(), partner=[1, 3, -1, -1]
+    ).value == pytest.approx((0.75 + 1) / 2)
 
 
 def test_from_sparse_round_trip() -> None:
@@ -395,6 +397,13 @@ def _placed(coupling: Coupling) -> np.ndarray:
     return out
 
 
+def _scores(coupling: Any, lx: Any, ly: Any, y: Any, partner: Any) -> list[float]:
+    """Return every metric of a coupling that needs no true latent."""
+    labels = {"labels_x": lx, "labels_y": ly}
+    found = metrics.scores(coupling=coupling, y=y, partner=partner, **labels)
+    return [one.value for one in found]
+
+
 METHODS: dict[str, tuple[Callable[[Coupling], Any], Callable[[np.ndarray], Any]]] = {
     "to_dense": (lambda c: c.to_dense(), lambda t: t),
     "parts": (_placed, lambda t: t),
@@ -434,22 +443,9 @@ METHODS: dict[str, tuple[Callable[[Coupling], Any], Callable[[np.ndarray], Any]]
         lambda c: c.sparsify(2, dtype=np.float64)[1]["mass_dropped"],
         lambda t: sum(np.sort(row)[:-2].sum() for row in t) / t.sum(),
     ),
-    "metrics.trace": (lambda c: metrics.trace(c, PARTNER), lambda t: metrics.trace(t, PARTNER)),
-    "metrics.trace_over_chance": (
-        lambda c: metrics.trace_over_chance(c, PARTNER),
-        lambda t: metrics.trace_over_chance(t, PARTNER),
-    ),
-    "metrics.foscttm_coupling": (
-        lambda c: metrics.foscttm_coupling(c, PARTNER),
-        lambda t: metrics.foscttm_coupling(t, PARTNER),
-    ),
-    "metrics.barycentric_foscttm": (
-        lambda c: metrics.barycentric_foscttm(c, Y, PARTNER),
-        lambda t: metrics.barycentric_foscttm(t, Y, PARTNER),
-    ),
-    "metrics.label_mass": (
-        lambda c: metrics.label_mass(c, LX, LY),
-        lambda t: metrics.label_mass(t, LX, LY),
+    "metrics": (
+        lambda c: _scores(c, LX, LY, Y, PARTNER),
+        lambda t: _scores(t, LX, LY, Y, PARTNER),
     ),
 }
 
@@ -756,8 +752,13 @@ def _peak(call: Callable[[], Any]) -> int:
         lambda c: c.top_matches(2, "target"),
         lambda c: c.to_sparse(top_k=3),
         lambda c: c.marginal_errors(),
-        lambda c: metrics.trace(c),
-        lambda c: metrics.barycentric_foscttm(c, np.arange(1500.0)[:, None]),
+        lambda c: metrics.score("trace_global", coupling=c, partner=np.arange(1500)),
+        lambda c: metrics.score(
+            "barycentric_foscttm_global",
+            coupling=c,
+            y=np.arange(1500.0)[:, None],
+            partner=np.arange(1500),
+        ),
     ],
 )
 def test_nothing_n_by_m_is_built(call: Callable[[Coupling], Any]) -> None:

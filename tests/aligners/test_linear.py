@@ -25,7 +25,7 @@ from scgroove.aligners._blocks import partition
 from scgroove.aligners._plans import PotentialPlan
 from scgroove.aligners.costs import pairwise_cost
 from scgroove.errors import ConvergenceError, ConvergenceWarning, TooLargeError
-from scgroove.metrics import label_mass
+from scgroove.metrics import score
 
 
 def _data(seed: int, n: int = 24, m: int = 18, n_labels: int = 3):
@@ -59,7 +59,9 @@ def test_labeled_couplings_have_their_marginals_and_keep_to_labels(
     x, y, lx, ly = _data(seed)
     coupling = aligners.get(method)(label_weights=weights).align(x, y, lx, ly)
     assert coupling.mass == pytest.approx(1)
-    assert label_mass(coupling, lx, ly) == pytest.approx(1, abs=1e-12)
+    assert score("label_mass", coupling=coupling, labels_x=lx, labels_y=ly).value == pytest.approx(
+        1, abs=1e-12
+    )
     mass = dict(zip(coupling.evidence["labels"], coupling.evidence["label_mass"], strict=True))
     np.testing.assert_allclose(
         coupling.row_mass(), [mass[label] / (lx == label).sum() for label in lx]

@@ -26,11 +26,11 @@ DATA = {
     "name": "small",
     "parameters": {"n_labels": 4, "n_cells_per_label": 12, "n_features": [12, 9]},
 }
-ACROSS = [name for name in metrics.SCORES.names() if metrics.SCORES.get(name).across_labels]
+ACROSS = [name for name in metrics.METRICS.names() if metrics.METRICS.get(name).across_labels]
 OF_COUPLINGS = [
     "label_mass", "effect_pearson", "energy_distance", "coupling_foscttm_global", "coupling_foscttm_within_label",
 ]  # fmt: skip
-OF_SPACES = [name for name in ACROSS if metrics.SCORES.get(name).kind == "representation"]
+OF_SPACES = [name for name in ACROSS if metrics.METRICS.get(name).kind == "representation"]
 
 
 @LEARNERS.register("test_by_heart")

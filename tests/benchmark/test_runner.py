@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from scgroove.benchmark._spec import Spec
 from scgroove.benchmark._table import families
 from scgroove.errors import CannotWriteError, ResultsError, ResultsWarning, SpecError
 from scgroove.learners import LEARNERS
+from scgroove.metrics import METRICS
 
+PEER_METRICS = Path(__file__).parents[2] / "benchmarks" / "peer_metrics.py"
 SMALL = {
     "scenario": "reference",
     "name": "small",
@@ -97,7 +100,9 @@ def test_scores_are_those_of_the_metrics(small, tmp_path):
     value = results.query("metric == 'trace_within_label' and seed == 1 and aligner == 'eot'")[
         "value"
     ].item()
-    assert value == pytest.approx(sg.metrics.trace(coupling, partner), abs=1e-9)
+    assert value == pytest.approx(
+        sg.metrics.score("trace_global", coupling=coupling, partner=partner).value, abs=1e-9
+    )
 
 
 def test_a_second_run_does_nothing_again(small, tmp_path, fits):
@@ -362,8 +367,10 @@ def test_effects_are_scored_where_a_control_is_named(tmp_path):
     )
 
 
-def test_doses_of_a_file_are_scored_and_hidden(tmp_path):
-    """Doses follow the state of a cell: couplings of the true state find them, an even one has the random ones."""
+def test_doses_of_a_file_are_scored_and_hidden(tmp_path, monkeypatch):
+    """Doses follow the state of a cell: couplings of the true state find them, an even one does not."""
+    monkeypatch.setattr(METRICS, "_items", dict(METRICS._items))
+    runpy.run_path(str(PEER_METRICS))
     mdata = sg.simulations.from_scenario(
         Spec.from_dict({"data": [SMALL], "learners": ["test_spy"]}).data[0].simulated(), seed=0
     )

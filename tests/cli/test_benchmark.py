@@ -127,7 +127,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scgroove.learners import LEARNERS, Learner
-from scgroove.metrics import Chance, Found, register
+from scgroove.metrics import Score, register
 
 
 @LEARNERS.register("first_two")
@@ -145,8 +145,8 @@ class FirstTwo(Learner):
 
 
 @register("n_source_cells", kind="representation", better="higher", perfect=np.nan, needs=("x", "y"))
-def n_source_cells(material):
-    return Found(float(len(material.x)), Chance(0.0, 1.0), 1)
+def n_source_cells(inputs):
+    return Score(float(len(inputs.x)), 0.0, 1.0, 1)
 '''
 
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from scgroove._report import Results, Settings
 from scgroove._stages import Stages
-from scgroove.metrics import LabelTest
+from scgroove.metrics.permutation_tests import LabelTest
 
 SETTINGS = Settings(source="rna", target="prot", modalities=("rna", "prot"))
 

@@ -17,7 +17,7 @@ from mudata import MuData
 import scgroove as sg
 from scgroove.aligners import ALIGNERS
 from scgroove.learners import LEARNERS
-from scgroove.metrics import SCORES
+from scgroove.metrics import METRICS
 from scgroove.model import GROOVE
 from scgroove.simulations import SCENARIOS
 
@@ -36,7 +36,7 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.fixture
 def registries_as_before(monkeypatch):
     """What a page registers must not stay."""
-    for registry in (ALIGNERS, LEARNERS, SCORES, SCENARIOS):
+    for registry in (ALIGNERS, LEARNERS, METRICS, SCENARIOS):
         monkeypatch.setattr(registry, "_items", dict(registry._items))
 
 

@@ -1,8 +1,8 @@
-"""What metrics have by chance: against all permutations of tiny problems, and against draws."""
+"""Chance of metrics: against all permutations of tiny problems, and against draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, permutations, product
 from typing import Any
 from unittest import mock
@@ -81,122 +81,101 @@ def _problem(seed: int) -> dict:
     }
 
 
-LX = {"labels_x": LABELS, "labels_y": LABELS}
-ONE = {
-    "foscttm": lambda d, p, o: metrics.foscttm(d["x"], d["y"], p, **o),
-    "recall_at_1": lambda d, p, o: metrics.recall_at_k(d["x"], d["y"], p, k=1, **o),
-    "mean_reciprocal_rank": lambda d, p, o: metrics.mean_reciprocal_rank(d["x"], d["y"], p, **o),
-    "coupling_foscttm": lambda d, p, o: metrics.foscttm_coupling(d["coupling"], p, **o),
-    "barycentric_foscttm": lambda d, p, o: metrics.barycentric_foscttm(
-        d["coupling"], d["y"], p, **o
-    ),
-    "trace": lambda d, p, o: metrics.trace_per_cell(d["coupling"], p, **o)[0].mean(),
-}
-
-
-@pytest.mark.parametrize("name", ONE)
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("labeled", [True, False])
-def test_mean_and_spread_are_those_over_all_permutations(
-    name: str, seed: int, labeled: bool
-) -> None:
-    n, options = (6, LX) if labeled else (5, {})
-    problem = _problem(seed)
-    plan = problem["coupling"][:n, :n] + 0.01 * np.eye(n)
-    if labeled:
-        plan *= np.array(LABELS)[:, None] == np.array(LABELS)
-    problem = {"x": problem["x"][:n], "y": problem["y"][:n], "coupling": plan}
-    scope = "within_label" if labeled else "global"
-    found = metrics.score(f"{name}_{scope}", partner=np.arange(n), **problem, **options)
-    orders = _within(LABELS) if labeled else map(np.array, permutations(range(n)))
-    every = [ONE[name](problem, order, options) for order in orders]
-    assert found.value == pytest.approx(ONE[name](problem, np.arange(n), options))
-    assert found.chance == pytest.approx(np.mean(every))
-    assert found.chance_sd == pytest.approx(np.std(every))
-
-
-@pytest.mark.parametrize(
-    "name", ["foscttm", "recall_at_1", "coupling_foscttm", "barycentric_foscttm", "trace"]
+SAME = {"labels_x": LABELS, "labels_y": LABELS}
+RANKED = (
+    "foscttm",
+    "recall_at_1",
+    "mean_reciprocal_rank",
+    "coupling_foscttm",
+    "barycentric_foscttm",
+    "trace",
 )
-def test_where_few_partners_are_known_pairs_are_drawn_among_all_cells(name: str) -> None:
+
+
+def values(name: str, partners: Iterable[np.ndarray], **given: Any) -> list[float]:
+    """Return a metric for each of several partners."""
+    return [metrics.score(name, partner=partner, **given).value for partner in partners]
+
+
+def assert_chance(found: metrics.Score, every: list[float]) -> None:
+    assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
+
+
+@pytest.mark.parametrize("name", RANKED)
+@pytest.mark.parametrize("labeled", [True, False])
+def test_mean_and_spread_are_those_over_all_permutations(name: str, labeled: bool) -> None:
+    n, labels, scope = (6, SAME, "within_label") if labeled else (5, {}, "global")
+    for seed in range(2):
+        problem = _problem(seed)
+        plan = problem["coupling"][:n, :n] + 0.01 * np.eye(n)
+        if labeled:
+            plan *= np.array(LABELS)[:, None] == np.array(LABELS)
+        cells = {"x": problem["x"][:n], "y": problem["y"][:n], "coupling": plan, **labels}
+        found = metrics.score(f"{name}_{scope}", partner=np.arange(n), **cells)
+        orders = _within(LABELS) if labeled else map(np.array, permutations(range(n)))
+        assert_chance(found, values(f"{name}_{scope}", orders, **cells))
+
+
+@pytest.mark.parametrize("name", [name for name in RANKED if name != "mean_reciprocal_rank"])
+def test_with_few_known_partners_pairs_are_drawn_among_all_cells(name: str) -> None:
     rng = np.random.default_rng(4)
-    problem = {
+    cells = {
         "x": rng.normal(size=(4, 2)),
         "y": rng.normal(size=(5, 2)),
         "coupling": rng.random((4, 5)),
     }
-    found = metrics.score(f"{name}_global", partner=[2, -1, 0, 4], **problem)
-    every = []
+    partners = []
     for pairs in _matchings(4, 5, 3):
         partner = np.full(4, -1)
         for i, j in pairs:
             partner[i] = j
-        one = (
-            ONE[name](problem, partner, {})
-            if name != "trace"
-            else metrics.trace(problem["coupling"], partner)
-        )
-        every.append(one)
-    assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
+        partners.append(partner)
+    found = metrics.score(f"{name}_global", partner=[2, -1, 0, 4], **cells)
+    assert_chance(found, values(f"{name}_global", partners, **cells))
 
 
 def test_cells_without_mass_have_no_part() -> None:
-    """Two of five rows and one column are empty: permutations of all cells, of which those with mass are scored."""
     plan = np.random.default_rng(5).random((5, 5))
     plan[[1, 4]] = 0
     plan[:, 2] = 0
-    y = np.random.default_rng(6).normal(size=(5, 2))
+    cells = {"coupling": sp.csr_matrix(plan), "y": np.random.default_rng(6).normal(size=(5, 2))}
     orders = [np.array(order) for order in permutations(range(5))]
-    for name in ("coupling_foscttm", "barycentric_foscttm"):
-        found = metrics.score(
-            f"{name}_global", coupling=sp.csr_matrix(plan), y=y, partner=np.arange(5)
-        )
-        every = [ONE[name]({"coupling": plan, "y": y}, order, {}) for order in orders]
-        assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
-    found = metrics.score("trace_global", coupling=plan, partner=np.arange(5))
-    every = [metrics.trace(plan, order) for order in orders]
-    assert found.chance_sd == pytest.approx(np.std(every))
+    for name in ("coupling_foscttm_global", "barycentric_foscttm_global"):
+        found = metrics.score(name, partner=np.arange(5), **cells)
+        assert_chance(found, values(name, orders, **cells))
+    found = metrics.score("trace_global", partner=np.arange(5), **cells)
+    assert found.chance_sd == pytest.approx(np.std(values("trace_global", orders, **cells)))
     assert found.n == 3
 
 
 def test_label_and_latent_metrics_over_all_permutations() -> None:
-    problem = _problem(1)
-    uneven, orders = (
-        np.array(["a", "a", "a", "b", "b"]),
-        [list(order) for order in permutations(range(5))],
-    )
-    plan = problem["coupling"][:, :5]
-    found = metrics.score("label_mass", coupling=plan, labels_x=LABELS, labels_y=uneven)
-    every = [metrics.label_mass(plan, LABELS, uneven[order]) for order in orders]
-    assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
-    for name, expected in (("label_transfer", 0.52), ("label_transfer_balanced", 0.5)):
-        given_ = {"x": problem["x"], "y": problem["y"][:5], "labels_x": LABELS, "n_neighbors": 1}
-        found = metrics.score(name, **given_, labels_y=uneven)
-        every = [metrics.score(name, **given_, labels_y=uneven[order]).value for order in orders]
-        assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
-        # three cells of one label and two of the other: 0.6 * 0.6 + 0.4 * 0.4; labels that weigh alike: one half
-        assert found.chance == pytest.approx(expected)
+    problem, uneven = _problem(1), np.array(["a", "a", "a", "b", "b"])
+    permuted = [np.where(np.isin(range(5), b), "b", "a") for b in combinations(range(5), 2)]
+    cells = {"x": problem["x"], "y": problem["y"][:5], "labels_x": LABELS, "n_neighbors": 1}
+    cells["coupling"] = problem["coupling"][:, :5]
+    for name in ("label_mass", "label_transfer", "label_transfer_balanced"):
+        found = metrics.score(name, **cells, labels_y=uneven)
+        every = [metrics.score(name, **cells, labels_y=labels).value for labels in permuted]
+        assert_chance(found, every)
+    # three cells of one label and two of the other; labels that weigh alike: one half
+    assert metrics.score("label_transfer", **cells, labels_y=uneven).chance == pytest.approx(0.52)
+    assert found.chance == pytest.approx(0.5)
     u = problem["u"]
-    found = metrics.score(
-        "latent_error", coupling=problem["coupling"], latent_x=u, latent_y=u, **LX
-    )
+    cells = {"coupling": problem["coupling"], "latent_y": u, **SAME}
+    found = metrics.score("latent_error", latent_x=u, **cells)
     every = [
-        metrics.latent_error(problem["coupling"], u[order], u, **LX) for order in _within(LABELS)
+        metrics.score("latent_error", latent_x=u[order], **cells).value for order in _within(LABELS)
     ]
+    # the uniform coupling is the same in each permutation
     assert found.chance_sd == pytest.approx(np.std(every))
-    assert found.chance == 1  # what the uniform coupling has; a one-to-one random match has about 2
+    assert found.chance == 1
 
 
 def test_chance_of_the_trace_is_that_of_the_uniform_coupling() -> None:
     labels = np.repeat(["a", "b"], [4, 6])
     within = (labels[:, None] == labels).astype(float)
-    found = metrics.scores(
-        ["trace_within_label", "trace_over_chance"],
-        coupling=within,
-        partner=np.arange(10),
-        labels_x=labels,
-        labels_y=labels,
-    )
+    cells = {"partner": np.arange(10), "labels_x": labels, "labels_y": labels}
+    found = metrics.scores(["trace_within_label", "trace_over_chance"], coupling=within, **cells)
     assert [one.value for one in found] == pytest.approx([one.chance for one in found])
     assert found[0].chance == pytest.approx(0.2)  # (4 * 1/4 + 6 * 1/6) / 10
     assert [one.chance_sd for one in found] == pytest.approx([0, 0], abs=1e-12)
@@ -206,17 +185,12 @@ def test_chance_of_the_trace_is_that_of_the_uniform_coupling() -> None:
 def test_chance_of_the_trace_of_a_coupling_across_labels_is_that_of_random_partners(
     form: Any,
 ) -> None:
-    problem = _problem(2)
-    plan = problem["coupling"] + 0.01
-    given_ = {"coupling": form(plan), "partner": np.arange(6), **LX}
-    found = metrics.score("trace_within_label", **given_)
-    every = [metrics.trace(plan, order) for order in _within(LABELS)]
-    assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
-    over = metrics.score("trace_over_chance", **given_)
+    cells = {"coupling": form(_problem(2)["coupling"] + 0.01), **SAME}
+    found = metrics.score("trace_within_label", partner=np.arange(6), **cells)
+    every = values("trace_within_label", _within(LABELS), **cells)
+    assert_chance(found, every)
+    over = metrics.score("trace_over_chance", partner=np.arange(6), **cells)
     assert (over.chance, over.value) == pytest.approx((1, found.value / np.mean(every)))
-    assert metrics.trace_over_chance(form(plan), **LX) == pytest.approx(over.value)
-    uniform = metrics.score("trace_within_label", **{**given_, "coupling": np.ones((6, 6))})
-    assert uniform.value == pytest.approx(uniform.chance) == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize("plan", ["dense", "sparse"])
@@ -226,62 +200,47 @@ def test_a_sample_of_the_cells_gives_nearly_the_same_spread(plan: str) -> None:
     x = rng.normal(size=(n, 3))
     y = x + rng.normal(size=(n, 3))
     coupling = np.exp(-((x[:, None] - y) ** 2).sum(axis=2))
-    coupling[coupling < 0.05] = 0 if plan == "sparse" else coupling[coupling < 0.05]
-    given_ = {"x": x, "y": y, "coupling": sp.csr_array(coupling) if plan == "sparse" else coupling}
-    names = [f"{name}_global" for name in ONE]
+    if plan == "sparse":
+        coupling = sp.csr_array(np.where(coupling < 0.05, 0, coupling))
+    cells = {"x": x, "y": y, "coupling": coupling, "partner": np.arange(n)}
+    names = [f"{name}_global" for name in RANKED]
     with mock.patch.object(_chance, "SAMPLED", (1000, 1000, 10**6)):
-        exact = metrics.scores(names, partner=np.arange(n), **given_)
+        exact = metrics.scores(names, **cells)
     with mock.patch.object(_chance, "SAMPLED", (100, 100, 100)):
-        some = metrics.scores(names, partner=np.arange(n), **given_)
+        some = metrics.scores(names, **cells)
     for one, other in zip(exact, some, strict=True):
         assert one.value == other.value
         assert one.chance == pytest.approx(other.chance)
-        assert one.chance_sd == pytest.approx(
-            other.chance_sd, rel=0.3 if one.name.startswith("recall") else 0.15
-        )
+        tolerance = 0.3 if one.name.startswith("recall") else 0.15
+        assert one.chance_sd == pytest.approx(other.chance_sd, rel=tolerance)
         assert one.chance_sd > 0
 
 
-# ------------------------------------------------------------------------------------------ chance of any metric
-
-
-def _foscttm(partner: np.ndarray) -> float:
-    rng = np.random.default_rng(0)
-    return metrics.foscttm(
-        rng.normal(size=(40, 2)), rng.normal(size=(40, 2)), partner, labels_x=L40, labels_y=L40
-    )
-
-
-L40 = np.repeat(["a", "b"], 20)
-
-
-def test_draws_agree_with_what_is_computed() -> None:
-    found = chance(
-        _foscttm, np.arange(40), 40, labels_x=L40, labels_y=L40, n_permutations=200, seed=1
-    )
+def test_draws_agree_with_the_formula() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 2)), rng.normal(size=(40, 2))
-    exact = metrics.score(
-        "foscttm_within_label", x=x, y=y, partner=np.arange(40), labels_x=L40, labels_y=L40
-    )
+    labels = {"labels_x": np.repeat(["a", "b"], 20), "labels_y": np.repeat(["a", "b"], 20)}
+
+    def foscttm(partner: np.ndarray) -> float:
+        return metrics.foscttm(x, y, partner, **labels)
+
+    found = chance(foscttm, np.arange(40), 40, **labels, n_permutations=200, seed=1)
+    exact = metrics.score("foscttm_within_label", x=x, y=y, partner=np.arange(40), **labels)
     assert found.mean == pytest.approx(0.5, abs=4 * found.sd / np.sqrt(200))
     assert found.sd == pytest.approx(exact.chance_sd, rel=0.15)
-    again = chance(
-        _foscttm, np.arange(40), 40, labels_x=L40, labels_y=L40, n_permutations=200, seed=1
-    )
-    assert again == found
+    assert chance(foscttm, np.arange(40), 40, **labels, n_permutations=200, seed=1) == found
 
 
 def test_drawn_partners_are_a_matching_within_the_candidates() -> None:
     seen = []
 
-    def note(partner: np.ndarray) -> float:
+    def record(partner: np.ndarray) -> float:
         seen.append(partner)
         return 0.0
 
     labels_x, labels_y = ["a"] * 4 + ["b"] * 3 + [None], ["b"] * 3 + ["a"] * 5
     partner = [3, 4, -1, -1, 0, 1, 2, 7]
-    chance(note, partner, 8, labels_x=labels_x, labels_y=labels_y, n_permutations=200)
+    chance(record, partner, 8, labels_x=labels_x, labels_y=labels_y, n_permutations=200)
     for one in seen:
         known = np.flatnonzero(one >= 0)
         assert len(set(one[known])) == known.size == 5
@@ -301,6 +260,6 @@ def test_drawn_partners_are_a_matching_within_the_candidates() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(options: dict, message: str) -> None:
+def test_bad_input_is_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         chance(lambda _: 0.0, **{"partner": [0, 1], "n_target": 2, **options})

@@ -13,18 +13,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scgroove.metrics import (
-    barycentric_foscttm,
-    barycentric_projection,
-    foscttm_coupling,
-    foscttm_coupling_per_cell,
-    label_mass,
-    latent_error,
-    score,
-    scores,
-    trace,
-    trace_over_chance,
-)
+from scgroove.metrics import score, scores
+from scgroove.metrics._barycentric import barycentric_projection
 
 
 @dataclass(frozen=True)
@@ -41,102 +31,83 @@ class Blocks:
 T = np.array([[4.0, 1.0, 0.0], [2.0, 2.0, 1.0], [0.0, 0.0, 3.0]])
 
 
-def test_foscttm_coupling_by_hand() -> None:
-    # rows: 0: none above 4 -> 0; 1: one tie -> 1/4; 2: 0.   columns: 0: 0; 1: 0; 2: 0
-    fx, fy = foscttm_coupling_per_cell(T)
-    np.testing.assert_allclose(fx, [0, 0.25, 0])
-    np.testing.assert_allclose(fy, [0, 0, 0])
-    assert foscttm_coupling(T) == pytest.approx(0.25 / 6)
+def value(name: str, plan: Any, **given: Any) -> float:
+    return score(name, coupling=plan, **{"partner": np.arange(plan.shape[0]), **given}).value
 
 
-def test_absent_mass_of_the_true_match_ties_with_all_absent_mass() -> None:
-    # rows 0 and 2: own 0, one above, one tie -> (1 + 1/2) / 2; row 1: own 4, none above -> 0
-    plan = np.array([[0.0, 3.0, 0.0], [0.0, 4.0, 0.0], [1.0, 0.0, 0.0]])
-    fx, fy = foscttm_coupling_per_cell(sp.csr_matrix(plan))
-    np.testing.assert_allclose(fx, [0.75, 0, 0.75])
-    np.testing.assert_allclose(fy, [0.75, 0, np.nan])
+def same(labels: Any) -> dict[str, Any]:
+    return {"labels_x": labels, "labels_y": labels}
 
 
-def test_rows_without_mass_are_left_out() -> None:
-    plan = np.array([[1.0, 0.0], [0.0, 0.0]])
-    fx, _ = foscttm_coupling_per_cell(plan)
-    np.testing.assert_allclose(fx, [0, np.nan])
-    assert trace(plan) == 1
+def test_foscttm_by_hand() -> None:
+    # rows: 0: none above 4 -> 0; 1: one tie -> 1/4; 2: 0.   columns: all 0
+    assert value("coupling_foscttm_global", T) == pytest.approx(0.25 / 6)
+    # rows 0 and 2: own 0, one above, one tie -> (1 + 1/2) / 2; row 1: own 4 -> 0
+    # columns: 0: own 0, one above, one tie -> 3/4; 1: 0; 2 has no mass
+    plan = sp.csr_matrix(np.array([[0.0, 3.0, 0.0], [0.0, 4.0, 0.0], [1.0, 0.0, 0.0]]))
+    assert value("coupling_foscttm_global", plan) == pytest.approx((1.5 / 3 + 0.75 / 2) / 2)
 
 
 def test_trace_by_hand() -> None:
-    assert trace(T) == pytest.approx((4 / 5 + 2 / 5 + 1) / 3)
-    assert trace(T, partner=[1, -1, 0]) == pytest.approx((1 / 5 + 0) / 2)
-
-
-def test_trace_over_chance_by_hand() -> None:
-    assert trace_over_chance(T) == pytest.approx(3 * trace(T))
-    labels = ["a", "a", "b"]
+    trace = (4 / 5 + 2 / 5 + 1) / 3
+    assert value("trace_global", T) == pytest.approx(trace)
+    assert value("trace_global", T, partner=[1, -1, 0]) == pytest.approx((1 / 5 + 0) / 2)
+    assert value("trace_over_chance", T) == pytest.approx(3 * trace)
     share = T[[0, 1], :2].sum(axis=1) / T[:2].sum(axis=1)  # of the mass within label a
     chance = (share.sum() / 2 + T[2, 2] / T[2].sum()) / 3
-    assert trace_over_chance(T, labels_x=labels, labels_y=labels) == pytest.approx(
-        trace(T) / chance
-    )
+    found = value("trace_over_chance", T, **same(["a", "a", "b"]))
+    assert found == pytest.approx(trace / chance)
 
 
 def test_uniform_couplings_are_at_chance() -> None:
     labels = np.repeat(["a", "b"], [3, 5])
     within = (labels[:, None] == labels[None]).astype(float)
-    options = {"labels_x": labels, "labels_y": labels}
-    assert foscttm_coupling(within, **options) == 0.5
-    assert foscttm_coupling(np.ones((8, 8))) == 0.5
-    assert trace_over_chance(within, **options) == pytest.approx(1)
-    latent = np.random.default_rng(0).normal(size=(8, 2))
-    assert latent_error(within, latent, latent, **options) == pytest.approx(1)
-    assert latent_error(np.eye(8), latent, latent, **options) == 0
+    assert value("coupling_foscttm_within_label", within, **same(labels)) == 0.5
+    assert value("coupling_foscttm_global", np.ones((8, 8))) == 0.5
+    assert value("trace_over_chance", within, **same(labels)) == pytest.approx(1)
+    u = np.random.default_rng(0).normal(size=(8, 2))
+    latents = {"latent_x": u, "latent_y": u, **same(labels)}
+    assert value("latent_error", within, **latents) == pytest.approx(1)
+    assert value("latent_error", np.eye(8), **latents) == 0
 
 
 def test_barycentric_by_hand() -> None:
     y = np.array([[0.0], [2.0], [10.0]])
     plan = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     np.testing.assert_allclose(barycentric_projection(plan, y), [[0], [5], [np.nan]])
-    # cell 0 at 0: 0; cell 1 at 5: own distance 3, others 5, 5 -> 0; with y2 = 7: at 3.5, own 1.5 -> 0
-    assert barycentric_foscttm(plan, y) == 0
-    # partner of cell 1 is now target 0 (distance 5): target 1 closer (3), target 2 ties (5) -> 3/4
-    assert barycentric_foscttm(plan, y, partner=[-1, 0, -1]) == 0.75
+    assert value("barycentric_foscttm_global", plan, y=y) == 0
+    # the partner of cell 1 is target 0 (distance 5): target 1 closer (3), target 2 ties -> 3/4
+    assert value("barycentric_foscttm_global", plan, y=y, partner=[-1, 0, -1]) == 0.75
 
 
 def test_barycentric_keeps_to_the_label() -> None:
     y = np.array([[0.0], [4.0], [1.0], [3.0]])
     plan = np.array([[1.0, 1.0, 0, 0], [1.0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]])
-    labels = ["a", "a", "b", "b"]
     # cells 0 and 1 go to 2, as far from both candidates -> 1/2; cells 2 and 3 are right
-    assert barycentric_foscttm(plan, y, labels_x=labels, labels_y=labels) == 0.25
-    assert barycentric_foscttm(plan, y) > 0.25
+    labels = same(["a", "a", "b", "b"])
+    assert value("barycentric_foscttm_within_label", plan, y=y, **labels) == 0.25
+    assert value("barycentric_foscttm_global", plan, y=y) > 0.25
 
 
-def test_latent_error_by_hand() -> None:
-    u_x, u_y = [[0.0], [4.0]], [[1.0], [3.0]]
+def test_latent_error_and_label_mass_by_hand() -> None:
     # projected to 1 and 3: errors 1, 1; uniform: both to 2: errors 4, 4
-    assert latent_error(np.eye(2), u_x, u_y) == pytest.approx(0.25)
+    latents = {"latent_x": [[0.0], [4.0]], "latent_y": [[1.0], [3.0]]}
+    assert value("latent_error", np.eye(2), **latents) == pytest.approx(0.25)
+    labels = {"labels_x": ["a", "a", "b"], "labels_y": ["a", "b", "b"]}
+    assert value("label_mass", T, **labels) == pytest.approx((4 + 2 + 3) / 13)
+    labels["labels_x"] = ["a", "a", None]
+    assert value("label_mass", T, **labels) == pytest.approx(6 / 10)
 
 
-def test_label_mass_by_hand() -> None:
-    assert label_mass(T, ["a", "a", "b"], ["a", "b", "b"]) == pytest.approx((4 + 2 + 3) / 13)
-    assert label_mass(T, ["a", "a", None], ["a", "b", "b"]) == pytest.approx(6 / 10)
-
-
-def _brute_force(plan, partner, lx, ly) -> float:
-    def one(matrix, match, la, lb) -> list[float]:
+def _brute_force(plan: np.ndarray, partner: np.ndarray, lx: Any, ly: Any) -> float:
+    def one(matrix: np.ndarray, match: np.ndarray, la: Any, lb: Any) -> list[float]:
         shares = []
         for i, p in enumerate(match):
             if p < 0 or la[i] is None or la[i] != lb[p] or matrix[i].sum() == 0:
                 continue
-            others = [j for j in range(len(lb)) if lb[j] == la[i] and j != p]
-            if others:
-                shares.append(
-                    np.mean(
-                        [
-                            (matrix[i, j] > matrix[i, p]) + 0.5 * (matrix[i, j] == matrix[i, p])
-                            for j in others
-                        ]
-                    )
-                )
+            others = matrix[i, [j for j in range(len(lb)) if lb[j] == la[i] and j != p]]
+            if others.size:
+                shares.append(np.mean((others > matrix[i, p]) + 0.5 * (others == matrix[i, p])))
         return shares
 
     back = np.full(plan.shape[1], -1)
@@ -147,10 +118,8 @@ def _brute_force(plan, partner, lx, ly) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), within=st.booleans())
-def test_foscttm_coupling_is_the_double_loop_dense_sparse_and_in_blocks(
-    seed: int, within: bool
-) -> None:
+@given(seed=st.integers(0, 10**6))
+def test_foscttm_is_the_double_loop_dense_sparse_and_in_blocks(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n_x, n_y = rng.integers(2, 8, 2)
     plan = rng.integers(0, 4, (n_x, n_y)).astype(float)
@@ -158,23 +127,17 @@ def test_foscttm_coupling_is_the_double_loop_dense_sparse_and_in_blocks(
     n_known = rng.integers(1, min(n_x, n_y) + 1)
     partner[rng.permutation(n_x)[:n_known]] = rng.permutation(n_y)[:n_known]
     names = np.array(["a", "b", None], dtype=object)
-    lx, ly = (
-        names[rng.integers(0, 3, n)] if within else np.full(n, "a", dtype=object)
-        for n in (n_x, n_y)
-    )
+    lx, ly = names[rng.integers(0, 3, n_x)], names[rng.integers(0, 3, n_y)]
     expected = _brute_force(plan, partner, lx, ly)
-    cut = n_x // 2
-    top, bottom = np.arange(cut), np.arange(cut, n_x)
-    in_blocks = Blocks(
-        plan.shape, [(top, np.arange(n_y), plan[:cut]), (bottom, np.arange(n_y), plan[cut:])]
-    )
-    for form in (plan, sp.csr_matrix(plan), sp.coo_array(plan), in_blocks):
+    cut, columns = n_x // 2, np.arange(n_y)
+    parts = [(np.arange(cut), columns, plan[:cut]), (np.arange(cut, n_x), columns, plan[cut:])]
+    cells = {"partner": partner, "labels_x": lx, "labels_y": ly}
+    for form in (plan, sp.csr_matrix(plan), sp.coo_array(plan), Blocks(plan.shape, parts)):
+        found = scores(["coupling_foscttm_within_label"], missing="skip", coupling=form, **cells)
         if np.isnan(expected):
-            with pytest.raises(ValueError, match="no cell can be scored"):
-                foscttm_coupling(form, partner, labels_x=lx, labels_y=ly)
+            assert "no cell can be scored" in found.skipped["coupling_foscttm_within_label"]
         else:
-            found = foscttm_coupling(form, partner, labels_x=lx, labels_y=ly)
-            assert found == pytest.approx(expected, abs=1e-12)
+            assert [one.value for one in found] == pytest.approx([expected], abs=1e-12)
 
 
 def test_other_metrics_are_alike_dense_sparse_and_in_blocks() -> None:
@@ -183,29 +146,26 @@ def test_other_metrics_are_alike_dense_sparse_and_in_blocks() -> None:
     plan = rng.random((5, 4)) * (lx[:, None] == ly[None])
     items = [(np.flatnonzero(lx == c), np.flatnonzero(ly == c)) for c in "ab"]
     in_blocks = Blocks((5, 4), [(i, j, plan[np.ix_(i, j)]) for i, j in items])
-    y, u, partner = rng.normal(size=(4, 2)), rng.normal(size=(5, 2)), [0, 2, 1, 3, -1]
+    u, y = rng.normal(size=(5, 2)), rng.normal(size=(4, 2))
+    cells = {"y": y, "partner": [0, 2, 1, 3, -1], "latent_x": u, "latent_y": y}
+    cells |= {"labels_x": lx, "labels_y": ly}
+    expected = scores(coupling=plan, **cells).to_frame()
+    assert len(expected) == 9
     for form in (sp.csr_array(plan), in_blocks):
-        assert trace(form, partner) == pytest.approx(trace(plan, partner))
-        assert trace_over_chance(form, partner, labels_x=lx, labels_y=ly) == pytest.approx(
-            trace_over_chance(plan, partner, labels_x=lx, labels_y=ly)
-        )
-        assert barycentric_foscttm(form, y, partner) == pytest.approx(
-            barycentric_foscttm(plan, y, partner)
-        )
-        assert latent_error(form, u, y) == pytest.approx(latent_error(plan, u, y))
-        assert label_mass(form, lx, ly) == pytest.approx(1)
+        found = scores(coupling=form, **cells).to_frame()
+        np.testing.assert_allclose(found.iloc[:, 1:4], expected.iloc[:, 1:4])
 
 
 def test_a_mass_stored_in_two_pieces_is_one_mass() -> None:
     rows, columns = np.nonzero(T)
     halves = np.tile(T[rows, columns] / 2, 2)
     order = np.argsort(np.tile(rows, 2), kind="stable")
-    split = sp.csr_matrix(
-        (halves[order], np.tile(columns, 2)[order], 2 * sp.csr_matrix(T).indptr), shape=(3, 3)
-    )
+    indptr = 2 * sp.csr_matrix(T).indptr
+    split = sp.csr_matrix((halves[order], np.tile(columns, 2)[order], indptr), shape=(3, 3))
     assert not split.has_canonical_format
-    assert foscttm_coupling(split) == pytest.approx(foscttm_coupling(T))
-    assert trace(split) == pytest.approx(trace(T))
+    for name in ("coupling_foscttm_global", "trace_global"):
+        assert value(name, split) == pytest.approx(value(name, T))
+        assert value(name, 1e-9 * T) == pytest.approx(value(name, T))
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
@@ -213,69 +173,46 @@ def test_chance_of_label_mass_is_that_of_permuted_labels(form: Callable[[np.ndar
     plan = np.random.default_rng(0).random((5, 4)) * (np.random.default_rng(1).random((5, 4)) < 0.7)
     labels_x, labels_y = ["a", "a", "b", None, "c"], ["a", "b", "d", "d"]
     found = score("label_mass", coupling=form(plan), labels_x=labels_x, labels_y=labels_y)
-    every = [label_mass(plan, labels_x, list(order)) for order in permutations(labels_y)]
-    assert found.value == pytest.approx(label_mass(plan, labels_x, labels_y))
+    every = [
+        score("label_mass", coupling=plan, labels_x=labels_x, labels_y=list(order)).value
+        for order in permutations(labels_y)
+    ]
     assert (found.chance, found.chance_sd) == pytest.approx((np.mean(every), np.std(every)))
 
 
 def test_cells_without_a_label_have_mass_and_no_part_in_chance() -> None:
-    rng = np.random.default_rng(2)
-    plan = rng.random((7, 7))
-    labels = ["a", "a", "a", None, "b", "b", "b"]
-    found = scores(
-        ["coupling_foscttm_within_label", "trace_within_label"],
-        coupling=plan,
-        partner=np.arange(7),
-        labels_x=labels,
-        labels_y=labels,
-    )
+    plan = np.random.default_rng(2).random((7, 7))
+    cells = {"partner": np.arange(7), **same(["a", "a", "a", None, "b", "b", "b"])}
+    found = scores(["coupling_foscttm_within_label", "trace_within_label"], coupling=plan, **cells)
     cut = plan.copy()
     cut[3] = cut[:, 3] = 0
+    other = score("coupling_foscttm_within_label", coupling=cut, **cells)
     assert [one.n for one in found] == [6, 6]
-    assert found[0].value == pytest.approx(foscttm_coupling(cut, labels_x=labels, labels_y=labels))
-    assert found[0].chance_sd == pytest.approx(
-        score(
-            "coupling_foscttm_within_label",
-            coupling=cut,
-            partner=np.arange(7),
-            labels_x=labels,
-            labels_y=labels,
-        ).chance_sd
-    )
-
-
-def test_scaling_the_coupling_changes_nothing() -> None:
-    for metric in (foscttm_coupling, trace, trace_over_chance):
-        assert metric(1e-9 * T) == pytest.approx(metric(T))
+    assert (found[0].value, found[0].chance_sd) == pytest.approx((other.value, other.chance_sd))
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("name", "plan", "given_", "message"),
     [
+        ("coupling_foscttm_global", -T, {}, "found a negative mass or NaN"),
+        ("coupling_foscttm_global", T[:2], {"partner": [0, 5]}, "partner must be between"),
+        ("trace_global", np.zeros((2, 2)), {}, "none of the source cells with a known match"),
+        ("barycentric_foscttm_global", T, {"y": np.zeros(3)}, r"expected \(3, d\)"),
+        ("barycentric_foscttm_global", T, {"y": np.zeros((2, 1))}, "one row a target cell"),
         (
-            lambda: foscttm_coupling(-T),
-            r"finite masses of at least 0; found a negative mass or NaN",
-        ),
-        (lambda: foscttm_coupling(T[:2]), r"equal numbers of cells; found 2 and 3"),
-        (
-            lambda: trace(np.zeros((2, 2))),
-            r"no cell can be scored: none of the source cells with a known match",
-        ),
-        (
-            lambda: barycentric_foscttm(T, np.zeros((2, 1))),
-            r"expected \(3, d\), found shape \(2, 1\)",
+            "latent_error",
+            0 * T,
+            {"latent_x": np.eye(3), "latent_y": np.eye(3)},
+            "no source cell has both mass in the coupling",
         ),
         (
-            lambda: latent_error(T, np.zeros((2, 1)), np.zeros((3, 1))),
-            r"plan must have shape \(2, 3\); found",
+            "label_mass",
+            T,
+            {"labels_x": [None] * 3, "labels_y": list("abc")},
+            "no mass between labeled cells",
         ),
-        (
-            lambda: latent_error(0 * T, np.eye(3), np.eye(3)),
-            r"no source cell has both mass in the coupling",
-        ),
-        (lambda: label_mass(T, [None] * 3, list("abc")), r"no mass between labeled cells"),
     ],
 )
-def test_what_does_not_fit_is_refused(call: object, message: str) -> None:
+def test_bad_input_is_refused(name: str, plan: np.ndarray, given_: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        call()
+        value(name, plan, **given_)

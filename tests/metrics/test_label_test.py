@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import binomtest, kstest
 
 from scgroove.metrics import (
-    LabelTest,
     label_mean_test,
     label_test,
     label_verdict,
     partner_test,
-    told_labels,
 )
+from scgroove.metrics.neighbors import neighbor_labels
+from scgroove.metrics.permutation_tests import LabelTest
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def test_noise_learned_by_heart_passes_in_one_direction_only(rng: np.random.Gene
     good = np.array([[place[la]] for la in labels]) + rng.normal(size=(200, 1))
     by_heart = good.copy()  # cells of training lie where their label lies, new ones anywhere
     new, new_labels = rng.uniform(-5, 15, size=(40, 1)), rng.choice(["a", "b"], 40)
-    forward = label_test(told_labels(good[::5], by_heart, labels), labels[::5])
-    backward = label_test(told_labels(new, good, labels), new_labels)
+    forward = label_test(neighbor_labels(good[::5], by_heart, labels), labels[::5])
+    backward = label_test(neighbor_labels(new, good, labels), new_labels)
     assert forward.p_value < 0.01
     assert label_verdict([forward, backward]) == "not shown"
 
@@ -101,12 +101,12 @@ def test_noise_learned_by_heart_passes_in_one_direction_only(rng: np.random.Gene
 def test_votes_of_abundant_labels_weigh_less() -> None:
     voters = np.zeros((12, 2))
     labels = ["common"] * 8 + ["rare"] * 2 + [None] * 2
-    told = told_labels(np.zeros((1, 2)), voters, labels, n_neighbors=12)
+    told = neighbor_labels(np.zeros((1, 2)), voters, labels, n_neighbors=12)
     assert told.tolist() == ["common"]  # both have a sum of votes of 1, the first by name wins
     nearer = np.vstack([np.full((4, 1), 5.0), np.zeros((6, 1))])
-    told = told_labels([[0.0]], nearer, ["common"] * 8 + ["rare"] * 2, n_neighbors=6)
+    told = neighbor_labels([[0.0]], nearer, ["common"] * 8 + ["rare"] * 2, n_neighbors=6)
     assert told.tolist() == ["rare"]
-    assert told_labels([[0.0]], [[1.0]], [None]).tolist() == [None]
+    assert neighbor_labels([[0.0]], [[1.0]], [None]).tolist() == [None]
 
 
 def test_label_means_are_correlated_over_labels_and_tested_in_both_modalities(

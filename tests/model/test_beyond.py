@@ -100,8 +100,8 @@ def test_balanced_batches_find_rare_labels():
             z = latent(mdata, seed, train={"datasplitter_kwargs": {"balance": balance}})
             truth = {m: mdata[m].obs["truth"].to_numpy() for m in z}
             tail = pd.Series(truth["rna"]).value_counts().index[10:]
-            hits = sg.metrics.label_transfer_per_cell(
-                z["rna"], z["protein"], truth["rna"], truth["protein"]
+            hits = sg.metrics.label_transfer(
+                z["rna"], z["protein"], truth["rna"], truth["protein"], per="cell"
             )
             per = pd.Series(hits).groupby(truth["protein"]).mean()
             rare.append(per[per.index.isin(tail)].mean())

@@ -8,7 +8,7 @@ import pytest
 
 from scgroove._report import Results, Settings
 from scgroove._report import _reading as reading
-from scgroove.metrics import CorrelationTest, LabelTest
+from scgroove.metrics.permutation_tests import CorrelationTest, LabelTest
 
 
 def direction(accuracy, p_value=0.0005, n_cells=100, chance=0.25, width=0.1):

@@ -74,8 +74,10 @@ def test_is_the_metrics_of_each_label(wide: mudata.MuData) -> None:
         assert table.index.tolist() == ["ctrl", "g00", "g01", "g02"]
         assert table.index.name == "label"
         assert table["n_cells"].tolist() == [40] * 4
-        assert table["effective_rank"].to_dict() == metrics.within_label_rank_per_label(z, labels)
-        assert table["variance"].to_dict() == metrics.within_label_variance_per_label(z, labels)
+        assert table["effective_rank"].to_dict() == metrics.within_label_rank(
+            z, labels, per="label"
+        )
+        assert table["variance"].to_dict() == metrics.within_label_variance(z, labels, per="label")
         assert table["relative_variance"].mean() == pytest.approx(1)
         np.testing.assert_allclose(
             table["relative_variance"], table["variance"] / np.mean(table["variance"])

@@ -132,20 +132,24 @@ def test_is_the_mixture_that_it_says(size: float, spread: float) -> None:
     z[600:660] = [size, -size, size] + spread * z[600:660]
     found = label_efficacy(z, ["ctrl"] * 600 + ["g"] * 100, "ctrl", prior=(4, 2))
     statistic, p = by_the_equations(z[:600], z[600:], 4, 2)
-    assert found.statistic == pytest.approx([statistic])
+    assert found.table["statistic"].tolist() == pytest.approx([statistic])
     np.testing.assert_allclose(found.probability[600:], p, atol=1e-9)
     counts = stats.beta(4 + p.sum(), 2 + (1 - p).sum())
-    assert found.rate == pytest.approx([counts.mean()])
-    assert [*found.rate_low, *found.rate_high] == pytest.approx(counts.interval(0.95))
-    assert found.n_cells.tolist() == [100]
+    assert found.table["rate"].tolist() == pytest.approx([counts.mean()])
+    assert found.table[["rate_low", "rate_high"]].iloc[0].tolist() == pytest.approx(
+        counts.interval(0.95)
+    )
+    assert found.table["n_cells"].tolist() == [100]
 
 
 def test_the_threshold_is_that_of_many_controls_where_there_are() -> None:
     """With the covariance known, n times the squared distance is chi-squared of d degrees."""
     z = np.random.default_rng(0).normal(size=(40_100, 3))
     found = label_efficacy(z, ["ctrl"] * 40_000 + ["g"] * 100, "ctrl", alpha=0.02)
-    assert found.threshold[0] == pytest.approx(stats.chi2(3).ppf(0.98) / 100, rel=0.01)
-    assert found.p_value[0] == pytest.approx(stats.chi2(3).sf(100 * found.statistic[0]), rel=0.02)
+    assert found.table["threshold"][0] == pytest.approx(stats.chi2(3).ppf(0.98) / 100, rel=0.01)
+    assert found.table["p_value"][0] == pytest.approx(
+        stats.chi2(3).sf(100 * found.table["statistic"][0]), rel=0.02
+    )
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(60, 60, 15), (200, 60, 15), (60, 500, 15), (20, 30, 2)])
@@ -155,7 +159,7 @@ def test_of_labels_without_effect_the_share_alpha_seems_to_have_one(n: int, m: i
     for _ in range(40):  # other controls each time: labels against the same ones err together
         x = rng.normal(size=(m + 10 * n, d))
         labels = np.repeat(["ctrl", *(f"g{i}" for i in range(10))], [m] + [n] * 10)
-        seen.append(1 - label_efficacy(x, labels, "ctrl", alpha=0.1).undetectable.mean())
+        seen.append(1 - label_efficacy(x, labels, "ctrl", alpha=0.1).table["undetectable"].mean())
     assert np.mean(seen) == pytest.approx(0.1, abs=3 * np.std(seen) / 40**0.5)
     assert np.mean(seen) > 0.05
 
@@ -434,7 +438,7 @@ def test_large_labels_of_nothing_do_not_seem_to_differ_from_few_controls() -> No
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60 + 20 * 200, 15))
     labels = np.repeat(["ctrl", *(f"g{i}" for i in range(20))], [60] + [200] * 20)
-    assert label_efficacy(x, labels, "ctrl").undetectable.mean() >= 0.8
+    assert label_efficacy(x, labels, "ctrl").table["undetectable"].mean() >= 0.8
 
 
 def test_no_control_is_said_and_leaves_all_at_one(tmp_path) -> None:

@@ -37,17 +37,9 @@ def test_is_the_metrics_on_the_true_pairs(screen: Screen) -> None:
     x, y = rna.obsm["X_groove"], protein.obsm["X_groove"]
     labels = {"labels_x": rna.obs["label"], "labels_y": protein.obs["label"]}
     coupling = sg.get.coupling(mdata, "rna", "protein")
-    expected = [
-        metrics.foscttm(x, y, partner, **labels),
-        metrics.foscttm(x, y, partner),
-        metrics.foscttm_coupling(coupling, partner, **labels),
-        metrics.barycentric_foscttm(coupling, y, partner, **labels),
-        metrics.foscttm_coupling(coupling, partner),
-        metrics.barycentric_foscttm(coupling, y, partner),
-        metrics.trace(coupling, partner),
-        metrics.trace_over_chance(coupling, partner, **labels),
-    ]
-    np.testing.assert_allclose(table["value"], expected)
+    found = metrics.scores(NAMES, x=x, y=y, coupling=coupling, partner=partner, **labels)
+    assert table["value"].tolist() == [one.value for one in found]
+    assert table["value"][0] == metrics.foscttm(x, y, partner, **labels)
     np.testing.assert_allclose(table["chance"], [0.5] * 6 + [1 / 12, 1])
     assert (table["n"] == 48).all()
     pd.testing.assert_frame_equal(mdata.uns["matching_rna_protein"], table)

@@ -17,7 +17,8 @@ from hypothesis.extra import numpy as hnp
 
 import scgroove as sg
 from scgroove.errors import TooLargeError
-from scgroove.metrics import expected_calibration_error, reliability
+from scgroove.metrics import expected_calibration_error
+from scgroove.metrics.calibration import reliability
 from scgroove.tl._label_votes import Calibration, Votes, nearest_votes
 
 State = Callable[[md.MuData], dict[str, Any]]

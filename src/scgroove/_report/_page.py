@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from scgroove import _keys
 from scgroove._report._reading import in_words, notes, read_link
 from scgroove._report._results import Results
-from scgroove.metrics import ALPHA
+from scgroove.metrics.permutation_tests import ALPHA
 
 TAGS = {
     "good": "Good.",

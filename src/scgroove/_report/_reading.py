@@ -12,7 +12,13 @@ from typing import Any
 import pandas as pd
 
 from scgroove._report._results import Note, Results
-from scgroove.metrics import ALPHA, FEWEST_CELLS, CorrelationTest, LabelTest, label_verdict
+from scgroove.metrics.permutation_tests import (
+    ALPHA,
+    FEWEST_CELLS,
+    CorrelationTest,
+    LabelTest,
+    label_verdict,
+)
 
 Tests = Mapping[tuple[str, str], LabelTest]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mudata import MuData
 
-    from scgroove.metrics import CorrelationTest, LabelTest
+    from scgroove.metrics.permutation_tests import CorrelationTest, LabelTest
     from scgroove.model import GROOVE
 
 

@@ -13,7 +13,7 @@ from scgroove._types import FloatArray
 from scgroove.aligners import Coupling
 from scgroove.benchmark._data import Loaded
 from scgroove.data.features import Features
-from scgroove.metrics._score import without_presets
+from scgroove.metrics.registry import ScoreList
 
 KINDS: Final = ("representation", "coupling", "imputation")
 
@@ -26,7 +26,7 @@ def metric_names() -> dict[str, str]:
     >>> metric_names()["trace_within_label"]
     'coupling, higher is better'
     """
-    known = [metrics.SCORES.get(name) for name in metrics.SCORES]
+    known = [metrics.METRICS.get(name) for name in metrics.METRICS]
     return {
         one.name: f"{one.kind}, {one.better} is better"
         for kind in KINDS
@@ -47,7 +47,7 @@ def evaluate_representation(
     found
         For each modality, its representation, (n_m, k).
     names
-        Metrics; those of other kinds are left out. Empty: all but the definitions of peers.
+        Metrics; those of other kinds are left out. Empty: all.
     seed
         For what the spread by chance rests on.
     """
@@ -83,7 +83,11 @@ def _spaces(loaded: Loaded, found: Mapping[str, FloatArray]) -> dict[str, FloatA
 
 def _asked(names: Sequence[str], kind: str) -> list[str]:
     """Return the metrics of a kind that are asked for."""
-    return [name for name in (names or without_presets()) if metrics.SCORES.get(name).kind == kind]
+    return [
+        name
+        for name in (names or metrics.METRICS.names())
+        if metrics.METRICS.get(name).kind == kind
+    ]
 
 
 def _rows(
@@ -134,5 +138,5 @@ def _imputation(
     )
 
 
-def _as_rows(scores: metrics.ScoreList) -> list[dict[str, Any]]:
+def _as_rows(scores: ScoreList) -> list[dict[str, Any]]:
     return [{"metric": one.pop("name"), **one} for one in map(asdict, scores)]

@@ -114,7 +114,7 @@ def _parts(
 
 
 def _compares_labels(name: str) -> bool:
-    needs = metrics.SCORES.get(name).needs
+    needs = metrics.METRICS.get(name).needs
     return "labels" in needs and "partner" not in needs
 
 

@@ -37,7 +37,7 @@ from scgroove.benchmark._results import (
 )
 from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec, digest
 from scgroove.errors import CannotWriteError, SpecError, WorkerKilledError
-from scgroove.metrics._score import without_presets
+from scgroove.metrics.registry import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ class Known:
 
     learner: type
     aligners: tuple[tuple[str, type], ...]
-    metrics: tuple[metrics.ScoredMetric, ...]
+    metrics: tuple[Metric, ...]
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def plan(spec: Spec) -> list[Job]:
     alone, coupled = _scored(spec.metrics)
     asked = (*((None,) if alone else ()), *(spec.aligners if coupled else ()))
     methods = tuple((one.method, aligners.get(one.method)) for one in spec.aligners)
-    scored = tuple(metrics.SCORES.get(name) for name in spec.metrics or without_presets())
+    scored = tuple(metrics.METRICS.get(name) for name in spec.metrics or metrics.METRICS.names())
     for data in spec.data:
         what = identity(data)
         for seed, permutation in spec.runs:
@@ -262,7 +262,7 @@ def _check_files(cells: Sequence[Cell]) -> None:
 
 def _scored(names: Sequence[str]) -> tuple[bool, bool]:
     """Whether metrics are asked for that score representations, and such that score couplings."""
-    kinds = {metrics.SCORES.get(name).kind for name in names or metrics.SCORES.names()}
+    kinds = {metrics.METRICS.get(name).kind for name in names or metrics.METRICS.names()}
     return "representation" in kinds, bool(kinds & {"coupling", "imputation"})
 
 
@@ -387,7 +387,7 @@ def _split(job: Job, learner: Any, kinds: Sequence[str]) -> tuple[list[str], lis
 
     What a learner remembers of labels raises metrics across labels, what it remembers of pairs all of them.
     """
-    known = [metrics.SCORES.get(name) for name in job.metrics or without_presets()]
+    known = [metrics.METRICS.get(name) for name in job.metrics or metrics.METRICS.names()]
     asked = [one for one in known if one.kind in kinds]
     pairs = bool(getattr(learner, "uses_pairs", False))
     held_out = [one.name for one in asked if one.across_labels or pairs]
@@ -402,8 +402,8 @@ def _register(job: Job) -> None:
         if name not in aligners.ALIGNERS:
             aligners.ALIGNERS.register(name)(cls)
     for metric in job.known.metrics:
-        if metric.name not in metrics.SCORES:
-            metrics.SCORES.register(metric.name)(metric)
+        if metric.name not in metrics.METRICS:
+            metrics.METRICS.register(metric.name)(metric)
 
 
 def _representation(
@@ -503,7 +503,7 @@ def _no_value(metric: str, status: str, reason: str) -> dict[str, Any]:
         "metric": metric,
         "status": status,
         "error": reason,
-        "better": metrics.SCORES.get(metric).better,
+        "better": metrics.METRICS.get(metric).better,
     }
 
 
@@ -557,7 +557,7 @@ def _of_coupling(
     loaded, seed = embedded.loaded, embedded.job.seed
     names, held_out = embedded.split("coupling", "imputation")
     certain = [
-        name for name in held_out if aligner.labeled and metrics.SCORES.get(name).across_labels
+        name for name in held_out if aligner.labeled and metrics.METRICS.get(name).across_labels
     ]
     held_out = [name for name in held_out if name not in certain]
     coupling = _couple(built, aligner, loaded, embedded.found, columns)

@@ -136,7 +136,7 @@ class DataSpec:
     control
         Label of the cells without a perturbation, from which effects are counted; None: no scores of effects.
     dose_key
-        Column of ``mod[m].obs`` with the dose of a cell, hidden from learners: what ``perturbot_dose_fraction`` needs.
+        Column of ``mod[m].obs`` with the dose of a cell, hidden from learners: for metrics that need doses.
         None: there is none.
     unlabeled_category
         Labels that stand for "no label", one or several. Their cells stay, and nobody is told a label for them.

@@ -1,9 +1,8 @@
-"""Scores of imputed values: who is compared with whom, and what is expected by chance."""
+"""Pairs of predicted and measured cells, and sums over random permutations of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,15 +12,14 @@ from scgroove._types import Float64Array, IntArray
 from scgroove.errors import InputError, MissingTruthError
 from scgroove.metrics._candidates import CandidateSet
 from scgroove.metrics._chance import Chance, matching_variance, sample
-from scgroove.metrics._score import Material
+from scgroove.metrics.registry import MetricInputs
 from scgroove.metrics.values import check_values, is_complete
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Predicted values and the measured values of the same cells, (n, f), none missing, and a code for the label of each.
+class Pairs(NamedTuple):
+    """Predicted and measured values of the same cells, (n, f), without missing values.
 
-    Cells without a label are a group of their own.
+    ``codes`` (n,) are those of their labels; cells without a label are a group of their own.
     """
 
     predicted: Any
@@ -29,8 +27,8 @@ class Pairs:
     codes: IntArray
 
 
-def pairs_of(material: Material) -> Pairs:
-    """Return predicted and measured values of the cells with a known true match; those with a missing value are left out.
+def pairs_of(inputs: MetricInputs) -> Pairs:
+    """Return the complete cells with a known true match.
 
     Raises
     ------
@@ -39,39 +37,42 @@ def pairs_of(material: Material) -> Pairs:
     ValueError
         If the features differ, or a value is infinite.
     """
-    return material.once("pairs", lambda: _pairs(material))
+    return inputs.once("pairs", lambda: _pairs(inputs))
 
 
-def _pairs(material: Material) -> Pairs:
-    predicted = check_values("predicted", material.predicted)
-    measured = check_values("measured", material.measured)
+def _pairs(inputs: MetricInputs) -> Pairs:
+    predicted = check_values("predicted", inputs.predicted)
+    measured = check_values("measured", inputs.measured)
     if predicted.shape[1] != measured.shape[1]:
         raise InputError(
-            f"predicted and measured must have the same features: found {predicted.shape[1]} and {measured.shape[1]}."
+            f"predicted and measured must have the same features: found {predicted.shape[1]} and "
+            f"{measured.shape[1]}."
         )
-    partner = material.partners()
+    partner = inputs.partners()
     rows = np.flatnonzero(partner >= 0)
     rows = rows[is_complete(predicted, rows) & is_complete(measured, partner[rows])]
     if not rows.size:
         raise MissingTruthError(
-            "no cell can be scored: none with a known true match has all its values, predicted and measured."
+            "no cell can be scored: none with a known true match has all its values, predicted and "
+            "measured."
         )
     codes = np.zeros(rows.size, dtype=np.intp)
-    if material.labels_x is not None:
-        codes = encode(material.labels_x)[1][0][rows] + 1
-    return Pairs(_taken(predicted, rows), _taken(measured, partner[rows]), codes)
+    if inputs.labels_x is not None:
+        codes = encode(inputs.labels_x)[1][0][rows] + 1
+    return Pairs(_rows(predicted, rows), _rows(measured, partner[rows]), codes)
 
 
-def _taken(values: Any, rows: IntArray) -> Any:
-    """Return some rows; the values themselves where these are all rows in order, which costs no memory."""
+def _rows(values: Any, rows: IntArray) -> Any:
+    """Return some rows, without a copy if these are all rows in order."""
     return values if np.array_equal(rows, np.arange(values.shape[0])) else values[rows]
 
 
 class PermutedSum:
-    """Mean and spread of ``sum_i p_i' m_s(i)`` over permutations s of the cells within their groups.
+    """Mean and spread of ``sum_i p_i' m_s(i)`` over permutations s of the cells in their groups.
 
-    ``p_i' m_j`` is a matrix of which the sum over a permutation has a known mean and variance: see
-    :func:`matching_variance`. Its mean needs the sums of each group; its spread some of its rows and columns.
+    ``p_i' m_j`` is a matrix, and the sum over a permutation of it has a known mean and variance:
+    see :func:`matching_variance`. Its mean needs the sums of each group, its spread a sample of
+    rows and columns.
     """
 
     def __init__(self, pairs: Pairs, seed: int) -> None:
@@ -81,25 +82,24 @@ class PermutedSum:
         group_of = np.empty(n, dtype=np.intp)
         for number, cells in enumerate(self._groups):
             group_of[cells] = number
-        self._one_hot = sp.csc_matrix(
-            (np.ones(n), (group_of, np.arange(n))), shape=(len(self._groups), n)
-        )
+        shape = (len(self._groups), n)
+        self._one_hot = sp.csc_matrix((np.ones(n), (group_of, np.arange(n))), shape=shape)
         sets = [CandidateSet(number, g, g, g) for number, g in enumerate(self._groups)]
         self._samples = [both[0] for both in sample(sets, seed)]
         sampled = np.concatenate(self._samples)
         self._slot = np.full(n, -1, dtype=np.intp)
         self._slot[sampled] = np.arange(sampled.size)
-        self._kept = np.zeros((2, sampled.size, f))
+        self._sampled = np.zeros((2, sampled.size, f))
 
     def add(
         self, cells: slice, features: slice, predicted: Float64Array, measured: Float64Array
     ) -> None:
-        """Take in some features of some cells, (cells, features)."""
+        """Add some features of some cells, (cells, features)."""
         some = np.flatnonzero(self._slot[cells] >= 0)
         at = self._slot[cells][some]
         for side, values in enumerate((predicted, measured)):
             self._sums[side][:, features] += self._one_hot[:, cells] @ values
-            self._kept[side][at, features] = values[some]
+            self._sampled[side][at, features] = values[some]
 
     def chance(self) -> Chance:
         """Return mean and standard deviation."""
@@ -107,6 +107,6 @@ class PermutedSum:
         for number, (group, some) in enumerate(zip(self._groups, self._samples, strict=True)):
             n = group.size
             mean += float(self._sums[0, number] @ self._sums[1, number]) / n
-            p, m = self._kept[:, self._slot[some]]
+            p, m = self._sampled[:, self._slot[some]]
             variance += matching_variance(p @ m.T, n, n, n)
         return Chance(mean, float(np.sqrt(variance)))

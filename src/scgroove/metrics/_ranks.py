@@ -1,4 +1,4 @@
-"""Where the true match of a cell stands among its candidates: what FOSCTTM, recall and reciprocal rank are made of."""
+"""Ranks of the true matches among their candidates, by distance or by mass of a coupling."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
 from scgroove._types import BoolArray, Float64Array, IntArray
-from scgroove.metrics._candidates import Candidates, PlanLike, rows_per_block, slices
+from scgroove.metrics._candidates import Candidates, PlanLike, slices
 
 ROWS: Final = 240
 COLUMNS: Final = 1024
-"""Size of a tile of distances: it stays in the cache, and no more than 255 rows, so that a byte counts them."""
+"""Size of a tile of distances: it stays in the cache, and a byte counts fewer than 256 rows."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of the true match of each cell; NaN where there is none, or no other candidate.
+    """The place of the true match of each cell; NaN without a match or another candidate.
 
     Attributes
     ----------
@@ -36,16 +36,21 @@ class Ranks:
     ties: Float64Array
     n: Float64Array
 
+    @classmethod
+    def unknown(cls, n: int) -> Ranks:
+        """Return ranks of n cells, all NaN."""
+        return cls(*np.full((3, n), np.nan))
+
     @property
     def scored(self) -> BoolArray:
-        """Which cells have a place."""
+        """Cells that have a place."""
         known: BoolArray = ~np.isnan(self.before)
         return known
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a place is worth.
+    """The value of a place among the candidates.
 
     Attributes
     ----------
@@ -59,7 +64,7 @@ class Rule:
     expected: Callable[[Any], Float64Array]
 
     def __call__(self, ranks: Ranks) -> Float64Array:
-        """Return the value of each cell, NaN where it has no place."""
+        """Return the value of each cell, NaN without a place."""
         with np.errstate(invalid="ignore"):
             return self.of(ranks.before, ranks.ties, ranks.n)
 
@@ -82,27 +87,27 @@ RECIPROCAL: Final = Rule(
     lambda before, ties, n: (digamma(before + ties + 2) - digamma(before + 1)) / (ties + 1),
     lambda n: (digamma(np.asarray(n) + 1.0) - digamma(1.0)) / n,
 )
-"""One over the place of the true match; a sum of reciprocals is a difference of digamma functions."""
+"""One over the place of the true match; a sum of reciprocals is a difference of digammas."""
 
 
 def sorted_places(values: Float64Array) -> tuple[IntArray, IntArray]:
-    """Return the first and last place, from 0, of each value in its sorted row; they differ for ties. (k, n) all."""
+    """Return the first and last place, from 0, of each value in its row; they differ for ties."""
     n = values.shape[1]
     place = np.arange(n)
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
     new = np.ones((len(values), n + 1), dtype=bool)
     new[:, 1:n] = ordered[:, 1:] != ordered[:, :-1]
-    found = np.empty((2, *values.shape), dtype=np.intp)
-    first = np.maximum.accumulate(np.where(new[:, :n], place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(new[:, 1:], place, n)[:, ::-1], axis=1)[:, ::-1]
-    for out, at in zip(found, (first, last), strict=True):
-        np.put_along_axis(out, order, at, axis=1)
-    return found[0], found[1]
+    first, last = np.empty((2, *values.shape), dtype=np.intp)
+    starts = np.maximum.accumulate(np.where(new[:, :n], place, 0), axis=1)
+    ends = np.minimum.accumulate(np.where(new[:, 1:], place, n)[:, ::-1], axis=1)[:, ::-1]
+    np.put_along_axis(first, order, starts, axis=1)
+    np.put_along_axis(last, order, ends, axis=1)
+    return first, last
 
 
-def pair_distance(a: Float64Array, b: Float64Array) -> Float64Array:
-    """Return the squared distance of each row of a to the same row of b, to the last bit as in a tile of distances."""
+def _pair_distance(a: Float64Array, b: Float64Array) -> Float64Array:
+    """Return squared distances of rows of a to the same rows of b, to the last bit as in a tile."""
     out = np.empty(len(a))
     for start in range(0, len(a), 16):
         block = slice(start, start + 16)
@@ -110,111 +115,70 @@ def pair_distance(a: Float64Array, b: Float64Array) -> Float64Array:
     return out
 
 
-def count_nearer(
-    x: Float64Array,
-    y: Float64Array,
-    own_x: Float64Array,
-    own_y: Float64Array | None,
-    block_size: int | None,
+def _count_nearer(
+    x: Float64Array, y: Float64Array, own_x: Float64Array, own_y: Float64Array | None = None
 ) -> tuple[Float64Array, Float64Array]:
-    """Return, for rows and for columns, (nearer, as near) of the cells of the other side, (2, n_x) and (2, n_y).
+    """Return, for rows and columns, the numbers of (nearer, equally near) cells, (2, n) each.
 
-    Distances are computed pair by pair, never by expanding the square, so that equal coordinates have equal
-    distances to the last bit and a true match at distance 0 is not lost to rounding.
-
-    Parameters
-    ----------
-    x, y
-        Coordinates (n_x, d) and (n_y, d).
-    own_x, own_y
-        Squared distance that the others are compared with, (n_x,) and (n_y,); NaN where nothing is counted, None for
-        no count along the columns.
-    block_size
-        Rows at a time, at most.
+    Distances are computed pair by pair, not by expanding the square, so that equal coordinates have
+    equal distances to the last bit and a true match at distance 0 is not lost to rounding. ``own_x``
+    and ``own_y`` are the squared distances to compare with; NaN counts nothing.
     """
     counts_x, counts_y = np.zeros((2, len(x))), np.zeros((2, len(y)))
-    step = min(ROWS, rows_per_block(len(y), block_size)) if block_size is not None else ROWS
-    for i in range(0, len(x), step):
-        rows = slice(i, i + step)
+    for i in range(0, len(x), ROWS):
+        rows = slice(i, i + ROWS)
         for j in range(0, len(y), COLUMNS):
             columns = slice(j, j + COLUMNS)
             distance = cdist(x[rows], y[columns], "sqeuclidean")
             for place, relation in enumerate((np.less, np.equal)):
-                counts_x[place, rows] += np.count_nonzero(
-                    relation(distance, own_x[rows, None]), axis=1
-                )
+                hits = relation(distance, own_x[rows, None])
+                counts_x[place, rows] += np.count_nonzero(hits, axis=1)
                 if own_y is not None:
-                    hits = relation(distance, own_y[columns])
-                    counts_y[place, columns] += np.add.reduce(
-                        hits.view(np.uint8), axis=0, dtype=np.uint8
-                    )
+                    bytes_ = relation(distance, own_y[columns]).view(np.uint8)
+                    counts_y[place, columns] += np.add.reduce(bytes_, axis=0, dtype=np.uint8)
     return counts_x, counts_y
 
 
 def partner_ranks(
-    x: Float64Array,
-    y: Float64Array,
-    partner: IntArray,
-    pool: Candidates,
-    block_size: int | None = None,
+    x: Float64Array, y: Float64Array, partner: IntArray, pool: Candidates
 ) -> tuple[Ranks, Ranks]:
-    """Return the places of the true matches by distance, of the cells of x (n_x,) and of y (n_y,)."""
-    out_x, out_y = _no_ranks(len(x)), _no_ranks(len(y))
+    """Return the ranks of the true matches by distance, of the cells of x (n_x,) and y (n_y,)."""
+    out_x, out_y = Ranks.unknown(len(x)), Ranks.unknown(len(y))
     for group in pool.sets(partner):
         rows, columns = group.rows, partner[group.rows]
-        own = pair_distance(x[rows], y[columns])
+        own = _pair_distance(x[rows], y[columns])
         if len(group.x) * len(group.y) <= len(rows) * (len(group.x) + len(group.y)):
             # one pass over all distances serves both directions
-            own_x, own_y = _spread(own, rows, group.x), _spread(own, columns, group.y)
-            found_x, found_y = count_nearer(x[group.x], y[group.y], own_x, own_y, block_size)
-            found_x, found_y = (
-                found_x[:, ~np.isnan(own_x)],
-                found_y[:, np.searchsorted(group.y, columns)],
-            )
+            at_x, at_y = np.searchsorted(group.x, rows), np.searchsorted(group.y, columns)
+            own_x, own_y = np.full(len(group.x), np.nan), np.full(len(group.y), np.nan)
+            own_x[at_x] = own_y[at_y] = own
+            counts_x, counts_y = _count_nearer(x[group.x], y[group.y], own_x, own_y)
+            counts_x, counts_y = counts_x[:, at_x], counts_y[:, at_y]
         else:
-            found_x, _ = count_nearer(x[rows], y[group.y], own, None, block_size)
-            found_y, _ = count_nearer(y[columns], x[group.x], own, None, block_size)
-        _enter(out_x, rows, found_x, len(group.y))
-        _enter(out_y, columns, found_y, len(group.x))
+            counts_x, _ = _count_nearer(x[rows], y[group.y], own)
+            counts_y, _ = _count_nearer(y[columns], x[group.x], own)
+        _enter(out_x, rows, counts_x, len(group.y))
+        _enter(out_y, columns, counts_y, len(group.x))
     return out_x, out_y
 
 
 def projected_ranks(
-    projected: Float64Array,
-    y: Float64Array,
-    partner: IntArray,
-    pool: Candidates,
-    block_size: int | None = None,
+    projected: Float64Array, y: Float64Array, partner: IntArray, pool: Candidates
 ) -> Ranks:
-    """Return the places of the true matches by distance from projected source cells; a NaN projection has none."""
-    out = _no_ranks(len(projected))
+    """Return the ranks of the true matches by distance from projected source cells (NaN: none)."""
+    out = Ranks.unknown(len(projected))
     for group in pool.sets(partner):
         rows = group.rows[~np.isnan(projected[group.rows]).any(axis=1)]
-        own = pair_distance(projected[rows], y[partner[rows]])
-        found, _ = count_nearer(projected[rows], y[group.y], own, None, block_size)
-        _enter(out, rows, found, len(group.y))
+        own = _pair_distance(projected[rows], y[partner[rows]])
+        _enter(out, rows, _count_nearer(projected[rows], y[group.y], own)[0], len(group.y))
     return out
 
 
-def _no_ranks(n: int) -> Ranks:
-    return Ranks(*(np.full(n, np.nan) for _ in range(3)))
-
-
-def _spread(own: Float64Array, cells: IntArray, among: IntArray) -> Float64Array:
-    """Return ``own`` at the places of ``cells`` among ascending cells, NaN elsewhere."""
-    out = np.full(len(among), np.nan)
-    out[np.searchsorted(among, cells)] = own
-    return out
-
-
-def _enter(out: Ranks, cells: IntArray, found: Float64Array, n: int) -> None:
-    """Write (before, equal) counts, the match itself among the equal ones; with one candidate there is no place."""
+def _enter(out: Ranks, cells: IntArray, counts: Float64Array, n: int) -> None:
+    """Write counts of (before, equal); the match is among the equal, unless tiles round apart."""
     if n > 1:
-        # the match is equal to itself, unless a machine rounds tiles of different size differently
-        out.before[cells], out.ties[cells], out.n[cells] = found[0], np.maximum(found[1] - 1, 0), n
-
-
-# ------------------------------------------------------------------------------------------------------ couplings
+        out.before[cells], out.n[cells] = counts[0], n
+        out.ties[cells] = np.maximum(counts[1] - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -224,7 +188,7 @@ class OwnMass:
     Attributes
     ----------
     own
-        T_i,partner(i) of each source cell; 0 where it has no partner, (n_source,).
+        T_i,partner(i) of each source cell; 0 without a partner, (n_source,).
     rows, columns
         Masses of source and target cells, (n_source,) and (n_target,).
     """
@@ -236,88 +200,76 @@ class OwnMass:
 
 def own_mass(plan: PlanLike, partner: IntArray) -> OwnMass:
     """Return the mass between true matches, and the masses of all cells, in one pass."""
-    found = OwnMass(*(np.zeros(n) for n in (plan.shape[0], plan.shape[0], plan.shape[1])))
-    place, placed = np.full(plan.shape[1], -1, dtype=np.intp), np.empty(0, dtype=np.intp)
+    n_x, n_y = plan.shape
+    out = OwnMass(np.zeros(n_x), np.zeros(n_x), np.zeros(n_y))
+    place, placed = np.full(n_y, -1, dtype=np.intp), np.empty(0, dtype=np.intp)
     for rows, columns, part in slices(plan):
         if columns is not placed:
             place[placed] = -1
             place[columns], placed = np.arange(columns.size), columns
         at = np.where(partner[rows] >= 0, place[partner[rows]], -1)
         here = np.flatnonzero(at >= 0)
-        found.own[rows[here]] = np.asarray(part[here, at[here]]).ravel()
-        found.rows[rows] += np.asarray(part.sum(axis=1), dtype=np.float64).ravel()
-        found.columns[columns] += np.asarray(part.sum(axis=0), dtype=np.float64).ravel()
-    return found
+        out.own[rows[here]] = np.asarray(part[here, at[here]]).ravel()
+        out.rows[rows] += np.asarray(part.sum(axis=1), dtype=np.float64).ravel()
+        out.columns[columns] += np.asarray(part.sum(axis=0), dtype=np.float64).ravel()
+    return out
 
 
 def coupling_ranks(
     plan: PlanLike, partner: IntArray, pool: Candidates, masses: OwnMass
 ) -> tuple[Ranks, Ranks]:
-    """Return the places of the true matches by mass, of source and of target cells; cells without mass have none."""
+    """Return the ranks of the true matches by mass, of source and target cells with mass."""
     rows = pool.with_candidate_partner(partner)
     columns, n_y = partner[rows], plan.shape[1]
     own_y = np.zeros(n_y)
     own_y[columns] = masses.own[rows]
-    more_x, more_y = _count_more(plan, pool, masses.own, own_y)
-    out_x, out_y = _no_ranks(plan.shape[0]), _no_ranks(n_y)
-    _enter_mass(out_x, rows[masses.rows[rows] > 0], more_x, masses.own, pool.counts_of_x())
-    _enter_mass(out_y, columns[masses.columns[columns] > 0], more_y, own_y, pool.counts_of_y())
+    counts_x, counts_y = np.zeros((2, plan.shape[0])), np.zeros((2, n_y))
+    for i, j, part in slices(plan):
+        count = _count_dense if isinstance(part, np.ndarray) else _count_sparse
+        of_x, of_y = count(part, pool.codes_x[i], pool.codes_y[j], masses.own[i], own_y[j])
+        counts_x[:, i] += of_x
+        counts_y[:, j] += of_y
+    out_x, out_y = Ranks.unknown(plan.shape[0]), Ranks.unknown(n_y)
+    with_mass = rows[masses.rows[rows] > 0], columns[masses.columns[columns] > 0]
+    _enter_mass(out_x, with_mass[0], counts_x, masses.own, pool.counts_of_x())
+    _enter_mass(out_y, with_mass[1], counts_y, own_y, pool.counts_of_y())
     return out_x, out_y
 
 
 def _enter_mass(
     out: Ranks, cells: IntArray, counts: Float64Array, own: Float64Array, n: IntArray
 ) -> None:
-    """Write counts of (more, equal and positive); where the match has no mass, all others without mass tie with it."""
+    """Write counts of (more, equal and positive); a match without mass ties with all such cells."""
     cells = cells[n[cells] > 1]
     more, equal = counts[:, cells]
     out.before[cells], out.n[cells] = more, n[cells]
     out.ties[cells] = np.where(own[cells] > 0, equal, n[cells] - more) - 1
 
 
-def _count_more(
-    plan: PlanLike, pool: Candidates, own_x: Float64Array, own_y: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Return, for rows and columns, two counts over candidates: more mass, and (only right if positive) equal mass."""
-    counts_x, counts_y = np.zeros((2, own_x.size)), np.zeros((2, own_y.size))
-    for rows, columns, part in slices(plan):
-        counter = _count_sparse if not isinstance(part, np.ndarray) else _count_dense
-        found_x, found_y = counter(
-            part, pool.codes_x[rows], pool.codes_y[columns], own_x[rows], own_y[columns]
-        )
-        counts_x[:, rows] += found_x
-        counts_y[:, columns] += found_y
-    return counts_x, counts_y
-
-
 def _count_dense(
     part: Any, codes_x: IntArray, codes_y: IntArray, own_x: Float64Array, own_y: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    of_one_label = (
-        codes_x[0] >= 0 and (codes_x == codes_x[0]).all() and (codes_y == codes_x[0]).all()
-    )
-    if not of_one_label:
+    """Return, for rows and columns, the numbers of candidates with more and with equal mass."""
+    code = codes_x[0]
+    if code < 0 or (codes_x != code).any() or (codes_y != code).any():
         part = np.where((codes_x[:, None] == codes_y) & (codes_x[:, None] >= 0), part, 0)
     own = own_x[:, None]
-    found_x = [np.count_nonzero(part > own, axis=1), np.count_nonzero(part == own, axis=1)]
-    found_y = [np.count_nonzero(part > own_y, axis=0), np.count_nonzero(part == own_y, axis=0)]
-    return np.asarray(found_x, dtype=np.float64), np.asarray(found_y, dtype=np.float64)
+    of_x = [np.count_nonzero(part > own, axis=1), np.count_nonzero(part == own, axis=1)]
+    of_y = [np.count_nonzero(part > own_y, axis=0), np.count_nonzero(part == own_y, axis=0)]
+    return np.asarray(of_x, dtype=np.float64), np.asarray(of_y, dtype=np.float64)
 
 
 def _count_sparse(
     part: Any, codes_x: IntArray, codes_y: IntArray, own_x: Float64Array, own_y: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
+    """Return the counts of :func:`_count_dense`, of equal masses only those above 0."""
     stored = part.tocoo()
-    kept = (
-        (stored.data > 0)
-        & (codes_x[stored.row] == codes_y[stored.col])
-        & (codes_x[stored.row] >= 0)
-    )
-    i, j, mass = stored.row[kept], stored.col[kept], stored.data[kept]
-    found = []
-    for at, own in ((i, own_x), (j, own_y)):
-        hits = (mass > own[at], mass == own[at])
-        found.append(
-            np.asarray([np.bincount(at[hit], minlength=own.size) for hit in hits], dtype=np.float64)
-        )
-    return found[0], found[1]
+    among = (codes_x[stored.row] == codes_y[stored.col]) & (codes_x[stored.row] >= 0)
+    among &= stored.data > 0
+    mass = stored.data[among]
+    counts = []
+    for at, own in ((stored.row[among], own_x), (stored.col[among], own_y)):
+        more = np.bincount(at[mass > own[at]], minlength=own.size)
+        equal = np.bincount(at[mass == own[at]], minlength=own.size)
+        counts.append(np.asarray([more, equal], dtype=np.float64))
+    return counts[0], counts[1]

@@ -1,4 +1,4 @@
-"""Whether what is known of labels says where labels lie that it was not fitted to."""
+"""Held-out test of whether embeddings of labels tell where labels lie."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy.typing as npt
 from scgroove._types import Float64Array
 
 RIDGES: Final = tuple(10.0**power for power in range(-3, 4))
-"""Strengths that are tried, in units of the number of labels."""
+"""Ridge penalties to choose from, in units of the number of labels."""
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingSignal:
-    """What a held-out-label check found.
+    """Result of a held-out-label test.
 
     Attributes
     ----------
     score
-        1 minus the squared error of labels left out over that of the mean of the other labels: at most 1; 0 is no more than the mean.
+        1 minus the squared error of labels left out over that of the mean of the other labels: at
+        most 1; 0 is no more than the mean.
     p_value
         Share of shuffled tables, and of this one, with a score as high.
     null
@@ -40,10 +41,11 @@ class EmbeddingSignal:
 def embedding_signal(
     embeddings: npt.ArrayLike, places: npt.ArrayLike, *, n_permutations: int = 200, seed: int = 0
 ) -> EmbeddingSignal:
-    """Predict where each label lies from the others, by ridge regression on their embeddings.
+    """Predict the place of each label from the others, by ridge regression on their embeddings.
 
-    Each label is left out once, in closed form (Allen's PRESS): with H the matrix that maps places to fitted ones, its error is
-    ``(y_i - (H y)_i) / (1 - H_ii)``. The ridge is the best of seven for the same errors, also in every permutation.
+    Each label is left out once, in closed form (Allen's PRESS): with H the matrix that maps places
+    to fitted ones, its error is ``(y_i - (H y)_i) / (1 - H_ii)``. The ridge is the best of seven
+    for the same errors, also in every permutation.
 
     Parameters
     ----------
@@ -52,47 +54,43 @@ def embedding_signal(
     places
         (n_labels, k), finite; three labels or more.
     n_permutations
-        Shufflings of the labels of the table.
+        Number of shuffled tables.
     seed
-        Random state of the shufflings.
-
-    Returns
-    -------
-    EmbeddingSignal
+        Random state of the shuffles.
 
     References
     ----------
-    Allen 1974, "The relationship between variable selection and data augmentation and a method for prediction".
+    Allen 1974, "The relationship between variable selection and data augmentation and a method for
+    prediction".
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> table = rng.normal(size=(30, 3))
     >>> places = table @ rng.normal(size=(3, 4)) + 0.1 * rng.normal(size=(30, 4))
-    >>> found = embedding_signal(table, places)
-    >>> round(found.score, 2), round(found.p_value, 3)
+    >>> signal = embedding_signal(table, places)
+    >>> round(signal.score, 2), round(signal.p_value, 3)
     (1.0, 0.005)
     """
-    x, y = (np.asarray(a, dtype=np.float64) for a in (embeddings, places))
-    n = len(x)
+    x, y = np.asarray(embeddings, dtype=np.float64), np.asarray(places, dtype=np.float64)
+    n, tiny = len(x), np.finfo(np.float64).tiny
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    x /= max(np.sqrt(np.square(x).mean()), np.finfo(np.float64).tiny)
+    x /= max(np.sqrt(np.square(x).mean()), tiny)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
-    kept = [np.square(s) / (np.square(s) + ridge * n) for ridge in RIDGES]
-    left = [1.0 - 1.0 / n - np.square(u) @ one for one in kept]
+    shrinkage = [np.square(s) / (np.square(s) + ridge * n) for ridge in RIDGES]
 
-    def best(of: Float64Array) -> Float64Array:
-        along = u.T @ of
-        errors = [
-            np.square((of - u @ (one[:, None] * along)) / rest[:, None]).sum(axis=1)
-            for one, rest in zip(kept, left, strict=True)
-        ]
+    def smallest_error(of: Float64Array) -> Float64Array:
+        errors = []
+        for shrunk in shrinkage:
+            residual = of - u @ (shrunk[:, None] * (u.T @ of))
+            left = 1.0 - 1.0 / n - np.square(u) @ shrunk
+            errors.append(np.square(residual / left[:, None]).sum(axis=1))
         return min(errors, key=np.sum)
 
-    error, error_of_mean = best(y), np.square(y * n / (n - 1)).sum(axis=1)
-    total = max(float(error_of_mean.sum()), np.finfo(np.float64).tiny)
+    error, error_of_mean = smallest_error(y), np.square(y * n / (n - 1)).sum(axis=1)
+    total = max(float(error_of_mean.sum()), tiny)
     rng = np.random.default_rng(seed)
-    null = np.array([1 - best(y[rng.permutation(n)]).sum() / total for _ in range(n_permutations)])
-    score = float(1 - error.sum() / total)
+    drawn = [smallest_error(y[rng.permutation(n)]).sum() for _ in range(n_permutations)]
+    null, score = 1 - np.array(drawn) / total, float(1 - error.sum() / total)
     p_value = float((1 + (null >= score).sum()) / (1 + n_permutations))
     return EmbeddingSignal(score, p_value, null, error, error_of_mean)

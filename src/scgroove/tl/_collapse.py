@@ -17,7 +17,7 @@ from scgroove.data.checks import PerModality, name_of
 from scgroove.data.labels import label_columns, labels_by_modality
 from scgroove.data.screen import check_call, check_modality, representation
 from scgroove.errors import ArgumentError, InputError
-from scgroove.metrics import within_label_rank_per_label, within_label_variance_per_label
+from scgroove.metrics import within_label_rank, within_label_variance
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -57,8 +57,8 @@ def collapse(
     labels are told apart well then, but the differences between cells of a label are lost, and with
     them any match within labels. In each modality, a label has collapsed if the variance of its
     cells is below ``threshold_variance`` of the variance of all labeled cells
-    (:func:`scgroove.metrics.within_label_variance_per_label`), or their effective rank is at most
-    ``threshold_rank`` (:func:`scgroove.metrics.within_label_rank_per_label`) in more than twice as
+    (:func:`scgroove.metrics.within_label_variance`), or their effective rank is at most
+    ``threshold_rank`` (:func:`scgroove.metrics.within_label_rank`) in more than twice as
     many dimensions. :func:`scgroove.metrics.retention` asks whether a covariate of interest is
     among the differences that are left.
 
@@ -112,7 +112,7 @@ def collapse(
 
     See Also
     --------
-    scgroove.metrics.leakage : how much of the label a part holds that should not.
+    scgroove.metrics.retention : how much of a covariate can be read within labels.
 
     References
     ----------
@@ -197,8 +197,8 @@ def _table(
     z: FloatArray, labels: Labels, min_cells: int, threshold_rank: float, threshold_variance: float
 ) -> pd.DataFrame:
     """Return the spread of each label, and whether it has collapsed."""
-    ranks = pd.Series(within_label_rank_per_label(z, labels))
-    variances = pd.Series(within_label_variance_per_label(z, labels))
+    ranks = pd.Series(within_label_rank(z, labels, per="label"))
+    variances = pd.Series(within_label_variance(z, labels, per="label"))
     table = pd.DataFrame({"effective_rank": ranks, "variance": variances})
     n_cells = pd.Series(labels, dtype=object).value_counts()
     table.insert(0, "n_cells", n_cells.reindex(table.index).astype(np.int64))

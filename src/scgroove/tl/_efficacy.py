@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from scgroove import _keys
 from scgroove._labels import Label, UnlabeledCategory, label_name, unlabeled_names
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
 from scgroove.data.checks import PerModality, name_of
+from scgroove.data.labels import labels_by_modality
 from scgroove.data.screen import check_call, check_modality, representation
 from scgroove.errors import InputError, UnknownNameError, did_you_mean
 from scgroove.metrics.efficacy import LabelEfficacy, label_efficacy
@@ -46,25 +46,28 @@ def estimate_efficacy(
 ) -> None:
     """Estimate for each cell the probability that the perturbation it is labeled with took hold.
 
-    In a pooled screen some cells carry a guide that did nothing: they look like controls, and a model that takes
-    their label for granted learns from them that the perturbation does little. In each modality on its own, with
-    mean m_0 and covariance S of the control cells (a ridge of 0.001 of the mean variance added), and for each
-    label g on its own:
+    In a pooled screen some cells carry a guide that did nothing. They look like controls, and a
+    model that takes their label for granted learns from them that the perturbation does little. In
+    each modality on its own, with mean m_0 and covariance S of the control cells (a ridge of 0.001
+    of the mean variance added), and for each label g on its own:
 
-    1. *Is there an effect at all?* Hotelling's test of the squared distance ``(m_g - m_0)' S^-1 (m_g - m_0)`` of the mean of its n cells
-       from that of the m controls, in d dimensions: it must reach ``(1/n + 1/m) d (m - 1) / (m - d)`` times the ``1 - alpha``
-       quantile of F(d, m - d). Where it does not, or the label has fewer than ten cells, it is *undetectable*, and the efficacy
-       of its cells stays 1: a mixture would find two groups in pure noise.
-    2. *Which cells show it?* Cells are placed on the line from the controls to the cells with the effect,
-       ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``, and t is taken for a mixture of two normal
-       distributions: that of the controls around 0, and that of the cells with the effect around 1, with a standard
-       deviation of 0.5 to 1.5 times that of the controls, s. Their ratio turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a
-       stronger effect is no sign of none. Fifteen rounds of expectation and maximization find
-       m_1, the standard deviation, and the share of cells with the effect, which is
-       ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b).
+    1. *Is there an effect at all?* Hotelling's test of the squared distance
+       ``(m_g - m_0)' S^-1 (m_g - m_0)`` of the mean of its n cells from that of the m controls, in d
+       dimensions: it must reach ``(1/n + 1/m) d (m - 1) / (m - d)`` times the ``1 - alpha`` quantile
+       of F(d, m - d). Otherwise, and with fewer than ten cells, the label is *undetectable* and the
+       efficacy of its cells stays 1: a mixture would find two groups in pure noise.
+    2. *Which cells show it?* Cells are placed on the line from the controls to the cells with the
+       effect, ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``. t is a mixture of
+       two normal distributions: that of the controls around 0, and that of the cells with the effect
+       around 1, with a standard deviation of 0.5 to 1.5 times that of the controls, s. Their ratio
+       turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a stronger effect is no
+       sign of none. Fifteen rounds of expectation and maximization, from the cells beyond the middle
+       of the line to m_g, find m_1, the standard deviation, and the share of cells with the effect,
+       ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b), between 0.05 and 0.98.
 
-    The efficacy is the probability of the second distribution. Where an effect is weak the two overlap: single cells
-    can then hardly be told apart, and rates lie nearer to that of the prior than they should.
+    The efficacy is the probability of the second distribution. Where an effect is weak the two
+    overlap: single cells can then hardly be told apart, and rates lie nearer to that of the prior
+    than they should.
 
     Parameters
     ----------
@@ -146,10 +149,18 @@ def estimate_efficacy(
     >>> mdata["rna"].obs["efficacy"].groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
     >>> scgroove.pl.efficacy(mdata)  # doctest: +SKIP
     """
+    from scgroove.learners.common import check_number
+
     check_call(mdata, key_added, modalities, use_rep)
-    _check_options(alpha, key_added)
+    check_number("alpha", alpha, 0, above=True, below=1)
+    if not key_added:
+        raise InputError(
+            f"key_added must be the name of a column, such as {_keys.EFFICACY!r}; found "
+            f"{key_added!r}."
+        )
     names = _modalities(mdata, modalities)
-    keys, labels = _labels(mdata, names, label_key, unlabeled_category)
+    keys = {m: name_of(label_key, m, "label_key") for m in names}
+    labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
     if key_added in keys.values():
         raise InputError(
             f"key_added={key_added!r} is the column of the labels, which would be lost."
@@ -164,25 +175,23 @@ def estimate_efficacy(
     for m in names:
         _check_spread(x[m][labels[m] == control], m, control)
         _check_dimensions(int((labels[m] == control).sum()), x[m].shape[1], m, control)
-    a, b = prior
-    options: dict[str, Any] = {"prior": (float(a), float(b)), "alpha": float(alpha)}
+    options: dict[str, Any] = {"prior": tuple(map(float, prior)), "alpha": float(alpha)}
     found = {m: label_efficacy(x[m], labels[m], control, **options) for m in names}
     _warn_few_controls(x, labels, control)
     _warn_labels(found)
-    params = {
-        **options,
-        "prior": np.array([a, b], dtype=np.float64),
+    params: dict[str, Any] = {
+        "prior": np.array(prior, dtype=np.float64),
+        "alpha": float(alpha),
         "seed": seed,
-        "label_key": keys,
     }
-    params |= (
-        {"n_components": n_components}
-        if use_rep is None
-        else {"use_rep": {m: name_of(use_rep, m, "use_rep") for m in names}}
-    )
+    params["label_key"] = keys
+    if use_rep is None:
+        params["n_components"] = n_components
+    else:
+        params["use_rep"] = {m: name_of(use_rep, m, "use_rep") for m in names}
     for m, result in found.items():
         mdata.mod[m].obs[key_added] = result.probability
-    tables = {m: _table(result) for m, result in found.items()}
+    tables = {m: result.table.drop(columns="mean") for m, result in found.items()}
     mdata.uns[key_added] = {"control": control, "params": params, "labels": tables}
 
 
@@ -200,39 +209,14 @@ def _without_control(
     mdata.uns[key_added] = {"control": "", "params": {"label_key": keys}, "labels": {}}
 
 
-def _check_options(alpha: float, key_added: object) -> None:
-    from scgroove.learners.common import check_number
-
-    check_number("alpha", alpha, 0, above=True, below=1)
-    if not isinstance(key_added, str) or not key_added:
-        raise InputError(
-            f"key_added must be the name of a column, such as {_keys.EFFICACY!r}; found {key_added!r}."
-        )
-
-
 def _modalities(mdata: MuData, modalities: Sequence[str] | None) -> list[str]:
     """Return the names of the modalities, which must have cells; one is enough."""
-    known = list(getattr(mdata, "mod", ()))
-    asked = (
-        known
-        if modalities is None
-        else [modalities]
-        if isinstance(modalities, str)
-        else list(modalities)
-    )
-    for m in asked or [""]:
+    names = list(getattr(mdata, "mod", ()))
+    if modalities is not None:
+        names = [modalities] if isinstance(modalities, str) else list(modalities)
+    for m in names or [""]:
         check_modality(mdata, m, "modalities")
-    return list(dict.fromkeys(asked))
-
-
-def _labels(
-    mdata: MuData, names: list[str], label_key: PerModality, unlabeled_category: UnlabeledCategory
-) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the columns, and the labels of each modality, (n_m,), None where missing."""
-    from scgroove.data.labels import labels_by_modality
-
-    labels = labels_by_modality(mdata, label_key, names, unlabeled_category)
-    return {m: name_of(label_key, m, "label_key") for m in names}, labels
+    return list(dict.fromkeys(names))
 
 
 def _check_control(
@@ -296,20 +280,6 @@ def _check_dimensions(n: int, d: int, modality: str, control: str) -> None:
         )
 
 
-def _table(found: LabelEfficacy) -> pd.DataFrame:
-    columns = (
-        "n_cells",
-        "rate",
-        "rate_low",
-        "rate_high",
-        "undetectable",
-        "statistic",
-        "threshold",
-        "p_value",
-    )
-    return pd.DataFrame({"label": found.labels, **{name: getattr(found, name) for name in columns}})
-
-
 def _warn_few_controls(
     x: Mapping[str, FloatArray], labels: Mapping[str, Labels], control: str
 ) -> None:
@@ -326,29 +296,25 @@ def _warn_few_controls(
 
 def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
     """Say which labels nothing can be told of, and which seem not to have worked in any cell."""
-    unseen = {
-        m: int(result.undetectable.sum())
-        for m, result in found.items()
-        if result.undetectable.any()
-    }
+    unseen, escaped = [], []
+    for m, result in found.items():
+        table = result.table
+        n = int(table["undetectable"].sum())
+        if n:
+            unseen.append(f"{n} of {len(table)} labels in {m!r}")
+        names = table["label"][table["mean"] < _ESCAPED].tolist()
+        if names:
+            escaped.append(f"in {m!r} {_listed(names)}")
     if unseen:
-        counts = ", ".join(
-            f"{n} of {len(found[m].labels)} labels in {m!r}" for m, n in unseen.items()
-        )
         warn(
-            f"no effect to be seen of {counts}: the efficacy of their cells is left at 1.",
+            f"no effect to be seen of {', '.join(unseen)}: the efficacy of their cells is left at 1."
         )
-    escaped = {m: _all_escaped(result) for m, result in found.items()}
-    if any(escaped.values()):
-        which = "; ".join(f"in {m!r} {_listed(names)}" for m, names in escaped.items() if names)
+    if escaped:
         warn(
-            f"nearly all cells seem to have escaped of these labels: {which}. A few cells far away may make an effect of a "
-            f"label that has none: look at them before using the efficacy as a weight.",
+            f"nearly all cells seem to have escaped of these labels: {'; '.join(escaped)}. A few "
+            f"cells far away may make an effect of a label that has none: look at them before using "
+            f"the efficacy as a weight."
         )
-
-
-def _all_escaped(found: LabelEfficacy) -> list[str]:
-    return [label for label, mean in zip(found.labels, found.mean, strict=True) if mean < _ESCAPED]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,15 +10,14 @@ import pandas as pd
 
 from scgroove import _keys, get, metrics
 from scgroove._labels import Label, UnlabeledCategory, encode
-from scgroove._types import IntArray
+from scgroove._types import IntArray, Labels
 from scgroove.data.checks import PerModality
 from scgroove.data.pairing import known_partners
 from scgroove.data.screen import check_call, check_pair, labels_of_modality
 from scgroove.errors import InputError
 from scgroove.get.values import interval_maker
 from scgroove.metrics.baselines import FEWEST_LABELS
-from scgroove.metrics.values import dense, steps
-from scgroove.tl._feature_scores import feature_scores
+from scgroove.metrics.values import dense, label_sums, steps
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -66,12 +65,13 @@ def score_imputation(
     seed: int = 0,
     key_added: str | None = None,
 ) -> pd.DataFrame:
-    """Score imputed values beside what knows the label and nothing of the cell.
+    """Score imputed values beside baselines that know the label and nothing of the cell.
 
-    Where cells were measured in both modalities (the truth is known): correlation per feature and per cell, R2, squared error,
-    and how often intervals hold the measured value. Of labels in both modalities, the same cells or not: correlation and sign
-    of effects, label against control, and the distance of distributions. A label that a model was trained on, or whose cells
-    were averaged, agrees by construction: :func:`scgroove.benchmark.leave_labels_out` asks the harder question.
+    With cells measured in both modalities: correlation per feature and per cell, R2, squared error,
+    and how often intervals hold the measured value. With labels in both modalities, of the same
+    cells or not: correlation and sign of effects, label against control, and the distance of
+    distributions. A label that a model was trained on, or whose cells were averaged, agrees by
+    construction: :func:`scgroove.benchmark.leave_labels_out` asks the harder question.
 
     Parameters
     ----------
@@ -82,11 +82,11 @@ def score_imputation(
     key
         Key of the imputed values; default ``"imputed_<target>"``.
     layer
-        Layer of the target that holds the measured values; default that of the imputation. Counts are scaled to the library
-        size of the imputed ones.
+        Layer of the target that holds the measured values; default that of the imputation. Counts
+        are scaled to the library size of the imputed ones.
     pair_key
-        Column of ``mod[m].obs`` that is equal for the same cell. Default: as ``paired`` of ``setup_mudata``
-        says; ``"auto"`` for data that were not set up.
+        Column of ``mod[m].obs`` that is equal for the same cell. Default: as ``paired`` of
+        ``setup_mudata`` says; ``"auto"`` for data that were not set up.
     label_key
         Column of ``mod[m].obs`` with the label; None: only scores that need none.
     control
@@ -101,23 +101,24 @@ def score_imputation(
     Returns
     -------
     DataFrame
-        One row a score: ``metric``, ``value``, ``chance``; what baselines have: ``label_mean`` (the mean of the other measured cells
-        of the label; it has no correlation over cells with fewer than three labels), ``control_mean``, ``shuffled`` (another cell
-        of the label), NaN where there is none; ``perfect``, ``better``
-        (``"lower"``, ``"higher"``, or ``"near"`` for coverage, which should be the level), ``n`` (cells or labels). Sets the
-        following fields:
+        One row a score: ``metric``, ``value``, ``chance``; the baselines ``label_mean`` (the mean of
+        the other measured cells of the label; no correlation over cells with fewer than three
+        labels), ``control_mean`` and ``shuffled`` (another cell of the label), NaN if there is
+        none; ``perfect``, ``better`` (``"lower"``, ``"higher"``, or ``"near"`` for coverage, which
+        should be the level), ``n`` (cells or labels). Sets the following fields:
 
         ``mdata.uns[key_added]``
-            ``scores``: the same table; ``features``: one row a feature, with ``pearson`` over the cells with a known pair,
-            ``label_mean`` (what that baseline has) and ``n``, and ``pearson_of_labels`` over the means of the labels in both
-            modalities and ``n_labels``; ``calibration``: coverage at every level, with ``uncertainty`` and known pairs;
+            ``scores``: the same table; ``features``: one row a feature, with ``pearson`` over the
+            cells with a known pair, its ``label_mean`` baseline and ``n``, and
+            ``pearson_of_labels`` over the means of the labels in both modalities and ``n_labels``;
+            ``calibration``: coverage at every level, with ``uncertainty`` and known pairs;
             ``skipped``: the reason for each score that was left out.
 
     Raises
     ------
     ValueError
-        If nothing was imputed, a name is unknown, or there is neither a known pair nor a shared label to score by. ``mdata`` is
-        unchanged then.
+        If nothing was imputed, a name is unknown, or there is neither a known pair nor a shared
+        label to score by. ``mdata`` is unchanged then.
 
     See Also
     --------
@@ -142,10 +143,11 @@ def score_imputation(
     partner, why = known_partners(mdata, source, target, pair_key, labels)
     if pair_key is not None and partner is None:
         raise InputError(
-            f"no pair of {source!r} and {target!r} cells is known: {why}. Leave pair_key out to score by labels."
+            f"no pair of {source!r} and {target!r} cells is known: {why}. Leave pair_key out to "
+            f"score by labels."
         )
     partner, measured = complete_partners(partner, measured), fill(measured, labels[1])
-    known = {
+    inputs = {
         "labels_x": labels[0],
         "labels_y": labels[1],
         "measured": measured,
@@ -153,95 +155,71 @@ def score_imputation(
         "control": control,
         "seed": seed,
     }
-    found = metrics.scores([*OF_CELLS, *OF_LABELS], missing="skip", predicted=predicted, **known)
+    found = metrics.scores([*OF_CELLS, *OF_LABELS], missing="skip", predicted=predicted, **inputs)
     if not found:
         raise InputError(
-            f"nothing to score {source!r} -> {target!r} by: {why or 'no label is in both'}. Name the column of pairs with "
-            f"pair_key=, or that of labels with label_key=, and control= for effects."
+            f"nothing to score {source!r} -> {target!r} by: {why or 'no label is in both'}. Name the "
+            f"column of pairs with pair_key=, or that of labels with label_key=, and control= for "
+            f"effects."
         )
-    baselines = (
-        {}
-        if partner is None
-        else _baselines(known, [one.name for one in found if one.name in OF_CELLS])
-    )
-    rows = [_row(one, baselines) for one in found]
+    table = found.to_frame().rename(columns={"name": "metric"})
+    for name, values in _baselines(inputs, [one for one in table["metric"] if one in OF_CELLS]):
+        table[name] = table["metric"].map(values)
     result: dict[str, Any] = {
-        "features": feature_scores(list(imputed.columns), predicted, measured, labels, partner),
+        "features": _features(list(imputed.columns), predicted, measured, labels, partner),
         "skipped": dict(found.skipped),
     }
-    if (
-        partner is not None
-        and _keys.imputed_sd(key or _keys.imputed(target)) in mdata.mod[source].obsm
-    ):
-        table = _coverage(mdata, source, target, key, measured, partner)
-        rows += [
-            _coverage_row(one) for one in table.to_dict("records") if one["level"] in (0.5, 0.9)
-        ]
-        result["calibration"] = table
-    scores = pd.DataFrame(rows, columns=list(COLUMNS))
+    spread_key = _keys.imputed_sd(key or _keys.imputed(target))
+    if partner is not None and spread_key in mdata.mod[source].obsm:
+        ends = interval_maker(mdata, source, target, key)
+        result["calibration"] = coverage = _coverage(ends, measured, partner)
+        some = coverage[coverage["level"].isin((0.5, 0.9))]
+        rows = pd.DataFrame(
+            {
+                "metric": [f"coverage_{100 * level:.0f}" for level in some["level"]],
+                "value": some["coverage"],
+                "perfect": some["level"],
+                "better": "near",
+                "n": some["n"],
+            }
+        )
+        table = pd.concat([table, rows], ignore_index=True)
+    scores = table.reindex(columns=list(COLUMNS))
     name = key_added if key_added is not None else _keys.imputation(source, target)
     mdata.uns[name] = {"scores": scores, **result}
     return scores.copy()
 
 
-def _baselines(known: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, float]]:
-    """Return the scores of predictions that know the label of a cell and nothing else, by baseline."""
-    measured, labels_y, labels_x = known["measured"], known["labels_y"], known["labels_x"]
-    scored = np.asarray(labels_x, dtype=object)[known["partner"] >= 0]
-    few = len(encode(scored)[0]) < FEWEST_LABELS
-    given = (measured, labels_y, labels_x)
-    makers: dict[str, Callable[[], Any]] = {
-        "label_mean": lambda: metrics.label_mean(*given, exclude=known["partner"]),
-        "shuffled": lambda: metrics.shuffled_within_label(*given, seed=known["seed"]),
+def _baselines(
+    inputs: Mapping[str, Any], names: list[str]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield the scores of predictions that know the label of a cell and nothing else."""
+    if inputs["partner"] is None:
+        return
+    measured, labels_y, labels_x = inputs["measured"], inputs["labels_y"], inputs["labels_x"]
+    of_cells = np.asarray(labels_x, dtype=object)
+    seed, control = inputs["seed"], inputs["control"]
+    predictions: dict[str, Any] = {
+        "label_mean": metrics.label_mean(measured, labels_y, labels_x, exclude=inputs["partner"]),
+        "shuffled": metrics.shuffled_within_label(measured, labels_y, labels_x, seed=seed),
     }
-    if known["control"] is not None:
-        makers["control_mean"] = lambda: metrics.control_mean(
-            measured, labels_y, known["control"], len(np.asarray(labels_x, dtype=object))
+    if control is not None:
+        predictions["control_mean"] = metrics.control_mean(
+            measured, labels_y, control, len(of_cells)
         )
-    out = {}
-    for name, make in makers.items():
-        asked = [
-            one
-            for one in names
-            if not (few and name == "label_mean" and one.endswith("_per_feature"))
-        ]
-        found = metrics.scores(asked, missing="skip", **{**known, "predicted": np.array(make())})
-        out[name] = {one.name: one.value for one in found}
-    return out
-
-
-def _row(score: metrics.Score, baselines: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    beside = {
-        name: baselines.get(name, {}).get(score.name, np.nan)
-        for name in ("label_mean", "control_mean", "shuffled")
-    }
-    return {
-        "metric": score.name,
-        "value": score.value,
-        "chance": score.chance,
-        **beside,
-        "perfect": score.perfect,
-        "better": score.better,
-        "n": score.n,
-    }
-
-
-def _coverage_row(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "metric": f"coverage_{100 * one['level']:.0f}",
-        "value": one["coverage"],
-        "chance": np.nan,
-        "perfect": one["level"],
-        "better": "near",
-        "n": one["n"],
-    }
+    few = len(encode(of_cells[inputs["partner"] >= 0])[0]) < FEWEST_LABELS
+    for name, predicted in predictions.items():
+        asked = names
+        if few and name == "label_mean":
+            asked = [one for one in names if not one.endswith("_per_feature")]
+        found = metrics.scores(asked, missing="skip", predicted=np.array(predicted), **inputs)
+        yield name, {one.name: one.value for one in found}
 
 
 def _coverage(
-    mdata: MuData, source: str, target: str, key: str | None, measured: Any, partner: IntArray
+    ends: Callable[[Any, float], tuple[Any, Any]], measured: Any, partner: IntArray
 ) -> pd.DataFrame:
-    """Return how often intervals of each level hold the measured value, over all features of the cells with a known pair."""
-    ends = interval_maker(mdata, source, target, key)
+    """Return how often intervals of each level hold the measured value, over all features."""
     rows = np.flatnonzero(partner >= 0)
     hits, widths, n = np.zeros(len(LEVELS)), np.zeros(len(LEVELS)), 0
     for part in steps(rows.size, measured.shape[1]):
@@ -255,3 +233,38 @@ def _coverage(
     return pd.DataFrame(
         {"level": LEVELS, "coverage": hits / n, "mean_width": widths / n, "n": rows.size}
     )
+
+
+def _features(
+    names: Sequence[object],
+    predicted: Any,
+    measured: Any,
+    labels: Sequence[Labels],
+    partner: IntArray | None,
+) -> pd.DataFrame:
+    """Return the correlation of imputed and measured values of each feature.
+
+    ``pearson`` is over the ``n`` cells with a known pair, beside that of the mean of the other
+    measured cells of the label; ``pearson_of_labels`` is over the means of the ``n_labels`` labels
+    on both sides. NaN without pairs, with less than three labels, or if measured values do not vary.
+    """
+    table = pd.DataFrame({"feature": [str(name) for name in names]})
+    table["pearson"] = table["label_mean"] = np.nan
+    rows = np.flatnonzero(partner >= 0) if partner is not None else np.empty(0, dtype=np.intp)
+    if partner is not None:
+        truth, own = measured[partner[rows]], np.asarray(labels[0], dtype=object)[rows]
+        table["pearson"] = metrics.correlation(predicted[rows], truth, nan="omit")
+        if len(encode(own)[0]) >= FEWEST_LABELS:
+            means = metrics.label_mean(measured, labels[1], own, exclude=partner[rows])
+            table["label_mean"] = metrics.correlation(means, truth, nan="omit")
+    table["n"] = int(rows.size)
+    vocabulary, codes = encode(*labels)
+    sums_p, n_p = label_sums(predicted, codes[0], len(vocabulary))
+    sums_m, n_m = label_sums(measured, codes[1], len(vocabulary))
+    both = (n_p > 0) & (n_m > 0)
+    table["pearson_of_labels"] = np.nan
+    if both.sum() >= FEWEST_LABELS:
+        means_p, means_m = sums_p[both] / n_p[both, None], sums_m[both] / n_m[both, None]
+        table["pearson_of_labels"] = metrics.correlation(means_p, means_m, nan="omit")
+    table["n_labels"] = int(both.sum())
+    return table

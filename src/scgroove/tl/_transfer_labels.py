@@ -18,7 +18,8 @@ from scgroove.data.checks import PerModality, name_of
 from scgroove.data.labels import encode_labels
 from scgroove.data.screen import check_call, check_modality, labels_of_modality, representation
 from scgroove.errors import InputError, TooLargeError
-from scgroove.metrics import expected_calibration_error, reliability
+from scgroove.metrics import expected_calibration_error
+from scgroove.metrics.calibration import reliability
 from scgroove.tl._label_votes import Calibration, Votes, cross_validated_confidence, nearest_votes
 
 if TYPE_CHECKING:
