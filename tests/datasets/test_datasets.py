@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import scgroove as sg
-from scgroove.datasets import DATASETS, RemoteFile, _published
-from scgroove.datasets._download import cache_folder, fetch, unpacked
+from scgroove.datasets import DATASETS, _published
+from scgroove.datasets._download import RemoteFile, cache_folder, fetch, unpacked
 from scgroove.errors import DownloadError
 
 METADATA = "GSE153056_ECCITE_metadata.tsv.gz"
@@ -162,7 +162,7 @@ def test_wrong_checksum(papalexi, server, tmp_path):
 def test_right_checksum(server, tmp_path):
     server.files["a.txt"] = b"hello"
     sha = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    file = RemoteFile("a.txt", "https://nowhere.invalid/a.txt", 1, sha)
+    file = RemoteFile("https://nowhere.invalid/a.txt", 1, sha)
     path = fetch(file, tmp_path / "cache", server.address, progress=False)
     assert path.read_bytes() == b"hello"
     path.write_bytes(b"spoilt")

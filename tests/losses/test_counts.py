@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scvi.distributions import NegativeBinomial
 
-from scgroove.losses import _counts
-from scgroove.losses._counts import nb_log_likelihood, poisson_log_likelihood
+from scgroove.losses import counts as _counts
+from scgroove.losses.counts import nb_log_likelihood, poisson_log_likelihood
 
 
 def counts(n=80, d=7, largest=30, seed=0, dtype=torch.float64):

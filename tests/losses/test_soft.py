@@ -8,12 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scgroove.losses import (
-    clip_loss,
-    group_clip_loss,
-    label_agreement,
-    soft_group_clip_anchors,
-)
+from scgroove.losses import clip_loss, group_clip_anchors, group_clip_loss
+from scgroove.losses._groupclip import label_agreement
 
 
 def case(seed, sizes=(7, 5), k=4, n_labels=3):
@@ -129,8 +125,8 @@ def test_two_halves_are_one_candidate():
     codes = torch.cat([labels["m1"], labels["m1"][:1]])
     v = torch.ones(len(double))
     v[0] = v[-1] = 0.5
-    once, _ = soft_group_clip_anchors(z["m0"], z["m1"], labels["m0"], labels["m1"])
-    halves, _ = soft_group_clip_anchors(z["m0"], double, labels["m0"], codes, weights_y=v)
+    once, _ = group_clip_anchors(z["m0"], z["m1"], labels["m0"], labels["m1"])
+    halves, _ = group_clip_anchors(z["m0"], double, labels["m0"], codes, weights_y=v)
     torch.testing.assert_close(once, halves)
 
 
@@ -142,7 +138,7 @@ def test_anchors_without_a_positive_have_no_gradient():
     assert torch.isfinite(loss)
     assert torch.isfinite(a).all()
     assert torch.isfinite(b).all()
-    _, anchors = soft_group_clip_anchors(*z.values(), *labels.values())
+    _, anchors = group_clip_anchors(*z.values(), *labels.values())
     assert anchors.tolist() == [0]
     none = group_clip_loss(
         z, {"a": torch.tensor([0, 0, 0]), "b": torch.tensor([1, 1, 1])}, agreement=torch.eye(2)
@@ -191,7 +187,7 @@ def test_blocks_are_the_whole(monkeypatch):
     weights = {m: torch.rand(len(v)) for m, v in z.items()}
     whole = group_clip_loss(z, labels, weights=weights)
     of_whole = torch.autograd.grad(whole, list(z.values()))
-    monkeypatch.setattr("scgroove.losses._similarity.BLOCK_VALUES", 33)
+    monkeypatch.setattr("scgroove.losses.similarities.BLOCK_VALUES", 33)
     parts = group_clip_loss(z, labels, weights=weights)
     assert float(parts) == pytest.approx(float(whole), abs=1e-6)
     for a, b in zip(torch.autograd.grad(parts, list(z.values())), of_whole, strict=True):

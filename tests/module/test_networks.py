@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 
 from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction, ScreenInfo, group_clip_loss
-from scgroove.module import Architecture, Decoder, Encoder, GROOVEModule, InputTransform
+from scgroove.module import Architecture, Decoder, Encoder, GROOVEModule
+from scgroove.module.encoders import InputTransform
 
 INFO = ScreenInfo(["x", "y", "z"], torch.ones(2, 3))
 

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from scgroove.train import _threads
+from scgroove.train import threads as _threads
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def cores(monkeypatch):
     """Return a function that says how many cores, threads and processes there are."""
 
     def there_are(cores, threads, processes=1):
-        monkeypatch.setattr(_threads, "_SAID", set())
+        monkeypatch.setattr(_threads, "_WARNED", set())
         monkeypatch.setattr(_threads, "available_cores", lambda: cores)
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))

@@ -1,10 +1,8 @@
 """Public screens as MuData, downloaded from their sources and kept in a cache."""
 
 from scgroove._validate import check_room
-from scgroove.datasets._download import CACHE_VARIABLE, RemoteFile
 from scgroove.datasets._published import (
     DATASETS,
-    Published,
     frangieh_2021,
     neurips_2021_cite,
     neurips_2021_multiome,
@@ -13,10 +11,7 @@ from scgroove.datasets._published import (
 )
 
 __all__ = [
-    "CACHE_VARIABLE",
     "DATASETS",
-    "Published",
-    "RemoteFile",
     "frangieh_2021",
     "neurips_2021_cite",
     "neurips_2021_multiome",

@@ -23,25 +23,27 @@ class RemoteFile:
 
     Attributes
     ----------
-    name
-        As it is called there and in the cache.
     url
-        Where it is.
+        Address.
     size_mb
-        About how large it is, in MB, for messages.
+        Size in MB, about, for messages.
     checksum
-        ``"sha256:..."`` or ``"md5:..."`` where its publisher or others recorded one; None where nobody did: then it is only
-        checked that the transfer was whole and that the file can be read.
+        ``"sha256:..."`` or ``"md5:..."``. None if nobody recorded one: then it is only checked that
+        the transfer was whole and that the file can be read.
     """
 
-    name: str
     url: str
     size_mb: float
     checksum: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Name in the cache."""
+        return self.url.rsplit("/", 1)[1]
+
 
 def cache_folder(given: str | Path | None = None) -> Path:
-    """Return the folder for downloads: as given, as ``SCGROOVE_DATA_DIR`` says, or the usual one of the system."""
+    """Return the folder for downloads: given, by ``SCGROOVE_DATA_DIR``, or the system's cache."""
     if given is not None:
         return Path(given).expanduser()
     if named := os.environ.get(CACHE_VARIABLE):
@@ -58,24 +60,14 @@ def fetch(
     *,
     progress: bool = True,
 ) -> Path:
-    """Return the path of a file in the cache, after downloading it if it is not there or not what it should be.
+    """Return the path of a file in the cache, downloaded if it is missing or has changed.
 
-    Parameters
-    ----------
-    file
-        What to get.
-    cache
-        Folder for downloads, see :func:`cache_folder`.
-    mirror
-        Address of a folder to take it from in place of its own, such as ``"https://data.mylab.org/screens"``.
-    progress
-        Show a bar.
+    ``mirror`` is the address of another folder, such as ``"https://data.mylab.org/screens"``.
 
     Raises
     ------
     DownloadError
-        If it cannot be had, is cut off, or has another checksum. What was in the cache before stays; nothing half-written
-        is left.
+        It cannot be had, is cut off, or has another checksum. Nothing half-written is left.
     """
     import pooch
     import requests
@@ -94,29 +86,30 @@ def fetch(
         )
     except requests.RequestException as error:
         raise DownloadError(
-            f"{file.name} (about {file.size_mb:g} MB) could not be downloaded from {url}: {error}. Try again, {by_hand}; "
-            f"mirror= takes it from another place."
+            f"{file.name} (about {file.size_mb:g} MB) could not be downloaded from {url}: {error}. "
+            f"Try again, {by_hand}; mirror= takes it from another place."
         ) from error
     except ValueError as error:
         raise DownloadError(
-            f"{file.name} from {url} is not the file that was expected: {error}. It was not kept. Try again; if it stays so, the "
-            f"file was changed where it lies: please tell the developers of scgroove."
+            f"{file.name} from {url} is not the file that was expected: {error}. It was not kept. "
+            f"Try again; if it stays so, the file was changed at its source: please tell the "
+            f"developers of scgroove."
         ) from error
     except OSError as error:
         raise DownloadError(
-            f"cannot write {file.name} to {folder}: {error.strerror or error}. Name another folder, cache=, or set "
-            f"{CACHE_VARIABLE}."
+            f"cannot write {file.name} to {folder}: {error.strerror or error}. Name another "
+            f"folder, cache=, or set {CACHE_VARIABLE}."
         ) from error
     return Path(path)
 
 
 def unpacked(path: Path) -> Path:
-    """Return the path of what a ``.gz`` file holds, unpacked beside it once.
+    """Return the path of the content of a ``.gz`` file, unpacked beside it once.
 
     Raises
     ------
     DownloadError
-        If it is damaged: then it is taken away, so that the next call downloads it anew.
+        It is damaged. It is then removed, so that the next call downloads it anew.
     """
     target = path.with_suffix("")
     if target.exists() and target.stat().st_mtime >= path.stat().st_mtime:
@@ -135,9 +128,9 @@ def unpacked(path: Path) -> Path:
 
 
 def damaged(path: Path, error: BaseException) -> DownloadError:
-    """Take a file away that cannot be read, and return what to raise."""
+    """Remove a file that cannot be read, and return the error to raise."""
     path.unlink(missing_ok=True)
     return DownloadError(
-        f"{path.name} cannot be read ({error}): it was damaged on its way. It was removed from {path.parent}; call again to "
-        f"download it anew."
+        f"{path.name} cannot be read ({error}): it was damaged on its way. It was removed from "
+        f"{path.parent}; call again to download it anew."
     )

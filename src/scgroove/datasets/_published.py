@@ -22,19 +22,22 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 GEO: Final = "https://ftp.ncbi.nlm.nih.gov/geo"
+SAMPLES: Final = f"{GEO}/samples/GSM4633nnn"
+BMMC: Final = f"{GEO}/series/GSE194nnn/GSE194122/suppl"
 ZENODO: Final = "https://zenodo.org/records/10044268/files"
+GEO_TERMS: Final = "public in GEO, which places no restriction on use; cite the article"
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a data set is from, and on what terms it may be used; ``mdata.uns["source"]`` says it too.
+    """Source and terms of use of a data set, as in ``mdata.uns["source"]``.
 
     Attributes
     ----------
     title, citation, doi, accession, license
         As its authors and the archive say.
     files
-        What is downloaded.
+        Files that are downloaded.
     """
 
     title: str
@@ -46,32 +49,22 @@ class Published:
 
     @property
     def size_mb(self) -> float:
-        """About how much is downloaded, in MB."""
+        """Size of the download in MB, about."""
         return sum(file.size_mb for file in self.files)
 
 
-GEO_TERMS: Final = "public in GEO, which places no restriction on use; cite the article"
-
 DATASETS: Final[Mapping[str, Published]] = {
     "papalexi_2021": Published(
-        title="CRISPR screen of regulators of PD-L1 in THP-1 cells, ECCITE-seq: RNA and four surface proteins",
+        title="CRISPR screen of regulators of PD-L1 in THP-1 cells, ECCITE-seq: RNA and four "
+        "surface proteins",
         citation="Papalexi et al. 2021, Nature Genetics 53:322-331",
         doi="10.1038/s41588-021-00778-2",
         accession="GEO GSE153056",
         license=GEO_TERMS,
         files=(
+            RemoteFile(f"{SAMPLES}/GSM4633614/suppl/GSM4633614_ECCITE_cDNA_counts.tsv.gz", 50),
+            RemoteFile(f"{SAMPLES}/GSM4633615/suppl/GSM4633615_ECCITE_ADT_counts.tsv.gz", 0.3),
             RemoteFile(
-                "GSM4633614_ECCITE_cDNA_counts.tsv.gz",
-                f"{GEO}/samples/GSM4633nnn/GSM4633614/suppl/GSM4633614_ECCITE_cDNA_counts.tsv.gz",
-                50,
-            ),
-            RemoteFile(
-                "GSM4633615_ECCITE_ADT_counts.tsv.gz",
-                f"{GEO}/samples/GSM4633nnn/GSM4633615/suppl/GSM4633615_ECCITE_ADT_counts.tsv.gz",
-                0.3,
-            ),
-            RemoteFile(
-                "GSE153056_ECCITE_metadata.tsv.gz",
                 f"{GEO}/series/GSE153nnn/GSE153056/suppl/GSE153056_ECCITE_metadata.tsv.gz",
                 1,
                 "sha256:7059b0cb857dc344e6bb53dbdc5ccadccb25bb069372ed6f45eff46b7e992a76",
@@ -79,43 +72,41 @@ DATASETS: Final[Mapping[str, Published]] = {
         ),
     ),
     "frangieh_2021": Published(
-        title="CRISPR screen of immune evasion in melanoma cells, Perturb-CITE-seq: RNA and surface proteins, three conditions",
-        citation="Frangieh et al. 2021, Nature Genetics 53:332-341; curated by Peidli et al. 2024, Nature Methods 21:531-540",
+        title="CRISPR screen of immune evasion in melanoma cells, Perturb-CITE-seq: RNA and "
+        "surface proteins, three conditions",
+        citation="Frangieh et al. 2021, Nature Genetics 53:332-341; curated by Peidli et al. 2024, "
+        "Nature Methods 21:531-540",
         doi="10.1038/s41588-021-00779-1",
         accession="Single Cell Portal SCP1064; Zenodo 10.5281/zenodo.10044268",
         license="CC BY 4.0 (Zenodo record)",
         files=(
-            RemoteFile("FrangiehIzar2021_RNA.h5ad", f"{ZENODO}/FrangiehIzar2021_RNA.h5ad", 1500),
-            RemoteFile(
-                "FrangiehIzar2021_protein.h5ad", f"{ZENODO}/FrangiehIzar2021_protein.h5ad", 20
-            ),
+            RemoteFile(f"{ZENODO}/FrangiehIzar2021_RNA.h5ad", 1500),
+            RemoteFile(f"{ZENODO}/FrangiehIzar2021_protein.h5ad", 20),
         ),
     ),
     "neurips_2021_cite": Published(
-        title="Bone marrow of healthy donors, CITE-seq: RNA and 134 surface proteins (NeurIPS 2021 competition)",
+        title="Bone marrow of healthy donors, CITE-seq: RNA and 134 surface proteins "
+        "(NeurIPS 2021 competition)",
         citation="Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track",
         doi="",
         accession="GEO GSE194122",
         license=GEO_TERMS,
         files=(
             RemoteFile(
-                "GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz",
-                f"{GEO}/series/GSE194nnn/GSE194122/suppl/GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz",
-                615,
+                f"{BMMC}/GSE194122_openproblems_neurips2021_cite_BMMC_processed.h5ad.gz", 615
             ),
         ),
     ),
     "neurips_2021_multiome": Published(
-        title="Bone marrow of healthy donors, multiome: RNA and open chromatin (NeurIPS 2021 competition)",
+        title="Bone marrow of healthy donors, multiome: RNA and open chromatin "
+        "(NeurIPS 2021 competition)",
         citation="Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track",
         doi="",
         accession="GEO GSE194122",
         license=GEO_TERMS,
         files=(
             RemoteFile(
-                "GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz",
-                f"{GEO}/series/GSE194nnn/GSE194122/suppl/GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz",
-                2700,
+                f"{BMMC}/GSE194122_openproblems_neurips2021_multiome_BMMC_processed.h5ad.gz", 2700
             ),
         ),
     ),
@@ -131,32 +122,36 @@ def papalexi_2021(
     mirror: str | None = None,
     progress: bool = True,
 ) -> MuData:
-    """Load the CRISPR screen of Papalexi et al. 2021: 20,729 THP-1 cells, RNA and four surface proteins (ECCITE-seq).
+    """Load the CRISPR screen of Papalexi et al. 2021 (ECCITE-seq): RNA and four proteins.
+
+    It has 20,729 THP-1 cells.
 
     Parameters
     ----------
     disjoint
-        False: both modalities of all cells, the same cell with the same ``obs["pair_id"]``. True: a random half of the cells
-        of each label keeps its RNA, the other half its proteins, as if they came from two screens.
+        Keep the RNA of a random half of the cells of each label and the proteins of the other half,
+        as if they came from two screens. By default both modalities of all cells, with
+        ``obs["pair_id"]``.
     seed
-        Of the halves.
+        Random state of the halves.
     cache
-        Folder for downloads; default ``SCGROOVE_DATA_DIR``, or the cache folder of the system.
+        Folder for downloads. ``SCGROOVE_DATA_DIR``, or the cache folder of the system, if None.
     mirror
-        Address of a folder that has the files too, to take them from there.
+        Address of another folder with the files.
     progress
         Show a bar while downloading (about 50 MB).
 
     Returns
     -------
     MuData
-        ``rna`` and ``prot``, counts in ``X`` (CSR float32); ``obs["label"]`` is the gene that the guide targets, ``"NT"`` the
-        control; ``obs["batch"]`` the replicate. ``uns["source"]`` says where it is from.
+        ``rna`` and ``prot``, counts in ``X`` (CSR float32). ``obs["label"]`` is the gene that the
+        guide targets, ``"NT"`` the control, ``obs["batch"]`` the replicate, ``uns["source"]`` the
+        source.
 
     Raises
     ------
     DownloadError
-        If a file cannot be had, is damaged, or is not what it was.
+        A file cannot be had, is damaged, or has changed.
 
     References
     ----------
@@ -177,8 +172,9 @@ def papalexi_2021(
         rows = np.array([place.get(cell, -1) for cell in obs.index], dtype=np.intp)
         if (rows < 0).any():
             raise DownloadError(
-                f"{path.name} lacks {int((rows < 0).sum())} of the {len(rows)} cells that {about.name} names: the files do not "
-                f"belong together. Remove them from {path.parent} to download them anew."
+                f"{path.name} lacks {int((rows < 0).sum())} of the {len(rows)} cells that "
+                f"{about.name} names: the files do not belong together. Remove them from "
+                f"{path.parent} to download them anew."
             )
         own = obs.assign(label=obs["gene"], batch=obs["replicate"])
         mods[name] = _modality(counts[rows], own, features)
@@ -194,30 +190,31 @@ def frangieh_2021(
     mirror: str | None = None,
     progress: bool = True,
 ) -> MuData:
-    """Load the CRISPR screen of Frangieh et al. 2021: 218,331 melanoma cells, RNA and surface proteins (Perturb-CITE-seq).
+    """Load the CRISPR screen of Frangieh et al. 2021 (Perturb-CITE-seq): RNA and proteins.
 
-    The authors' own files need an account; these are as curated by scPerturb.
+    It has 218,331 melanoma cells, as curated by scPerturb. The authors' own files need an account.
 
     Parameters
     ----------
     condition
-        ``"Control"``, ``"IFNγ"`` or ``"Co-culture"``: the cells of one condition, which need a third of the memory. None:
-        all of them.
+        ``"Control"``, ``"IFNγ"`` or ``"Co-culture"``: the cells of one condition, which need a third
+        of the memory. All if None.
     disjoint, seed, cache, mirror, progress
-        As for :func:`papalexi_2021`; about 1.5 GB are downloaded.
+        See :func:`papalexi_2021`. About 1.5 GB are downloaded.
 
     Returns
     -------
     MuData
-        ``rna`` and ``prot``; ``obs["label"]`` is the gene that the guide targets, ``"control"`` the control, missing where the
-        source has none; ``obs["condition"]`` and ``obs["n_perturbations"]`` (guides of the cell).
+        ``rna`` and ``prot``. ``obs["label"]`` is the gene that the guide targets, ``"control"`` the
+        control, missing where the source has none. ``obs["condition"]`` and
+        ``obs["n_perturbations"]`` (guides of the cell).
 
     Raises
     ------
     DownloadError
-        If a file cannot be had, is damaged, or is not what it was.
+        A file cannot be had, is damaged, or has changed.
     UnknownNameError
-        If there is no such condition.
+        There is no such condition.
 
     References
     ----------
@@ -262,22 +259,23 @@ def neurips_2021_cite(
     mirror: str | None = None,
     progress: bool = True,
 ) -> MuData:
-    """Load bone marrow cells of the NeurIPS 2021 competition: 90,261 cells, RNA and 134 surface proteins (CITE-seq).
+    """Load 90,261 bone marrow cells of the NeurIPS 2021 competition: RNA and 134 proteins.
 
     Parameters
     ----------
     disjoint, seed, cache, mirror, progress
-        As for :func:`papalexi_2021`; about 600 MB are downloaded.
+        See :func:`papalexi_2021`. About 600 MB are downloaded.
 
     Returns
     -------
     MuData
-        ``rna`` and ``prot``, counts in ``X`` (CSR float32); ``obs["label"]`` is the cell type, ``obs["batch"]`` site and donor.
+        ``rna`` and ``prot``, counts in ``X`` (CSR float32). ``obs["label"]`` is the cell type,
+        ``obs["batch"]`` site and donor.
 
     Raises
     ------
     DownloadError
-        If a file cannot be had, is damaged, or is not what it was.
+        A file cannot be had, is damaged, or has changed.
 
     References
     ----------
@@ -296,22 +294,23 @@ def neurips_2021_multiome(
     mirror: str | None = None,
     progress: bool = True,
 ) -> MuData:
-    """Load bone marrow cells of the NeurIPS 2021 competition: 69,249 cells, RNA and 116,490 peaks of open chromatin (multiome).
+    """Load 69,249 bone marrow cells of the NeurIPS 2021 competition: RNA and 116,490 peaks.
 
     Parameters
     ----------
     disjoint, seed, cache, mirror, progress
-        As for :func:`papalexi_2021`; about 2.7 GB are downloaded.
+        See :func:`papalexi_2021`. About 2.7 GB are downloaded.
 
     Returns
     -------
     MuData
-        ``rna`` and ``atac``, counts in ``X`` (CSR float32); ``obs["label"]`` is the cell type, ``obs["batch"]`` site and donor.
+        ``rna`` and ``atac``, counts in ``X`` (CSR float32). ``obs["label"]`` is the cell type,
+        ``obs["batch"]`` site and donor.
 
     Raises
     ------
     DownloadError
-        If a file cannot be had, is damaged, or is not what it was.
+        A file cannot be had, is damaged, or has changed.
 
     References
     ----------
@@ -348,7 +347,7 @@ def _neurips(
         own = (var["feature_types"].astype(str) == kind).to_numpy()
         if not own.any():
             raise DownloadError(
-                f"{packed.name} has no features of type {kind!r}: it is not the file that it was."
+                f"{packed.name} has no features of type {kind!r}: the file has changed."
             )
         mods[m] = _modality(counts[:, own], obs, var.index[own])
     return _finished(mods, name, disjoint, seed)
@@ -424,7 +423,7 @@ def _halves(mods: Mapping[str, AnnData], seed: int) -> dict[str, AnnData]:
 
 
 def table() -> pd.DataFrame:
-    """Return what there is: one row a data set, with its title, size of the download in MB, citation, accession and license.
+    """Return title, size of the download in MB, citation, accession and license of each data set.
 
     Examples
     --------
@@ -433,14 +432,6 @@ def table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = {
-        name: {
-            "title": one.title,
-            "size_mb": one.size_mb,
-            "citation": one.citation,
-            "accession": one.accession,
-            "license": one.license,
-        }
-        for name, one in DATASETS.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
+    columns = ["title", "size_mb", "citation", "accession", "license"]
+    rows = [[getattr(one, column) for column in columns] for one in DATASETS.values()]
+    return pd.DataFrame(rows, index=pd.Index(list(DATASETS), name="name"), columns=columns)

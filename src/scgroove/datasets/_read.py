@@ -1,4 +1,4 @@
-"""Readers of published files that say what is wrong with one that is not as it was."""
+"""Readers of published files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK: Final = 500
-"""Rows of a table of counts that are dense numbers at a time."""
+"""Rows of a table that are dense at a time."""
 
 
 @contextmanager
@@ -51,14 +51,14 @@ def _reading_hdf5(path: Path) -> Iterator[None]:
 
 
 def _columns(path: Path) -> tuple[list[str], int]:
-    """Return the names of the columns of values, and how many columns lines have: R writes none for that of the names."""
+    """Return names of value columns, and the number of columns: R names no column of names."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         head, first = (file.readline().rstrip("\n").split("\t") for _ in range(2))
     names = [name.strip('"') for name in head]
     if len(first) not in (len(names), len(names) + 1) or len(first) < 2:
         raise DownloadError(
-            f"{path.name}: expected a table with names in the first line; it has {len(names)} names for {len(first)} columns. It is not "
-            f"the file that it was."
+            f"{path.name}: expected a table with names in the first line; it has {len(names)} names "
+            f"for {len(first)} columns. The file has changed."
         )
     return (names if len(first) > len(names) else names[1:]), len(first)
 
@@ -69,7 +69,7 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
     Raises
     ------
     DownloadError
-        If it is damaged (and then taken away) or lacks a column.
+        It is damaged, and then removed, or lacks a column.
     """
     import pandas as pd
 
@@ -93,25 +93,20 @@ def _check_columns(path: Path, frame: pd.DataFrame, needed: Sequence[str]) -> No
     missing = [column for column in needed if column not in frame]
     if missing:
         raise DownloadError(
-            f"{path.name} lacks the columns {missing}; it has {list(map(str, frame.columns))[:20]}. It is not the file that it was: "
-            f"please tell the developers of scgroove."
+            f"{path.name} lacks the columns {missing}; it has {list(map(str, frame.columns))[:20]}. "
+            f"The file has changed: please tell the developers of scgroove."
         )
 
 
 def read_counts(path: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
-    """Return a ``.tsv.gz`` table of counts, features in rows and cells in columns, as cells x features.
+    """Return counts (n_cells, n_features) of a transposed ``.tsv.gz`` table, features and cells.
 
-    Some rows are dense at a time, so that a table of 20,000 x 20,000 takes little more memory than its non-zero values.
-
-    Returns
-    -------
-    tuple
-        CSR float32 (n_cells, n_features), names of features, names of cells.
+    Some rows are dense at a time, so that memory is little more than that of the non-zero values.
 
     Raises
     ------
     DownloadError
-        If it is damaged (and then taken away).
+        It is damaged, and then removed.
     """
     import pandas as pd
 
@@ -134,7 +129,7 @@ def read_counts(path: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
 
 
 class Hdf5:
-    """An ``.h5ad`` file of which only what is asked for is read."""
+    """An ``.h5ad`` file that is read in parts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -152,8 +147,8 @@ class Hdf5:
     def _element(self, name: str) -> Any:
         if name not in self._file:
             raise DownloadError(
-                f"{self.path.name} has no {name!r}; it has {sorted(self._file)}. It is not the file that it was: please tell the "
-                f"developers of scgroove."
+                f"{self.path.name} has no {name!r}; it has {sorted(self._file)}. The file has "
+                f"changed: please tell the developers of scgroove."
             )
         return self._file[name]
 

@@ -17,7 +17,8 @@ from scgroove.data.screen import Screen
 from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS
 from scgroove.learners.training import Cells, Decoders, Encoders, NetworkLearner, Objective, Rows
-from scgroove.losses import Similarity, clip_loss, supcon_loss
+from scgroove.losses import clip_loss, supcon_loss
+from scgroove.losses.similarities import Similarity
 from scgroove.module.encoders import EncoderKind
 
 

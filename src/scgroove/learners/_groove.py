@@ -21,7 +21,8 @@ from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner, preset
 from scgroove.learners.common import components_of
 from scgroove.learners.training import Device, resolve_device
-from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction, Similarity, Term
+from scgroove.losses import BackTranslation, GroupCLIP, Reconstruction, Term
+from scgroove.losses.similarities import Similarity
 from scgroove.metrics.efficacy import label_efficacy
 from scgroove.model import GROOVE
 from scgroove.module.encoders import EncoderKind

@@ -1,4 +1,4 @@
-"""The two losses that GroupCLIP contains as special cases, written independently of it."""
+"""CLIP and supervised contrastive losses, independent of GroupCLIP."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._similarity import Positives, Similarity, similarity
+from .similarities import Positives, Similarity, similarity
 
 
 def clip_loss(
     x: Tensor, y: Tensor, *, temperature: float | Tensor = 0.1, kind: Similarity = "cosine"
 ) -> Tensor:
-    """Symmetric CLIP loss of true pairs: row i of ``x`` belongs to row i of ``y``.
+    """Symmetric CLIP loss of pairs: row i of ``x`` belongs to row i of ``y``, shapes (n, k).
 
-    Parameters
-    ----------
-    x, y
-        Embeddings, both of shape (n, k).
-    temperature, kind
-        See :func:`scgroove.losses.group_clip_anchors`.
-
-    Returns
-    -------
-    Scalar.
+    For ``temperature`` and ``kind`` see :func:`scgroove.losses.group_clip_anchors`.
 
     References
     ----------
@@ -49,16 +40,16 @@ def supcon_loss(
     z
         Embeddings, shape (n, k).
     labels
-        Codes, shape (n,); negative means unlabeled (neither anchor nor candidate).
+        Codes, shape (n,). Unlabeled cells (negative) are neither anchors nor candidates.
     temperature, kind
         See :func:`scgroove.losses.group_clip_anchors`.
     positives
-        ``"outside"`` the logarithm (the reference's L_out) or ``"inside"`` (its L_in without the factor
-        1 / number of positives).
+        ``"outside"`` the logarithm (L_out of the reference) or ``"inside"`` (its L_in without the
+        factor 1 / number of positives).
 
     Returns
     -------
-    Scalar; zero when no anchor has a positive.
+    Scalar, zero when no anchor has a positive.
 
     References
     ----------
@@ -69,10 +60,10 @@ def supcon_loss(
     logits = (similarity(z, z, kind) / temperature).masked_fill(~off_diagonal, -torch.inf)
     log_prob = logits - logits.logsumexp(dim=1, keepdim=True)
     positive = (labels[:, None] == labels[None, :]) & off_diagonal
-    kept = positive.any(dim=1)
-    if not kept.any():
+    anchors = positive.any(dim=1)
+    if not anchors.any():
         return z.sum() * 0.0
-    log_prob, positive = log_prob[kept], positive[kept]
+    log_prob, positive = log_prob[anchors], positive[anchors]
     if positives == "inside":
         return -log_prob.masked_fill(~positive, -torch.inf).logsumexp(dim=1).mean()
     return -(log_prob.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)).mean()

@@ -1,4 +1,4 @@
-r"""A bank of prototypes: every label is a candidate at every step, however few of them a batch holds."""
+"""Prototypes: every label is a candidate at every step, however few of them a batch holds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._distributed import gather, total, world_size
 from ._groupclip import TEMPERATURE
-from ._similarity import Similarity, similarity
 from ._terms import Networks, ScreenInfo, Term, TermBatch
+from .distributed import gather, total, world_size
+from .similarities import Similarity, similarity
 
 MOMENTUM = 0.9
 
@@ -22,10 +22,9 @@ class Prototypes(Term):
     .. math:: b_g \leftarrow \mu b_g + (1 - \mu)\, \bar z_g, \qquad
         l_i = -\log \frac{e^{s(z_i, b_{y_i}) / \tau}}{\sum_g e^{s(z_i, b_g) / \tau}}
 
-    :math:`\bar z_g` is the mean over the cells of label g in the batch. Prototypes have length one if the similarity
-    is the cosine. They carry no gradient: each modality learns as anchor. Labels that were never seen in a modality
-    are no candidates there. Time and memory of a step grow with anchors times labels. Use it in place of
-    :class:`GroupCLIP` where a batch cannot hold the labels.
+    :math:`\bar z_g` is the mean over the cells of label g in the batch. Prototypes have length one
+    if the similarity is the cosine. They carry no gradient. Labels that were never seen in a modality
+    are no candidates there. Use it in place of :class:`GroupCLIP` if a batch cannot hold the labels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reconstruction: how well a decoded distribution explains the measurement."""
+"""Reconstruction: likelihood of measurements under decoded distributions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ._terms import Networks, ScreenInfo, Term, TermBatch
 def negative_log_likelihood(
     distribution: Distribution, x: Tensor, measured: Tensor | None = None
 ) -> Tensor:
-    """Negative log-likelihood of each cell, as a mean over the features that were measured.
+    """Negative log-likelihood of each cell, (n,), as a mean over its measured features.
 
-    The mean, not the sum, so that a weight means the same for 4 proteins and 20,000 genes.
+    A weight of the mean means the same for 4 proteins and 20,000 genes.
 
     Parameters
     ----------
@@ -23,11 +23,7 @@ def negative_log_likelihood(
     x
         Measured values, shape (n, d).
     measured
-        Which of them were, shape (n, d); None: all.
-
-    Returns
-    -------
-    Tensor of shape (n,).
+        True for measured values, shape (n, d). All if None.
 
     References
     ----------

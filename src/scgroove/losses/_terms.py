@@ -1,4 +1,4 @@
-"""What a term of the objective is, and what it sees of a batch."""
+"""Base class of the terms of the objective, and their view of a batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .._validate import checked
-from ._similarity import Similarity
+from .similarities import Similarity
 
 
 class Networks(Protocol):
@@ -27,21 +27,21 @@ class Networks(Protocol):
         """Return latent coordinates of cells, shape (n, k)."""
 
     def decode_cells(self, modality: str, z: Tensor, tensors: Mapping[str, Tensor]) -> Distribution:
-        """Return the distribution of the values of cells if their latent coordinates are ``z``, (n, d)."""
+        """Return the distribution of values (n, d) of cells at latent coordinates ``z``."""
 
     def pseudo_cells(self, modality: str, z: Tensor) -> dict[str, Tensor]:
-        """Return cells with the expected values of a modality at latent coordinates, each of a batch drawn for it."""
+        """Return cells with the expected values at latent coordinates, of randomly drawn batches."""
 
     def without_dropout(self) -> Any:
         """Return a context in which no layer drops values."""
 
     def is_random(self, modality: str) -> bool:
-        """Whether the encoder of a modality drops values now."""
+        """Return whether the encoder of a modality drops values now."""
 
 
 @dataclass(frozen=True)
 class ScreenInfo:
-    """What is known of a screen before training.
+    """Labels of a screen, known before training.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Term(nn.Module):
     name
         Name in the history of the model, and of the term.
     parts
-        Names of the parts, where the term is a sum of losses that are logged one by one. Set by :meth:`setup`.
+        Names of parts that are logged one by one, if the term is their sum. Set by :meth:`setup`.
     agreement
         Agreement of labels, shape (n_labels, n_labels). None if labels agree with themselves only.
 

@@ -33,8 +33,10 @@ from ..data.labels import label_keys, labels_by_modality, labels_read_once
 from ..data.pairing import pair_ids
 from ..data.resident import bytes_on_device, fits
 from ..errors import InputError
-from ..losses import Similarity, Term
-from ..module import LIKELIHOODS, Architecture, EncoderKind, GROOVEModule
+from ..losses import Term
+from ..losses.similarities import Similarity
+from ..module import LIKELIHOODS, Architecture, GROOVEModule
+from ..module.encoders import EncoderKind
 from ..module.groove import CODES, WEIGHT
 from ..train import Freeze, GROOVETrainingPlan
 from ..train.freeze import check_freeze, check_learns, frozen

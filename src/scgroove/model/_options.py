@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from ..losses import BackTranslation, GroupCLIP, Reconstruction, Term
-from ..module import EncoderKind
+from ..module.encoders import EncoderKind
 
 
 def default_terms() -> list[Term]:

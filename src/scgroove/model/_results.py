@@ -22,7 +22,8 @@ from ..data.fields import VOCABULARY
 from ..data.manager import FIELDS
 from ..data.measured import Measured
 from ..errors import InputError, UnknownNameError
-from ..losses import Similarity, negative_log_likelihood, similarity
+from ..losses import negative_log_likelihood, similarity
+from ..losses.similarities import Similarity
 from ..module import LIKELIHOODS
 from ..module.groove import MEASURED
 from ._query import check_batches, measured_in_query

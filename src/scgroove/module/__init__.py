@@ -1,15 +1,7 @@
 """The networks of GROOVE."""
 
 from ._decoders import LIKELIHOODS, Decoder
-from .encoders import Encoder, EncoderKind, InputTransform
+from .encoders import Encoder
 from .groove import Architecture, GROOVEModule
 
-__all__ = [
-    "LIKELIHOODS",
-    "Architecture",
-    "Decoder",
-    "Encoder",
-    "EncoderKind",
-    "GROOVEModule",
-    "InputTransform",
-]
+__all__ = ["LIKELIHOODS", "Architecture", "Decoder", "Encoder", "GROOVEModule"]

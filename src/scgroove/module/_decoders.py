@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import torch
 from scvi.distributions import NegativeBinomial
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, Poisson
 
-from ..losses import nb_log_likelihood, poisson_log_likelihood
+from ..losses.counts import nb_log_likelihood, poisson_log_likelihood
 from .encoders import mlp
 
 MAX_LOG_THETA: Final = 8.0  # beyond, the negative binomial is a Poisson
@@ -19,39 +18,44 @@ MAX_LOG_FOLD: Final = 15.0  # above the average cell; keeps the exponential fini
 MIN_LOG_SIGMA: Final = -3.0  # a constant feature would otherwise drive the likelihood to infinity
 
 
-Build: TypeAlias = "Callable[[Decoder, Tensor, Tensor], Distribution]"
-LogMean: TypeAlias = "Callable[[Decoder, Tensor, Tensor], Tensor]"
-
-
 class Likelihood(NamedTuple):
-    """How a decoder's output becomes a distribution, and what the data must look like."""
+    """Distribution that a decoder builds, and the data that it is for.
+
+    Attributes
+    ----------
+    counts
+        The data are counts: the encoder sees their logarithm.
+    library
+        The mean is multiplied by the library size, and the encoder sees normalized counts.
+    dispersed
+        Each feature has a dispersion to learn.
+    build
+        Function of the decoder, its output (n, d) and library sizes (n, 1).
+    average_cell
+        Start of the decoder, from the mean of the encoder's input and the mean of the data, (d,).
+    """
 
     counts: bool
-    """The data are counts: the encoder sees their logarithm."""
     library: bool
-    """Library sizes matter: the mean is multiplied by the cell's, the encoder sees normalized counts."""
-    build: Build
-    average_cell: Callable[[Tensor, Tensor], Tensor]
-    """Where the decoder starts, from the mean of the encoder's input and the mean of the data."""
     dispersed: bool
-    """There is a dispersion of each feature to learn."""
+    build: Callable[[Decoder, Tensor, Tensor], Distribution]
+    average_cell: Callable[[Tensor, Tensor], Tensor]
 
 
 class _FastNegativeBinomial(NegativeBinomial):  # type: ignore[misc]
-    """The distribution of scvi-tools, with a likelihood that is faster to compute and to differentiate."""
+    """The distribution of scvi-tools with a faster likelihood."""
 
     def __init__(self, log_mean: Tensor, theta: Tensor) -> None:
         super().__init__(mu=log_mean.exp(), theta=theta, validate_args=False)
         self.log_mean, self.theta_of_features = log_mean, theta
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return nb_log_likelihood(
-            self.log_mean, self.theta_of_features, value, mean=self.mu.detach()
-        )
+        mean = self.mu.detach()
+        return nb_log_likelihood(self.log_mean, self.theta_of_features, value, mean=mean)
 
 
 class _FastPoisson(Poisson):
-    """The distribution of torch, with a likelihood that is faster to compute."""
+    """The distribution of torch with a faster likelihood."""
 
     def __init__(self, log_mean: Tensor) -> None:
         super().__init__(log_mean.exp().clamp_min(1e-8), validate_args=False)
@@ -61,29 +65,25 @@ class _FastPoisson(Poisson):
         return poisson_log_likelihood(self.log_mean, value)
 
 
+def _log_mean(decoder: Decoder, h: Tensor, library: Tensor) -> Tensor:
+    if decoder.likelihood.library:  # shares of the library size
+        return (decoder.location + h).log_softmax(dim=1) + library.log()
+    return decoder.location + h.clamp(max=MAX_LOG_FOLD)
+
+
 def _normal(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
     sigma = decoder.log_dispersion.clamp_min(MIN_LOG_SIGMA).exp()
     mean = decoder.location + decoder.scale * h
     return Normal(mean, (decoder.scale * sigma).expand_as(mean), validate_args=False)
 
 
-def _shares_of_library(decoder: Decoder, h: Tensor, library: Tensor) -> Tensor:
-    return (decoder.location + h).log_softmax(dim=1) + library.log()
-
-
-def _each_on_its_own(decoder: Decoder, h: Tensor, library: Tensor) -> Tensor:
-    return decoder.location + h.clamp(max=MAX_LOG_FOLD)
-
-
-def _negative_binomial(
-    log_mean_of: LogMean, decoder: Decoder, h: Tensor, library: Tensor
-) -> Distribution:
+def _negative_binomial(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
     theta = decoder.log_dispersion.clamp(-MAX_LOG_THETA, MAX_LOG_THETA).exp()
-    return _FastNegativeBinomial(log_mean_of(decoder, h, library), theta)
+    return _FastNegativeBinomial(_log_mean(decoder, h, library), theta)
 
 
-def _poisson(log_mean_of: LogMean, decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
-    return _FastPoisson(log_mean_of(decoder, h, library))
+def _poisson(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
+    return _FastPoisson(_log_mean(decoder, h, library))
 
 
 def _bernoulli(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
@@ -91,8 +91,8 @@ def _bernoulli(decoder: Decoder, h: Tensor, library: Tensor) -> Distribution:
 
 
 def _log_means(center: Tensor, mean: Tensor) -> Tensor:
-    seen = mean[mean > 0]
-    return mean.clamp_min(0.1 * float(seen.min()) if len(seen) else 1.0).log()
+    positive = mean[mean > 0]
+    return mean.clamp_min(0.1 * float(positive.min()) if len(positive) else 1.0).log()
 
 
 def _log_proportions(center: Tensor, mean: Tensor) -> Tensor:
@@ -108,20 +108,12 @@ def _logits(center: Tensor, mean: Tensor) -> Tensor:
 
 
 LIKELIHOODS: Final[dict[str, Likelihood]] = {
-    "normal": Likelihood(False, False, _normal, _center, True),
-    "nb": Likelihood(
-        True, True, partial(_negative_binomial, _shares_of_library), _log_proportions, True
-    ),
-    "poisson": Likelihood(
-        True, True, partial(_poisson, _shares_of_library), _log_proportions, False
-    ),
-    "nb_panel": Likelihood(
-        True, False, partial(_negative_binomial, _each_on_its_own), _log_means, True
-    ),
-    "poisson_panel": Likelihood(
-        True, False, partial(_poisson, _each_on_its_own), _log_means, False
-    ),
-    "bernoulli": Likelihood(False, False, _bernoulli, _logits, False),
+    "normal": Likelihood(False, False, True, _normal, _center),
+    "nb": Likelihood(True, True, True, _negative_binomial, _log_proportions),
+    "poisson": Likelihood(True, True, False, _poisson, _log_proportions),
+    "nb_panel": Likelihood(True, False, True, _negative_binomial, _log_means),
+    "poisson_panel": Likelihood(True, False, False, _poisson, _log_means),
+    "bernoulli": Likelihood(False, False, False, _bernoulli, _logits),
 }
 
 

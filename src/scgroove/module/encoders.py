@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..losses import total
+from ..losses.distributed import total
 from ._dropout import Dropout
 
 EncoderKind = Literal["linear", "mlp"]
-OFFSET_RATE = (
-    0.1  # share of the way to the batch mean; a constant, so that training and evaluation agree
-)
-CLIP_AT = 10.0  # standard deviations: rare features of sparse data would otherwise dominate a linear encoder
+OFFSET_RATE = 0.1
+"""Share of the way to the batch mean, constant so that training and evaluation agree."""
+CLIP_AT = 10.0
+"""Standard deviations at which features are clipped, because rare ones would dominate."""
 
 
 def mlp(
@@ -34,19 +34,16 @@ def mlp(
 
 
 class Seen(NamedTuple):
-    """What is known of cells of batches that did not measure all features."""
+    """Measured values (n, d) and library sizes (n, 1) as if all features had been measured."""
 
     measured: Tensor
-    """Whether a value was measured, (n, d)."""
     library: Tensor
-    """Library size as if all features had been measured, (n, 1)."""
 
 
 class InputTransform(nn.Module):
-    """What an encoder sees: counts normalized and logged, every feature standardized.
+    """Input of an encoder: counts normalized and logged, every feature standardized.
 
-    The statistics come from the training cells (:meth:`fit`) and are buffers, so that they are saved with
-    the model.
+    The statistics come from the training cells. They are buffers, saved with the model.
 
     Parameters
     ----------
@@ -70,7 +67,7 @@ class InputTransform(nn.Module):
         self.register_buffer("median_library", torch.ones(()))
 
     def unscaled(self, x: Tensor, seen: Seen | None = None) -> Tensor:
-        """The values before standardization, shape (n, d)."""
+        """Return the values before standardization, shape (n, d)."""
         if not self.counts:
             return x
         if not self.library:
@@ -79,7 +76,7 @@ class InputTransform(nn.Module):
         return torch.log1p(x * (self.median_library / library))
 
     def forward(self, x: Tensor, seen: Seen | None = None) -> Tensor:
-        """Standardized values, clipped at 10 standard deviations, shape (n, d); 0 where not measured."""
+        """Return standardized and clipped values, (n, d), 0 where not measured."""
         h = ((self.unscaled(x, seen) - self.center) / self.scale).clamp(-CLIP_AT, CLIP_AT)
         return h if seen is None else h * seen.measured
 
@@ -87,12 +84,11 @@ class InputTransform(nn.Module):
 class Encoder(nn.Module):
     """Encoder of one modality, :math:`e_m: R^d -> R^k`.
 
-    Contrastive losses do not see an offset common to all cells of a modality, so that modalities end up beside one
-    another ("modality gap") and a decoder meets latents of another modality where it has seen none of its own.
-    Therefore latents are centered: ``offset`` follows the mean over labeled cells of the label-balanced batches.
-    With an ``origin``, they are then scaled to length one, because the cosine does not see lengths either: seen
-    from a point that all modalities share and that is learned, so that a cell without a clear signal lies near
-    it, rather than in a direction of chance.
+    Contrastive losses do not see an offset common to all cells of a modality, so that modalities end
+    up beside one another ("modality gap"). Therefore latents are centered: ``offset`` follows the mean
+    over labeled cells of the label-balanced batches. With an ``origin``, they are then scaled to
+    length one, seen from a learned point that all modalities share, so that a cell without a clear
+    signal lies near it.
 
     Parameters
     ----------
@@ -105,12 +101,11 @@ class Encoder(nn.Module):
     dropout
         Dropout rate: after every hidden layer of the MLP, on the input of the linear encoder.
     n_batch
-        Number of batch categories given to the encoder as one-hot inputs; 0: none.
+        Number of batch categories given to the encoder as one-hot inputs, or 0.
     counts, library
         See :class:`InputTransform`.
     origin
-        Scale latents to length one, seen from this vector of shape (k,), which the modalities share; None: leave
-        them as they are.
+        Scale latents to length one, seen from this shared vector of shape (k,), unless None.
     """
 
     offset: Tensor
@@ -132,7 +127,7 @@ class Encoder(nn.Module):
         if kind not in get_args(EncoderKind):
             raise InputError(f"Unknown encoder {kind!r}. Expected one of {get_args(EncoderKind)}.")
         self.n_batch = n_batch
-        self.follows = True  # not where the latent space has to stay as it is
+        self.follows = True  # False where the latent space must not move
         self.transform = InputTransform(n_features, counts=counts, library=library)
         self.drop_input = Dropout(dropout) if dropout and kind == "linear" else nn.Identity()
         self.net = mlp(
@@ -158,7 +153,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def follow(self, z: Tensor) -> None:
-        """Move the offset towards the mean of raw latents of labeled cells, shape (n, k), those of all processes."""
+        """Move the offset towards the mean of raw latents (n, k) of all processes."""
         ones = torch.ones(len(z), 1, device=z.device, dtype=self.offset.dtype)
         sums = total(torch.cat([z.to(self.offset.dtype), ones], dim=1).sum(dim=0))
         if sums[-1] > 0:

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..errors import InputError, InputTypeError
-from ..losses import ScreenInfo, Similarity, Term, TermBatch, similarity
+from ..losses import ScreenInfo, Term, TermBatch, similarity
+from ..losses.similarities import Similarity
 from ._decoders import LIKELIHOODS, Decoder
 from .encoders import Encoder, EncoderKind, Seen
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
 WEIGHT, CODES, MEASURED = "weight", "codes", "measured"
-"""Keys of a batch: weights of cells, codes of labels that one modality alone may have, and measured values."""
+"""Keys of a batch: weights of cells, codes of all labels, and measured values."""
 LEAST_WEIGHT: Final = 1e-3
 """Weight of a cell whose perturbation did not work. A label with such cells only is still there."""
 
@@ -76,8 +77,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     similarity
         ``"cosine"``, ``"dot"`` or ``"euclidean"``, see :func:`scgroove.losses.similarity`.
     measured
-        Features that each batch measured, boolean of shape (n_batch, d), for modalities of which some batches did
-        not measure all.
+        Features that each batch measured, boolean of shape (n_batch, d), for modalities of which
+        some batches did not measure all.
 
     Raises
     ------
@@ -102,10 +103,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         super().__init__()
         self.modalities, self.similarity = list(n_features), similarity
         self.n_latent = architecture.n_latent
-        self.encoders, self.decoders = (
-            nn.ModuleList(),
-            nn.ModuleList(),
-        )  # by position: names may hold a "."
+        # by position: names may hold a "."
+        self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()
         is_spherical = similarity == "cosine"
         self.origin = None
         if is_spherical:
@@ -167,8 +166,6 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     def agreement(self) -> Tensor | None:
         """Agreement of labels by the first term that knows of one, shape (n_labels, n_labels)."""
         return next((term.agreement for term in self.objective if term.agreement is not None), None)
-
-    # -- the scvi-tools chain: inference, generative, loss ------------------------------------------------
 
     def _get_inference_input(self, tensors: Tensors, **kwargs: Any) -> dict[str, Any]:
         return {"tensors": tensors}
@@ -235,10 +232,10 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
             loss=total, extra_metrics=logged, n_obs_minibatch=sum(map(len, z.values()))
         )
 
-    # -- what terms use: see scgroove.losses.Networks -----------------------------------------------------
+    # methods of scgroove.losses.Networks, for terms
 
     def measured(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor | None:
-        """Which values of a batch of cells were measured, (n, d); None: all."""
+        """Return which values of cells were measured, (n, d), or None if all were."""
         if MEASURED in tensors:
             return tensors[MEASURED]
         mask = self.mask_of(modality)
@@ -253,7 +250,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         return self.encoder_of(modality)(tensors[X], weights, seen)  # type: ignore[no-any-return]
 
     def decode_cells(self, modality: str, z: Tensor, tensors: Mapping[str, Tensor]) -> Distribution:
-        """Distribution of the values of cells if their latent coordinates are ``z``, batch shape (n, d)."""
+        """Return the distribution of values (n, d) of cells at latent coordinates ``z``."""
         seen = self._seen(modality, tensors)
         library = (
             tensors[X].sum(dim=1, keepdim=True).clamp_min(1e-8) if seen is None else seen.library
@@ -261,10 +258,10 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         return self.decoder_of(modality)(z, self._batch_weights(modality, tensors), library)  # type: ignore[no-any-return]
 
     def pseudo_cells(self, modality: str, z: Tensor) -> dict[str, Tensor]:
-        """Cells with the expected values of a modality at latent coordinates, each of a batch drawn for it."""
+        """Return cells with the expected values at latent coordinates, of randomly drawn batches."""
         share = self.batch_proportions_of(modality)
         codes = z.new_zeros(len(z)).long()
-        if len(share) > 1:  # drawn, rather than the decoder averaged over all batches
+        if len(share) > 1:
             codes = torch.multinomial(share, len(z), replacement=True)
         return {X: self.expected(modality, z, codes), BATCH: codes}
 
@@ -287,40 +284,27 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
             for layer, was in zip(self.dropouts, training, strict=True):
                 layer.training = was
 
-    # -- pieces ---------------------------------------------------------------------------------------------
-
     def mask_of(self, modality: str) -> Tensor | None:
-        """Which features each batch of a modality measured, (n_batch, d); None: all."""
+        """Return which features each batch measured, (n_batch, d), or None if all did."""
         return getattr(self, f"measured_{self.modalities.index(modality)}")  # type: ignore[no-any-return]
 
     def _seen(self, modality: str, tensors: Mapping[str, Tensor]) -> Seen | None:
-        """What encoders and decoders must know of cells if their batches did not measure all features."""
+        """Return masks and library sizes of cells if their batches did not measure all features."""
         measured = self.measured(modality, tensors)
         if measured is None:
             return None
         decoder = self.decoder_of(modality)
         library = (tensors[X] * measured).sum(dim=1, keepdim=True)
-        if (
-            decoder.likelihood.library
-        ):  # that of the measured features, over their share in the average cell
+        if decoder.likelihood.library:  # divided by their share in the average cell
             library = library / (measured.float() @ decoder.location.softmax(dim=0)[:, None])
         return Seen(measured, library.clamp_min(1e-8))
 
     def expected(
         self, modality: str, z: Tensor, batch: Tensor, library: Tensor | None = None
     ) -> Tensor:
-        """Expected measurements E[p_m(x | z)], shape (n, d).
+        """Return expected measurements E[p_m(x | z)], (n, d), of latents (n, k) and batches (n,).
 
-        Parameters
-        ----------
-        modality
-            The modality to decode to.
-        z
-            Latent coordinates, shape (n, k).
-        batch
-            Batch codes, shape (n,).
-        library
-            Library sizes, shape (n, 1) or (1, 1). The training cells' median if None.
+        Library sizes have shape (n, 1) or (1, 1). The median of the training cells if None.
         """
         if library is None:
             library = self.encoder_of(modality).transform.median_library
@@ -328,27 +312,24 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         return self.decoder_of(modality)(z, one_hot, library.expand(len(z), 1)).mean  # type: ignore[no-any-return]
 
     def _batch_weights(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
-        """One-hot batches, (n, n_batch); a cell of no known batch (-1) weighs them by their shares of the cells."""
+        """Return one-hot batches, (n, n_batch), or shares of batches for cells of no batch (-1)."""
         codes, shares = tensors[BATCH].long().flatten(), self.batch_proportions_of(modality)
         one_hot = F.one_hot(codes.clamp_min(0), len(shares)).to(tensors[X].dtype)
         return torch.where(codes[:, None] < 0, shares.to(one_hot.dtype), one_hot)
 
     @torch.no_grad()
     def label_accuracy(self, z: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-        """Share of the labeled cells of a batch whose nearest labeled cell of another modality has their label.
+        """Return the share of labeled cells whose nearest cell of another modality has their label.
 
-        Mean over ordered pairs of modalities; NaN where no pair has labeled cells.
+        Mean over ordered pairs of modalities. NaN if no pair has labeled cells.
         """
         hits = []
         for source, target in permutations(z, 2):
             rows, columns = labels[source] >= 0, labels[target] >= 0
             if rows.any() and columns.any():
-                nearest = similarity(z[source][rows], z[target][columns], self.similarity).argmax(
-                    dim=1
-                )
-                hits.append(
-                    (labels[target][columns][nearest] == labels[source][rows]).float().mean()
-                )
+                s = similarity(z[source][rows], z[target][columns], self.similarity)
+                found = labels[target][columns][s.argmax(dim=1)]
+                hits.append((found == labels[source][rows]).float().mean())
         return torch.stack(hits).mean() if hits else torch.full((), torch.nan)
 
     def sample(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -114,7 +114,7 @@ def check_label_embeddings(
     >>> mdata.uns["label_embeddings"]["score"]  # doctest: +SKIP
     """
     check_call(mdata, key_added, modalities, use_rep)
-    from scgroove.losses import embedding_matrix, rows_by_label
+    from scgroove.losses.label_tower import embedding_matrix, rows_by_label
 
     if n_permutations < FEWEST_PERMUTATIONS:
         raise ArgumentError(

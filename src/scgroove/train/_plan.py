@@ -20,13 +20,14 @@ Schedule = Literal["one_cycle", "cosine", "constant", "plateau"]
 
 
 class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
-    """One loss and one backward pass per step, over the terms of the module. Each term is logged once per epoch.
+    """One loss and one backward pass per step, over the terms of the module.
 
-    Losses are summed on the device: Lightning's ``log`` at every step costs more time than loading the batch.
-    Their names in ``model.history`` end in ``_train`` and ``_validation``: the name of each term,
-    ``reconstruction_{modality}``, and ``label_accuracy``. Besides, there are ``train_loss``, ``validation_loss`` and
-    the weights of terms that warm up, such as ``backtranslation_weight``. Validation always uses the final weights,
-    so that its losses can be compared between epochs.
+    Each term is logged once per epoch: losses are summed on the device, because Lightning's ``log`` at
+    every step costs more time than loading the batch. Their names in ``model.history`` end in
+    ``_train`` and ``_validation``: the name of each term, ``reconstruction_{modality}``, and
+    ``label_accuracy``. There are also ``train_loss``, ``validation_loss`` and the weights of terms that
+    warm up, such as ``backtranslation_weight``. Validation always uses the final weights, so that its
+    losses can be compared between epochs.
 
     Parameters
     ----------
@@ -86,42 +87,36 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
 
     def configure_optimizers(self) -> Any:
         """AdamW with the chosen schedule; ours, because scvi's differs between its versions."""
-        decay = [p for p in self.module.parameters() if p.requires_grad and p.ndim > 1]
-        rest = [p for p in self.module.parameters() if p.requires_grad and p.ndim <= 1]
+        learned = [p for p in self.module.parameters() if p.requires_grad]
+        # one pass over each parameter; in mixed precision Lightning could not clip gradients
+        is_on_cpu = all(p.device.type == "cpu" for p in learned)
+        is_single = str(self.trainer.precision).startswith("32")
         optimizer = torch.optim.AdamW(
             [
-                {"params": decay, "weight_decay": self.weight_decay},
-                {"params": rest, "weight_decay": 0.0},
+                {
+                    "params": [p for p in learned if p.ndim > 1],
+                    "weight_decay": self.weight_decay,
+                },
+                {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
             ],
             lr=self.lr,
             eps=self.eps,
-            fused=self._can_fuse([*decay, *rest]),
+            fused=TORCH >= (2, 4) and is_on_cpu and is_single,
         )
+        schedules = torch.optim.lr_scheduler
         steps = max(2, int(self.trainer.estimated_stepping_batches))
-        scheduler: Any
+        config: dict[str, Any] = {"interval": "step"}
         if self.lr_schedule == "one_cycle":
-            scheduler = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, max_lr=self.lr, total_steps=steps
-            )
+            config["scheduler"] = schedules.OneCycleLR(optimizer, self.lr, total_steps=steps)
         elif self.lr_schedule == "cosine":
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+            config["scheduler"] = schedules.CosineAnnealingLR(optimizer, T_max=steps)
         elif self.lr_schedule == "plateau":
-            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, factor=0.5, patience=self.lr_patience
-            )
-            config = {"scheduler": scheduler, "monitor": "validation_loss", "interval": "epoch"}
-            return {"optimizer": optimizer, "lr_scheduler": config}
+            patience = self.lr_patience
+            config["scheduler"] = schedules.ReduceLROnPlateau(optimizer, "min", 0.5, patience)
+            config.update(monitor="validation_loss", interval="epoch")
         else:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    def _can_fuse(self, parameters: list[torch.nn.Parameter]) -> bool:
-        """Whether one pass over each parameter will do: on a processor; in mixed precision Lightning could not clip gradients."""
-        on_cpu = all(p.device.type == "cpu" for p in parameters)
-        return TORCH >= (2, 4) and on_cpu and str(self.trainer.precision).startswith("32")
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
     def weights_now(self) -> dict[str, float]:
         """Weights of the terms at the current step."""
@@ -131,7 +126,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One optimization step."""
         if batch_idx == 0 and self.seed is not None:
-            # anew in each epoch, on each rank: training that was interrupted goes on as if it had not been
+            # in each epoch, on each rank, so that interrupted training can be resumed
             torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
         return self._step(batch, "train", self.weights_now())
 
@@ -141,10 +136,8 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
 
     def _step(self, batch: Any, mode: str, weights: dict[str, float]) -> Tensor:
         out = self.forward(batch, loss_kwargs={"weights": weights})[2]
-        terms = {
-            "loss": out.loss,
-            **out.extra_metrics,
-        }  # the same names at every step and on every rank
+        # the same names at every step and on every rank
+        terms = {"loss": out.loss, **out.extra_metrics}
         values = torch.stack([v.detach().float() for v in terms.values()])
         # NaN: a term this batch does not have, such as the reconstruction of an absent modality
         known = ~values.isnan()
@@ -163,9 +156,9 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
             self.log(key, value, prog_bar=name == "loss", sync_dist=False)
             if name == "loss" and not math.isfinite(value):
                 raise DivergedError(
-                    f"The {mode} loss became {value} in epoch {self.current_epoch}. Lower the learning rate, "
-                    f'for instance plan_kwargs={{"lr": {self.lr / 10:g}}}, or clip gradients with '
-                    "gradient_clip_val=1.0; and look for extreme values in the data."
+                    f"The {mode} loss became {value} in epoch {self.current_epoch}. Lower the "
+                    f'learning rate, for instance plan_kwargs={{"lr": {self.lr / 10:g}}}, or clip '
+                    "gradients with gradient_clip_val=1.0; and look for extreme values in the data."
                 )
 
     def on_train_epoch_end(self) -> None:

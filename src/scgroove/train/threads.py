@@ -1,4 +1,4 @@
-"""Threads that wait for one another, because there are more of them than cores."""
+"""Warning of more threads or workers than cores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from scgroove._warnings import warn
 
-_SAID: Final[set[str]] = set()
+_WARNED: Final[set[str]] = set()
 
 
 def check_threads(num_workers: int = 0) -> None:
@@ -29,29 +29,30 @@ def check_threads(num_workers: int = 0) -> None:
     processes = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     share = max(1, cores // processes)
     threads = torch.get_num_threads()
-    found = f"this process may use {cores} of {os.cpu_count()} cores" + (
-        f", and {processes} processes share them" if processes > 1 else ""
-    )
+    found = f"this process may use {cores} of {os.cpu_count()} cores"
+    if processes > 1:
+        found += f", and {processes} processes share them"
     if threads > share:
-        _say_once(
-            f"PyTorch computes with {threads} threads, but {found}: threads then wait for one another, and training is slower. "
-            f"Write before training: torch.set_num_threads({share}).",
+        _warn_once(
+            f"PyTorch computes with {threads} threads, but {found}: threads then wait for one "
+            f"another, and training is slower. Write before training: "
+            f"torch.set_num_threads({share}).",
         )
     if num_workers > share:
-        _say_once(
+        _warn_once(
             f"num_workers={num_workers}, but {found}: workers then wait for one another. "
             f"Pass datasplitter_kwargs={{'num_workers': {share}}}.",
         )
 
 
 def available_cores() -> int:
-    """Return the cores that this process may use: those of its affinity and of the limits of its container."""
+    """Return the cores of the affinity of this process and the limits of its container."""
     from joblib import cpu_count
 
     return int(cpu_count())
 
 
-def _say_once(message: str) -> None:
-    if message not in _SAID:
-        _SAID.add(message)
+def _warn_once(message: str) -> None:
+    if message not in _WARNED:
+        _WARNED.add(message)
         warn(message)

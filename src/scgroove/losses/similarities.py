@@ -1,4 +1,4 @@
-"""How close embeddings are, and how many of them are compared at a time."""
+"""Similarity of embeddings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scgroove.errors import InputError
+from ..errors import InputError
 
 BLOCK_VALUES = 2**20
-"""Similarities computed at a time (4 MB); a batch with no more of them is one block, of which everything is kept."""
+"""Similarities computed at a time (4 MB)."""
 
 Similarity = Literal["cosine", "dot", "euclidean"]
 Positives = Literal["inside", "outside"]
 
 
 def similarity(x: Tensor, y: Tensor, kind: Similarity = "cosine") -> Tensor:
-    """Pairwise similarity of two sets of embeddings, larger is closer.
+    """Return the pairwise similarity of two sets of embeddings, (n, m). Larger is closer.
 
     Parameters
     ----------
@@ -26,10 +26,6 @@ def similarity(x: Tensor, y: Tensor, kind: Similarity = "cosine") -> Tensor:
         Embeddings, shapes (n, k) and (m, k). Half precision is raised to float32.
     kind
         ``"cosine"``, ``"dot"``, or ``"euclidean"`` (minus the squared distance).
-
-    Returns
-    -------
-    Tensor of shape (n, m).
     """
     x, y = full_precision(x), full_precision(y)
     if kind == "cosine":
@@ -42,15 +38,10 @@ def similarity(x: Tensor, y: Tensor, kind: Similarity = "cosine") -> Tensor:
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Half precision raised to float32."""
+    """Return half precision as float32, and anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def rows_at_a_time(n_candidates: int) -> int:
-    """Anchors whose similarities to that many candidates are computed at a time."""
+    """Return the number of anchors whose similarities are computed at a time."""
     return max(1, BLOCK_VALUES // max(n_candidates, 1))
-
-
-def slices(n: int, rows: int) -> list[slice]:
-    """The first n numbers in pieces."""
-    return [slice(start, start + rows) for start in range(0, n, rows)]

@@ -1,8 +1,8 @@
-r"""Log-likelihoods of counts, with their gradients: most of the time of a training step on counts goes into them.
+r"""Log-likelihoods of counts with fast gradients, most of the time of a training step on counts.
 
 The gamma functions of the negative binomial are differences over whole numbers,
-:math:`\ln\Gamma(x + \theta) - \ln\Gamma(\theta) = \sum_{j < x} \ln(\theta + j)`, and :math:`\theta` belongs to a feature: a
-table of x against features holds all values that a batch needs, and its derivative is a table too.
+:math:`\ln\Gamma(x + \theta) - \ln\Gamma(\theta) = \sum_{j < x} \ln(\theta + j)`, and :math:`\theta`
+belongs to a feature. A table of x against features holds all values that a batch needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 TABLE_ROWS: Final = 64
-"""Counts up to this one stand in the table; of the few beyond, the gamma functions are computed."""
+"""Largest count in the table. Gamma functions are computed for larger ones."""
 
 
 def nb_log_likelihood(
@@ -31,9 +31,9 @@ def nb_log_likelihood(
     theta
         Inverse dispersion of each feature, shape (d,): the variance is :math:`\mu + \mu^2 / \theta`.
     x
-        Counts, shape (n, d). Values between whole numbers are taken as the gamma function takes them.
+        Counts, shape (n, d). Other values are admitted too.
     mean
-        :math:`\mu` if it is known, shape (n, d): it need not be computed again. The gradient goes through ``log_mean``.
+        :math:`\mu` if it is known, shape (n, d). The gradient goes through ``log_mean``.
 
     Returns
     -------
@@ -44,24 +44,12 @@ def nb_log_likelihood(
 
 
 def poisson_log_likelihood(log_mean: Tensor, x: Tensor) -> Tensor:
-    r"""Log-likelihood of Poisson counts, :math:`x \ln \mu - \mu - \ln x!`.
-
-    Parameters
-    ----------
-    log_mean
-        :math:`\ln \mu`, shape (n, d).
-    x
-        Counts, shape (n, d).
-
-    Returns
-    -------
-    Tensor of shape (n, d), with a gradient for ``log_mean``.
-    """
+    r"""Log-likelihood of Poisson counts (n, d), :math:`x \ln \mu - \mu - \ln x!`."""
     return x * log_mean - log_mean.exp() - log_factorial(x)
 
 
 class _NegativeBinomial(torch.autograd.Function):
-    """The gradient is computed with the value, which shares most of it."""
+    """The gradient is computed with the value and shares most of it."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -89,21 +77,9 @@ class _NegativeBinomial(torch.autograd.Function):
 
 
 def ln_binomial(x: Tensor, theta: Tensor, *, derivative: bool) -> tuple[Tensor, Tensor | None]:
-    r"""Logarithm of :math:`\binom{x + \theta - 1}{x} = \frac{\Gamma(x + \theta)}{\Gamma(\theta)\, x!}`, and its derivative by theta.
+    r"""Logarithm of :math:`\binom{x + \theta - 1}{x}`, and its derivative by theta if asked for.
 
-    Parameters
-    ----------
-    x
-        Shape (n, d), not negative.
-    theta
-        Shape (d,), positive.
-    derivative
-        Whether to compute it; else None is returned in its place.
-
-    Returns
-    -------
-    tuple of Tensor
-        Each of shape (n, d).
+    x has shape (n, d) and is not negative, theta (d,). Results have shape (n, d).
     """
     whole = _whole(x)
     if whole is None:
@@ -129,7 +105,7 @@ def _by_gamma(x: Tensor, theta: Tensor, derivative: bool) -> tuple[Tensor, Tenso
 
 
 def _whole(x: Tensor) -> Tensor | None:
-    """Counts as whole numbers, if a table of them pays: on a processor, and with more cells than rows."""
+    """Return counts as whole numbers if a table pays: on a CPU, with more cells than rows."""
     if x.device.type != "cpu" or len(x) <= TABLE_ROWS or not x.shape[1]:
         return None
     whole = x.int()
@@ -137,12 +113,12 @@ def _whole(x: Tensor) -> Tensor | None:
 
 
 def _beyond(whole: Tensor, rows: int) -> Tensor:
-    """Places, flat, of counts that the table does not have."""
+    """Return flat positions of counts beyond the table."""
     return (whole > rows).flatten().nonzero().squeeze(1)
 
 
 def _look_up(steps: Tensor, index: Tensor) -> Tensor:
-    """Sums of the first steps of each feature, (rows, d), at places of the table of sums, flat."""
+    """Return cumulative sums of steps (rows, d) at flat positions of their table."""
     table = torch.cat([steps.new_zeros(1, steps.shape[1]), steps.cumsum(dim=0)])
     return table.flatten().index_select(0, index)
 

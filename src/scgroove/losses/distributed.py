@@ -15,18 +15,18 @@ def world_size() -> int:
 
 
 def gather(x: Tensor, fill: float = 0.0) -> Tensor:
-    """Rows of all processes, in the order of their ranks; processes may have different numbers of rows.
+    """Return the rows of all processes, in the order of their ranks.
 
     Parameters
     ----------
     x
-        Rows of this process, shape (n, ...), of the same type and trailing shape in all.
+        Rows of this process, shape (n, ...). Numbers of rows may differ between processes.
     fill
         Value of rows that stand in where a process has fewer than another.
 
     Returns
     -------
-    Tensor of shape (world_size * largest n, ...). The gradient of every process goes back to the process that holds the row.
+    Tensor of shape (world_size * largest n, ...). Gradients go back to the process of the row.
     """
     if world_size() == 1:
         return x

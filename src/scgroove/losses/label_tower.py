@@ -1,9 +1,9 @@
-"""Where labels lie in the latent space, from embeddings of them."""
+"""Label tower: latent coordinates of labels from embeddings of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from .._labels import label_name
 from ..errors import InputError
-from ._distributed import total, world_size
 from ._groupclip import TEMPERATURE
 from ._terms import Networks, ScreenInfo, Term, TermBatch
+from .distributed import total, world_size
 
 LabelEmbeddings: TypeAlias = pd.DataFrame | Mapping[str, Sequence[float]]
 WIDTH: Final = 64
 NOISE: Final = 0.05
-"""Standard deviation added to standardized embeddings in training. Labels are few and would be learned by heart."""
+"""Noise of standardized embeddings in training, because labels are few."""
 
 
 class LabelTower(Term):
@@ -118,13 +118,13 @@ class LabelTower(Term):
 
     @torch.inference_mode()
     def predict(self, embeddings: LabelEmbeddings | None = None) -> pd.DataFrame:
-        """Predict where labels lie in the latent space, also labels that were never measured.
+        """Return latent coordinates of labels, also of labels that were never measured.
 
         Parameters
         ----------
         embeddings
-            Embeddings of labels, in the units of those that the term was given. Those of the labels of the model
-            if None.
+            Embeddings of labels, in the units of those that the term was given. Those of the labels
+            of the model if None.
 
         Returns
         -------
@@ -153,12 +153,10 @@ class LabelTower(Term):
 
 def rows_by_label(table: LabelEmbeddings) -> list[tuple[str, Any]]:
     """Return names of labels and their embeddings, in the order of the table."""
+    rows: Iterable[tuple[Any, Any]] = table.items()
     if isinstance(table, pd.DataFrame):
-        return [
-            (label_name(label), row)
-            for label, row in zip(table.index, table.to_numpy(), strict=True)
-        ]
-    return [(label_name(label), row) for label, row in table.items()]
+        rows = zip(table.index, table.to_numpy(), strict=True)
+    return [(label_name(label), row) for label, row in rows]
 
 
 def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list[float]]:
@@ -167,36 +165,36 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
     Raises
     ------
     ValueError
-        Labels have no embedding or more than one, or embeddings are not finite numbers or of different lengths.
+        Labels have no embedding or more than one, or embeddings are not finite numbers or of
+        different lengths.
     """
-    every, wanted = rows_by_label(table), set(labels)
-    rows = [(label, row) for label, row in every if label in wanted]
+    every = rows_by_label(table)
+    rows = [(label, row) for label, row in every if label in set(labels)]
     counts = Counter(label for label, _ in rows)
     if twice := sorted(label for label, n in counts.items() if n > 1):
         raise InputError(
-            f"The embeddings have labels more than once: {twice[:5]}. Keep one of each, or their mean: "
-            "table.groupby(level=0).mean()."
+            f"The embeddings have labels more than once: {twice[:5]}. Keep one of each, or their "
+            "mean: table.groupby(level=0).mean()."
         )
     if missing := [label for label in labels if label not in counts]:
         raise InputError(
-            f"The embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. They have, for instance, "
-            f"{[label for label, _ in every[:5]]}. Are names spelled alike? Give each label of the data an "
-            "embedding (a control may have zeros), or set the labels of these cells to missing."
+            f"The embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. They have, "
+            f"for instance, {[label for label, _ in every[:5]]}. Are names spelled alike? Give each "
+            "label of the data an embedding (a control may have zeros), or set the labels of these "
+            "cells to missing."
         )
     try:
         found = {label: np.asarray(row, dtype=float) for label, row in rows}
     except (TypeError, ValueError):
         raise InputError(
-            "The embeddings must hold numbers only. Labels belong into the index: table.set_index(...)."
+            "The embeddings must hold numbers only. Labels belong into the index: "
+            "table.set_index(...)."
         ) from None
     widths = {len(row) if row.ndim == 1 else -1 for row in found.values()}
-    if (
-        len(widths) != 1
-        or min(widths) < 1
-        or not all(np.isfinite(row).all() for row in found.values())
-    ):
+    is_finite = all(np.isfinite(row).all() for row in found.values())
+    if len(widths) != 1 or min(widths) < 1 or not is_finite:
         raise InputError(
-            f"The embeddings must hold finite numbers, as many for each label; found lengths {sorted(widths)} or "
-            "values that are missing. Fill them in: table.fillna(table.mean())."
+            "The embeddings must hold finite numbers, as many for each label; found lengths "
+            f"{sorted(widths)} or values that are missing. Fill them in: table.fillna(table.mean())."
         )
     return [found[label].tolist() for label in labels]
