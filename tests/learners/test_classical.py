@@ -21,8 +21,9 @@ from scgroove.learners import (
     PrincipalComponents,
     RandomRepresentation,
 )
-from scgroove.learners._classical import discriminants, maxvar
+from scgroove.learners._classical import discriminants
 from scgroove.learners.common import apply
+from scgroove.learners.label_cca import maxvar
 
 
 @pytest.fixture(scope="module")

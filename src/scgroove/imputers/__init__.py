@@ -3,6 +3,7 @@
 from scgroove._validate import check_room
 from scgroove.imputers._averages import barycentric, knn
 from scgroove.imputers._imputation import Imputation
+from scgroove.imputers._label_stack import LabelStack
 from scgroove.imputers._methods import IMPUTERS, ImputationInputs, imputer
 from scgroove.imputers._regression import CouplingRegression, LabelRidge
 
@@ -12,6 +13,7 @@ __all__ = [
     "Imputation",
     "ImputationInputs",
     "LabelRidge",
+    "LabelStack",
     "barycentric",
     "imputer",
     "knn",

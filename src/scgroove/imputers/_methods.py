@@ -17,6 +17,7 @@ from scgroove.aligners.mapping import entropic_partners
 from scgroove.errors import InputTypeError, did_you_mean
 from scgroove.imputers import _averages as averages
 from scgroove.imputers._imputation import Imputation, ensemble
+from scgroove.imputers._label_stack import LabelStack
 from scgroove.imputers._regression import CouplingRegression, LabelRidge
 
 Need: TypeAlias = Literal["model", "coupling", "space", "features"]
@@ -149,6 +150,14 @@ def _label_ridge(inputs: ImputationInputs) -> Imputation:
     codes_x, codes_y = inputs.codes()
     found = LabelRidge().fit(x, y, codes_x, codes_y).predict(x)
     return replace(_in_range(found, y), extrapolated=~np.isin(codes_x, codes_y[codes_y >= 0]))
+
+
+@imputer("auto", "features")
+def _auto(inputs: ImputationInputs) -> Imputation:
+    y, x = inputs.target(), inputs.features()
+    codes_x, codes_y = inputs.codes()
+    stack = LabelStack().fit(x, y, codes_x, codes_y, seed=inputs.seed)
+    return _in_range(stack.predict(x, codes_x), y)
 
 
 def _in_range(found: Imputation, y: Any) -> Imputation:

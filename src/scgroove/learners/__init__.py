@@ -12,7 +12,6 @@ from scgroove.learners._base import (
 )
 from scgroove.learners._ceiling import OracleLatent
 from scgroove.learners._classical import (
-    LabelCCA,
     LinearDiscriminants,
     PrincipalComponents,
     RandomRepresentation,
@@ -21,6 +20,7 @@ from scgroove.learners._groove import GrooveLearner
 from scgroove.learners._procrustes import GroupProcrustes
 from scgroove.learners._propensity import LogisticPropensity, MLPPropensity
 from scgroove.learners.centered import LabelCentered
+from scgroove.learners.label_cca import LabelCCA
 from scgroove.learners.training import NetworkLearner
 
 __all__ = [

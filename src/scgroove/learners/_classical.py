@@ -1,8 +1,7 @@
-"""Closed-form learners: principal components, discriminants, CCA of label means, and chance."""
+"""Closed-form learners of single modalities: principal components, discriminants, and chance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -10,14 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
-from scgroove._types import BoolArray, Float64Array, IntArray
+from scgroove._types import Float64Array, IntArray
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
-from scgroove.learners._around import means_by_modality
 from scgroove.learners._base import LEARNERS, Learner, Representations
 from scgroove.learners.common import (
-    AffineMap,
-    apply,
     check_label_counts,
     label_means,
     principal_components,
@@ -175,7 +171,7 @@ def discriminants(
     else:
         covariance = (1 - shrinkage) * inside.T @ inside / len(x)
         covariance += shrinkage * np.square(inside).mean() * np.eye(inside.shape[1])
-    whiten = _inverse_root(covariance)
+    whiten = inverse_root(covariance)
     between = np.sqrt(counts / len(x))[:, None] * means
     _, size, rotation = np.linalg.svd(between @ whiten, full_matrices=False)
     n = max(1, min(np.unique(codes).size - 1, int((size > 1e-10 * max(size[0], 1e-300)).sum())))
@@ -184,7 +180,7 @@ def discriminants(
     return center, weights, size[:n] ** 2
 
 
-def _inverse_root(covariance: Float64Array) -> Float64Array:
+def inverse_root(covariance: Float64Array) -> Float64Array:
     """Return W of W' S W = I, leaving out directions without variance, (d, rank)."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > 1e-10 * max(values[-1], 1e-300)
@@ -197,118 +193,6 @@ def fix_signs(columns: Float64Array) -> Float64Array:
     largest = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])]
     turned: Float64Array = columns * np.where(largest < 0, -1.0, 1.0)
     return turned
-
-
-@LEARNERS.register("cca_labels")
-@dataclass
-class LabelCCA(Learner):
-    """Canonical correlation of label means: labels are the samples that modalities share.
-
-    With C_m the centered means of the shared labels, (labels, features), find coordinates G of the
-    labels that every modality can tell from its features (MAXVAR, for two modalities the canonical
-    correlations)::
-
-        min over G, W_m of  sum_m ||G - C_m W_m||^2 + lambda_m ||W_m||^2,   G' G = I
-        lambda_m = regularization * tr(C_m C_m') / min(labels - 1, features)
-
-    G are the first eigenvectors of ``sum_m C_m C_m' (C_m C_m' + lambda_m I)^-1``. The eigenvalue
-    over the number of modalities says how well they tell that coordinate, r in [0, 1]. A cell has
-    ``z = (x - mean_m) W_m diag(r^2)``. With these weights no number of coordinates needs to be
-    chosen: one that a single modality of two knows (r = 1/2) counts a quarter. Labels that a
-    modality lacks are left out of its term.
-
-    Parameters
-    ----------
-    regularization
-        Ridge, in units of the mean variance of the label means along their own directions. Without
-        it, and with fewer labels than features, any two sets of means correlate perfectly.
-    n_components
-        Largest number of coordinates. One fewer than labels if None.
-
-    References
-    ----------
-    Hotelling 1936, "Relations between two sets of variates". Kettenring 1971, "Canonical analysis
-    of several sets of variables" (MAXVAR). Vinod 1976, "Canonical ridge and econometrics of joint
-    production".
-    """
-
-    name: ClassVar[str] = "cca_labels"
-
-    regularization: float = 0.3
-    n_components: int | None = None
-
-    def _fit(self, screen: Screen, seed: int) -> None:
-        check_label_counts(screen, self.name)
-        self.features_ = screen.features()
-        x = {m: of(screen.mdata.mod[m]) for m, of in self.features_.items()}
-        means, present = means_by_modality(x, screen.codes, screen.n_labels)
-        self.maps_, self.evidence["told"] = maxvar(
-            means, present, self.regularization, self.n_components
-        )
-
-    def _transform(self, mdata: MuData) -> Representations:
-        return {m: apply(step, self.features_[m](mdata.mod[m])) for m, step in self.maps_.items()}
-
-
-def maxvar(
-    means: Mapping[str, Float64Array],
-    present: Mapping[str, BoolArray],
-    regularization: float,
-    n_components: int | None = None,
-) -> tuple[dict[str, AffineMap], Float64Array]:
-    """Return the maps to common coordinates of labels, and how well all modalities tell them.
-
-    Parameters
-    ----------
-    means
-        Label means of each modality, (n_labels, d_m).
-    present
-        Labels that each modality has, (n_labels,).
-    regularization, n_components
-        See :class:`LabelCCA`.
-
-    Returns
-    -------
-    maps
-        Mean, weights and offset for each modality. Weights are multiplied by r squared.
-    told
-        r of each coordinate, descending, (k,).
-    """
-    n_labels = len(next(iter(present.values())))
-    centers = {m: c[present[m]].mean(axis=0) for m, c in means.items()}
-    ridges, fit, centering = {}, np.zeros((n_labels, n_labels)), np.zeros((n_labels, n_labels))
-    for m, there in present.items():
-        centered = (means[m] - centers[m]) * there[:, None]
-        ridges[m] = _ridge(centered, there, regularization)  # (d, n_labels)
-        fit += centered @ ridges[m]
-        centering += np.diag(there.astype(float)) - np.outer(there, there) / there.sum()
-    root = _inverse_root(centering)
-    told, coordinates = np.linalg.eigh(root.T @ fit @ root)
-    kept = np.flatnonzero(told > 1e-8)[::-1][: n_components or n_labels]
-    if not kept.size:
-        raise InputError(
-            "the means of all labels are the same in every modality, "
-            "so that they have no common coordinates."
-        )
-    scale = np.sqrt(len(means))  # G' G = I where all modalities have all labels
-    told_by = np.clip(told[kept], 0, 1)
-    weighted = fix_signs(scale * root @ coordinates[:, kept]) * told_by**2
-    maps = {
-        m: (centers[m], ridges[m] @ weighted, weighted[there].mean(axis=0))
-        for m, there in present.items()
-    }
-    return maps, told_by
-
-
-def _ridge(centered: Float64Array, present: BoolArray, regularization: float) -> Float64Array:
-    """Return C' (C C' + lambda I)^-1 on the present labels, zero for the others, (d, n_labels)."""
-    c = centered[present]
-    # by singular values: an inverse of C C' + lambda I loses accuracy where lambda is small
-    u, s, vt = np.linalg.svd(c, full_matrices=False)
-    penalty = regularization * max(float(s @ s), 1e-12) / min(len(c) - 1, c.shape[1])
-    out = np.zeros(centered.T.shape)
-    out[:, present] = (vt.T * (s / (s**2 + penalty))) @ u.T
-    return out
 
 
 @LEARNERS.register("random")
