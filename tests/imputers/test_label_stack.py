@@ -39,7 +39,7 @@ def test_effects_of_a_label_without_target_cells_are_predicted() -> None:
     predicted = found.values[codes_x == 3].mean(axis=0) - expected
     assert np.square(predicted - measured).sum() < 0.2 * np.square(measured).sum()
     assert stack.evidence["t"] > 5
-    assert 0.7 < stack.evidence["slope_unseen"] <= 1
+    assert 0.7 < stack.evidence["kappa"] <= 1
     assert found.extrapolated.tolist() == (codes_x == 3).tolist()
 
 
@@ -50,7 +50,7 @@ def test_shuffled_labels_give_label_means_and_say_so() -> None:
     stack = LabelStack().fit(x, y[seen], codes_x, shuffled[seen])
     found = stack.predict(x, codes_x)
     means = _label_means(y, shuffled)
-    assert stack.evidence["slope_unseen"] == 0
+    assert stack.evidence["kappa"] == 0
     assert "cannot validate" in stack.evidence["verdict"]
     others = np.delete(means, 3, axis=0).mean(axis=0)
     np.testing.assert_allclose(

@@ -26,9 +26,8 @@ RIDGES: Final = (0.03, 0.3, 3.0, 30.0)
 FEWEST_LABELS: Final = 4
 """Labels of both modalities below which none can be left out."""
 
-CERTAINTY_UNSEEN: Final = 2.0
-CERTAINTY_MEASURED: Final = 1.0
-"""Standard errors that the slope must be away from 0 for labels without and with target cells."""
+CERTAINTY: Final = 2.0
+"""Standard errors from 0 at which the slope begins to count."""
 
 BLOCK: Final = 8192
 
@@ -96,14 +95,14 @@ class LabelStack:
     the measured effects E on P. The slope is honest, with weights refitted without the label that
     they predict::
 
-        kappa = sum <E, P> / sum <P, P>,   t = kappa / (jackknife standard error over labels)
-        kappa(c) = clip(kappa, 0, 1) * max(0, 1 - (c / t)^2)
+        slope = sum <E, P> / sum <P, P>,   t = slope / (jackknife standard error over labels)
+        kappa = clip(slope, 0, 1) * max(0, 1 - (2 / t)^2)
 
     A cell x of label g is imputed as
 
-    - ``mean + kappa(2) (x - mean_x) B``, if the target has no cell of the label, with means over
+    - ``mean + kappa (x - mean_x) B``, if the target has no cell of the label, with means over
       labels;
-    - ``mean_y,g + sqrt(kappa(1)) (x - mean_x,g) B`` else, each principal direction of the
+    - ``mean_y,g + sqrt(kappa) (x - mean_x,g) B`` else, each principal direction of the
       deviations times its split-half reliability (Guttman's lambda 4 over random halves of the
       source's features), because deviations of single cells are mostly noise.
 
@@ -124,8 +123,8 @@ class LabelStack:
     Attributes
     ----------
     evidence
-        After :meth:`fit`: ``weights`` by map, ``slope``, ``t``, ``n_labels``, ``slope_measured``,
-        ``slope_unseen`` and ``verdict``.
+        After :meth:`fit`: ``weights`` by map, ``slope``, ``t``, ``kappa``, ``n_labels`` and
+        ``verdict``.
 
     References
     ----------
@@ -185,17 +184,16 @@ class LabelStack:
         self.mean_x_ = source.means[shared].mean(axis=0)
         self.mean_y_ = target.means[shared].mean(axis=0)
         self.map_, slope, t, weights = self._stack(source, target, shared, seed)
-        self.slope_unseen_ = _damped(slope, t, CERTAINTY_UNSEEN)
-        self.slope_measured_ = np.sqrt(_damped(slope, t, CERTAINTY_MEASURED))
+        certain = max(0.0, 1.0 - (CERTAINTY / t) ** 2) if t > 0 else 0.0
+        self.kappa_ = min(max(slope, 0.0), 1.0) * certain
         self._find_reliable_directions(x, codes_x, seed)
         self.evidence = {
             "weights": weights,
             "slope": slope,
             "t": t,
             "n_labels": int(shared.size),
-            "slope_measured": float(self.slope_measured_),
-            "slope_unseen": float(self.slope_unseen_),
-            "verdict": _verdict(int(shared.size), slope, t, self.slope_unseen_),
+            "kappa": self.kappa_,
+            "verdict": _verdict(int(shared.size), slope, t, self.kappa_),
         }
         return self
 
@@ -228,12 +226,12 @@ class LabelStack:
         return found
 
     def _unseen(self, x: FloatArray) -> Float64Array:
-        values: Float64Array = self.mean_y_ + self.slope_unseen_ * ((x - self.mean_x_) @ self.map_)
+        values: Float64Array = self.mean_y_ + self.kappa_ * ((x - self.mean_x_) @ self.map_)
         return values
 
     def _measured(self, x: FloatArray, codes: IntArray) -> Float64Array:
         deviations = (x - self.means_x_[codes]) @ self.reliable_map_
-        values: Float64Array = self.means_y_[codes] + self.slope_measured_ * deviations
+        values: Float64Array = self.means_y_[codes] + np.sqrt(self.kappa_) * deviations
         return values
 
     def _stack(
@@ -363,21 +361,14 @@ def _honest_slope(gram: Float64Array, moment: Float64Array, ridge: float) -> tup
     return float(slope), float(slope / max(error, 1e-300))
 
 
-def _damped(slope: float, t: float, certainty: float) -> float:
-    """Return the slope within [0, 1], shrunk by its uncertainty."""
-    if t <= 0:
-        return 0.0
-    return float(np.clip(slope, 0.0, 1.0) * max(0.0, 1.0 - (certainty / t) ** 2))
-
-
-def _verdict(n_labels: int, slope: float, t: float, unseen: float) -> str:
+def _verdict(n_labels: int, slope: float, t: float, kappa: float) -> str:
     if n_labels < FEWEST_LABELS:
         return (
             f"{n_labels} labels with cells in both modalities are too few to leave any out: values "
             "are label means."
         )
     shown = f"{n_labels} labels left out in turn, slope {slope:.2f}, t {t:.1f}"
-    if unseen > 0:
+    if kappa > 0:
         return f"the map predicts labels that it has not seen ({shown})."
     return (
         f"the labels cannot validate a map ({shown}): labels without target cells get the mean of "

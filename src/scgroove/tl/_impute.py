@@ -64,6 +64,11 @@ def impute(
         A linear map from the source's features to the target's, fitted to label means:
         :class:`scgroove.imputers.LabelRidge`. Hard to beat for labels never measured in the target.
 
+    ``"auto"``
+        A stack of linear maps of label means, weighted by how well they predict labels that were left
+        out, or the means of labels where no map predicts them:
+        :class:`scgroove.imputers.LabelStack`. Its verdict is in ``uns``.
+
     The standard deviation of measured values around each imputed value comes from the spread of
     measured cells inside the label, the error of a mean of few cells, the bias of the label's mean,
     and the disagreement of an ensemble (user guide, "Imputation"). Read intervals with
@@ -87,8 +92,8 @@ def impute(
         that the model was trained on. X if None.
     use_rep
         Shared representation: that of the coupling for ``"barycentric"``, ``"X_groove"`` for
-        ``"knn"`` and ``"entropic"`` if None. For ``"regression"`` and ``"label_ridge"``: ``obsm`` key
-        of the source to predict from, its standardized features if None.
+        ``"knn"`` and ``"entropic"`` if None. For ``"regression"``, ``"label_ridge"`` and ``"auto"``:
+        ``obsm`` key of the source to predict from, its standardized features if None.
     shrink
         Draw values to the measured mean of their label, where the target has it: 0 corrects the mean
         of each label, 1 gives every cell the mean, 0.5 halves differences between its cells.
