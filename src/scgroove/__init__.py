@@ -3,13 +3,14 @@
 The public API, by layer:
 
 - :mod:`scgroove.model`: ``GROOVE``, the model
-- :mod:`scgroove.tl`: ``embed``, ``center_labels``, ``check_label_embeddings``, ``collapse``, ``align``, ``epsilon_scan``, ``select_aligner``, ``impute``, ``score_imputation``,
-  ``perturbation_effects``, ``estimate_efficacy``, ``infer_labels``, ``score_matching``, ``transfer_labels``, ``umap``
+- :mod:`scgroove.tl`: verbs that write their results into a MuData
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
 - :mod:`scgroove.learners`, :mod:`scgroove.benchmark`: methods to compare, and the comparison
-- :mod:`scgroove.simulations`: ``weakly_paired``, screens with known truth; :mod:`scgroove.datasets`: published ones
-- :mod:`scgroove.aligners`, :mod:`scgroove.imputers`, :mod:`scgroove.metrics`, :mod:`scgroove.losses`: the numerics, on arrays and tensors
+- :mod:`scgroove.simulations`: screens with known truth; :mod:`scgroove.datasets`: published ones
+- :mod:`scgroove.aligners`, :mod:`scgroove.imputers`, :mod:`scgroove.metrics`,
+  :mod:`scgroove.losses`: the numerics, on arrays and tensors
+- :mod:`scgroove.errors`: all errors and warnings
 - :mod:`scgroove.data`, :mod:`scgroove.module`, :mod:`scgroove.train`: for developers
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         benchmark,
         data,
         datasets,
+        errors,
         get,
         imputers,
         learners,
@@ -59,7 +61,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a part of the package when it is first used: torch and scvi-tools take seconds."""
-    if name in __all__:
+    if name in (*__all__, "errors"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 

@@ -37,7 +37,7 @@ _STYLE: Any = {
 
 def style() -> AbstractContextManager[None]:
     """Return the settings of our figures, for the time of drawing only."""
-    # first: in a notebook its import switches interactive mode on, which leaving the context would undo for good
+    # first: in a notebook its import switches interactive mode on, which leaving the context undoes
     import matplotlib.pyplot  # noqa: F401
     from matplotlib import rc_context
 
@@ -111,8 +111,8 @@ def _as_list(ax: AxesLike) -> list[Axes]:
         return [ax]
     if isinstance(ax, str | bytes | Mapping) or not isinstance(ax, Iterable):
         raise ArgumentError(
-            f"ax must be axes of matplotlib, or a list of such, as plt.subplots() returns; found {ax!r} "
-            f"({type(ax).__name__}).",
+            "ax must be axes of matplotlib, or a list of such, as plt.subplots() returns; found "
+            f"{ax!r} ({type(ax).__name__}).",
             "ax",
         )
     flat: list[Axes] = []
@@ -125,12 +125,8 @@ def _is_interactive() -> bool:
     import matplotlib
     import matplotlib.pyplot as plt
 
-    return bool(plt.isinteractive()) and matplotlib.get_backend().lower() not in {
-        "agg",
-        "pdf",
-        "svg",
-        "ps",
-    }
+    silent = ("agg", "pdf", "svg", "ps")
+    return bool(plt.isinteractive()) and matplotlib.get_backend().lower() not in silent
 
 
 def name_ticks(axis: Any, names: Sequence[str], most: int, length: int = 24) -> None:

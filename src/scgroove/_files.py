@@ -25,7 +25,7 @@ SMALL: Final = 64 * 2**20
 """Bytes of a dataset below which its size needs no check."""
 
 RATIOS: Final = {None: 1, "gzip": 1100, "lzf": 300}
-"""Bytes that one stored byte can stand for at most, by kind of compression; others get ``OTHER_RATIO``."""
+"""Most bytes that one stored byte can stand for, by kind of compression."""
 
 OTHER_RATIO: Final = 100_000
 
@@ -37,14 +37,17 @@ ROWS: Final = 100_000
 
 MUDATA: Final = "a MuData file (.h5mu)"
 
-HOW_TO_MAKE: Final = "Make one in Python: mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
+HOW_TO_MAKE: Final = (
+    "Make one in Python: "
+    "mudata.MuData({'rna': adata_rna, 'prot': adata_prot}).write_h5mu('screen.h5mu')."
+)
 
 
 def read_mudata(path: str | Path) -> MuData:
     """Read a MuData file into memory.
 
-    The sizes that the file declares are compared with the bytes it has before anything is read, so that damaged bytes cannot
-    make the process take all memory.
+    The sizes that the file declares are compared with its bytes before anything is read: damaged
+    bytes could make the process take all memory.
 
     Raises
     ------
@@ -97,14 +100,9 @@ def check_is_hdf5(path: Path) -> None:
 
 @contextmanager
 def reading(path: Path, must_have: str = "mod") -> Iterator[None]:
-    """Check that a file is whole, and say so if it turns out not to be while it is read.
+    """Check that an HDF5 file is whole, and raise an error if reading it fails.
 
-    Parameters
-    ----------
-    path
-        An HDF5 file.
-    must_have
-        Group that tells the kind of file; empty if there is none.
+    ``must_have`` is the group that tells the kind of file, empty if there is none.
 
     Raises
     ------
@@ -126,15 +124,15 @@ def reading(path: Path, must_have: str = "mod") -> Iterator[None]:
         raise damaged(path, said) from error
     if not is_expected:
         raise FileError(
-            f"{path} holds no MuData: it has no group {must_have!r}. A file of one modality (.h5ad) has nothing to "
-            f"be matched to. {HOW_TO_MAKE}",
+            f"{path} holds no MuData: it has no group {must_have!r}. A file of one modality "
+            f"(.h5ad) has nothing to be matched to. {HOW_TO_MAKE}",
             path,
             "format",
         )
 
 
 class _DamageError(Exception):
-    """What the process that looked at a file said."""
+    """Message of the process that looked at a file."""
 
 
 def _first_line(error: BaseException) -> str:
@@ -144,7 +142,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _probe_in_process(path: Path) -> None:
-    """Run :func:`probe` in a process of its own: the HDF5 library crashes on some damaged bytes, or takes all memory."""
+    """Run :func:`probe` in a process of its own: HDF5 crashes on some damaged bytes."""
     code = "import sys; from scgroove._files import probe; probe(sys.argv[1])"
     done = subprocess.run(
         # -P: no script of the working folder in place of a module
@@ -198,7 +196,7 @@ def _check_size(item: h5py.Dataset, file_size: int) -> None:
 
 
 def _look_at(item: h5py.Dataset, file_size: int) -> None:
-    """Read what damaged bytes can make dangerous: texts, whose sizes lie in the data, and the places of chunks."""
+    """Read texts, whose sizes lie in the data, and the places of chunks."""
     if item.dtype.hasobject:
         if not item.shape:
             item[()]
@@ -223,17 +221,12 @@ def digest_of(path: str | Path) -> str:
 def writing(folder: Path, kept: str) -> Iterator[None]:
     """Name the folder and the remedy if writing fails.
 
-    Parameters
-    ----------
-    folder
-        Where is written.
-    kept
-        A sentence on what is kept.
+    ``kept`` is a sentence on what is kept.
 
     Raises
     ------
     CannotWriteError
-        An error of the operating system, or of the writers of HDF5 and PyTorch, which raise ``RuntimeError``.
+        On errors of the operating system, and of HDF5 and PyTorch, which raise ``RuntimeError``.
     """
     try:
         yield
@@ -256,7 +249,8 @@ def _is_failed_write(error: RuntimeError) -> bool:
 def make_storable(mdata: MuData) -> list[str]:
     """Convert in place what an HDF5 file cannot hold, before any work is done.
 
-    Columns become categories of their texts, missing values stay missing. Anything else that cannot be stored is left out.
+    Columns become categories of their texts, and missing values stay missing. Anything else that
+    cannot be stored is left out.
 
     Returns
     -------
@@ -284,7 +278,7 @@ def make_storable(mdata: MuData) -> list[str]:
 
 
 def _storable(frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Any]]:
-    """Return a table with other columns and index, None if it can be stored, and the columns that changed."""
+    """Return a table that can be stored, None for the table itself, and the changed columns."""
     import pandas as pd
 
     if _can_be_stored(frame):

@@ -1,16 +1,62 @@
-"""Every MuData key that scgroove reads or writes, and what it holds.
+"""Every MuData key that scgroove reads or writes.
 
-Per-modality keys live in ``mdata.mod[modality]``; the others at the level of the MuData.
+Keys of ``mod[m]`` belong to a modality, the others to the MuData.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from scgroove.errors import InputError
+from scgroove.errors import ArgumentError
 
 LATENT: Final = "X_groove"
-"""``mod[m].obsm``: latent coordinates, float32 (n_m, n_latent). Written by :func:`scgroove.tl.embed`."""
+"""``mod[m].obsm``: latent coordinates of :func:`scgroove.tl.embed`, float32 (n_m, n_latent)."""
+
+LABEL: Final = "label"
+"""``mod[m].obs``: default name of the label column."""
+
+PAIR: Final = "pair_id"
+"""``mod[m].obs``: default name of the column with the true pairing, where it is known."""
+
+PAIRING: Final = "pairing"
+"""``mdata.uns``: ``paired`` and the label columns of ``GROOVE.setup_mudata``.
+
+Verbs and figures use the same labels and pairs as the set-up.
+"""
+
+NOT_MEASURED: Final = "not_measured"
+"""``mod[m].uns``: features that batches did not measure, and the column of the batch."""
+
+TRANSFERRED: Final = "transferred_label"
+"""``mod[source].obs``: label of :func:`scgroove.tl.transfer_labels`, categorical.
+
+The same key of ``mod[source].uns`` holds the names of the labels and the calibration.
+"""
+
+INFERRED: Final = "inferred_label"
+"""``mod[m].obs``: known or likeliest label of :func:`scgroove.tl.infer_labels`, categorical."""
+
+EFFICACY: Final = "efficacy"
+"""``mod[m].obs``: probability that the perturbation of a cell took hold, float64.
+
+The same key of ``mdata.uns`` holds the rates of the labels. Both are of
+:func:`scgroove.tl.estimate_efficacy`.
+"""
+
+COLLAPSE: Final = "collapse"
+"""``mdata.uns``: spread of the cells of each label, of :func:`scgroove.tl.collapse`."""
+
+SIMULATION: Final = "simulation"
+"""``mdata.uns``: parameters and truth of a simulation."""
+
+STATE: Final = "state"
+"""``mod[m].obsm``: simulated cell state, float (n_m, n_latent)."""
+
+TRUE_LATENT: Final = "latent"
+"""``mod[m].obsm``: simulated latent, the state plus perturbation effects, float (n_m, n_latent)."""
+
+SHARED: Final = "shared"
+"""``mod[m].obsm``: the state plus the shared effects of a simulation, float (n_m, n_latent)."""
 
 
 def umap(use_rep: str = LATENT) -> str:
@@ -29,51 +75,44 @@ def coupling(source: str, target: str) -> str:
 def imputed(target: str) -> str:
     """``mod[source].obsm``: imputed values of ``target``, float32 (n_source, d_target).
 
-    The same key of ``mod[source].uns`` holds the feature names and how the values were made.
+    The same key of ``mod[source].uns`` holds the feature names and the method.
     """
     return f"imputed_{target}"
 
 
 def imputed_sd(key: str) -> str:
-    """``mod[source].obsm``: standard deviations of what would have been measured, float32 (n_source, d_target)."""
+    """``mod[source].obsm``: standard deviations of imputed values, float32 (n_source, d_target)."""
     return f"{key}_sd"
 
 
 def extrapolated(key: str) -> str:
-    """``mod[source].obs``: bool, True where a cell had no row in the coupling and was extrapolated."""
+    """``mod[source].obs``: bool, True for a cell without a row in the coupling."""
     return f"{key}_extrapolated"
 
 
 def matching(source: str, target: str) -> str:
-    """``mdata.uns``: matching scores against the truth. Written by :func:`scgroove.tl.score_matching`."""
+    """``mdata.uns``: scores of :func:`scgroove.tl.score_matching`."""
     return f"matching_{source}_{target}"
 
 
 def imputation(source: str, target: str) -> str:
-    """``mdata.uns``: scores of imputed values. Written by :func:`scgroove.tl.score_imputation`."""
+    """``mdata.uns``: scores of :func:`scgroove.tl.score_imputation`."""
     return f"imputation_{source}_{target}"
 
 
 def effects(source: str, target: str) -> str:
-    """``mdata.uns``: effects of labels, measured and imputed. Written by :func:`scgroove.tl.perturbation_effects`."""
+    """``mdata.uns``: effects of labels, of :func:`scgroove.tl.perturbation_effects`."""
     return f"effects_{source}_{target}"
 
 
 def epsilon_scan(source: str, target: str) -> str:
-    """``mdata.uns``: what each eps does. Written by :func:`scgroove.tl.epsilon_scan`."""
+    """``mdata.uns``: table of :func:`scgroove.tl.epsilon_scan`."""
     return f"epsilon_scan_{source}_{target}"
 
 
 def selection(source: str, target: str) -> str:
-    """``mdata.uns``: scores of aligners without true pairs. Written by :func:`scgroove.tl.select_aligner`."""
+    """``mdata.uns``: scores of aligners without true pairs, of ``tl.select_aligner``."""
     return f"selection_{source}_{target}"
-
-
-TRANSFERRED: Final = "transferred_label"
-"""``mod[source].obs``: label told from labeled cells, categorical. Written by :func:`scgroove.tl.transfer_labels`.
-
-The same key of ``mod[source].uns`` holds the names of the labels and how the probabilities were made.
-"""
 
 
 def confidence(key: str) -> str:
@@ -82,58 +121,17 @@ def confidence(key: str) -> str:
 
 
 def probabilities(key: str) -> str:
-    """``mod[source].obsm``: probability of every label, float32 (n_source, n_labels), rows sum to one."""
+    """``mod[source].obsm``: probabilities of all labels, float32 (n_source, n_labels)."""
     return f"{key}_probabilities"
 
 
-INFERRED: Final = "inferred_label"
-"""``mod[m].obs``: label of a cell, its own or the likeliest, categorical. Written by :func:`scgroove.tl.infer_labels`."""
-
-
 def certainty(key: str) -> str:
-    """``mod[m].obs``: how certain an inferred label is, float64 from 0 to 1; 1 where it was there."""
+    """``mod[m].obs``: certainty of an inferred label, float64 from 0 to 1, 1 if it was known."""
     return f"{key}_certainty"
 
 
-EFFICACY: Final = "efficacy"
-"""``mod[m].obs``: probability that the perturbation of a cell took hold, float64. Written by :func:`scgroove.tl.estimate_efficacy`.
-
-The same key of ``mdata.uns`` holds the rates of the labels and how they were estimated.
-"""
-
-COLLAPSE: Final = "collapse"
-"""``mdata.uns``: spread of the cells of each label in each modality. Written by :func:`scgroove.tl.collapse`."""
-
-SIMULATION: Final = "simulation"
-"""``mdata.uns``: parameters and truth of a simulation."""
-
-STATE: Final = "state"
-"""``mod[m].obsm``: simulated cell state c, float (n_m, n_latent), shared truth (user guide, "Simulated screens")."""
-
-TRUE_LATENT: Final = "latent"
-"""``mod[m].obsm``: simulated latent u = state + perturbation effects, float (n_m, n_latent)."""
-
-SHARED: Final = "shared"
-"""``mod[m].obsm``: what modalities have in common of a simulated cell, the state plus shared effects, float (n_m, n_latent)."""
-
-NOT_MEASURED: Final = "not_measured"
-"""``mod[m].uns``: the features that batches did not measure, and the column of the batch. Written by ``GROOVE.setup_mudata``."""
-
-LABEL: Final = "label"
-"""``mod[m].obs``: default name of the label column in simulations."""
-
-PAIRING: Final = "pairing"
-"""``mdata.uns``: ``paired`` and the label columns of :meth:`~scgroove.model.GROOVE.setup_mudata`.
-
-Scores and figures give the same answer to which cells are the same as the set-up.
-"""
-
-PAIR: Final = "pair_id"
-"""``mod[m].obs``: default name of the column that holds the true pairing, where it is known."""
-
-
 def can_be_stored(name: object) -> bool:
-    """Whether a text can be written to a file: HDF5 has no NUL, and no halves of surrogate pairs."""
+    """Whether a file can hold a text: HDF5 has no NUL, and no halves of surrogate pairs."""
     try:
         return b"\0" not in str(name).encode()
     except UnicodeEncodeError:
@@ -150,10 +148,9 @@ def check_name(name: object, argument: str) -> None:
     """
     if name is None or (isinstance(name, str) and name and "/" not in name and can_be_stored(name)):
         return
-    plain = (
-        "".join("_" if sign == "/" or not can_be_stored(sign) else sign for sign in str(name))
-        or "mine"
-    )
-    raise InputError(
-        f"{argument}={name!r} cannot be a key of a file: expected text without '/' and NUL. Take another name, such as {plain!r}."
+    plain = "".join("_" if sign == "/" or not can_be_stored(sign) else sign for sign in str(name))
+    raise ArgumentError(
+        f"{argument}={name!r} cannot be a key of a file: expected text without '/' and NUL. Take "
+        f"another name, such as {plain or 'mine'!r}.",
+        argument,
     )

@@ -1,4 +1,4 @@
-"""Labels of cells: their names, and codes of one vocabulary, whatever way they were given."""
+"""Labels of cells: their names, and codes of one vocabulary."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from scgroove._types import IntArray, Labels
 from scgroove._warnings import warn
 from scgroove.errors import InputError, InputTypeError, UnknownNameError, did_you_mean
 
+ObjectArray: TypeAlias = np.ndarray[tuple[int], np.dtype[np.object_]]
+
 UNLABELED: Final = -1
 """Code of a cell without a label."""
 
@@ -29,28 +31,11 @@ Label: TypeAlias = str | float | bool | bytes | Decimal
 UnlabeledCategory: TypeAlias = Label | Collection[Label] | None
 """Values of a label column that mean "not known": one, or several; None if there are none."""
 
-NO_LABEL: Final = frozenset(
-    [
-        "",
-        "nan",
-        "NaN",
-        "NAN",
-        "-nan",
-        "-NaN",
-        "NaT",
-        "None",
-        "NA",
-        "<NA>",
-        "#NA",
-        "N/A",
-        "n/a",
-        "#N/A",
-        "null",
-        "NULL",
-        "(unlabeled)",
-    ]
-)
-"""Text that stands for a missing label: as pandas reads it from files, and as ``astype(str)`` writes it."""
+_MISSING_TEXTS: Final = """
+    nan NaN NAN -nan -NaN NaT None NA <NA> #NA N/A n/a #N/A null NULL (unlabeled)
+"""
+NO_LABEL: Final = frozenset(["", *_MISSING_TEXTS.split()])
+"""Text that stands for a missing label: as pandas reads it, and as ``astype(str)`` writes it."""
 
 _FLOAT: Final = re.compile(r"-?\d+(\.\d+|(\.\d+)?e[-+]\d+)")
 _FRACTION: Final = re.compile(r"-?\d*\.\d+(e[-+]?\d+)?")
@@ -59,10 +44,9 @@ _FRACTION: Final = re.compile(r"-?\d*\.\d+(e[-+]?\d+)?")
 def label_name(label: object) -> str:
     """Name a label, such that equal values have one name.
 
-    Whole numbers lose their ".0", because a missing value turns integers into floats. Other numbers have the
-    shortest name that tells them apart in single precision if they are numbers of single precision, so that
-    a dose of 0.1 has one name in float32 and float64. Text is read as a number only if it is exactly what
-    Python writes for a float ("1.0", not "1.00").
+    Whole numbers lose their ".0", because a missing value turns integers into floats. A dose of 0.1
+    has one name in float32 and float64. Text is read as a number only if it is exactly what Python
+    writes for a float ("1.0", not "1.00").
 
     Examples
     --------
@@ -101,14 +85,14 @@ def unlabeled_names(category: UnlabeledCategory) -> frozenset[str]:
         If it is a mapping.
     """
     if isinstance(category, Mapping):
+        values = sorted(set(map(str, category.values())))
         raise InputTypeError(
-            f"unlabeled_category must be a value of the label columns or a list of values for all modalities; "
-            f"found {dict(category)}. Pass unlabeled_category={sorted(set(map(str, category.values())))}."
+            "unlabeled_category must be a value of the label columns or a list of values for all "
+            f"modalities; found {dict(category)}. Pass unlabeled_category={values}."
         )
-    values: Iterable[object] = [category]
-    if isinstance(category, Iterable) and not isinstance(category, str | bytes):
-        values = category
-    return frozenset(label_name(value) for value in values if not pd.isna(value))
+    is_list = isinstance(category, Iterable) and not isinstance(category, str | bytes)
+    members: Iterable[object] = category if is_list else [category]  # type: ignore[assignment]
+    return frozenset(label_name(value) for value in members if not pd.isna(value))
 
 
 def plain_category(category: UnlabeledCategory) -> str | list[str] | None:
@@ -125,7 +109,7 @@ def stored_category(category: UnlabeledCategory) -> str | np.ndarray[Any, Any]:
 
 def read_labels(
     labels: Labels, unlabeled_category: UnlabeledCategory = None, where: str = "labels"
-) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+) -> ObjectArray:
     """Labels by name, None where there is none; shape (n,).
 
     Parameters
@@ -143,24 +127,20 @@ def read_labels(
         Cells have text in place of a missing label, such as "nan". They are unlabeled.
     """
     codes, names = _factorize(labels, unlabeled_names(unlabeled_category), where)
-    found: np.ndarray[tuple[int], np.dtype[np.object_]] = np.array([*names, None], dtype=object)[
-        codes
-    ]
+    found: ObjectArray = np.array([*names, None], dtype=object)[codes]
     return found
 
 
-def names_of(values: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+def names_of(values: Labels) -> ObjectArray:
     """Values by name, None where missing; shape (n,). No text stands for a missing value."""
     codes, uniques = pd.factorize(as_objects(values), use_na_sentinel=True)
-    found: np.ndarray[tuple[int], np.dtype[np.object_]]
-    found = np.array([*map(label_name, uniques), None], dtype=object)[codes]
-    return found
+    return np.array([*map(label_name, uniques), None], dtype=object)[codes]
 
 
 def _factorize(
     labels: Labels, unlabeled: frozenset[str], where: str
 ) -> tuple[IntArray, list[str | None]]:
-    """Return the position of each label among names, -1 if missing, and the names, None if not known."""
+    """Return codes of labels, -1 if missing, and the name of each code, None if not known."""
     codes, values = pd.factorize(as_objects(labels), use_na_sentinel=True)
     names: list[str | None] = []
     text: dict[str, int] = {}
@@ -176,8 +156,9 @@ def _factorize(
     if text:
         counts = ", ".join(f"{name!r} ({n} cells)" for name, n in text.items())
         warn(
-            f"{where} has text that stands for a missing label: {counts}. These cells are unlabeled. Say that "
-            f"you know with unlabeled_category={list(text)}. If it is the name of a perturbation, rename it."
+            f"{where} has text that stands for a missing label: {counts}. These cells are "
+            f"unlabeled. Say that you know with unlabeled_category={list(text)}. If it is the name "
+            "of a perturbation, rename it."
         )
     return codes, names
 
@@ -188,9 +169,8 @@ def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
     Parameters
     ----------
     *labels
-        One array a modality: strings, numbers, objects, a pandas Categorical or Series. ``None``, NaN and
-        ``pd.NA`` mean *unlabeled*. Labels are compared by name, so the order of categories plays no part,
-        and 1 and 1.0 are the same.
+        One array a modality. ``None``, NaN and ``pd.NA`` mean *unlabeled*. Labels are compared by
+        name: the order of categories plays no part, and 1 and 1.0 are the same.
 
     Returns
     -------
@@ -210,14 +190,12 @@ def encode(*labels: Labels) -> tuple[list[str], list[IntArray]]:
     position: dict[str | None, int] = {name: code for code, name in enumerate(names)}
     codes = []
     for factor, own in factors:
-        lookup = np.array(
-            [position.get(name, UNLABELED) for name in own] + [UNLABELED], dtype=np.intp
-        )
-        codes.append(lookup[factor])
+        lookup = [position.get(name, UNLABELED) for name in own]
+        codes.append(np.array([*lookup, UNLABELED], dtype=np.intp)[factor])
     return names, codes
 
 
-def as_objects(labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
+def as_objects(labels: Labels) -> ObjectArray:
     """Return labels as a one-dimensional object array, from a list, array, Categorical or Series.
 
     Raises
@@ -227,7 +205,8 @@ def as_objects(labels: Labels) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     """
     if np.ndim(labels) != 1:
         raise InputError(
-            f"labels must be one value a cell, an array of shape (n,); found shape {np.shape(labels)}."
+            "labels must be one value a cell, an array of shape (n,); found shape "
+            f"{np.shape(labels)}."
         )
     return np.asarray(pd.Series(labels, dtype=object), dtype=object)
 
@@ -238,22 +217,26 @@ def find_label(label: object, names: Sequence[str], argument: str = "control") -
     Raises
     ------
     UnknownNameError
-        If it is not there. The message names the nearest one. It is a ``KeyError`` and a ``ValueError``.
+        If it is not there. It is a ``KeyError`` and a ``ValueError``.
     """
     name = label_name(label)
     if name in names:
         return names.index(name)
+    why = ""
+    if name.strip() in NO_LABEL:
+        why = " Such text stands for a missing label: rename the perturbation."
     shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    missing = name.strip() in NO_LABEL
-    why = " Such text stands for a missing label: rename the perturbation." if missing else ""
     raise UnknownNameError(
+        "label",
+        label,
+        names,
         f"{argument}={label!r}: no cell has this label.{why}{did_you_mean(name, names)} "
-        f"Labels: {shown or 'none'}."
+        f"Labels: {shown or 'none'}.",
     )
 
 
 def members(codes: IntArray, n_labels: int) -> list[IntArray]:
-    """Return the positions of the cells of each label, in ascending order; unlabeled cells are in none."""
+    """Return the positions of the cells of each label, ascending."""
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(n_labels + 1))
     return [order[start:stop] for start, stop in pairwise(bounds)]

@@ -11,16 +11,16 @@ from typing import Any, Final, Self
 
 @contextmanager
 def measured(evidence: dict[str, Any], seconds: str, memory: str | None = None) -> Iterator[None]:
-    """Note how long the block took, also if it failed, and how much memory it took at most.
+    """Measure the time of a block, also if it fails, and the most memory that it takes.
 
     Parameters
     ----------
     evidence
-        What the numbers are written to.
+        Takes the numbers.
     seconds
         Key of the wall time, in seconds.
     memory
-        Key of the most resident memory of the process above that at the start, in megabytes; None: not looked at.
+        Key of the peak of resident memory above that at the start, in megabytes, if measured.
     """
     with PeakMemory() if memory else nullcontext() as peak:
         start = time.perf_counter()
@@ -33,7 +33,7 @@ def measured(evidence: dict[str, Any], seconds: str, memory: str | None = None) 
 
 
 class PeakMemory:
-    """Resident memory of this process, looked at 50 times a second in a thread: also sees what torch and NumPy take."""
+    """Peak of the resident memory of this process, sampled 50 times a second in a thread."""
 
     INTERVAL: Final = 0.02
 

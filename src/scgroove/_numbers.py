@@ -12,17 +12,17 @@ from scgroove.errors import InputError
 
 LARGEST: Final = 1e15
 SMALLEST: Final = 1e-15
-"""Sizes of values: squares of several such must be numbers of float32, in which models are trained."""
+"""Sizes of values. Models are trained in float32, which must hold squares of several such."""
 
 COORDINATES: Final = (1e-37, 1e37)
-"""Sizes of coordinates that costs can be computed from: products of four of them must be numbers of float64."""
+"""Sizes of coordinates that costs can be computed from: float64 holds products of four of them."""
 
 CONSTANT: Final = 2e-7
-"""Standard deviation, relative to the mean, up to which a feature is constant: the rounding of float32."""
+"""Standard deviation relative to the mean of a constant feature: the rounding of float32."""
 
 
 def canonical(values: Any) -> Any:
-    """Return a matrix in native byte order, of a type that torch knows, with every entry of a sparse one once.
+    """Return a matrix in native byte order, of a type that torch knows, without double entries.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def canonical(values: Any) -> Any:
     Returns
     -------
     ndarray or sparse matrix
-        The matrix itself where nothing is to be changed. Half precision becomes float32, long doubles float64.
+        The matrix itself if possible. Half precision becomes float32, long doubles float64.
     """
     if not sp.issparse(values):
         array = np.asarray(values)
@@ -57,7 +57,7 @@ def _common(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def is_constant(mean: Any, scale: Any) -> Any:
-    """Return which features vary by no more than rounding, from their means and standard deviations, (d,)."""
+    """Return the features that vary by no more than rounding, from means and deviations, (d,)."""
     return scale <= CONSTANT * abs(mean)
 
 
@@ -79,7 +79,7 @@ def check_size(name: str, array: Any, cells: Any = None) -> None:
     cell = repr(cells[place]) if cells is not None else place
     remedy = "Divide" if largest > 1 else "Multiply"
     raise InputError(
-        f"{name} holds values of up to {largest:.1e} (cell {cell}), and costs between cells can be computed from "
-        f"sizes of {COORDINATES[0]:g} to {COORDINATES[1]:g}. {remedy} all values of {name} by a constant, "
-        f"or leave that cell out if it is faulty."
+        f"{name} holds values of up to {largest:.1e} (cell {cell}), and costs between cells can be "
+        f"computed from sizes of {COORDINATES[0]:g} to {COORDINATES[1]:g}. {remedy} all values of "
+        f"{name} by a constant, or leave that cell out if it is faulty."
     )

@@ -29,15 +29,15 @@ class _Held:
 
 @contextmanager
 def ending(last_words: Callable[[], str]) -> Iterator[None]:
-    """End the process on a signal, with a sentence and the exit code 128 plus the number of the signal.
+    """End the process on a signal, with the exit code 128 plus the number of the signal.
 
-    The process ends in the handler: an exception would be swallowed by Lightning, which exits with another code, and by numba.
-    What is to be kept must therefore be on disk already. Signals that are ignored stay so, as with ``nohup``.
+    The process ends in the handler: Lightning and numba would swallow an exception. Results must
+    therefore be on disk already. Ignored signals stay so, as with ``nohup``.
 
     Parameters
     ----------
     last_words
-        Called before the end: tidies up, and returns what to say.
+        Called before the end: tidies up, and returns a sentence to print.
     """
 
     def end(number: int, frame: Any) -> None:
@@ -51,8 +51,8 @@ def ending(last_words: Callable[[], str]) -> Iterator[None]:
             cursor = SHOW_CURSOR if os.isatty(2) else ""
             os.write(2, f"{cursor}\n{text}\n".encode())
         for child in multiprocessing.active_children():
-            with suppress(OSError):  # it may have ended
-                os.kill(child.ident, KILL)  # type: ignore[arg-type]  # those of joblib have no kill()
+            with suppress(OSError):  # it may have ended; those of joblib have no kill()
+                os.kill(child.ident, KILL)  # type: ignore[arg-type]
         os._exit(128 + number)
 
     with _handling(end):
@@ -79,7 +79,7 @@ def noticed() -> Iterator[list[int]]:
     Yields
     ------
     list of int
-        The signals so far. A library may have turned the exception of one into another, or swallowed it.
+        The signals so far. A library may have swallowed the exception of one.
     """
     came: list[int] = []
     before = {one: signal.getsignal(one) for one in SIGNALS}

@@ -10,20 +10,7 @@ from scgroove.errors import FileError, MissingFileError, did_you_mean
 
 
 def check_file(path: Path, kind: str) -> None:
-    """Refuse a file that cannot be read.
-
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        What is expected, such as "a MuData file (.h5mu)".
-
-    Raises
-    ------
-    FileError
-        It does not exist, is a folder, is empty, or belongs to somebody else.
-    """
+    """Refuse a path that is no readable file with contents, ``kind`` for messages."""
     check_path(path)
     if path.is_dir():
         raise FileError(f"{path} is a folder; expected {kind}.", path, "folder")
@@ -43,23 +30,10 @@ def check_file(path: Path, kind: str) -> None:
 
 
 def check_archive(path: Path, kind: str, member: str, how: str) -> None:
-    """Refuse a file that is no zip archive, or whose bytes have changed since it was written: by its checksums.
+    """Refuse a file that is no zip archive, or whose checksums do not fit.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        What is expected.
-    member
-        End of the name of a member that tells the kind of file.
-    how
-        A sentence on how to make one.
-
-    Raises
-    ------
-    FileError
-        It is none, or is damaged.
+    ``member`` is the end of the name of a member that tells the kind of file, ``how`` a sentence on
+    how to make one.
     """
     check_file(path, kind)
     with path.open("rb") as file:
@@ -80,8 +54,8 @@ def check_archive(path: Path, kind: str, member: str, how: str) -> None:
 def damaged(path: Path, said: str = "") -> FileError:
     """Return the error for a file whose bytes are not those that were written."""
     return FileError(
-        f"{path} is damaged or incomplete ({path.stat().st_size:,} bytes), and cannot be read. Copy or download it again, "
-        f"or write it anew.{said}",
+        f"{path} is damaged or incomplete ({path.stat().st_size:,} bytes), and cannot be read. "
+        f"Copy or download it again, or write it anew.{said}",
         path,
         "damaged",
     )

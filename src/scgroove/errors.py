@@ -1,4 +1,4 @@
-"""Errors and warnings of scgroove, each under one base class, and the names that their messages suggest."""
+"""Errors and warnings of scgroove, each under one base class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class ScgrooveError(Exception):
-    """Base of the errors that scgroove raises on bad input or circumstances, with what to do about it."""
+    """Base of the errors that scgroove raises, with what to do about them."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the fields when another process raises the error again."""
@@ -45,7 +45,7 @@ class ArgumentError(InputTypeError):
 
 
 class UnknownNameError(InputError, KeyError):
-    """A name that does not exist: both a ``KeyError`` and a ``ValueError``, with a readable message.
+    """A name that does not exist: both a ``KeyError`` and a ``ValueError``.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ class ResultsWarning(ScgrooveWarning):
 
 
 def near_miss(name: object, known: Iterable[object]) -> str | None:
-    """Return the known name most like ``name`` regardless of case, or None if nothing is similar."""
+    """Return the known name most like ``name`` regardless of case, None if nothing is similar."""
     by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
     matches = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     return by_lower[matches[0]] if matches else None

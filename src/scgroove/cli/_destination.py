@@ -1,4 +1,4 @@
-"""The folder of the results: they are made in a hidden folder beside it, and put in place when all are there."""
+"""The folder of the results, which are made in a hidden folder beside it."""
 
 from __future__ import annotations
 
@@ -73,8 +73,6 @@ class Destination:
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(f".{self.path.name}.{suffix}")
 
-    # -- before the work ---------------------------------------------------------------------------------------------
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other runs out of the folder, and see whether it can be written.
@@ -103,7 +101,7 @@ class Destination:
             self._unlock(lock)
 
     def _lock(self) -> int:
-        """Open and lock a file. The lock ends with the process, so that one that was killed leaves none."""
+        """Open and lock a file. The lock ends with the process, even if it is killed."""
         file = self._beside("lock")
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -117,7 +115,8 @@ class Destination:
             who = os.read(lock, 200).decode(errors="replace") or "that has just begun"
             os.close(lock)
             raise InputError(
-                f"--out {self.shown}: another run writes into this folder: {who}. Wait for its end, or name another folder."
+                f"--out {self.shown}: another run writes into this folder: {who}. Wait for its "
+                "end, or name another folder."
             ) from None
         except (ImportError, OSError):  # Windows, and network disks without locks
             pass
@@ -165,36 +164,26 @@ class Destination:
         manifest = _manifest(self.path)
         if not manifest:
             raise InputError(
-                f"--out {self.shown}: the folder is not empty ({listed(entries, 3)}), and scgroove did not make it. "
-                "Give the name of a new folder."
+                f"--out {self.shown}: the folder is not empty ({listed(entries, 3)}), and scgroove "
+                "did not make it. Give the name of a new folder."
             )
         if not self.overwrite and not (
             self.command == "demo" and manifest.get("command") == "demo"
         ):
             raise InputError(
-                f"--out {self.shown}: the folder holds the results of an earlier run. Add --overwrite to replace "
-                "them, or give the name of a new folder."
+                f"--out {self.shown}: the folder holds the results of an earlier run. Add "
+                "--overwrite to replace them, or give the name of a new folder."
             )
 
     def start(self, settings: Settings, data: str) -> str:
         """Make the unfinished folder, or find the one of a run with the same command and data.
 
-        Parameters
-        ----------
-        settings
-            What is asked for.
-        data
-            Stands for the contents of the data.
-
-        Returns
-        -------
-        str
-            The last stage that is done; empty if there is none.
+        ``data`` is a digest of the data. Returns the last stage that is done, empty without one.
 
         Raises
         ------
         InputError
-            An unfinished run is there that asks for something else; or there is none, and one should be resumed.
+            An unfinished run asks for something else, or there is none to resume.
         """
         asked = json.loads(
             json.dumps({"scgroove": __version__, "data": data, **asdict(settings)}, default=str)
@@ -204,7 +193,8 @@ class Destination:
             return done[-1]
         if self.resume and not done:
             raise InputError(
-                f"--resume: there is no unfinished run of {self.shown} ({self.unfinished}). Leave --resume out to start one."
+                f"--resume: there is no unfinished run of {self.shown} ({self.unfinished}). Leave "
+                "--resume out to start one."
             )
         with writing(self.unfinished, NOTHING):
             shutil.rmtree(self.unfinished, ignore_errors=True)
@@ -213,7 +203,7 @@ class Destination:
         return ""
 
     def _goes_on(self, asked: Mapping[str, Any], last: str) -> bool:
-        """Whether the unfinished run is this one; an error if it is another one that may not be given up."""
+        """Whether the unfinished run is this one. Another one is kept by an error."""
         before = _read_json(self.unfinished / STARTED)
         if self.overwrite and not self.resume:
             return False
@@ -227,12 +217,11 @@ class Destination:
             if before.get(key) != asked[key]
         ]
         raise InputError(
-            f"--out {self.shown}: an unfinished run is kept in {self.unfinished}, done up to {last!r}. It differs in "
-            f"{', '.join(different)}. To go on with it, give its command and data and add --resume; to give it up, add "
-            "--overwrite; or give the name of a new folder."
+            f"--out {self.shown}: an unfinished run is kept in {self.unfinished}, done up to "
+            f"{last!r}. It differs in {', '.join(different)}. To go on with it, give its command "
+            "and data and add --resume; to give it up, add --overwrite; or give the name of a new "
+            "folder."
         )
-
-    # -- after the work ----------------------------------------------------------------------------------------------
 
     def last_words(self) -> str:
         """Tidy up after an early end, and say what is kept."""
@@ -249,12 +238,12 @@ class Destination:
             shutil.rmtree(self.unfinished, ignore_errors=True)
             return NOTHING
         return (
-            f"What was done is kept in {self.unfinished} (up to {done[-1]!r}; the model is in {self.results / 'model'}). "
-            "The same command with --resume goes on from there."
+            f"What was done is kept in {self.unfinished} (up to {done[-1]!r}; the model is in "
+            f"{self.results / 'model'}). The same command with --resume goes on from there."
         )
 
     def put(self) -> None:
-        """Put finished results in place of earlier ones: the earlier ones go only when the new ones are there."""
+        """Put finished results in place of earlier ones, which go last."""
         with held(), writing(self.path.parent, "The results are complete."):
             files = [
                 str(file.relative_to(self.results))
@@ -306,7 +295,8 @@ class Destination:
         if old.exists():
             if not _manifest(self.path):
                 raise InputError(
-                    f"--out {self.shown}: earlier results are in {old}, and the folder holds something else. Move one away."
+                    f"--out {self.shown}: earlier results are in {old}, and the folder holds "
+                    "something else. Move one away."
                 )
             self._clear()
         elif is_complete and not self.results.exists():
@@ -315,7 +305,7 @@ class Destination:
 
 
 def _carry(old: Path, new: Path, ours: set[str], nested: bool, prefix: str = "") -> None:
-    """Move what is not ours from old results to new ones, under another name where that is taken."""
+    """Move files of the user from old results to new ones, under a free name."""
     for entry in sorted(old.iterdir()):
         name = f"{prefix}{entry.name}"
         is_folder = entry.is_dir() and not entry.is_symlink()

@@ -1,4 +1,4 @@
-"""What is seen while a command works."""
+"""Progress of a command on the terminal."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Display:
 def quiet() -> Iterator[None]:
     """Draw without a window, keep libraries from writing between the bars, and share the machine.
 
-    The threads of PyTorch otherwise wait for one another by spinning: on a machine that others use too, training
-    a small model then takes ten times as long.
+    The threads of PyTorch otherwise wait for one another by spinning: on a busy machine, training a
+    small model then takes ten times as long.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import matplotlib

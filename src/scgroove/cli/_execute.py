@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """Data, what is asked of them, what the report calls them, and what stands for their contents."""
+    """Data, settings, the name of the data in the report, and a digest of the data."""
 
     mdata: MuData
     settings: Settings
@@ -32,7 +32,7 @@ class Prepared(NamedTuple):
 
 
 def execute(destination: Destination, debug: bool, prepare: Callable[[Display], Prepared]) -> None:
-    """Make the results in a folder beside the one asked for, and put them in place when all are there."""
+    """Make the results in a folder beside ``destination``, and put them in place at the end."""
     with errors(debug, destination.last_words), ExitStack() as stack:
         stack.enter_context(
             destination.locked()
@@ -46,7 +46,7 @@ def execute(destination: Destination, debug: bool, prepare: Callable[[Display], 
             from scgroove._files import make_storable
 
             prepared = prepare(display)
-            said = make_storable(prepared.mdata)
+            changes = make_storable(prepared.mdata)
             if last := destination.start(prepared.settings, prepared.digest):
                 display.say(f"Going on with the run that was stopped after {last!r}.")
             results = _workflow.analyze(
@@ -57,7 +57,7 @@ def execute(destination: Destination, debug: bool, prepare: Callable[[Display], 
                 stages=destination.stages,
                 spent={"start": time.perf_counter() - start},
             )
-            results.warnings = list(dict.fromkeys([*said, *results.warnings]))
+            results.warnings = list(dict.fromkeys([*changes, *results.warnings]))
             _workflow.write(results, destination.results, command=_command_line(), progress=display)
             destination.put()
         _say(destination.shown, results)

@@ -55,7 +55,7 @@ def coupling_label_mass(
     """Plot how much of the mass of each source label goes to each target label.
 
     For a coupling made without labels this is evidence: the representation alone put the mass on
-    the diagonal. For a labeled coupling the diagonal is one by construction, and the figure says so.
+    the diagonal. For a labeled coupling the diagonal is one by construction, and the title says so.
     Beyond 300 labels, those of most mass are drawn and the others put together.
 
     Parameters

@@ -156,7 +156,8 @@ def _chosen(
             else f"no cell of {modality!r} has mass in the coupling"
         )
         raise InputError(
-            f"Nothing to show: {found}. Expected a number of at least 1, or names of cells with mass."
+            f"Nothing to show: {found}. Expected a number of at least 1, or names of cells with "
+            "mass."
         )
     shuffled = np.random.default_rng(seed).permutation(np.asarray(matched, dtype=object))
     groups = pd.Series([labels[cell] or NO_LABEL_NAME for cell in shuffled], index=shuffled)
@@ -175,8 +176,8 @@ def _checked(
                 "cell",
                 cell,
                 labels,
-                f"There is no cell {cell!r} in {modality!r}.{did_you_mean(cell, labels)} Take names "
-                f"from mdata.mod[{modality!r}].obs_names, or say how many cells to draw: cells=40.",
+                f"There is no cell {cell!r} in {modality!r}.{did_you_mean(cell, labels)} Take "
+                f"names from mdata.mod[{modality!r}].obs_names, or say how many cells to draw: cells=40.",
             )
         if cell not in matched:
             raise InputError(
@@ -255,7 +256,7 @@ def _draw(ax: Axes, table: pd.DataFrame, *, named: bool) -> None:
 
 
 def _name_blocks(axis: Any, draw_line: Any, labels: pd.Series) -> None:
-    """Name each label in the middle of its cells, where there is room, with lines between labels."""
+    """Name each label in the middle of its cells, where there is room, with lines between."""
     places = labels.index.to_series().groupby(labels.to_numpy())
     ends = places.agg(["min", "max"]).sort_values("min")
     for edge in ends["max"].iloc[:-1]:

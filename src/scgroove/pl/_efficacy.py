@@ -122,8 +122,8 @@ def _tables(mdata: MuData, key: str) -> tuple[str, dict[str, pd.DataFrame]]:
     found = stored(mdata, key, call)
     if not isinstance(found, Mapping) or not {"control", "labels"} <= set(found):
         raise InputError(
-            f"mdata.uns[{key!r}] holds no rates of labels; expected what scgroove.tl.{call} writes. "
-            "Name another with key=."
+            f"mdata.uns[{key!r}] holds no rates of labels; expected what scgroove.tl.{call} "
+            "writes. Name another with key=."
         )
     if not len(found["labels"]):
         raise InputError(

@@ -228,7 +228,8 @@ def _moments(values: Array, labels: Array, shared: Sequence[str]) -> tuple[Array
     import pandas as pd
 
     groups = pd.DataFrame(values).groupby(pd.Series(labels, dtype=object))
-    return tuple(table.loc[list(shared)].to_numpy() for table in (groups.mean(), groups.sem()))  # type: ignore[return-value]
+    means, errors = groups.mean(), groups.sem()
+    return means.loc[list(shared)].to_numpy(), errors.loc[list(shared)].to_numpy()
 
 
 def _draw(ax: Axes, points: _Points, i: int, styles: Mapping[str, tuple[str, str]]) -> None:

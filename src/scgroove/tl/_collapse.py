@@ -225,10 +225,10 @@ def _warn_or_log(tables: Mapping[str, pd.DataFrame]) -> None:
         return
     warn(
         f"labels have collapsed: {'; '.join(found)}. Their cells lie nearly in one point or on one "
-        "line, so that their differences are lost, and cells cannot be matched within these labels. "
-        "The likely cause: the contrast of labels outweighs reconstruction. Make the model again "
-        "with a lower weight, a lower temperature, encoder='linear' or more latent dimensions, such "
-        "as scgroove.model.GROOVE(mdata, n_latent=32, terms=[Reconstruction(), GroupCLIP(0.3), "
+        "line, so that their differences are lost, and cells cannot be matched within these "
+        "labels. The likely cause: the contrast of labels outweighs reconstruction. Make the model "
+        "again with a lower weight, a lower temperature, encoder='linear' or more latent "
+        "dimensions, such as scgroove.model.GROOVE(mdata, n_latent=32, terms=[Reconstruction(), GroupCLIP(0.3), "
         "BackTranslation()]) with the terms of scgroove.losses. If the measured values of these "
         "cells hardly differ, there is nothing to keep."
     )

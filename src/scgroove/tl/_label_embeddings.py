@@ -124,8 +124,8 @@ def check_label_embeddings(
         )
     if not isinstance(label_embeddings, pd.DataFrame | Mapping):
         raise InputTypeError(
-            "label_embeddings must be a DataFrame with labels as index, or a mapping from labels to "
-            f"numbers; found {type(label_embeddings).__name__}. Of an array: "
+            "label_embeddings must be a DataFrame with labels as index, or a mapping from labels "
+            f"to numbers; found {type(label_embeddings).__name__}. Of an array: "
             "pandas.DataFrame(array, index=labels)."
         )
     names = modalities_with(mdata, use_rep, modalities)

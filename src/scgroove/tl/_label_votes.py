@@ -1,4 +1,4 @@
-"""Labels from the votes of nearest cells, and probabilities from votes. Arrays only."""
+"""Votes of the nearest cells, and probabilities from them. Arrays only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEAST, _MOST = (0.1, 1e-3), (10.0, 10.0)
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """Votes of the nearest labeled cells, kept for each neighbor: memory grows with n k, not with the labels.
+    """Votes of the nearest labeled cells, by neighbor: memory grows with n k, not with the labels.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ def nearest_votes(
     n_neighbors: int,
     own: IntArray,
 ) -> Votes:
-    """Let the nearest labeled cells vote, so that all labels weigh the same whatever their number of cells.
+    """Let the nearest labeled cells vote. All labels weigh the same, whatever their size.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def nearest_votes(
     n_neighbors
         Cells that vote; all if there are fewer.
     own
-        For each cell its position among the voters, where it does not vote for itself; -1 if it is none, (n,).
+        Position of each cell among the voters, as it does not vote for itself, -1 without one, (n,).
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -107,8 +107,8 @@ def nearest_votes(
 class Calibration:
     r"""From shares of votes :math:`v_l` to probabilities, :math:`p_l \propto (v_l + a)^{1/T}`.
 
-    The pseudo-vote a gives labels a chance that no neighbor has, the temperature T sharpens (below 1) or flattens. Both leave the
-    order of the labels as it is. The default leaves the votes as they are.
+    The pseudo-vote a gives labels a chance that no neighbor has. The temperature T sharpens (below
+    1) or flattens. Both keep the order of the labels. The default keeps the votes.
 
     Attributes
     ----------

@@ -135,7 +135,8 @@ def transfer_labels(
 
     References
     ----------
-    User guide, "Mapping new cells". Guo et al. 2017, On calibration of modern neural networks, ICML.
+    User guide, "Mapping new cells". Guo et al. 2017, On calibration of modern neural networks,
+    ICML.
 
     Examples
     --------
@@ -236,8 +237,8 @@ class _Voters:
             z, cells = z[rows], cells[rows]
         if z.shape[1] != self.z.shape[1]:
             raise InputError(
-                f"the representations do not lie in one space: {z.shape[1]} dimensions of the cells "
-                f"to label, {self.z.shape[1]} of the labeled ones. Embed both with one model: "
+                f"the representations do not lie in one space: {z.shape[1]} dimensions of the "
+                f"cells to label, {self.z.shape[1]} of the labeled ones. Embed both with one model: "
                 "scgroove.tl.embed(mdata, model)."
             )
         own = np.asarray(self.cells.get_indexer(cells), dtype=np.intp)
