@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         benchmark,
         data,
         datasets,
-        errors,
         get,
         imputers,
         learners,

@@ -177,7 +177,8 @@ def _checked(
                 cell,
                 labels,
                 f"There is no cell {cell!r} in {modality!r}.{did_you_mean(cell, labels)} Take "
-                f"names from mdata.mod[{modality!r}].obs_names, or say how many cells to draw: cells=40.",
+                f"names from mdata.mod[{modality!r}].obs_names, or say how many "
+                "cells to draw: cells=40.",
             )
         if cell not in matched:
             raise InputError(

@@ -228,8 +228,8 @@ def _warn_or_log(tables: Mapping[str, pd.DataFrame]) -> None:
         "line, so that their differences are lost, and cells cannot be matched within these "
         "labels. The likely cause: the contrast of labels outweighs reconstruction. Make the model "
         "again with a lower weight, a lower temperature, encoder='linear' or more latent "
-        "dimensions, such as scgroove.model.GROOVE(mdata, n_latent=32, terms=[Reconstruction(), GroupCLIP(0.3), "
-        "BackTranslation()]) with the terms of scgroove.losses. If the measured values of these "
+        "dimensions, such as scgroove.model.GROOVE(mdata, n_latent=32, "
+        "terms=[Reconstruction(), GroupCLIP(0.3), BackTranslation()]) with the terms of scgroove.losses. If the measured values of these "
         "cells hardly differ, there is nothing to keep."
     )
 

@@ -91,7 +91,7 @@ def nearest_votes(
     n_neighbors
         Cells that vote; all if there are fewer.
     own
-        Position of each cell among the voters, as it does not vote for itself, -1 without one, (n,).
+        Position of each cell among the voters, -1 without one, (n,). It does not vote for itself.
     """
     from sklearn.neighbors import NearestNeighbors
 

@@ -238,8 +238,8 @@ class _Voters:
         if z.shape[1] != self.z.shape[1]:
             raise InputError(
                 f"the representations do not lie in one space: {z.shape[1]} dimensions of the "
-                f"cells to label, {self.z.shape[1]} of the labeled ones. Embed both with one model: "
-                "scgroove.tl.embed(mdata, model)."
+                f"cells to label, {self.z.shape[1]} of the labeled ones. Embed both with one "
+                "model: scgroove.tl.embed(mdata, model)."
             )
         own = np.asarray(self.cells.get_indexer(cells), dtype=np.intp)
         return nearest_votes(z, self.z, self.codes, len(self.names), self.n_neighbors, own)
