@@ -134,7 +134,8 @@ def read_labels(
 def names_of(values: Labels) -> ObjectArray:
     """Values by name, None where missing; shape (n,). No text stands for a missing value."""
     codes, uniques = pd.factorize(as_objects(values), use_na_sentinel=True)
-    return np.array([*map(label_name, uniques), None], dtype=object)[codes]
+    found: ObjectArray = np.array([*map(label_name, uniques), None], dtype=object)[codes]
+    return found
 
 
 def _factorize(
