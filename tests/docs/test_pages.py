@@ -160,7 +160,7 @@ def no_such_control():
 
 
 def no_such_package():
-    with mock.patch("scgroove._optional._exists", return_value=False):
+    with mock.patch("scgroove._optional.find_spec", return_value=None):
         sg.learners.get("moscot")().fit(screen())
 
 
