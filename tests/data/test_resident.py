@@ -12,10 +12,9 @@ from mudata import MuData
 
 import scgroove as sg
 from scgroove.data import ModalityManager
-from scgroove.data.resident import ResidentDataset, bytes_on_device, fits
+from scgroove.data.resident import ResidentDataset, bytes_on_device, device_of_training, fits
 from scgroove.data.sampler import BATCH, LABELS, MultiModalDataset, X
 from scgroove.model import GROOVE
-from scgroove.model._groove import _device_of_training
 
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -106,5 +105,5 @@ def test_several_devices_and_workers_are_refused():
 def test_the_device_that_trains(monkeypatch, accelerator, devices, gpus, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    found = _device_of_training(accelerator, devices)
+    found = device_of_training(accelerator, devices)
     assert (None if found is None else str(found)) == expected

@@ -10,7 +10,7 @@ import torch
 import scgroove as sg
 from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Prototypes, Reconstruction, Term
 from scgroove.model import GROOVE
-from scgroove.model._options import training_of
+from scgroove.model._options import n_epochs, training_defaults
 
 QUIET = {
     "accelerator": "cpu",
@@ -65,9 +65,9 @@ def tower_of(model):
     ],
 )
 def test_how_long_and_how_fast_a_model_trains(encoder, goes_on, steps_per_epoch, lr, epochs):
-    training = training_of(encoder, goes_on)
-    assert training.plan.get("lr") == lr
-    assert training.epochs(steps_per_epoch) == epochs
+    plan, n_steps, epochs_of_small_data = training_defaults(encoder, goes_on)
+    assert plan.get("lr") == lr
+    assert n_epochs(steps_per_epoch, n_steps, epochs_of_small_data) == epochs
 
 
 def test_a_model_that_goes_on_takes_smaller_steps():

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from scipy.special import logit
 
 from scgroove.model import GROOVE
+from scgroove.model._statistics import fit_input_statistics
 
 ROWS = np.arange(0, 400, 2)
 
@@ -34,7 +35,8 @@ def fitted(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
             patch.setattr("scgroove.model._statistics.BLOCK_BYTES", 1000)
-        model._fit_statistics(model._training_managers(), dict.fromkeys(mods, ROWS))
+        for m, manager in model._training_managers().items():
+            fit_input_statistics(model.module, m, manager, ROWS)
     return (
         model.module,
         {

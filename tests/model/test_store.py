@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scgroove.model import GROOVE
+from scgroove.model._statistics import fit_input_statistics
 
 
 def screen(seed=0):
@@ -59,7 +60,8 @@ def test_copies_are_taken_as_data_of_their_own():
     mdata = screen()
     GROOVE.setup_mudata(mdata, "label", paired=False)
     model = GROOVE(mdata, n_latent=2)
-    model._fit_statistics(model._training_managers(), {m: np.arange(40) for m in mdata.mod})
+    for m, manager in model._training_managers().items():
+        fit_input_statistics(model.module, m, manager, np.arange(40))
     model.is_trained_ = True
     copied = mdata.copy()
     np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""What the measurements of a modality look like, and whether a model can use them."""
+"""Shapes, names and values of modalities, and whether a model can use them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from ..errors import InputError, InputTypeError, UnknownNameError
 PerModality: TypeAlias = str | Mapping[str, str]
 """One name for all modalities, or one for each."""
 
-PANEL_FEATURES = 8
-"""Counts of fewer features are those of a panel, which has no library size: see :attr:`DataProfile.size_factors`."""
-PANEL_SHARE = 0.5
-"""So are counts of which one feature holds more than this share."""
+PANEL_FEATURES = 8  # counts of fewer features are those of a panel, which has no library size
+PANEL_SHARE = 0.5  # so are counts of which one feature holds more than this share
 LARGEST_LOG = 30.0  # no logarithm of a measurement is larger
 FEWEST_TOTALS = 3  # cells by which to tell that totals are the same
 SAME_TOTAL = 1e-3  # relative spread of totals that differ by rounding only
@@ -47,14 +45,14 @@ class DataProfile:
     median_library
         Median over cells of the sum of the values.
     largest_share
-        Share of the sum of all values that the largest feature has; 0 if it is not known.
+        Share of the sum of all values that the largest feature has; 0 if unknown.
     size
-        Median over cells of the mean absolute value; NaN if it is not known (models saved by earlier versions).
+        Median over cells of the mean absolute value; NaN if unknown (older models).
     transformed
-        ``"normalized values"`` if the values of each cell have the same sum, ``"logged normalized values"`` if those of
-        ``exp(x) - 1`` have; ``""`` if neither, or if that cannot be told.
+        ``"normalized values"`` if the values of each cell have the same sum, ``"logged normalized
+        values"`` if those of ``exp(x) - 1`` have, else ``""``.
     negative
-        Share of negative values; 0 if it is not known.
+        Share of negative values; 0 if unknown.
     """
 
     n_obs: int
@@ -76,18 +74,17 @@ class DataProfile:
 
     @property
     def panel(self) -> str | None:
-        """Why library sizes would mislead: a fall of one feature would look like a rise of all others; else None."""
+        """Why library sizes would mislead, None if not: a fall of one feature lifts all others."""
         if self.n_vars < PANEL_FEATURES:
             return f"a panel of {self.n_vars} features, fewer than {PANEL_FEATURES}"
         if self.largest_share > PANEL_SHARE:
-            return (
-                f"one feature holds {self.largest_share:.0%} of them, more than {PANEL_SHARE:.0%}"
-            )
+            share = f"{self.largest_share:.0%}"
+            return f"one feature holds {share} of them, more than {PANEL_SHARE:.0%}"
         return None
 
     @property
     def size_factors(self) -> bool:
-        """Whether cells are to be divided by their library sizes. One answer for models, learners and verbs."""
+        """Whether cells are to be divided by their library sizes."""
         return self.counts and self.panel is None
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,9 +96,8 @@ class DataProfile:
         if self.integer and self.minimum >= 0 and self.maximum <= 1:
             return "bernoulli", "all values are 0 or 1"
         if self.counts:
-            reason = (
-                f"all values are whole numbers from {self.minimum:g} to {self.maximum:g} (counts)"
-            )
+            span = f"{self.minimum:g} to {self.maximum:g}"
+            reason = f"all values are whole numbers from {span} (counts)"
             if self.size_factors:
                 return "nb", reason
             return "nb_panel", f"{reason}, without library sizes: {self.panel}"
@@ -122,30 +118,17 @@ class DataProfile:
 
 
 def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
-    """The modalities to use, in the order asked for.
-
-    Raises
-    ------
-    TypeError
-        ``mdata`` is not a MuData.
-    KeyError
-        A modality does not exist.
-    ValueError
-        There are fewer than two.
-    """
+    """The modalities to use, in the order asked for."""
     if not isinstance(mdata, MuData):
         raise InputTypeError(
             f"Expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
             'mdata = mudata.MuData({"rna": adata_rna, "protein": adata_protein}).'
         )
     known = list(mdata.mod)
-    chosen = (
-        known
-        if modalities is None
-        else [modalities]
-        if isinstance(modalities, str)
-        else list(modalities)
-    )
+    if modalities is None:
+        chosen = known
+    else:
+        chosen = [modalities] if isinstance(modalities, str) else list(modalities)
     for m in chosen:
         if m not in known:
             near = get_close_matches(str(m), known, n=1)
@@ -179,15 +162,6 @@ def per_modality(
         Modalities that the mapping misses have None.
     exact
         Refuse a mapping that names other modalities.
-
-    Raises
-    ------
-    UnknownNameError
-        The mapping names another modality.
-    ValueError
-        The mapping misses a modality.
-    TypeError
-        Several names are given for one modality.
     """
     if not isinstance(given, Mapping):
         return dict.fromkeys(modalities, _one_name(given, modalities[0], argument))
@@ -255,26 +229,7 @@ def row_blocks(x: Any) -> Iterator[tuple[slice, Any]]:
 
 
 def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProfile:
-    """Read a modality once and check what every model needs.
-
-    Parameters
-    ----------
-    adata
-        The modality; in memory, backed, sparse or dense.
-    modality
-        Its name, for messages.
-    layer
-        Layer to read; X if None.
-
-    Raises
-    ------
-    KeyError
-        The layer does not exist.
-    ValueError
-        The modality is empty, has duplicated obs names, NaN, infinite values or cells without any value.
-    TypeError
-        The matrix is missing or not numeric.
-    """
+    """Read a modality (X, or a layer) once, and check what every model needs."""
     where = f"mdata['{modality}']" + (".X" if layer is None else f".layers['{layer}']")
     _check_shape(adata, modality, layer, where)
     x = matrix(adata, layer)
@@ -293,16 +248,17 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
     found = summarize(checked(), adata.n_vars)
     if 0 < max(found.maximum, -found.minimum) < SMALLEST:
         raise InputError(
-            f"{where} has no value larger than {max(found.maximum, -found.minimum):.3g}, and models compute in float32, which "
-            f"has no squares of sizes below {SMALLEST:g}. Give it in other units: multiply all values by a constant."
+            f"{where} has no value larger than {max(found.maximum, -found.minimum):.3g}, and models "
+            f"compute in float32, which has no squares of sizes below {SMALLEST:g}. Give it in other "
+            "units: multiply all values by a constant."
         )
     if zero_rows:
         raise InputError(
             f"{where} has {len(zero_rows)} cell(s) in which every value is zero, the first is "
-            f"'{adata.obs_names[zero_rows[0]]}'. They hold nothing to learn from and have no library size. "
-            f"Remove them: keep = np.asarray(abs({where}).sum(axis=1)).ravel() > 0; "
-            f"mdata.mod['{modality}'] = mdata['{modality}'][keep].copy() before building the MuData, or "
-            "scanpy.pp.filter_cells(adata, min_counts=1) on the modality."
+            f"'{adata.obs_names[zero_rows[0]]}'. They hold nothing to learn from and have no library "
+            f"size. Remove them: keep = np.asarray(abs({where}).sum(axis=1)).ravel() > 0; "
+            f"mdata.mod['{modality}'] = mdata['{modality}'][keep].copy() before building the MuData, "
+            "or scanpy.pp.filter_cells(adata, min_counts=1) on the modality."
         )
     return found
 
@@ -343,7 +299,7 @@ def summarize(blocks: Iterable[Any], n_vars: int) -> DataProfile:
 
 
 def _sums(block: Any, *, logged: bool) -> NDArray[np.float64]:
-    """Return for each cell the sums of x, of its absolute value, and of exp(x) - 1 (NaN where it cannot be logged), (n, 3)."""
+    """Return sums over features of x, |x| and exp(x) - 1 (NaN unless ``logged``), (n, 3)."""
     parts = [block.sum(axis=1, dtype=np.float64), abs(block).sum(axis=1, dtype=np.float64)]
     raw: Any = np.full(block.shape[0], np.nan)
     if logged:
@@ -362,26 +318,22 @@ def _transformed(library: NDArray[np.float64], raw: NDArray[np.float64]) -> str:
 
 
 def check_cell_names(adata: AnnData, modality: str) -> None:
-    """Refuse a modality in which two cells share a name.
-
-    Raises
-    ------
-    ValueError
-        ``obs_names`` are not unique.
-    """
+    """Refuse a modality in which two cells share a name."""
     if not adata.obs_names.is_unique:
         name = adata.obs_names[adata.obs_names.duplicated()][0]
         raise InputError(
             f"mdata['{modality}'].obs_names are not unique: '{name}' stands for more than one cell. "
-            f"Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best before building the MuData."
+            f"Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best before building "
+            "the MuData."
         )
 
 
 def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -> None:
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise InputError(
-            f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A filter may have "
-            "removed everything; leave the modality out with modalities=[...] or check the filter."
+            f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A filter "
+            "may have removed everything; leave the modality out with modalities=[...] or check the "
+            "filter."
         )
     check_cell_names(adata, modality)
     if layer is not None and layer not in adata.layers:
@@ -391,41 +343,40 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
         )
     if layer is None and adata.X is None:
         raise InputTypeError(
-            f"{where} is empty (None). Name one of its layers, {list(adata.layers)}, in layers={{..., '{modality}': ...}}."
+            f"{where} is empty (None). Name one of its layers, {list(adata.layers)}, in "
+            f"layers={{..., '{modality}': ...}}."
         )
 
 
 def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
-    """Refuse NaN, infinite and huge values among some rows of a modality; the message names cell and feature."""
+    """Refuse NaN, infinite and huge values among some rows; the message names cell and feature."""
     values = block.data if sp.issparse(block) else block
     if not values.size or (values.min() >= -LARGEST and values.max() <= LARGEST):  # false for NaN
         return
-    if np.issubdtype(values.dtype, np.integer) or np.isfinite(values).all():
-        size = abs(sp.coo_matrix(block).astype(np.float64))
-        place = int(size.data.argmax())
-        raise InputError(
-            f"{where} holds a value of size {size.data[place]:.3g} in cell '{adata.obs_names[rows.start + size.row[place]]}', "
-            f"feature '{adata.var_names[size.col[place]]}'. Expected at most {LARGEST:g}: models compute in float32. Does it "
-            "stand for a missing value? Drop that cell or feature, or divide the feature by a constant."
-        )
-    n_nan, n_inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     coo = sp.coo_matrix(block) if sp.issparse(block) else None
-    bad = (
-        np.flatnonzero(~np.isfinite(coo.data))[0]
-        if coo is not None
-        else np.argwhere(~np.isfinite(block))[0]
-    )
-    row, column = (coo.row[bad], coo.col[bad]) if coo is not None else bad
+    flat = np.asarray(block).ravel() if coo is None else coo.data
+    finite = np.isfinite(flat)
+    size = np.abs(flat.astype(np.float64))
+    bad = int(size.argmax()) if finite.all() else int(np.flatnonzero(~finite)[0])
+    row, column = divmod(bad, block.shape[1]) if coo is None else (coo.row[bad], coo.col[bad])
+    place = f"cell '{adata.obs_names[rows.start + row]}', feature '{adata.var_names[column]}'"
+    if finite.all():
+        raise InputError(
+            f"{where} holds a value of size {size[bad]:.3g} in {place}. Expected at most {LARGEST:g}: "
+            "models compute in float32. Does it stand for a missing value? Drop that cell or feature, "
+            "or divide the feature by a constant."
+        )
+    n_nan, n_inf = int(np.isnan(flat).sum()), int(np.isinf(flat).sum())
     stored = where if coo is None else f"{where}.data"
-    advice = (
-        f"If NaN stands for a feature that a batch did not measure, write 0, {stored} = np.nan_to_num({stored}), and set up "
-        "with batch_key='...': features that are zero in all cells of a batch, and not elsewhere, are found and masked. "
-        if n_nan
-        else ""
-    )
+    advice = ""
+    if n_nan:
+        advice = (
+            "If NaN stands for a feature that a batch did not measure, write 0, "
+            f"{stored} = np.nan_to_num({stored}), and set up with batch_key='...': features that are "
+            "zero in all cells of a batch, and not elsewhere, are found and masked. Otherwise a"
+        )
     raise InputError(
-        f"{where} holds {n_nan} NaN and {n_inf} infinite value(s) among the first {rows.stop} cells, the first in "
-        f"cell '{adata.obs_names[rows.start + row]}', feature '{adata.var_names[column]}'. Expected finite numbers. "
-        f"{advice}Otherwise a division by zero or the logarithm of zero in preprocessing is likely: mend it there, or drop "
-        "those cells or features."
+        f"{where} holds {n_nan} NaN and {n_inf} infinite value(s) among the first {rows.stop} cells, "
+        f"the first in {place}. Expected finite numbers. {advice or 'A'} division by zero or the "
+        "logarithm of zero in preprocessing is likely: mend it there, or drop those cells or features."
     )

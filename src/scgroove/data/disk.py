@@ -26,19 +26,7 @@ def on_disk(x: Any) -> bool:
 
 
 def read_rows(x: Any, rows: NDArray[np.int64]) -> Any:
-    """Read rows of a matrix on disk.
-
-    Parameters
-    ----------
-    x
-        ``CSRDataset`` (HDF5 or zarr), ``h5py.Dataset``, zarr or dask array, shape (n, d).
-    rows
-        Increasing, none twice.
-
-    Returns
-    -------
-    scipy CSR matrix or ndarray, (len(rows), d).
-    """
+    """Read rows of a matrix on disk."""
     if hasattr(x, "compute"):
         return _tidy(x[rows].compute())
     if not len(rows):

@@ -38,29 +38,7 @@ OF_THE_MODEL: Final = (
 def feature_positions(
     found: Iterable[Any], wanted: Iterable[Any], *, modality: str, remedy: str = OF_THE_MODEL
 ) -> IntArray:
-    """Return where features stand in the data now, by name.
-
-    Parameters
-    ----------
-    found
-        Names of the features of the data, in their order.
-    wanted
-        Names to look up.
-    modality
-        Name of the modality, for messages.
-    remedy
-        The call that mends it, for messages.
-
-    Returns
-    -------
-    ndarray
-        (len(wanted),) positions in ``found``, none negative.
-
-    Raises
-    ------
-    FeatureNamesError
-        If a name is missing, or stands for two features. Other names may stand twice.
-    """
+    """Return where features stand in the data now, by name."""
     names, asked = (pd.Index(as_names(one)) for one in (found, wanted))
     again = names.duplicated()
     positions = np.flatnonzero(~again)[names[~again].get_indexer(asked)] if len(names) else None
@@ -203,13 +181,7 @@ class Features:
         return cls(modality, names, counts, library, mean, scale, shares)
 
     def __call__(self, adata: AnnData) -> NDArray[np.float32]:
-        """Return the features of cells, float32 (n, d).
-
-        Raises
-        ------
-        ValueError
-            If a feature of the training data is missing, or its name stands twice. Others do no harm, nor does the order.
-        """
+        """Return the features of cells, float32 (n, d)."""
         columns = columns_of(
             adata.var_names,
             self.names,

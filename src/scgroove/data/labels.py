@@ -78,22 +78,7 @@ def labels_of(
     unlabeled_category: UnlabeledCategory = None,
     modality: str | None = None,
 ) -> NDArray[Any]:
-    """Labels of one modality by name, None where there is none; shape (n,).
-
-    Parameters
-    ----------
-    obs, key
-        Annotation of the cells, and its column.
-    unlabeled_category
-        Values of the column that mean "not known".
-    modality
-        Name of the modality, for messages.
-
-    Warns
-    -----
-    UserWarning
-        Cells have text in place of a missing label, such as "nan".
-    """
+    """Labels of one modality by name, None where there is none; shape (n,)."""
     column, unlabeled, columns = obs[key], unlabeled_names(unlabeled_category), _read.get()
     for known, category, labels in columns or []:
         if category == unlabeled and known.dtype == column.dtype and known.equals(column):
@@ -111,13 +96,6 @@ def label_keys(
     """Label column of each modality, from one name for all or one for each.
 
     The column of the set-up stands for that of the default name where that does not exist.
-
-    Raises
-    ------
-    ValueError
-        The mapping misses a modality, or, if ``exact``, names another.
-    KeyError
-        A modality has no such column.
     """
     keys = per_modality(label_key, list(modalities), "label_key", exact=exact)
     for m, key in keys.items():
@@ -182,24 +160,7 @@ def labels_by_modality(
 ) -> dict[str, NDArray[Any]]:
     """Labels of several modalities by name, None where there is none; (n_m,) each.
 
-    Parameters
-    ----------
-    mdata, label_key, modalities, unlabeled_category
-        As for :func:`label_table`.
-    declared
-        Whether the user gave ``unlabeled_category`` with these data. That of a model need not occur
-        in others.
-
-    Raises
-    ------
-    KeyError
-        A modality has no such column.
-
-    Warns
-    -----
-    UserWarning
-        A value of ``unlabeled_category`` is no label of the data, or cells have text in place of a
-        missing label.
+    ``declared``: the user gave ``unlabeled_category`` with these data.
     """
     declared = declared and unlabeled_category is not None
     keys, unlabeled_category = label_columns(mdata, label_key, modalities, unlabeled_category)
@@ -227,13 +188,7 @@ def _warn_of_unknown(mdata: MuData, keys: Mapping[str, str], unlabeled: frozense
 
 
 def warn_of_labels(labels: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) -> None:
-    """Warn of labels that differ in their spelling only, or are called as unlabeled cells are.
-
-    Parameters
-    ----------
-    labels, keys
-        By modality: labels (n_m,), None where there is none, and their columns.
-    """
+    """Warn of labels that differ in their spelling only, or are called as unlabeled cells are."""
     found = {m: set(own) - {None} for m, own in labels.items()}
     having: dict[str, list[str]] = {}
     for m, own in found.items():

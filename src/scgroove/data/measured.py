@@ -1,4 +1,4 @@
-"""Features that a batch did not measure: zero in all of its cells, where other batches have them in most cells."""
+"""Features that a batch did not measure: zero in all of its cells, and not in most of other batches."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .checks import matrix, row_blocks
 from .labels import encode_labels
 
 ALPHA: Final = 1e-3
-"""Probability, over all features and batches, that a feature that was measured is called absent."""
+"""Probability, over all features and batches, that a measured feature is called absent."""
 MOST_ZEROS: Final = 0.5
-"""Features that are zero in more cells than this where they were measured are never called absent."""
+"""Features with a larger share of zeros where they were measured are not called absent."""
 FEWEST_CELLS: Final = 10
 """Labels of fewer cells are counted together: their own shares of zeros are chance."""
 
@@ -31,18 +31,16 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Zeros:
-    """Cells, and cells other than zero, of each batch."""
+    """Cells (n_batch,), and cells other than zero (n_batch, d), of each batch."""
 
     n_cells: NDArray[np.float64]
-    """(n_batch,)"""
     nonzero: NDArray[np.float64]
-    """(n_batch, d)"""
 
     @classmethod
     def count(
         cls, x: Any, codes: NDArray[np.int64], n_batch: int, columns: IntArray | None = None
     ) -> Self:
-        """Count in a matrix (n, d), or columns of it, dense, sparse or on disk; cells of code -1 are in no batch."""
+        """Count in (columns of) a matrix (n, d); cells of code -1 are in no batch."""
         nonzero = np.zeros((n_batch, x.shape[1] if columns is None else len(columns)))
         for rows, block in row_blocks(x):
             own = np.flatnonzero(codes[rows] >= 0)
@@ -56,7 +54,7 @@ class Zeros:
         return cls(n_cells, nonzero)
 
     def largest_shares(self) -> NDArray[np.float64]:
-        """Share of zeros, (d,), in the batch that has most of them and yet measured the feature; 1 where none did."""
+        """Largest share of zeros of a batch that measured the feature, (d,); 1 where none did."""
         shares = (self.n_cells[:, None] - self.nonzero + 1) / (self.n_cells[:, None] + 2)
         measured = self.nonzero > 0
         largest = np.where(measured, shares, 0.0).max(axis=0)
@@ -65,17 +63,10 @@ class Zeros:
     def shares_by_label(
         self, x: Any, batches: NDArray[np.int64], labels: Labels
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Share of zeros to expect of each batch by its labels, (n_batch, d), and the largest of any label, (d,).
+        """Share of zeros to expect of each batch by its labels, (n_batch, d), and the largest, (d,).
 
-        Shares of a label are those of the batches that measured the feature, or the largest of any label if none did. A
-        share is at least that of :meth:`largest_shares`: labels have few cells.
-
-        Parameters
-        ----------
-        x, batches
-            As for :meth:`count`.
-        labels
-            Of the cells, (n,), None where missing.
+        Shares of a label are those of the batches that measured the feature, and at least those of
+        :meth:`largest_shares`: labels have few cells. ``labels`` (n,) are None where missing.
         """
         floor = self.largest_shares()
         common = np.flatnonzero(floor <= MOST_ZEROS)  # no other feature is ever called absent
@@ -96,14 +87,14 @@ class Zeros:
     def absent(self, shares: NDArray[np.float64]) -> BoolArray:
         r"""Which features a batch did not measure, (n_batch, d).
 
-        A batch of n cells without a single count has them by chance with probability :math:`q^n`, where q is the share of
-        zeros of the feature elsewhere, ``shares`` (d,) or (n_batch, d): less than ``ALPHA``, by Bonferroni's correction.
+        A batch of n cells has no count by chance with probability :math:`q^n`, q the share of zeros
+        elsewhere (``shares``, (d,) or (n_batch, d)): less than ``ALPHA`` by Bonferroni's correction.
         """
         bound = np.log(ALPHA / max(1, self.nonzero.size))
         by_chance = self.n_cells[:, None] * np.log(shares)
-        none: BoolArray = (self.nonzero == 0) & (self.n_cells[:, None] > 0)
-        found: BoolArray = none & (by_chance < bound) & (shares <= MOST_ZEROS)
-        return found
+        empty: BoolArray = (self.nonzero == 0) & (self.n_cells[:, None] > 0)
+        absent: BoolArray = empty & (by_chance < bound) & (shares <= MOST_ZEROS)
+        return absent
 
 
 def look_for_absent(
@@ -114,14 +105,12 @@ def look_for_absent(
     known: Mapping[str, float] | None = None,
     labels: Labels | None = None,
 ) -> tuple[dict[str, list[str]], NDArray[np.float64]]:
-    """Find, and warn of, the features that batches did not measure.
+    """Find the features that batches did not measure, and warn of them.
 
     Parameters
     ----------
-    adata, modality, layer
-        The data.
-    batch_key
-        Column of ``obs`` with the batch; None: all cells are one.
+    adata, modality, layer, batch_key
+        The data, and their batch column; None: all cells are one batch.
     known
         Feature -> share of zeros where a model was trained; None: those of the data themselves.
     labels
@@ -132,7 +121,7 @@ def look_for_absent(
     absent
         Batch -> features, for batches that lack some.
     shares
-        The largest share of zeros in any label, (d,): see :meth:`Zeros.shares_by_label`.
+        The largest share of zeros in any label, (d,).
     """
     names = _batches(adata, batch_key)
     batches = sorted({name for name in names if name is not None})
@@ -142,32 +131,30 @@ def look_for_absent(
     if known is not None and adata.uns.get(_keys.NOT_MEASURED) == {}:
         return {}, np.array(list(known.values()))
     if known is None:
-        of_none = np.full(adata.n_obs, None, dtype=object)
-        expected, shares = zeros.shares_by_label(x, codes, of_none if labels is None else labels)
+        given = np.full(adata.n_obs, None, dtype=object) if labels is None else labels
+        expected, shares = zeros.shares_by_label(x, codes, given)
     else:
         expected = shares = np.array(list(known.values()))
         place = {name: j for j, name in enumerate(features)}
         features = np.array(list(known), dtype=str)
         zeros = replace(zeros, nonzero=zeros.nonzero[:, [place[name] for name in features]])
-    absent = zeros.absent(expected)
-    found = {
-        batch: features[lacks].tolist()
-        for batch, lacks in zip(batches, absent, strict=True)
-        if lacks.any()
-    }
+    found = {}
+    for batch, lacks in zip(batches, zeros.absent(expected), strict=True):
+        if lacks.any():
+            found[batch] = features[lacks].tolist()
     if found:
         _warn(found, modality, batch_key, of_model=known is not None)
     return found, shares
 
 
 def _batches(adata: AnnData, batch_key: str | None) -> NDArray[Any]:
-    """Return the batch of each cell; one without a name where there is no such column."""
+    """Return the batch of each cell, "" where there is no such column."""
     known = batch_key is not None and batch_key in adata.obs
     return names_of(adata.obs[batch_key]) if known else np.full(adata.n_obs, "", dtype=object)
 
 
 def _groups_of(labels: Labels) -> tuple[NDArray[np.int64], int]:
-    """Return a code for the label of each cell, (n,), and their number; labels of few cells, and none, share one."""
+    """Return codes of labels, (n,), and their number; cells of rare labels or none share a code."""
     names = pd.Series(np.asarray(labels, dtype=object))
     names = names.where(names.map(names.value_counts()) >= FEWEST_CELLS)
     codes, known = pd.factorize(names)
@@ -177,21 +164,21 @@ def _groups_of(labels: Labels) -> tuple[NDArray[np.int64], int]:
 def _warn(
     found: Mapping[str, list[str]], modality: str, batch_key: str | None, of_model: bool
 ) -> None:
-    shown = [
-        f"{', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''} "
-        f"({len(names)}) in {f'batch {batch!r}' if batch else 'the new data'}"
-        for batch, names in list(found.items())[:5]
-    ]
+    shown = []
+    for batch, names in list(found.items())[:5]:
+        listed = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        place = f"batch {batch!r}" if batch else "the new data"
+        shown.append(f"{listed} ({len(names)}) in {place}")
     more = f", and in {len(found) - 5} batches more" if len(found) > 5 else ""
     remedy = "set up without batch_key"
     if of_model:
-        remedy = (
-            f"say that all was measured: mdata.mod[{modality!r}].uns[{_keys.NOT_MEASURED!r}] = {{}}"
-        )
+        uns = f"mdata.mod[{modality!r}].uns[{_keys.NOT_MEASURED!r}]"
+        remedy = f"say that all was measured: {uns} = {{}}"
     warn(
-        f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all cells there, and in most "
-        "cells elsewhere they are not: taken as not measured, so that these zeros are neither learned, nor compared with "
-        f"what is imputed. If they are true zeros, {remedy}."
+        f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all "
+        "cells there, and in most cells elsewhere they are not: taken as not measured, so that these "
+        "zeros are neither learned, nor compared with what is imputed. If they are true zeros, "
+        f"{remedy}."
     )
 
 
@@ -206,12 +193,18 @@ def mask_of(absent: Mapping[str, list[str]], batches: Any, features: Any) -> Boo
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Which values of a modality were measured, by the record that set-up left with it."""
+    """Which values of a modality were measured, by the record that set-up left with it.
+
+    Attributes
+    ----------
+    codes
+        Batch of each cell, (n,).
+    mask
+        Features that a batch measured, (n_batch, d). The last row, for cells of other batches, is True.
+    """
 
     codes: NDArray[np.int64]
-    """Batch of each cell, (n,)"""
     mask: BoolArray
-    """Features that a batch measured, (n_batch, d); the last row, for cells of other batches, is True"""
 
     @classmethod
     def of(cls, adata: AnnData, features: Any = None) -> Self | None:
@@ -236,11 +229,11 @@ class Measured:
 
     def rows(self, rows: Any) -> BoolArray:
         """Which values of some cells were measured, (n_rows, d)."""
-        found: BoolArray = self.mask[self.codes[rows]]
-        return found
+        measured: BoolArray = self.mask[self.codes[rows]]
+        return measured
 
     def shares(self, x: Any) -> NDArray[np.float64]:
-        """Return the share of each feature in the sum of all, (d,): see :func:`expected_shares`."""
+        """Return the share of each feature in the sum of all, (d,), as :func:`expected_shares`."""
         sums = np.zeros(self.mask.shape)
         for rows, block in row_blocks(x):
             for code in np.unique(self.codes[rows]):
@@ -259,16 +252,10 @@ class Measured:
 
 
 def fill(values: Any, labels: Labels) -> Any:
-    """Replace values that were not measured (NaN) by the mean of the measured cells of the same label.
+    """Replace values (n, d) that were not measured (NaN) by the mean of the measured cells of the label.
 
-    Means of labels stay those of the measured cells. Where a label has none, it is the mean of all measured cells.
-
-    Parameters
-    ----------
-    values
-        (n, d), dense or sparse.
-    labels
-        Of the cells, (n,), None where missing.
+    Means of labels stay those of the measured cells. Where a label (None where missing) has none, it
+    is the mean of all measured cells.
     """
     values = values.tocsr() if sp.issparse(values) else values
     rows, columns = _missing(values)
@@ -330,15 +317,7 @@ def record(adata: AnnData, absent: Mapping[str, list[str]], batch_key: str | Non
 
 
 def expected_shares(sums: NDArray[np.float64], mask: BoolArray) -> NDArray[np.float64]:
-    """Return the share of each feature in the sum of all, (d,), where batches did not measure some.
-
-    Parameters
-    ----------
-    sums
-        Sums over the cells of each batch, (n_batch, d); 0 where not measured.
-    mask
-        What batches measured, (n_batch, d).
-    """
+    """Return the share of each feature in the sum of all, (d,), where batches did not measure some."""
     shares = np.full(sums.shape[1], 1 / sums.shape[1])
     for _ in range(100):  # a sum of rank one: depth of the batch times share of the feature
         depth = sums.sum(axis=1) / (mask @ shares)

@@ -76,20 +76,6 @@ def pair_ids(
     Returns
     -------
     Mapping from modality to an object array of shape (n_m,), None where a cell has no identifier.
-
-    Raises
-    ------
-    KeyError
-        ``paired`` names a column that fewer than two modalities have.
-    ValueError
-        ``paired=True`` and no obs name is shared, or an identifier of a named column is used twice in a
-        modality.
-
-    Warns
-    -----
-    UserWarning
-        Obs names are equal and not believed, the column ``"pair_id"`` repeats or is empty, or the named
-        column has no value in common.
     """
     modalities = list(modalities)
     if not isinstance(paired, str):
@@ -144,18 +130,6 @@ def known_partners(
         (n_source,), -1 where none is known; None if no pair is.
     reason
         Why there are none, or what speaks against them.
-
-    Raises
-    ------
-    KeyError
-        A modality lacks the column ``pair_key``.
-    ValueError
-        An identifier is used twice in a modality.
-
-    Warns
-    -----
-    UserWarning
-        Cells have equal names that do not speak for themselves.
     """
     settled = mdata.uns.get(_keys.PAIRING, {})
     keys = settled.get("label_key", {})

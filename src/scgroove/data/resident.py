@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import InputError
 from .checks import BLOCK_BYTES
 from .disk import on_disk
 from .manager import ModalityManager
@@ -89,8 +90,47 @@ def bytes_on_device(managers: Mapping[str, ModalityManager]) -> int | None:
 
 
 def fits(managers: Mapping[str, ModalityManager], device: torch.device) -> bool:
-    """Whether data are kept on a device without being asked for: on a GPU, where they take a small share of what is free."""
+    """Whether data take a small share of the free memory of a GPU; never on other devices."""
     if device.type != "cuda":
         return False
     needed = bytes_on_device(managers)
     return needed is not None and needed < SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]
+
+
+def data_device(
+    wanted: bool | Literal["auto"],
+    managers: Mapping[str, ModalityManager],
+    accelerator: str,
+    devices: int | list[int] | str,
+) -> torch.device | None:
+    """Return the device to keep the data on while training, or None to leave them where they are."""
+    device = device_of_training(accelerator, devices)
+    if wanted is False or (wanted == "auto" and device is None):
+        return None
+    if device is None:
+        raise InputError(
+            f"data_on_device=True needs one device, found devices={devices!r}. Use devices=1, or "
+            "data_on_device=False."
+        )
+    if wanted is True and bytes_on_device(managers) is None:
+        raise InputError(
+            "data_on_device=True, but some modalities are on disk. Load them first, "
+            "adata.to_memory(), or leave them there: cells are then read ahead, and data_on_device "
+            "must be False."
+        )
+    return device if wanted is True or fits(managers, device) else None
+
+
+def device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:
+    """Return the one device that trains, or None if there are several."""
+    all_devices = devices in ("auto", -1, "-1")
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if isinstance(devices, list):
+        several = len(devices) != 1
+    else:
+        several = torch.cuda.device_count() > 1 if all_devices else devices not in (1, "1")
+    if several and (on_gpu or not all_devices):
+        return None
+    if not on_gpu:
+        return torch.device("cpu")
+    return torch.device("cuda", devices[0] if isinstance(devices, list) else 0)

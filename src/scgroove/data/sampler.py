@@ -106,15 +106,7 @@ def _by_code(rows: NDArray[np.int64], codes: NDArray[np.int64]) -> dict[int, NDA
 def shared_codes(
     codes: Mapping[str, NDArray[Any]], agreement: NDArray[Any] | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Label codes with -1 in place of the labels that only one modality has and that agree with none of another.
-
-    Parameters
-    ----------
-    codes
-        By modality, (n_m,); negative: no label.
-    agreement
-        How far labels agree, (n_labels, n_labels); None: each with itself alone.
-    """
+    """Label codes with -1 in place of the labels that only one modality has and that agree with none of another."""
     whole = {m: c.astype(np.int64) for m, c in codes.items()}
     n = 1 + max((int(c.max(initial=-1)) for c in whole.values()), default=-1)
     has = {m: np.bincount(c[c >= 0], minlength=n) > 0 for m, c in whole.items()}

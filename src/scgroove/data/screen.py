@@ -149,11 +149,6 @@ def check_call(
         Those in use, others may be as they are. None: those that have ``use_rep``, or all.
     use_rep
         Representation in use.
-
-    Raises
-    ------
-    ValueError
-        The name of the result or of a modality cannot be a key of a file, or obs names repeat.
     """
     _keys.check_name(key_added, "key_added")
     known = getattr(mdata, "mod", {})
@@ -168,17 +163,7 @@ def check_call(
 
 
 def check_pair(mdata: MuData, source: str, target: str) -> None:
-    """Refuse anything but a MuData with both modalities, different ones with cells.
-
-    Raises
-    ------
-    TypeError
-        It is no MuData.
-    UnknownNameError
-        A modality is unknown (a ``KeyError`` and a ``ValueError``).
-    ValueError
-        Source and target are the same, or one has no cells.
-    """
+    """Refuse anything but a MuData with both modalities, different ones with cells."""
     check_modality(mdata, source, "source")
     check_modality(mdata, target, "target")
     if source == target:
@@ -228,16 +213,6 @@ def labels_of_modality(
     declared
         Whether the user gave ``unlabeled_category``, so that values of it that no cell has are
         warned of.
-
-    Raises
-    ------
-    KeyError
-        A column was named that the modality has not.
-
-    Warns
-    -----
-    UserWarning
-        There is neither a column of the default name nor that of a set-up.
     """
     obs = mdata.mod[modality].obs
     nothing = np.full(len(obs), None, dtype=object)
@@ -276,14 +251,7 @@ def representations(
     precomputed: bool = False,
     max_memory_gb: float | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the representations of source and target cells, of one width if ``shared``.
-
-    Raises
-    ------
-    ValueError
-        One is missing, is no matrix, holds NaN, is too large, or the widths differ but must not.
-        The message names the call that makes it.
-    """
+    """Return the representations of source and target cells, of one width if ``shared``."""
     keys = {m: name_of(use_rep, m, "use_rep") for m in (source, target)}
     x, y = (representation(mdata, m, key, precomputed, max_memory_gb) for m, key in keys.items())
     if shared and x.shape[1] != y.shape[1]:
@@ -299,15 +267,7 @@ def representations(
 def modalities_with(
     mdata: MuData, use_rep: PerModality, modalities: Sequence[str] | None
 ) -> list[str]:
-    """Return the modalities that have a representation: all that are named, or two or more.
-
-    Raises
-    ------
-    TypeError
-        ``mdata`` is no MuData.
-    UnknownNameError
-        A modality does not exist or has no such representation, or fewer than two have it.
-    """
+    """Return the modalities that have a representation: all that are named, or two or more."""
     if modalities is None and isinstance(use_rep, Mapping):
         modalities = list(use_rep)
     names = check_modalities(mdata, modalities)
@@ -328,13 +288,7 @@ def modalities_with(
 def shared_space(
     mdata: MuData, use_rep: PerModality, modalities: Sequence[str]
 ) -> dict[str, FloatArray]:
-    """Return the representation of each modality, all finite and of one width.
-
-    Raises
-    ------
-    ValueError
-        Widths differ, or values are not finite.
-    """
+    """Return the representation of each modality, all finite and of one width."""
     z = {m: representation(mdata, m, name_of(use_rep, m, "use_rep")) for m in modalities}
     widths = {m: one.shape[1] for m, one in z.items()}
     if len(set(widths.values())) > 1:
@@ -407,15 +361,7 @@ def _stored(adata: AnnData, modality: str, key: str, precomputed: bool) -> Any:
 def weights_of_pair(
     mdata: MuData, source: str, target: str, weight_key: PerModality
 ) -> tuple[Float64Array, Float64Array]:
-    """Return the weights of source and target cells.
-
-    Raises
-    ------
-    KeyError
-        A modality has no such column.
-    ValueError
-        It does not hold numbers.
-    """
+    """Return the weights of source and target cells."""
     found = []
     for modality in (source, target):
         key, obs = name_of(weight_key, modality, "weight_key"), mdata.mod[modality].obs
@@ -436,13 +382,7 @@ def weights_of_pair(
 
 
 def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
-    """Return X or a layer in memory; sparse stays sparse.
-
-    Raises
-    ------
-    ValueError
-        There is no such layer.
-    """
+    """Return X or a layer in memory; sparse stays sparse."""
     if layer is None:
         return to_memory(adata.X)
     known = layers_of(adata)

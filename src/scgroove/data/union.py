@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def union_rows(mdata: MuData, modality: str) -> IntArray:
-    """Return the row in the MuData of each cell of a modality, (n_m,).
-
-    Raises
-    ------
-    ValueError
-        If the MuData does not know the cells that the modality has now.
-    """
+    """Return the row in the MuData of each cell of a modality, (n_m,)."""
     placed = np.asarray(mdata.obsmap[modality]).ravel()
     present = np.flatnonzero(placed)
     adata = mdata.mod[modality]

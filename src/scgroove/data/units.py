@@ -29,7 +29,7 @@ MOVED: Final = 1.5
 """The same for samples of one matrix at two times, whose cells may be in another order."""
 
 ENOUGH: Final = 100
-"""Values below which nothing follows from the absence of some."""
+"""With fewer values, nothing follows from the absence of some."""
 
 
 def sample_profile(
@@ -38,19 +38,7 @@ def sample_profile(
     columns: IntArray | None = None,
     rows: NDArray[np.int64] | None = None,
 ) -> DataProfile:
-    """Return the profile of some cells: of all that are asked for, if they are few.
-
-    Parameters
-    ----------
-    adata
-        The modality, in memory, backed or dask.
-    layer
-        Layer to read; X if None.
-    columns
-        Features to look at; None: all.
-    rows
-        Cells to look at; None: all.
-    """
+    """Return the profile of a sample of some rows and columns, or of all."""
     x = matrix(adata, layer)
     d = x.shape[1] if columns is None else len(columns)
     cells = np.arange(x.shape[0]) if rows is None else np.unique(rows)
@@ -99,27 +87,15 @@ def check_units(
     state
         What the registry keeps of the matrix: ``profile`` of the training data, and ``registered``, a
         sample of these data when they were registered.
-    likelihood
-        That of the modality.
-    modality, layer
-        Names.
+    likelihood, modality, layer
+        Of the model.
     columns
         Where the features of the model stand; None: they are all there is.
     rows
         Cells that are used; None: all.
     strict
-        Refuse all that the likelihood cannot have. Otherwise fractional values that are neither
-        logged nor normalized lead to a warning, as they may be estimated counts.
-
-    Raises
-    ------
-    UnitsError
-        If the likelihood cannot have the values.
-
-    Warns
-    -----
-    UserWarning
-        If values look as if they were in other units, or have changed since they were registered.
+        Refuse all that the likelihood cannot have. Otherwise fractional values that are neither logged
+        nor normalized lead to a warning, as they may be estimated counts.
     """
     found, known = sample_profile(adata, layer, columns, rows), DataProfile(**state["profile"])
     then = _then(state, adata.n_obs) if rows is None or len(rows) == adata.n_obs else None
@@ -132,7 +108,8 @@ def check_units(
         if strict or changed or found.integer or found.minimum < 0 or found.transformed:
             raise UnitsError(f"{message} {remedy}", modality, found)
         warn(
-            f"{message} Estimated counts need not be whole. Anything else gives wrong results. {remedy}"
+            f"{message} Estimated counts need not be whole. Anything else gives wrong results. "
+            f"{remedy}"
         )
     elif notes := _differences(found, known, likelihood):
         warn(

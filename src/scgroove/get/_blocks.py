@@ -21,29 +21,7 @@ if TYPE_CHECKING:
 def blocks_of(
     mdata: MuData, source: str, target: str, matrix: sp.csr_matrix, evidence: Mapping[str, Any]
 ) -> tuple[CouplingBlock, ...]:
-    """Return the blocks of a coupling, and the masses that its cells were to have where they are known.
-
-    Parameters
-    ----------
-    mdata
-        With the columns of ``obs`` that the evidence names.
-    source, target
-        The modalities.
-    matrix
-        What is stored of the coupling, (n_source, n_target).
-    evidence
-        As stored beside it; ``labeled`` and ``labels`` at least.
-
-    Returns
-    -------
-    tuple
-        One block a label that the evidence names and both modalities have, or a single one.
-
-    Raises
-    ------
-    ChangedError
-        If a label column is gone, or the cells of a label are not those that they were.
-    """
+    """Return the blocks of a coupling, and the masses that its cells were to have where they are known."""
     names = (
         [str(name) for name in np.atleast_1d(evidence["labels"])] if evidence["labeled"] else [""]
     )

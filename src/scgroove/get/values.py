@@ -128,13 +128,7 @@ def imputed_interval(
 def interval_maker(
     mdata: MuData, source: str, target: str, key: str | None = None
 ) -> Callable[[Any, float], tuple[FloatArray, FloatArray]]:
-    """Return a function of rows and a level that gives the ends of intervals, (rows, d_target) each.
-
-    Raises
-    ------
-    ValueError
-        As :func:`imputed_interval`.
-    """
+    """Return a function of rows and a level that gives the ends of intervals, (rows, d_target) each."""
     name = _checked_key(mdata, source, target, key)
     sd = imputed_sd(mdata, source, target, key).to_numpy()
     values, made = np.asarray(mdata.mod[source].obsm[name]), mdata.mod[source].uns[name]

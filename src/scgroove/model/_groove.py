@@ -11,11 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from anndata import AnnData
 from mudata import MuData
-from numpy.typing import NDArray
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, AnnDataManagerValidationCheck
 from scvi.model.base import BaseModelClass
@@ -25,24 +23,22 @@ from scvi.utils import setup_anndata_dsp
 from .. import _keys
 from .._labels import UnlabeledCategory, plain_category, stored_category
 from .._validate import checked
-from .._warnings import warn
-from ..data import GroupDataSplitter, ModalityManager
+from ..data import GroupDataSplitter
 from ..data.checks import DataProfile, per_modality
-from ..data.fields import VOCABULARY, BatchField, FeatureField, SharedLabelField
+from ..data.fields import BatchField, FeatureField, SharedLabelField
 from ..data.labels import label_keys, labels_by_modality, labels_read_once
 from ..data.pairing import pair_ids
-from ..data.resident import bytes_on_device, fits
+from ..data.resident import data_device
 from ..errors import InputError
-from ..losses import Term
+from ..losses import BackTranslation, GroupCLIP, Reconstruction, Term
 from ..losses.similarities import Similarity
-from ..module import LIKELIHOODS, Architecture, GROOVEModule
+from ..module import Architecture, GROOVEModule
 from ..module.encoders import EncoderKind
-from ..module.groove import CODES, WEIGHT
 from ..train import Freeze, GROOVETrainingPlan
 from ..train.freeze import check_freeze, check_learns, frozen
 from ..train.threads import check_threads
-from ._options import default_terms, training_of
-from ._query import check_screen, check_trainable, copy_weights
+from ._options import n_epochs, training_defaults
+from ._query import check_screen, copy_weights
 from ._results import Results
 from ._save import check_model, damage_told, read_saved, replaced_when_done
 from ._setup import (
@@ -50,10 +46,9 @@ from ._setup import (
     check_setup,
     check_weights,
     log_what_was_found,
-    logger,
     modalities_in_use,
+    resolve_likelihoods,
     restored_on_error,
-    weights_of,
 )
 from ._statistics import fit_input_statistics
 
@@ -64,10 +59,10 @@ X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.L
 class GROOVE(Results):
     r"""One latent space for modalities measured on different cells, linked only by a label.
 
-    One encoder and one decoder for each modality are trained together on the terms of an objective. By default
-    these are three: the group-level contrastive loss GroupCLIP, which brings cells with the same label together
-    across modalities; reconstruction; and on-the-fly back-translation, which asks that a cell translated to another
-    modality and back is the cell it was.
+    One encoder and one decoder for each modality are trained together on the terms of an objective.
+    The three default terms are the group-level contrastive loss GroupCLIP, which brings cells of one
+    label together across modalities, reconstruction, and on-the-fly back-translation, which asks
+    that a cell translated to another modality and back is the cell it was.
 
     Parameters
     ----------
@@ -77,19 +72,19 @@ class GROOVE(Results):
         Dimension of the latent space.
     terms
         Terms of the objective, each with its weight and options. By default
-        ``[Reconstruction(), GroupCLIP(), BackTranslation()]`` of :mod:`scgroove.losses`, where others are too.
+        ``[Reconstruction(), GroupCLIP(), BackTranslation()]`` of :mod:`scgroove.losses`.
     encoder
         ``"linear"`` or ``"mlp"``.
     hidden
         Widths of the hidden layers of the decoders, and of the encoders if ``encoder="mlp"``.
     dropout
-        Dropout: after each hidden layer of an MLP encoder, on the input of a linear one.
+        After each hidden layer of an MLP encoder, on the input of a linear one.
     likelihood
-        ``"normal"``, ``"nb"``, ``"poisson"``, ``"nb_panel"``, ``"poisson_panel"``, ``"bernoulli"``; one for all
-        modalities or one for each. The two for panels, such as a few antibodies, are those of counts without
-        library sizes. ``"auto"`` looks at the data: zeros and ones are ``bernoulli``, other non-negative whole
-        numbers ``nb``, or ``nb_panel`` if the features are few or one of them holds most of the counts, anything
-        else ``normal``. :attr:`likelihood_reasons` says what it saw.
+        ``"normal"``, ``"nb"``, ``"poisson"``, ``"nb_panel"``, ``"poisson_panel"``, ``"bernoulli"``,
+        one for all modalities or one for each. Those for panels, such as a few antibodies, have no
+        library sizes. ``"auto"``: ``bernoulli`` for zeros and ones, ``nb`` for other non-negative
+        whole numbers, or ``nb_panel`` if the features are few or one holds most of the counts, and
+        ``normal`` for anything else. :attr:`likelihood_reasons` has the reason.
     encode_batch
         Give the batch covariate to the encoders too, not only to the decoders.
     similarity
@@ -102,7 +97,8 @@ class GROOVE(Results):
     Raises
     ------
     ValueError
-        An option is out of range, a modality cannot have the likelihood asked for, or a term does not fit the labels.
+        An option is out of range, a modality cannot have the likelihood asked for, or a term does
+        not fit the labels.
 
     Examples
     --------
@@ -141,14 +137,18 @@ class GROOVE(Results):
         super().__init__(adata, registry)
         hidden = tuple(hidden)
         # resolved, so that the saved arguments do not depend on the data they are loaded with
-        likelihood, self.likelihood_reasons_ = self._resolve_likelihood(likelihood)
+        likelihood, self.likelihood_reasons_ = resolve_likelihoods(
+            likelihood,
+            {m: DataProfile(**self._state(X, m)["profile"]) for m in self.modalities},
+            self.registry["setup_args"]["layers"] or {},
+        )
         self.likelihood = likelihood
         with _seeded(seed):
             self.module = self._module_cls(
                 {m: len(self._state(X, m)["column_names"]) for m in self.modalities},
                 likelihood,
                 {m: self._batch_proportions(m) for m in self.modalities},
-                default_terms() if terms is None else terms,
+                [Reconstruction(), GroupCLIP(), BackTranslation()] if terms is None else terms,
                 self._screen_info(),
                 Architecture(n_latent, encoder, hidden, dropout, encode_batch),
                 similarity=similarity,
@@ -158,8 +158,8 @@ class GROOVE(Results):
         # what training leaves as it is, where the model goes on from a reference
         self.freeze_: Freeze | None = None
         self._model_summary_string = (
-            f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {hidden}, similarity {similarity}, "
-            f"terms {', '.join(self.module.terms)}"
+            f"GROOVE model: n_latent {n_latent}, encoder {encoder}, hidden {hidden}, "
+            f"similarity {similarity}, terms {', '.join(self.module.terms)}"
         )
         self.init_params_ = self._get_init_params(locals())
 
@@ -183,18 +183,18 @@ class GROOVE(Results):
     ) -> None:
         """Register a MuData whose modalities were measured on different, partly the same, or the same cells.
 
-        Labels are read in each modality and coded in one vocabulary. Cells with a missing label are unlabeled:
-        they take part in reconstruction and back-translation only, as do cells of exclusive labels. A feature that
-        is zero in all cells of a batch, and in most cells of all other batches is not, is taken as not measured in
-        that batch: its zeros are neither learned, nor compared with what is imputed.
+        Labels are read in each modality and coded in one vocabulary. Cells of exclusive labels, or
+        without a label, take part in reconstruction and back-translation only. A feature that is
+        zero in all cells of a batch, and not in most cells of all other batches, is taken as not
+        measured in that batch: its zeros are neither learned, nor compared with imputed values.
 
         Parameters
         ----------
         mdata
             The data. Sparse and backed matrices stay as they are.
         label_key
-            Column of each modality's ``obs`` with the label (such as the perturbation); one name for all
-            modalities or ``{modality: name}``.
+            Column of each modality's ``obs`` with the label (such as the perturbation); one name for
+            all modalities or ``{modality: name}``.
         modalities
             The modalities to use; all by default.
         layers
@@ -202,18 +202,20 @@ class GROOVE(Results):
         batch_key
             Column of ``obs`` with the batch; one name for all modalities or ``{modality: name}``.
         unlabeled_category
-            Values of the label columns that mean "not known": one or a list. Numbers are named like labels, so
-            that 0, 0.0 and "0" are the same.
+            Values of the label columns that mean "not known": one or a list. Numbers are named like
+            labels, so that 0, 0.0 and "0" are the same.
         weight_key
-            Column of ``obs`` with the weight of each cell in terms that use labels, from 0 to 1, such as the
-            probability that its perturbation worked. One name for all modalities or ``{modality: name}``. From
-            :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such as the posterior of pertpy's Mixscape.
+            Column of ``obs`` with the weight of each cell in terms that use labels, from 0 to 1, such
+            as the probability that its perturbation worked; one name for all modalities or
+            ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such
+            as the posterior of pertpy's Mixscape.
         paired
-            Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs`` column
-            that identifies the measured unit. Known pairs are kept together in the validation split, and serve
-            as truth for evaluation; training never uses them. Scores and figures follow this answer.
-            ``"auto"`` takes the column ``"pair_id"`` where two modalities have it, else equal names, unless
-            they look like a numbering, wells or colliding barcodes, or their labels disagree. A warning says so.
+            Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs``
+            column that identifies the measured unit. Known pairs are kept together in the validation
+            split, and serve as truth for scores and figures; training never uses them. ``"auto"``
+            takes the column ``"pair_id"`` where two modalities have it, else equal names, unless they
+            look like a numbering, wells or colliding barcodes, or their labels disagree. A warning
+            says so.
         min_cells_per_label
             Fewest cells that a shared label must have in each modality.
 
@@ -222,9 +224,9 @@ class GROOVE(Results):
         KeyError
             A modality, label column, batch column or layer does not exist.
         ValueError
-            No label is shared, a label has too few cells, all labels of a modality are missing, a modality is
-            empty, has duplicated obs names, NaN or infinite values, or cells without any value.
-            ``mdata`` is left as it was.
+            No label is shared, a label has too few cells, all labels of a modality are missing, a
+            modality is empty, has duplicated obs names, NaN or infinite values, or cells without any
+            value. ``mdata`` is left as it was.
 
         Warns
         -----
@@ -234,13 +236,13 @@ class GROOVE(Results):
         Notes
         -----
         Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``,
-        ``mdata.uns["pairing"]`` (``paired`` and the label columns), in each
-        modality ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``, and ``uns["not_measured"]`` where a batch
-        did not measure some features.
+        ``mdata.uns["pairing"]`` (``paired`` and the label columns), in each modality
+        ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``, and ``uns["not_measured"]`` where
+        a batch did not measure some features.
         """
         unlabeled_category = plain_category(unlabeled_category)
-        # resolved before they are recorded: they are replayed on load, perhaps on fewer modalities. A dict, as
-        # scvi-tools' own models keep it
+        # resolved before they are recorded: load replays them, perhaps on fewer modalities. A dict,
+        # as scvi-tools' own models keep it
         modalities = {m: m for m in modalities_in_use(mdata, modalities, kwargs)}
         layers = per_modality(layers, list(modalities), "layers", optional=True)
         batch_key = per_modality(batch_key, list(modalities), "batch_key", optional=True)
@@ -296,8 +298,8 @@ class GROOVE(Results):
     def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> None:
         """Not for one modality: use :meth:`setup_mudata`."""
         raise NotImplementedError(
-            "GROOVE links two or more modalities. Put them in a MuData and call "
-            'GROOVE.setup_mudata(mudata.MuData({"rna": adata_rna, "protein": adata_protein}), label_key="label").'
+            "GROOVE links two or more modalities. Put them in a MuData and call GROOVE.setup_mudata("
+            'mudata.MuData({"rna": adata_rna, "protein": adata_protein}), label_key="label").'
         )
 
     # -- training ----------------------------------------------------------------------------------------------
@@ -320,42 +322,42 @@ class GROOVE(Results):
         datasplitter_kwargs: Mapping[str, Any] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
-        """Train the model; once more, or after :meth:`load_query_data`, train it on.
+        """Train the model. A second call, or one after :meth:`load_query_data`, trains it on.
 
         Parameters
         ----------
         max_epochs
-            Epochs; an epoch sees about as many labeled cells as the largest modality has. By default, with linear encoders enough
-            for some 1,000 steps, between 10 and 50 epochs, or as many as make 250 steps of small data; with others, and where a trained
-            model goes on, for 3,000. Between 10 and 150.
+            An epoch sees about as many labeled cells as the largest modality has. Default: enough for
+            1,000 steps with linear encoders, and for 3,000 with others or where a trained model goes
+            on, between 10 and 150 epochs.
         accelerator, devices
             Where to train, see :class:`lightning.pytorch.Trainer`.
         train_size, validation_size
-            Shares of the cells of each label; the rest of the cells validates by default. Cells measured in
-            several modalities fall into the same part in all of them.
+            Shares of the cells of each label; the rest of the cells validates by default. Cells
+            measured in several modalities fall into the same part in all of them.
         batch_size
             Labeled cells of each modality in a step.
         n_labels_per_batch, n_cells_per_label
-            A step draws this many shared labels, and this many cells of each from every modality that has it. By
-            default all shared labels, as long as the batch has 8 cells for each.
+            A step draws this many shared labels, and this many cells of each from every modality that
+            has it. Default: all shared labels, as long as the batch has 8 cells for each.
         early_stopping
-            Stop when ``early_stopping_monitor`` (by default ``"validation_loss"``) no longer improves. The default
-            one-cycle learning rate ends low only after ``max_epochs``: with early stopping, think of
+            Stop when ``early_stopping_monitor`` (default ``"validation_loss"``) no longer improves.
+            The default one-cycle learning rate is low only after ``max_epochs``: consider
             ``plan_kwargs={"lr_schedule": "plateau"}``.
         data_on_device
-            Keep all cells on the device, as dense float32. ``"auto"``: if it is a GPU, one, and they take less than a quarter of its
-            free memory.
+            Keep all cells on the device, as dense float32. ``"auto"``: on a single GPU, if they take
+            less than a quarter of its free memory.
         seed
             Random state of the split, the batches and dropout. The global state is left alone.
         plan_kwargs
-            Of :class:`scgroove.train.GROOVETrainingPlan`: learning rate and schedule. Linear encoders have the
-            learning rate 0.01, unless a trained model goes on.
+            Of :class:`scgroove.train.GROOVETrainingPlan`: learning rate and schedule. Linear encoders
+            have the learning rate 0.01, unless a trained model goes on.
         datasplitter_kwargs
-            Of :class:`scgroove.data.GroupDataSplitter`: ``balance``, ``free_fraction``, ``external_indexing`` and arguments
-            of the loader such as ``num_workers``.
+            Of :class:`scgroove.data.GroupDataSplitter`: ``balance``, ``free_fraction``,
+            ``external_indexing`` and arguments of the loader such as ``num_workers``.
         **trainer_kwargs
-            Of :class:`scvi.train.Trainer`, for instance ``callbacks``, ``gradient_clip_val``, ``precision``,
-            ``check_val_every_n_epoch``, ``enable_progress_bar``, ``enable_checkpointing``.
+            Of :class:`scvi.train.Trainer`, such as ``callbacks``, ``gradient_clip_val``,
+            ``precision``, ``check_val_every_n_epoch``, ``enable_progress_bar``.
 
         Raises
         ------
@@ -365,7 +367,7 @@ class GROOVE(Results):
             The loss became NaN or infinite.
         """
         check_threads(int((datasplitter_kwargs or {}).get("num_workers") or 0))
-        managers = self._training_managers()
+        managers, agreement = self._training_managers(), self.module.agreement
         splitter = self._data_splitter_cls(
             managers,
             train_size,
@@ -375,33 +377,32 @@ class GROOVE(Results):
             n_cells_per_label=n_cells_per_label,
             pairs=self._pairs(),
             extras=self._extras(managers),
-            agreement=None
-            if self.module.agreement is None
-            else self.module.agreement.cpu().numpy(),
-            on_device=self._data_device(data_on_device, managers, accelerator, devices),
+            agreement=None if agreement is None else agreement.cpu().numpy(),
+            on_device=data_device(data_on_device, managers, accelerator, devices),
             seed=seed,
             **(datasplitter_kwargs or {}),
         )
-        if early_stopping and splitter.n_val == 0:
-            raise InputError(
-                f"early_stopping=True needs validation cells, and train_size={train_size} leaves none. "
-                "Use train_size=0.9, or early_stopping=False."
-            )
-        if (plan_kwargs or {}).get("lr_schedule") == "plateau" and splitter.n_val == 0:
-            raise InputError(
-                f"lr_schedule='plateau' needs validation cells, and train_size={train_size} leaves none. "
-                "Use train_size=0.9, or another lr_schedule."
-            )
+        needs = {
+            "early_stopping=True": early_stopping,
+            "lr_schedule='plateau'": (plan_kwargs or {}).get("lr_schedule") == "plateau",
+        }
+        for option, asked in needs.items():
+            if asked and not splitter.n_val:
+                raise InputError(
+                    f"{option} needs validation cells, and train_size={train_size} leaves none. Use "
+                    "train_size=0.9, or leave the option out."
+                )
         goes_on = self.is_trained_ or self.freeze_ is not None
-        defaults = training_of(self.encoder, goes_on)
+        plan_defaults, n_steps, most_epochs = training_defaults(self.encoder, goes_on)
         plan = self._training_plan_cls(
-            self.module, **{"seed": seed, **defaults.plan, **(plan_kwargs or {})}
+            self.module, **{"seed": seed, **plan_defaults, **(plan_kwargs or {})}
         )
-        # a second call goes on from the first, or from a reference: its inputs must mean the same
+        # a model that goes on keeps the meaning of its inputs
         if not goes_on:
-            self._fit_statistics(managers, splitter.train_idx)
+            for m, manager in managers.items():
+                fit_input_statistics(self.module, m, manager, splitter.train_idx[m])
         if max_epochs is None:
-            max_epochs = defaults.epochs(len(splitter.train_dataloader()))
+            max_epochs = n_epochs(len(splitter.train_dataloader()), n_steps, most_epochs)
         trainer_kwargs.setdefault("early_stopping_monitor", "validation_loss")
         if splitter.n_val:
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1)
@@ -432,8 +433,7 @@ class GROOVE(Results):
     ) -> None:
         """Save the model; further arguments are those of :meth:`scvi.model.base.BaseModelClass.save`.
 
-        The files are written beside ``dir_path`` and take their place when they are complete: an interruption leaves
-        an old model as it was.
+        The files take their place when they are complete: an interruption leaves an old model as it was.
 
         Parameters
         ----------
@@ -453,7 +453,8 @@ class GROOVE(Results):
         """
         if Path(dir_path).exists() and not overwrite:
             raise InputError(
-                f"{str(dir_path)!r} exists already. Save to another folder, or replace it with overwrite=True."
+                f"{str(dir_path)!r} exists already. Save to another folder, or replace it with "
+                "overwrite=True."
             )
         with replaced_when_done(dir_path, last="model.pt") as folder:
             super().save(str(folder), prefix, overwrite=True, **kwargs)
@@ -475,19 +476,16 @@ class GROOVE(Results):
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
         """Load a saved model; arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
 
-        ``adata`` may have some of the modalities only, features in another order, and features that the model does not
-        know: they are found by name.
-
-        Loading runs code that the file names, as the format of scvi-tools is a pickle: load models of people that you
-        trust only.
+        ``adata`` may have some of the modalities only, and features in another order or beside those
+        of the model. The format of scvi-tools is a pickle: load models of people that you trust only.
 
         Raises
         ------
         FileError
             There is no saved model, or its files are damaged.
         ValueError
-            A feature of the model is missing, or the data have labels that a term of the model cannot have. ``adata``
-            is left as it was.
+            A feature of the model is missing, or the data have labels that a term of the model cannot
+            have. ``adata`` is left as it was.
         """
         asked = inspect.signature(super().load).bind(*args, **kwargs)
         adata = read_saved(asked.arguments)
@@ -495,9 +493,8 @@ class GROOVE(Results):
             warnings.catch_warnings(),
             restored_on_error(adata if isinstance(adata, MuData) else None),
         ):
-            warnings.filterwarnings(
-                "ignore", message="`var_names` for the loaded"
-            )  # compares positions
+            # scvi-tools compares positions of features
+            warnings.filterwarnings("ignore", message="`var_names` for the loaded")
             try:
                 with damage_told(asked.arguments["dir_path"], asked.arguments.get("prefix")):
                     model = super().load(*asked.args, **asked.kwargs)
@@ -505,8 +502,8 @@ class GROOVE(Results):
                 if "size mismatch for terms" not in str(error):
                     raise
                 raise InputError(
-                    "The data contain labels that the model was not trained on. Set the labels of these cells to "
-                    "missing, or train on them: GROOVE.load_query_data(mdata, path)."
+                    "The data contain labels that the model was not trained on. Set the labels of these "
+                    "cells to missing, or train on them: GROOVE.load_query_data(mdata, path)."
                 ) from error
             if model.adata is not None:
                 model._checked_managers()
@@ -528,43 +525,46 @@ class GROOVE(Results):
     ) -> GROOVE:
         """Return a model of a new screen that starts from a trained one, to be trained on.
 
-        It has the weights and the input statistics of the reference; its labels and batches are those of the reference and,
-        appended, the new ones of the screen. A new batch starts as the mean of the known ones. It can be used as it is; with
-        :meth:`train`, it is fine-tuned on the new screen alone. The reference stays as it is.
+        It has the weights and the input statistics of the reference, and its labels and batches with
+        the new ones of the screen appended. A new batch starts as the mean of the known ones. It can
+        be used as it is, or fine-tuned on the new screen alone with :meth:`train`. The reference
+        stays as it is.
 
-        New cells whose modalities, batches and labels the reference knows need none of this: pass them to
-        :meth:`get_latent_representation`, :meth:`translate` or :func:`scgroove.tl.embed`.
+        New cells whose modalities, batches and labels the reference knows need none of this: pass
+        them to :meth:`get_latent_representation`, :meth:`translate` or :func:`scgroove.tl.embed`.
 
         Parameters
         ----------
         adata
-            The new screen, a MuData with the columns and layers that the reference was set up with. To be trained on it needs all
-            modalities of the reference, and labels.
+            The new screen, a MuData with the columns and layers that the reference was set up with.
+            Training needs all modalities of the reference, and labels.
         reference_model
             A trained model, or where it was saved.
         freeze
-            What :meth:`train` leaves as it is. ``"nothing"``: all weights go on learning; cells of the reference have to be
-            embedded anew, and may be embedded worse than before. ``"encoders"``: latent coordinates are, to the bit, those of the
-            reference; decoders learn. ``"all_but_batch"``: besides, decoders learn only what a batch adds (and encoders too, with
-            ``encode_batch=True``).
+            What :meth:`train` leaves as it is. ``"nothing"``: all weights go on learning, and cells of
+            the reference have to be embedded anew. ``"encoders"``: latent coordinates are, to the
+            bit, those of the reference; decoders learn. ``"all_but_batch"``: decoders learn only what
+            a batch adds (and encoders too, with ``encode_batch=True``).
         terms
-            Terms with the names of those of the reference, where these have to know more, such as the embeddings of
-            new labels. They go on from the weights of the reference, which keeps what it knows of its labels. Those
-            of the reference by default.
+            Terms with the names of those of the reference, where these have to know more, such as the
+            embeddings of new labels. They go on from the weights of the reference. Default: those of
+            the reference.
         accelerator, device
             Where a saved reference is loaded to.
 
         Returns
         -------
-        A model with ``adata`` attached. The shares of batches, over which :meth:`translate` averages, are those of the new screen.
+        A model with ``adata`` attached. The shares of batches, over which :meth:`translate` averages,
+        are those of the new screen.
 
         Raises
         ------
         TypeError
             ``adata`` is no MuData.
         ValueError
-            The reference is not trained; the data lack features, or have values that the model's likelihood cannot have, or cells
-            without a batch; a term does not fit new labels; nothing is left to learn. ``adata`` is left as it was.
+            The reference is not trained; the data lack features, have values that the likelihood
+            cannot have, or cells without a batch; a term does not fit new labels; nothing is left to
+            learn. ``adata`` is left as it was.
 
         Notes
         -----
@@ -603,160 +603,6 @@ class GROOVE(Results):
         model.to_device(reference.device)
         model.module.eval()
         return model
-
-    # -- results -----------------------------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        """Summary in plain text (scvi-tools' own prints, and returns an empty string)."""
-        lines = [self._model_summary_string]
-        for m in self.modalities:
-            state = self._state(X, m)
-            lines.append(
-                f"  {m}: {state['profile']['n_obs']} cells x {len(state['column_names'])} features, "
-                f"{self.likelihood[m]} ({self.likelihood_reasons[m]}), "
-                f"{len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
-            )
-        n_labels = len(self._state(LABELS, self.modalities[0])[VOCABULARY])
-        return "\n".join(
-            [
-                *lines,
-                f"  {n_labels} labels over all modalities",
-                f"Trained: {'yes' if self.is_trained_ else 'no' if self.freeze_ is None else 'weights of a reference'}",
-            ]
-        )
-
-    # -- inside ------------------------------------------------------------------------------------------------
-
-    def _resolve_likelihood(
-        self, asked: str | Mapping[str, str]
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        wanted = dict.fromkeys(self.modalities, asked) if isinstance(asked, str) else dict(asked)
-        if unknown := set(wanted) - set(self.modalities):
-            raise InputError(
-                f"likelihood names {sorted(unknown)}, but the modalities are {self.modalities}."
-            )
-        layers = self.registry["setup_args"]["layers"] or {}
-        chosen, reasons = {}, {}
-        for m in self.modalities:
-            name, data = wanted.get(m, "auto"), DataProfile(**self._state(X, m)["profile"])
-            chosen[m], reasons[m] = (
-                data.choose_likelihood() if name == "auto" else (name, "chosen by the user")
-            )
-            if chosen[m] not in LIKELIHOODS:
-                raise InputError(
-                    f"Unknown likelihood '{name}' for '{m}'. Expected 'auto' or one of {list(LIKELIHOODS)}."
-                )
-            if problem := data.problem_with(chosen[m]):
-                raise InputError(
-                    f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. If it holds raw "
-                    f"counts in a layer, name it: GROOVE.setup_mudata(..., layers={ {**layers, m: '...'} }); if it is "
-                    f"normalized or logged, use likelihood={ {**wanted, m: 'normal'} } or 'auto'."
-                )
-            if LIKELIHOODS[chosen[m]].library and data.counts and data.panel:
-                warn(
-                    f"In '{m}', {data.panel}: with the likelihood '{chosen[m]}', which divides by library sizes, a fall of one "
-                    f"feature looks like a rise of all others. likelihood={{'{m}': '{chosen[m]}_panel'}} does without.",
-                )
-            if name == "auto":
-                logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])
-        return chosen, reasons
-
-    def _training_managers(self) -> dict[str, ModalityManager]:
-        present = self.present_in()
-        if missing := [m for m in self.modalities if m not in present]:
-            raise InputError(
-                f"Training needs all modalities {self.modalities}; the attached data lack {missing}. Load the model on "
-                "data that have them, GROOVE.load(path, mdata), or train a new model."
-            )
-        managers = self._checked_managers()
-        check_trainable(managers)
-        return managers
-
-    def _checked_managers(self) -> dict[str, ModalityManager]:
-        """Views of the modalities of the attached data, in the units of the model."""
-        managers = {m: self._manager_of(None, m) for m in self.present_in()}
-        for m, manager in managers.items():
-            self._check_units(manager.adata, m, manager.columns)
-        return managers
-
-    def _data_device(
-        self,
-        wanted: bool | Literal["auto"],
-        managers: Mapping[str, ModalityManager],
-        accelerator: str,
-        devices: int | list[int] | str,
-    ) -> torch.device | None:
-        """Where to keep the data while training; None: where they are."""
-        device = _device_of_training(accelerator, devices)
-        if wanted is False or (wanted == "auto" and device is None):
-            return None
-        if device is None:
-            raise InputError(
-                f"data_on_device=True needs one device, found devices={devices!r}. Use devices=1, or data_on_device=False."
-            )
-        if wanted is True and bytes_on_device(managers) is None:
-            raise InputError(
-                "data_on_device=True, but some modalities are on disk. Load them first, adata.to_memory(), or leave them there: cells "
-                "are then read ahead, and data_on_device must be False."
-            )
-        return device if wanted is True or fits(managers, device) else None
-
-    def _weight_keys(self) -> dict[str, str | None]:
-        """Column of each modality with the weights of its cells, if it has one."""
-        given = self.registry["setup_args"].get("weight_key")
-        return per_modality(given, self.modalities, "weight_key", optional=True)
-
-    def _extras(
-        self, managers: Mapping[str, ModalityManager]
-    ) -> dict[str, dict[str, NDArray[Any]]]:
-        """What batches hold beside values, batches and shared labels."""
-        keys, extras = self._weight_keys(), {}
-        for m, manager in managers.items():
-            codes = manager.get_from_registry(LABELS).ravel().astype(np.int64)
-            extras[m] = {CODES: codes}
-            if any(keys.values()):
-                ones = np.ones(len(codes), dtype=np.float32)
-                key = keys[m]
-                extras[m][WEIGHT] = (
-                    ones if key is None else weights_of(manager.adata.obs, key, m, codes >= 0)
-                )
-        return extras
-
-    def _pairs(self) -> dict[str, NDArray[Any]] | None:
-        args = self.registry["setup_args"]
-        labels = self._read_labels(self.modalities)
-        paired = args["paired"]
-        if (
-            isinstance(paired, str) and paired != "auto"
-        ):  # a query may lack the column of the reference
-            having = [m for m in self.modalities if paired in self.adata.mod[m].obs]
-            paired = paired if len(having) > 1 else False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
-            return pair_ids(self.adata, self.modalities, paired, labels)
-
-    def _fit_statistics(
-        self, managers: Mapping[str, ModalityManager], rows: Mapping[str, NDArray[np.int64]]
-    ) -> None:
-        for m, manager in managers.items():
-            fit_input_statistics(self.module, m, manager, rows[m])
-
-
-def _device_of_training(accelerator: str, devices: int | list[int] | str) -> torch.device | None:
-    """The one device that trains; None if there are several."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    several = (
-        torch.cuda.device_count() > 1 if devices in ("auto", -1, "-1") else devices not in (1, "1")
-    )
-    if isinstance(devices, list):
-        several = len(devices) != 1
-    if several and (on_gpu or devices not in ("auto", -1, "-1")):
-        return None
-    return (
-        torch.device("cuda", devices[0] if isinstance(devices, list) else 0)
-        if on_gpu
-        else torch.device("cpu")
-    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""New data for a trained model: what fits it, what is said of them, and weights for more batches."""
+"""Checks of new data for a trained model, and weights for new batches."""
 
 from __future__ import annotations
 
@@ -26,26 +26,18 @@ if TYPE_CHECKING:
 
 
 def check_screen(mdata: MuData | AnnData | None, reference: Registered) -> list[str]:
-    """Return the modalities of a model that new data have, when their values can be those of the model.
-
-    Raises
-    ------
-    TypeError
-        They are no MuData.
-    ValueError
-        They are a view; or a modality holds NaN or infinite values, cells without any, or values that its likelihood
-        cannot have.
-    """
+    """Return the modalities of a model that new data have, after a check of their values."""
     if not isinstance(mdata, MuData):
         known = reference.modalities
         raise InputTypeError(
-            f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the modalities of the new screen together: "
-            f'mudata.MuData({{"{known[0]}": adata, ...}}). New cells of one modality need no training: '
-            f'model.get_latent_representation(adata, "{known[0]}").'
+            f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the modalities of "
+            f'the new screen together: mudata.MuData({{"{known[0]}": adata, ...}}). New cells of one '
+            f'modality need no training: model.get_latent_representation(adata, "{known[0]}").'
         )
     if mdata.is_view:
         raise InputError(
-            "The new data are a view of others, into which nothing can be written. Pass a copy: mdata = mdata[cells].copy()."
+            "The new data are a view of others, into which nothing can be written. Pass a copy: "
+            "mdata = mdata[cells].copy()."
         )
     present = reference.present_in(mdata)
     for m in present:
@@ -59,40 +51,26 @@ def check_screen(mdata: MuData | AnnData | None, reference: Registered) -> list[
 def check_batches(
     manager: ModalityManager, modality: str, module: GROOVEModule, batch_key: str | None
 ) -> None:
-    """Say that cells are of a batch that the model does not know; refuse them where the encoder would need to know it.
-
-    Raises
-    ------
-    ValueError
-        The encoder of the modality sees the batch.
-
-    Warns
-    -----
-    UserWarning
-        It does not.
-    """
+    """Warn of cells of unknown batches, and refuse them where the encoder sees the batch."""
     unknown = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY).ravel() < 0
     if batch_key is None or not unknown.any():
         return
     obs = manager.adata.obs
-    known = [
-        str(c)
-        for c in manager.registry[FIELDS][REGISTRY_KEYS.BATCH_KEY]["state_registry"][VOCABULARY]
-    ]
+    state = manager.registry[FIELDS][REGISTRY_KEYS.BATCH_KEY]["state_registry"]
+    known = list(map(str, state[VOCABULARY]))
     names = sorted({str(name) for name in batches_of(obs, batch_key)[unknown]})
-    found = f"such as {names[:5]}" if batch_key in obs else "as there is no such column"
-    what = (
-        f"{int(unknown.sum())} of {len(obs)} cells of modality '{modality}' are of a batch that the model does not know "
-        f"({found} in obs['{batch_key}']; known: {known[:10]})"
+    shown = f"such as {names[:5]}" if batch_key in obs else "as there is no such column"
+    found = (
+        f"{int(unknown.sum())} of {len(obs)} cells of modality '{modality}' are of a batch that the "
+        f"model does not know ({shown} in obs['{batch_key}']; known: {known[:10]})"
     )
     if module.encoder_of(modality).n_batch:
         raise InputError(
-            f"{what}, and its encoders see the batch (encode_batch=True). Train on with the new batch, query = "
-            "GROOVE.load_query_data(mdata, model); query.train(); or name the known batch most like it in that column."
+            f"{found}, and its encoders see the batch (encode_batch=True). Train on with the new batch, "
+            "query = GROOVE.load_query_data(mdata, model); query.train(); or name the known batch most "
+            "like it in that column."
         )
-    warn(
-        f"{what}: taken as unknown. Latent coordinates and translations do not depend on it.",
-    )
+    warn(f"{found}: taken as unknown. Latent coordinates and translations do not depend on it.")
 
 
 def measured_in_query(
@@ -102,9 +80,10 @@ def measured_in_query(
     batch_key: str | None,
     state: Mapping[str, Any],
 ) -> Measured | None:
-    """Tell which values of new cells were measured; None if all were.
+    """Return which values of new cells were measured, None if all were.
 
-    Not those that their batch lacked in training, nor those of features that are zero in all cells of a new batch.
+    Not measured: features that the batch lacked in training, and those that are zero in all cells of
+    a new batch.
     """
     if ZERO_SHARES not in state:  # of a model saved before batches were looked at
         return None
@@ -116,19 +95,10 @@ def measured_in_query(
 
 
 def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collection[str]) -> None:
-    """Give a module the weights of a reference, which knows the same batches or fewer.
+    """Give a module the weights and input statistics of a reference, which may know fewer batches.
 
-    A new batch starts as the mean of the known ones, weighted by their cells; where the reference had one batch only, and so
-    no weights for it, as that one. The statistics of the inputs are those of the reference.
-
-    Parameters
-    ----------
-    module
-        The module to change.
-    reference
-        Left as it is.
-    measured
-        Modalities whose shares of cells by batch are kept, as those of new data.
+    A new batch starts as the mean of the known ones, weighted by their cells. The shares of batches of
+    the modalities ``measured`` are those of the new data.
     """
     state = {key: value.detach().clone() for key, value in reference.state_dict().items()}
     own: Mapping[str, Tensor] = module.state_dict()
@@ -142,9 +112,9 @@ def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collec
             state[key] = _widened(state[key], own[key].shape[1], shares)
     for term in module.objective:
         start = f"terms.{term.name}."
-        known = {
-            key.removeprefix(start): state.pop(key) for key in list(state) if key.startswith(start)
-        }
+        known = {}
+        for key in [key for key in state if key.startswith(start)]:
+            known[key.removeprefix(start)] = state.pop(key)
         if known:
             state |= {start + key: value for key, value in term.adapted(known).items()}
     module.load_state_dict(state)
@@ -159,22 +129,18 @@ def _widened(weight: Tensor, width: int, shares: Tensor) -> Tensor:
 
 
 def check_trainable(managers: Mapping[str, ModalityManager]) -> None:
-    """Refuse data without labels, or of unknown batches.
-
-    Raises
-    ------
-    ValueError
-        A modality has no labels, or cells of a batch that the model does not know.
-    """
+    """Refuse to train on data without labels, or on cells of unknown batches."""
     for m, manager in managers.items():
         if REGISTRY_KEYS.LABELS_KEY not in manager.registry[FIELDS]:
             raise InputError(
-                f"Training needs labels, and modality '{m}' of the attached data has no label column. Labels are all that links "
-                "the modalities: add the column that the model was set up with. Mapping cells needs neither labels nor training."
+                f"Training needs labels, and modality '{m}' of the attached data has no label column. "
+                "Labels are all that links the modalities: add the column that the model was set up "
+                "with. Mapping cells needs neither labels nor training."
             )
         codes: Any = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
         if (codes < 0).any():
             raise InputError(
-                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a batch that the model does not know. "
-                "GROOVE.load_query_data(mdata, model) makes a model that knows it; train that one."
+                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a batch that "
+                "the model does not know. GROOVE.load_query_data(mdata, model) makes a model that knows "
+                "it; train that one."
             )

@@ -1,11 +1,12 @@
-"""What a model knows of the data that it is registered with: modalities, features, labels, units."""
+"""The data of a model: modalities, features, batches, labels, units."""
 
 from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
@@ -26,15 +27,20 @@ from ..data.fields import NOT_MEASURED, VOCABULARY, field_key
 from ..data.labels import counts_of_labels, label_keys, labels_of
 from ..data.manager import FIELDS
 from ..data.measured import mask_of
+from ..data.pairing import pair_ids
 from ..data.units import check_units
 from ..errors import InputError, UnknownNameError
 from ..losses import ScreenInfo
 from ..module import GROOVEModule
+from ..module.groove import CODES, WEIGHT
 from ..train import Freeze
-from ._setup import restored_on_error
-from ._store import held_by_data
+from ._query import check_trainable
+from ._setup import restored_on_error, weights_of
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
+
+_HELD: Final = "_scgroove_managers"
+"""Attribute of a MuData with its managers, by who registered them."""
 
 
 class Registered(BaseModelClass):  # type: ignore[misc]
@@ -48,7 +54,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     @classmethod
     def register_manager(cls, adata_manager: AnnDataManager) -> None:
         """Keep a manager as long as its data live."""
-        cls._setup_adata_manager_store = held_by_data(
+        cls._setup_adata_manager_store = _held_by_data(
             cls._setup_adata_manager_store, adata_manager, "setup"
         )
 
@@ -56,7 +62,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         stores = self._per_instance_manager_store
         if self.id not in stores:
             weakref.finalize(self, stores.pop, self.id, None)
-        stores[self.id] = held_by_data(stores.get(self.id, {}), adata_manager, self.id)
+        stores[self.id] = _held_by_data(stores.get(self.id, {}), adata_manager, self.id)
 
     @property
     def modalities(self) -> list[str]:
@@ -64,20 +70,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         return list(self.registry["setup_args"]["modalities"])
 
     def present_in(self, data: MuData | AnnData | None = None) -> list[str]:
-        """Modalities of the model that have cells in the data.
-
-        Parameters
-        ----------
-        data
-            The model's own data if None, else a MuData.
-
-        Raises
-        ------
-        KeyError
-            There are none.
-        ValueError
-            There are no data, or an AnnData, which does not say what it measured.
-        """
+        """Modalities of the model that have cells in the data, by default its own."""
         data = self.adata if data is None else data
         if data is None:
             raise InputError(
@@ -93,6 +86,20 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
             )
         return present
+
+    def __repr__(self) -> str:
+        """Summary in plain text (scvi-tools' own prints, and returns an empty string)."""
+        lines = [self._model_summary_string]
+        for m in self.modalities:
+            state = self._state(X, m)
+            lines.append(
+                f"  {m}: {state['profile']['n_obs']} cells x {len(state['column_names'])} features, "
+                f"{self.likelihood[m]} ({self.likelihood_reasons[m]}), "
+                f"{len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
+            )
+        trained = "weights of a reference" if self.freeze_ is not None else "no"
+        lines.append(f"  {len(self._labels())} labels over all modalities")
+        return "\n".join([*lines, f"Trained: {'yes' if self.is_trained_ else trained}"])
 
     @property
     def likelihood_reasons(self) -> dict[str, str]:
@@ -230,13 +237,55 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 for m, key in keys.items()
             }
 
-    def get_label_columns(self) -> dict[str, Any]:
-        """Where the model has its labels from.
+    def _training_managers(self) -> dict[str, ModalityManager]:
+        present = self.present_in()
+        if missing := [m for m in self.modalities if m not in present]:
+            raise InputError(
+                f"Training needs all modalities {self.modalities}; the attached data lack {missing}. "
+                "Load the model on data that have them, GROOVE.load(path, mdata), or train a new model."
+            )
+        managers = self._checked_managers()
+        check_trainable(managers)
+        return managers
 
-        Returns
-        -------
-        ``label_key`` and ``unlabeled_category``, as given to :meth:`setup_mudata`.
-        """
+    def _checked_managers(self) -> dict[str, ModalityManager]:
+        """Views of the modalities of the attached data, in the units of the model."""
+        managers = {m: self._manager_of(None, m) for m in self.present_in()}
+        for m, manager in managers.items():
+            self._check_units(manager.adata, m, manager.columns)
+        return managers
+
+    def _extras(
+        self, managers: Mapping[str, ModalityManager]
+    ) -> dict[str, dict[str, NDArray[Any]]]:
+        """Arrays that batches hold beside values, batches and shared labels."""
+        given = self.registry["setup_args"].get("weight_key")
+        keys = per_modality(given, self.modalities, "weight_key", optional=True)
+        extras: dict[str, dict[str, NDArray[Any]]] = {}
+        for m, manager in managers.items():
+            codes = manager.get_from_registry(LABELS).ravel().astype(np.int64)
+            extras[m] = {CODES: codes}
+            key = keys[m]
+            if key is not None:
+                extras[m][WEIGHT] = weights_of(manager.adata.obs, key, m, codes >= 0)
+            elif any(keys.values()):
+                extras[m][WEIGHT] = np.ones(len(codes), dtype=np.float32)
+        return extras
+
+    def _pairs(self) -> dict[str, NDArray[Any]] | None:
+        args = self.registry["setup_args"]
+        labels = self._read_labels(self.modalities)
+        paired = args["paired"]
+        if isinstance(paired, str) and paired != "auto":
+            # a query may lack the column of the reference
+            having = [m for m in self.modalities if paired in self.adata.mod[m].obs]
+            paired = paired if len(having) > 1 else False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said once, in setup_mudata
+            return pair_ids(self.adata, self.modalities, paired, labels)
+
+    def get_label_columns(self) -> dict[str, Any]:
+        """Where the model has its labels from."""
         args = self.registry["setup_args"]
         return {name: args[name] for name in ("label_key", "unlabeled_category")}
 
@@ -247,3 +296,17 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 "The model was loaded without data. Attach them: GROOVE.load(path, mdata)."
             )
         return counts_of_labels(self._read_labels(self.present_in()))
+
+
+def _held_by_data(
+    store: MutableMapping[str, Any], manager: AnnDataManager, owner: str
+) -> MutableMapping[str, Any]:
+    """Add a manager to a store of scvi-tools, which forgets it when its data are gone.
+
+    scvi-tools would keep managers and data as long as the process lives. ``owner`` registers it: an
+    earlier manager of the same owner and data is replaced.
+    """
+    vars(manager.adata).setdefault(_HELD, {})[owner] = manager
+    found = store if isinstance(store, WeakValueDictionary) else WeakValueDictionary(store)
+    found[manager.adata_uuid] = manager
+    return found

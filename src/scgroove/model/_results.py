@@ -20,7 +20,6 @@ from .._warnings import warn
 from ..data import ModalityManager
 from ..data.fields import VOCABULARY
 from ..data.manager import FIELDS
-from ..data.measured import Measured
 from ..errors import InputError, UnknownNameError
 from ..losses import negative_log_likelihood, similarity
 from ..losses.similarities import Similarity
@@ -52,13 +51,14 @@ class Results(Registered):
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Latent coordinates of cells, in the order of the modality's cells.
 
-        Under the cosine similarity (the default) rows have length one: Euclidean neighbors are cosine neighbors.
+        Under the cosine similarity (the default) rows have length one: Euclidean neighbors are cosine
+        neighbors.
 
         Parameters
         ----------
         mdata
-            The model's own data if None; else a MuData with some or all of the modalities, or an AnnData of
-            ``modality``. Labels are not needed; features are found by name, in whatever order.
+            The model's own data if None; else a MuData with some or all of the modalities, or an
+            AnnData of ``modality``. Labels are not needed, and features are found by name.
         modality
             The modality to encode; all that the data have if None.
         indices
@@ -68,22 +68,25 @@ class Results(Registered):
 
         Returns
         -------
-        Float32 array of shape (n, n_latent), or such an array for each modality if ``modality`` is None.
+        Float32 array of shape (n, n_latent), or one for each modality if ``modality`` is None.
 
         Raises
         ------
         ValueError
-            ``indices`` without ``modality``; or new data that lack features, or are of a batch unknown to encoders that see it.
+            ``indices`` without ``modality``; or new data that lack features, or are of a batch
+            unknown to encoders that see it.
         KeyError
             The model or the data have no such modality.
 
         Warns
         -----
         UserWarning
-            Cells are of a batch that the model does not know, and its encoders do not see the batch: nothing changes.
+            Cells are of a batch that the model does not know, and its encoders do not see the batch.
         """
         if modality is None:
-            return self._of_each(self.get_latent_representation, mdata, indices, batch_size)
+            _check_names_no_rows(indices)
+            one: Any = self.get_latent_representation
+            return {m: one(mdata, m, batch_size=batch_size) for m in self.present_in(mdata)}
 
         def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
             return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
@@ -112,17 +115,17 @@ class Results(Registered):
         source, target
             Modality of the cells, and modality to predict; equal ones reconstruct.
         mdata
-            The model's own data if None; else a MuData that has ``source``, or an AnnData of ``source``.
+            The model's own data if None; else a MuData that has ``source``, or an AnnData of it.
         indices
             Rows of ``source`` to translate, in this order.
         batch_size
             Cells at a time; 1,024 by default.
         library_size
-            Total counts of the predicted cells where the target is counts; the median of its training cells by
-            default.
+            Total counts of the predicted cells where the target is counts; by default the median of
+            its training cells.
         target_batch
-            Predict as if measured in this batch of the target. By default the mean over its batches, weighted
-            by their cells. Features that a batch did not measure are those of the batches that did.
+            Predict as if measured in this batch of the target. By default the mean over its batches,
+            weighted by their cells. Features that a batch did not measure are those of the others.
         return_dataframe
             Return a DataFrame with cell and feature names.
 
@@ -140,26 +143,21 @@ class Results(Registered):
         self._check_modality(target)
         if library_size != "median" and not LIKELIHOODS[self.likelihood[target]].library:
             raise InputError(
-                f"library_size={library_size!r}: '{target}' has the likelihood '{self.likelihood[target]}', which knows no "
-                "library sizes. Leave library_size out."
+                f"library_size={library_size!r}: '{target}' has the likelihood "
+                f"'{self.likelihood[target]}', which knows no library sizes. Leave library_size out."
             )
         weights = self._batch_weights(target, target_batch)
-        library = (
-            None
-            if library_size == "median"
-            else torch.full((1, 1), float(library_size), device=self.device)
-        )
+        library: torch.Tensor | None = None
+        if library_size != "median":
+            library = torch.full((1, 1), float(library_size), device=self.device)
 
         def expected(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
             z: torch.Tensor = self.module.inference({source: tensors})["z"][source]
-            means = (
-                share.to(z.device)
-                * self.module.expected(
-                    target, z, z.new_full((len(z),), code, dtype=torch.long), library
-                )
-                for code, share in weights
-            )
-            return sum(means, start=z.new_zeros(()))
+            mean = z.new_zeros(())
+            for code, share in weights:
+                batch = z.new_full((len(z),), code, dtype=torch.long)
+                mean = mean + share.to(z.device) * self.module.expected(target, z, batch, library)
+            return mean
 
         values = self._map(expected, mdata, source, indices, batch_size)
         if not return_dataframe:
@@ -192,29 +190,28 @@ class Results(Registered):
         -------
         Modality -> nats per feature and cell.
         """
+        if modality is None:
+            _check_names_no_rows(indices)
         chosen = self.present_in(mdata) if modality is None else [modality]
-        if indices is not None and modality is None:
-            raise InputError("indices are rows of one modality: name it, modality='...'.")
         errors = {}
         for m in chosen:
 
             def error(tensors: dict[str, torch.Tensor], m: str = m) -> torch.Tensor:
-                _, px = self.module({m: tensors}, compute_loss=False)
-                measured = self.module.measured(
-                    m, {k: t.to(self.device) for k, t in tensors.items()}
-                )
-                return negative_log_likelihood(px["px"][m], tensors[X].to(self.device), measured)
+                _, found = self.module({m: tensors}, compute_loss=False)
+                on_device = {k: t.to(self.device) for k, t in tensors.items()}
+                measured = self.module.measured(m, on_device)
+                return negative_log_likelihood(found["px"][m], on_device[X], measured)
 
             errors[m] = float(self._map(error, mdata, m, indices, batch_size).mean())
         return errors
 
     def get_units(self, modality: str) -> dict[str, Any]:
-        """What expected values of a modality mean.
+        """Units of the expected values of a modality.
 
         Returns
         -------
-        ``layer``: the layer that the model was trained on, or ``"X"``; and ``library_size``, the total at which counts
-        are expected by default (median of the training cells), where the likelihood has library sizes.
+        ``layer``: the layer that the model was trained on, or ``"X"``. Where the likelihood has library
+        sizes, ``library_size``: the total at which counts are expected, the median of the training cells.
         """
         self._check_modality(modality)
         units: dict[str, Any] = {"layer": self._layer_of(modality) or "X"}
@@ -237,10 +234,11 @@ class Results(Registered):
         Parameters
         ----------
         mdata
-            The model's own data if None; else a MuData with labels in two modalities or more, all of whose cells are scored.
+            The model's own data if None; else a MuData with labels in two modalities or more, all of
+            whose cells are scored.
         held_out
-            Of the model's own data, score the cells kept out of training, by the votes of the cells trained on. False: score
-            all cells by all others. Cells trained on are found by heart, on noise too: that is no evidence of a link.
+            Of the model's own data, score the cells kept out of training, by the votes of the cells
+            trained on. False: score all cells by all others, which is high on noise too.
         n_neighbors
             Nearest cells of the other modality that vote.
         batch_size
@@ -248,9 +246,9 @@ class Results(Registered):
 
         Returns
         -------
-        DataFrame with one row for each ordered pair of modalities: ``source``, ``target``, ``accuracy``,
-        ``balanced_accuracy`` (mean over labels), ``chance`` (of the balanced accuracy: one over the number of
-        labels), ``n_labels``, ``n_cells`` (cells scored).
+        DataFrame with one row for each ordered pair of modalities: ``source``, ``target``,
+        ``accuracy``, ``balanced_accuracy`` (mean over labels), ``chance`` (of the balanced accuracy:
+        one over the number of labels), ``n_labels``, ``n_cells`` (cells scored).
 
         Raises
         ------
@@ -269,9 +267,8 @@ class Results(Registered):
         latent = self.get_latent_representation(mdata, batch_size=batch_size)
         assert isinstance(latent, dict)
         codes = {m: self._manager_of(mdata, m).get_from_registry(LABELS).ravel() for m in latent}
-        kept = (
-            self._kept_out(latent) if held_out and (mdata is None or mdata is self.adata) else None
-        )
+        own = held_out and (mdata is None or mdata is self.adata)
+        kept = self._kept_out(latent) if own else None
         rows = []
         for source, target in permutations(latent, 2):
             shared = np.intersect1d(codes[source], codes[target])
@@ -282,23 +279,12 @@ class Results(Registered):
             truth = codes[source][asked]
             if not truth.size or not votes.any():
                 continue
-            found = self._vote(
-                latent[source][asked], latent[target][votes], codes[target][votes], n_neighbors
-            )
-            hit = found == truth
-            rows.append(
-                {
-                    "source": source,
-                    "target": target,
-                    "accuracy": float(hit.mean()),
-                    "balanced_accuracy": float(
-                        np.mean([hit[truth == c].mean() for c in np.unique(truth)])
-                    ),
-                    "chance": 1 / len(shared),
-                    "n_labels": len(shared),
-                    "n_cells": len(truth),
-                }
-            )
+            x, y = latent[source][asked], latent[target][votes]
+            hit = self._vote(x, y, codes[target][votes], n_neighbors) == truth
+            row = {"source": source, "target": target, "accuracy": float(hit.mean())}
+            row["balanced_accuracy"] = float(pd.Series(hit).groupby(truth).mean().mean())
+            row |= {"chance": 1 / len(shared), "n_labels": len(shared), "n_cells": len(truth)}
+            rows.append(row)
         if not rows:
             raise InputError(
                 f"No two of the modalities {list(latent)} of these data share a label."
@@ -306,7 +292,7 @@ class Results(Registered):
         return pd.DataFrame(rows)
 
     def _kept_out(self, latent: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]] | None:
-        """Which cells of the model's own data were not trained on; None, and a warning, if all were."""
+        """Cells of the model's own data that were not trained on; None, and a warning, if all were."""
         kept = {}
         for m, z in latent.items():
             kept[m] = np.zeros(len(z), dtype=bool)
@@ -315,8 +301,9 @@ class Results(Registered):
         if all(one.any() for one in kept.values()):
             return kept
         warn(
-            "No cells were kept out of training, so that the accuracy is that of cells whose labels the model has seen: it is "
-            "high on noise too. Train with train_size=0.9, or say held_out=False."
+            "No cells were kept out of training, so that the accuracy is that of cells whose labels "
+            "the model has seen: it is high on noise too. Train with train_size=0.9, or say "
+            "held_out=False."
         )
         return None
 
@@ -362,7 +349,7 @@ class Results(Registered):
         modality: str,
         indices: Sequence[int] | NDArray[Any] | None,
     ) -> tuple[ModalityManager, NDArray[np.int64]]:
-        """Cells to apply the networks to, and their rows. Data that are refused are left as they were, and not attached to the model."""
+        """Cells to apply the networks to, and their rows. Refused data stay as they were."""
         attached = self._adata, self._adata_manager  # type: ignore[has-type]
         batch_key = self._batch_keys().get(modality)
         try:
@@ -390,61 +377,51 @@ class Results(Registered):
         manager, rows = self._query(data, modality, indices)
         dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
         own = self.adata is not None and manager.adata is self.adata.mod.get(modality)
-        measured = None if own else self._measured_in(manager.adata, modality)
+        measured = None
+        if not own:
+            layer, batch_key = self._layer_of(modality), self._batch_keys()[modality]
+            state = self._state(X, modality)
+            measured = measured_in_query(manager.adata, modality, layer, batch_key, state)
         self.module.eval()
         found: NDArray[np.float32] | None = None
         done = 0
         for block in dataset.blocks(rows, batch_size or CELLS_AT_A_TIME):
-            tensors = {
-                key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in block.items()
-            }
+            tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in block.items()}
             if measured is not None:
-                tensors[MEASURED] = torch.from_numpy(
-                    measured.rows(rows[done : done + len(tensors[X])])
-                )
+                of_block = measured.rows(rows[done : done + len(tensors[X])])
+                tensors[MEASURED] = torch.from_numpy(of_block)
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
                 raise InputError(
-                    f"The model gives NaN or infinite values for cells of modality '{modality}': its matrix of values "
-                    "holds some, or values far outside those of the training cells. Expected finite numbers in the units "
-                    "of the training data; find them with np.isfinite, and impute them or drop those cells."
+                    f"The model gives NaN or infinite values for cells of modality '{modality}': its "
+                    "matrix of values holds some, or values far outside those of the training cells. "
+                    "Expected finite numbers in the units of the training data; find them with "
+                    "np.isfinite, and impute them or drop those cells."
                 )
             if found is None:
-                # filled, not joined: kept pieces between the large blocks that come and go would keep their memory from being used again
+                # preallocated: concatenating pieces fragments memory
                 found = np.empty((len(rows), *values.shape[1:]), dtype=np.float32)
             found[done : done + len(values)] = values
             done += len(values)
         assert found is not None  # there are rows: see _rows
         return found
 
-    def _measured_in(self, adata: AnnData, modality: str) -> Measured | None:
-        """Which values of new cells were measured; None if all were."""
-        layer, batch_key = self._layer_of(modality), self._batch_keys()[modality]
-        return measured_in_query(adata, modality, layer, batch_key, self._state(X, modality))
-
-    def _of_each(
-        self,
-        get: Any,
-        data: MuData | AnnData | None,
-        indices: Sequence[int] | NDArray[Any] | None,
-        batch_size: int | None,
-    ) -> dict[str, NDArray[np.float32]]:
-        """What a method gets of each modality that the data have."""
-        if indices is not None:
-            raise InputError("indices are rows of one modality: name it, modality='...'.")
-        return {m: get(data, m, batch_size=batch_size) for m in self.present_in(data)}
-
 
 def _measured_shares(shares: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Shares (n_batch, 1) among the batches that measured a feature, (n_batch, d).
 
-    All alike if none of these has cells, and the shares of all if no batch measured it: a query of a single batch.
+    All alike if none of these has cells, and the shares of all if no batch measured it.
     """
     of_measured = shares * mask
     some = of_measured.sum(dim=0) > 0
     of_measured = torch.where(some, of_measured, mask.float())
     of_measured = torch.where(mask.any(dim=0), of_measured, shares.expand_as(of_measured))
     return of_measured / of_measured.sum(dim=0).clamp_min(1e-12)
+
+
+def _check_names_no_rows(indices: Any) -> None:
+    if indices is not None:
+        raise InputError("indices are rows of one modality: name it, modality='...'.")
 
 
 def _rows(indices: Sequence[int] | NDArray[Any] | None, n: int, modality: str) -> NDArray[np.int64]:

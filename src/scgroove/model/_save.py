@@ -1,4 +1,4 @@
-"""Writing a folder of files such that an interruption leaves the files of before."""
+"""Saved models: checks of their files, and writing that an interruption leaves undone."""
 
 from __future__ import annotations
 
@@ -26,13 +26,7 @@ HOW_TO_MAKE: Final = (
 
 
 def check_model(folder: str | os.PathLike[str], prefix: str | None = None) -> None:
-    """Refuse a folder without a whole model: PyTorch reads damaged weights without a word.
-
-    Raises
-    ------
-    FileError
-        There is no model in it, or it is damaged.
-    """
+    """Refuse a folder without a whole model: PyTorch reads damaged weights without a word."""
     check_archive(Path(folder) / f"{prefix or ''}{MODEL}", KIND, "/data.pkl", HOW_TO_MAKE)
 
 
@@ -50,15 +44,7 @@ def damage_told(folder: str | os.PathLike[str], prefix: str | None = None) -> It
 def read_saved(asked: dict[str, Any]) -> Any:
     """Check that a saved model is whole, and return the data to load it on.
 
-    Parameters
-    ----------
-    asked
-        Arguments of ``load`` of scvi-tools. Data that were saved with the model are put into them.
-
-    Raises
-    ------
-    FileError
-        There is no model, or its files are damaged.
+    Data that were saved with the model are put into ``asked``, the arguments of ``load``.
     """
     folder, prefix = asked["dir_path"], asked.get("prefix")
     if not asked.get("backup_url"):
@@ -71,17 +57,10 @@ def read_saved(asked: dict[str, Any]) -> Any:
 
 @contextmanager
 def replaced_when_done(folder: str | os.PathLike[str], last: str) -> Iterator[Path]:
-    """Give an empty folder beside another; its files take the place of those of the same name at the end.
+    """Give an empty folder, whose files replace those of another folder at the end, ``last`` last.
 
     Other files of the folder stay. After an error nothing has changed. A kill leaves a hidden folder
-    ``.<name>.unfinished-*`` beside it: the next call for the same folder removes it, and says so.
-
-    Parameters
-    ----------
-    folder
-        Where the files belong.
-    last
-        End of the name of the file to replace last.
+    ``.<name>.unfinished-*`` beside it, which the next call removes with a warning.
     """
     target = Path(folder).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,13 +90,7 @@ def _locked_folder(parent: Path, start: str) -> tuple[Path, int | None]:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder; None where that is not possible.
-
-    Raises
-    ------
-    BlockingIOError, FileNotFoundError
-        It is locked, or has gone.
-    """
+    """Lock a folder, and return the lock, None on systems without locks."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -30,6 +30,7 @@ from ..data.checks import (
 from ..data.features import feature_positions
 from ..data.labels import counts_of_labels, warn_of_labels
 from ..errors import InputError, InputTypeError, UnknownNameError
+from ..module import LIKELIHOODS
 
 # a child of scvi-tools' logger: scvi.settings.verbosity silences it too
 logger = logging.getLogger("scvi.scgroove")
@@ -211,15 +212,7 @@ def check_weights(
 def weights_of(
     obs: pd.DataFrame, key: str, modality: str, labeled: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return weights of cells from their column, 1 where cells have no label, float32 (n,).
-
-    Raises
-    ------
-    KeyError
-        There is no such column.
-    ValueError
-        It does not hold numbers from 0 to 1 for all labeled cells.
-    """
+    """Return weights of cells from their column, 1 where cells have no label, float32 (n,)."""
     if key not in obs:
         raise UnknownNameError(
             f"Weight column '{key}' not found in mdata['{modality}'].obs. Its columns are "
@@ -239,6 +232,43 @@ def weights_of(
             "that the perturbation worked."
         )
     return np.where(labeled, values, 1.0).astype(np.float32)
+
+
+def resolve_likelihoods(
+    asked: str | Mapping[str, str],
+    profiles: Mapping[str, DataProfile],
+    layers: Mapping[str, str | None],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the likelihood of each modality, and the reason."""
+    wanted = per_modality(asked, list(profiles), "likelihood", optional=True)
+    chosen, reasons = {}, {}
+    wanted = {m: name or "auto" for m, name in wanted.items()}
+    for m, name in wanted.items():
+        data = profiles[m]
+        if name == "auto":
+            chosen[m], reasons[m] = data.choose_likelihood()
+            logger.info("Likelihood of '%s': %s, because %s.", m, chosen[m], reasons[m])
+        elif name in LIKELIHOODS:
+            chosen[m], reasons[m] = name, "chosen by the user"
+        else:
+            raise InputError(
+                f"Unknown likelihood '{name}' for '{m}'. Expected 'auto' or one of "
+                f"{list(LIKELIHOODS)}."
+            )
+        if problem := data.problem_with(chosen[m]):
+            raise InputError(
+                f"Modality '{m}' has {problem}, which the likelihood '{chosen[m]}' cannot have. "
+                "If it holds raw counts in a layer, name it: GROOVE.setup_mudata(..., "
+                f"layers={ {**layers, m: '...'} }); if it is normalized or logged, use "
+                f"likelihood={ {**wanted, m: 'normal'} } or 'auto'."
+            )
+        if LIKELIHOODS[chosen[m]].library and data.counts and data.panel:
+            warn(
+                f"In '{m}', {data.panel}: with the likelihood '{chosen[m]}', which divides by "
+                "library sizes, a fall of one feature looks like a rise of all others. "
+                f"likelihood={{'{m}': '{chosen[m]}_panel'}} does without.",
+            )
+    return chosen, reasons
 
 
 @contextmanager

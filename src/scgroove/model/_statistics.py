@@ -1,4 +1,4 @@
-"""What the module must know of the data before training: centers, scales, library sizes."""
+"""Statistics of the training data that the module keeps: centers, scales, library sizes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,7 @@ from ..module import GROOVEModule
 def fit_input_statistics(
     module: GROOVEModule, modality: str, manager: ModalityManager, rows: NDArray[np.int64]
 ) -> None:
-    """Set the buffers of one modality from its training cells, read in blocks.
-
-    Parameters
-    ----------
-    module
-        The module whose buffers to set.
-    modality
-        The modality.
-    manager
-        Its view of the data.
-    rows
-        The training cells.
-    """
+    """Set the buffers of one modality from its training cells, read in blocks."""
     dataset = manager.create_torch_dataset(data_and_attributes=[REGISTRY_KEYS.X_KEY])
     encoder, decoder = module.encoder_of(modality), module.decoder_of(modality)
     n_features = len(encoder.transform.center)
@@ -85,7 +73,7 @@ Blocks: TypeAlias = Sequence[NDArray[np.int64]]
 def _real_sums(
     dataset: ModalityDataset, blocks: Blocks, batch: NDArray[np.int64], measured: NDArray[np.bool_]
 ) -> tuple[torch.Tensor, ...]:
-    """Sums and sums of squares around a shift, and the shift: the mean of the first block, so that an offset costs no precision."""
+    """Sums and sums of squares around the mean of the first block, (d,) each, and that mean."""
 
     def read(block: NDArray[np.int64]) -> torch.Tensor:
         values = dataset.values(block)
@@ -122,24 +110,17 @@ def _libraries(
 
 
 class _CountSums:
-    """Sums over cells, for each feature: of counts, and of what encoders see; zeros cost nothing.
+    """Sums over cells for each feature, of counts and of the inputs of encoders; zeros cost nothing.
 
-    With library sizes l_i (1 where they do not matter) and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta:
-    from that the dispersion of a negative binomial follows. The learned dispersion starts there: from one, it would take
-    thousands of steps to reach that of abundant features.
+    With library sizes l_i (1 without) and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta
+    gives the dispersion theta of a negative binomial, where its training starts.
     """
 
     def __init__(self, measured: NDArray[np.bool_]) -> None:
         self.measured, self.n_features = torch.from_numpy(measured).double(), measured.shape[1]
-        (
-            self.logged,
-            self.logged_square,
-            self.sum,
-            self.square,
-            self.cross,
-            self.library,
-            self.library_square,
-        ) = torch.zeros(7, self.n_features, dtype=torch.float64)
+        sums = torch.zeros(7, self.n_features, dtype=torch.float64)
+        self.logged, self.logged_square, self.sum, self.square, self.cross = sums[:5]
+        self.library, self.library_square = sums[5:]
 
     def add(
         self,
@@ -169,7 +150,5 @@ class _CountSums:
         p = self.sum / self.library
         variance = self.square - 2 * p * self.cross + p.square() * self.library_square
         excess = variance - p * self.library
-        theta: torch.Tensor = (p.square() * self.library_square / excess.clamp_min(1e-12)).clamp(
-            0.01, 1000.0
-        )
-        return theta
+        theta: torch.Tensor = p.square() * self.library_square / excess.clamp_min(1e-12)
+        return theta.clamp(0.01, 1000.0)
