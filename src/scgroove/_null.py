@@ -27,8 +27,7 @@ CELLS, FEATURES = 2000, 500
 """At most, of each modality, for what is repeated many times."""
 
 COMPONENTS = 20
-DRAWS = 20
-"""Permutations of the labels for the closed-form learner."""
+DRAWS = 20  # permutations of the labels for the closed-form learner
 
 CLOSED_FORM = "cca_labels"
 _UNPERMUTED = "label before permutation"
@@ -38,11 +37,10 @@ _UNPERMUTED = "label before permutation"
 
 
 def held_out_tests(results: Results) -> Tests:
-    """Test the cells that training kept out: each is told a label by the training cells of the other modality.
+    """Test the cells that training kept out: the training cells of the other modality name their label.
 
-    The labels of the voters were seen in training, that of the tested cell was not, nor does the same cell
-    measured in the other modality vote: it was kept out too. Permuting the labels of the
-    tested cells changes nothing of what they are told, so that the test is exact. Both directions are needed, see
+    Permuting the labels of the tested cells changes no vote, so that the test is exact. The same cell
+    in the other modality was kept out too. Both directions are needed for
     :func:`scgroove.metrics.label_verdict`.
     """
     asked = results.settings
@@ -65,14 +63,20 @@ def _tests(
     for source, target in (sides, sides[::-1]):
         rows = tested[source]
         voters = np.setdiff1d(np.arange(len(labels[target])), tested[target])
-        told = neighbor_labels(
-            z[source][rows], z[target][voters], labels[target][voters], **options
-        )
-        try:
-            found[source, target] = metrics.label_test(told, labels[source][rows])
-        except MissingTruthError:  # no tested cell has a shared label
-            continue
+        x, y, voters_labels = z[source][rows], z[target][voters], labels[target][voters]
+        votes = neighbor_labels(x, y, voters_labels, **options)
+        test = _if_known(metrics.label_test, votes, labels[source][rows])
+        if test is not None:
+            found[source, target] = test
     return found
+
+
+def _if_known(test: Callable[..., Any], *data: Any, **options: Any) -> Any:
+    """Return the result of a test, or None where no cell has the truth that it needs."""
+    try:
+        return test(*data, **options)
+    except MissingTruthError:
+        return None
 
 
 def _kept_out(results: Results) -> dict[str, Array] | None:
@@ -84,9 +88,9 @@ def _kept_out(results: Results) -> dict[str, Array] | None:
 
 
 def imputed_labels_test(results: Results) -> CorrelationTest | None:
-    """Test the label means of cells kept out of training; None where that is not possible or has no meaning.
+    """Test the label means of imputed cells kept out of training.
 
-    Values imputed through a coupling within labels have the label means of the target by construction.
+    None where that is not possible, or where the coupling gives them by construction.
     """
     from scgroove import get
 
@@ -102,17 +106,16 @@ def imputed_labels_test(results: Results) -> CorrelationTest | None:
     columns = _most_variable(y)
     x = imputed.iloc[rows[asked.source], columns].to_numpy(float)
     of_x, of_y = (labels[m][rows[m]] for m in (asked.source, asked.target))
-    try:
-        return metrics.label_mean_test(x, y[:, columns], of_x, of_y, seed=asked.seed)
-    except MissingTruthError:
-        return None
+    test: CorrelationTest | None = _if_known(
+        metrics.label_mean_test, x, y[:, columns], of_x, of_y, seed=asked.seed
+    )
+    return test
 
 
 def label_mean_baseline(results: Results) -> float | None:
-    """Median r of measured label means: of target cells of training and of those kept out.
+    """Median r of measured label means of target cells of training and of those kept out.
 
-    That is what the label alone tells, without any source cell. The mean of the control cells is one value
-    for all labels, and correlates with nothing.
+    That is the correlation from the label alone, without any source cell.
     """
     kept = _kept_out(results)
     if kept is None:
@@ -124,14 +127,11 @@ def label_mean_baseline(results: Results) -> float | None:
     seen = _some(np.setdiff1d(np.arange(len(labels)), kept[asked.target]), asked.seed)
     y = _dense(measured[held_out])
     columns = _most_variable(y)
-    x = _dense(measured[seen])[:, columns]
-    try:
-        test = metrics.label_mean_test(
-            x, y[:, columns], labels[seen], labels[held_out], n_permutations=2
-        )
-    except MissingTruthError:
-        return None
-    return test.r
+    x, y = _dense(measured[seen])[:, columns], y[:, columns]
+    test = _if_known(
+        metrics.label_mean_test, x, y, labels[seen], labels[held_out], n_permutations=2
+    )
+    return None if test is None else test.r
 
 
 def _measured(results: Results) -> Any:
@@ -140,9 +140,8 @@ def _measured(results: Results) -> Any:
     from scgroove.data.measured import fill
 
     asked = results.settings
-    return fill(
-        get.measured(results.mdata, asked.source, asked.target), results.labels_of(asked.target)
-    )
+    measured = get.measured(results.mdata, asked.source, asked.target)
+    return fill(measured, results.labels_of(asked.target))
 
 
 def imputed_cells_test(results: Results) -> CorrelationTest | None:
@@ -159,10 +158,10 @@ def imputed_cells_test(results: Results) -> CorrelationTest | None:
     kept = _most_variable(y)
     x = imputed.iloc[rows[some], kept].to_numpy(float)
     labels = results.labels_of(asked.target)[columns[some]]
-    try:
-        return metrics.partner_test(x, y[:, kept], labels, seed=asked.seed)
-    except MissingTruthError:
-        return None
+    test: CorrelationTest | None = _if_known(
+        metrics.partner_test, x, y[:, kept], labels, seed=asked.seed
+    )
+    return test
 
 
 def shared_labels(results: Results) -> dict[str, Array]:
@@ -201,14 +200,12 @@ class ClosedForm:
     ----------
     sides
         Source and target.
-    z
-        Principal components, (n_m, k); they know nothing of labels.
-    labels
-        (n_m,), None where a cell has no shared label.
+    z, labels
+        Components (n_m, k), which do not depend on labels, and labels (n_m,), None where not shared.
     values
         Measured values of the target cells, (n_target, d), or None.
     pairs
-        Rows of source and of target cells that are the same cell, (n_pairs,) each. They fall into the same half.
+        Rows of source and of target that are the same cell. They fall into the same half.
     """
 
     sides: tuple[str, str]
@@ -225,20 +222,14 @@ class ClosedForm:
     def analyze(self, seed: int) -> tuple[Tests, float]:
         """Learn from half of the cells of each label, and test the others.
 
-        Returns
-        -------
-        tests
-            For each direction.
-        r
-            Median correlation over features of imputed and measured label means of the tested cells, NaN where it
-            is not known. Imputed is the mean of the 15 nearest target cells of the first half.
+        Returns the test of each direction, and the median correlation over features of imputed (mean
+        of the 15 nearest target cells of the first half) and measured label means, NaN if unknown.
         """
         from scgroove import learners
 
-        half = {
-            m: _half(own, np.random.default_rng([seed, i]))
-            for i, (m, own) in enumerate(self.labels.items())
-        }
+        half = {}
+        for i, (m, own) in enumerate(self.labels.items()):
+            half[m] = _half(own, np.random.default_rng([seed, i]))
         if self.pairs is not None:
             half[self.sides[1]][self.pairs[1]] = half[self.sides[0]][self.pairs[0]]
         tested = {m: np.flatnonzero(~rows) for m, rows in half.items()}
@@ -254,12 +245,10 @@ class ClosedForm:
         parts = {}
         for m, z in self.z.items():
             names = np.array([f"{m} {i}" for i in range(len(z))], dtype=object)
-            obs = pd.DataFrame(
-                {"label": pd.Series(self.labels[m], dtype=object).to_numpy()}, index=names
-            )
+            obs = pd.DataFrame({"label": self.labels[m]}, index=names, dtype=object)
             var = pd.DataFrame(index=[f"{m} component {j}" for j in range(z.shape[1])])
-            every = AnnData(np.asarray(z, dtype=np.float32), obs=obs, var=var)
-            parts[m] = every if rows is None else every[rows[m]].copy()
+            adata = AnnData(np.asarray(z, dtype=np.float32), obs=obs, var=var)
+            parts[m] = adata if rows is None else adata[rows[m]].copy()
         return MuData(parts)
 
     def _label_mean_r(
@@ -271,16 +260,13 @@ class ClosedForm:
             return float("nan")
         source, target = self.sides
         known = np.flatnonzero(half[target])
-        neighbors = KNeighborsRegressor(min(15, known.size)).fit(
-            space[target][known], self.values[known]
-        )
-        imputed = neighbors.predict(space[source][tested[source]])
-        measured = self.values[tested[target]]
+        nearest = KNeighborsRegressor(min(15, known.size))
+        nearest.fit(space[target][known], self.values[known])
+        imputed = nearest.predict(space[source][tested[source]])
         of = [self.labels[m][tested[m]] for m in self.sides]
-        try:
-            return metrics.label_mean_test(imputed, measured, *of, n_permutations=2).r
-        except MissingTruthError:
-            return float("nan")
+        measured = self.values[tested[target]]
+        test = _if_known(metrics.label_mean_test, imputed, measured, *of, n_permutations=2)
+        return float("nan") if test is None else test.r
 
 
 def _half(labels: Array, rng: np.random.Generator) -> Array:
@@ -301,10 +287,7 @@ def permute(labels: Array, rng: np.random.Generator) -> Array:
 
 
 def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None:
-    """Return what the closed-form learner needs, measured values only if asked for.
-
-    None if fewer than two labels are shared.
-    """
+    """Return the data of the closed-form learner, None if fewer than two labels are shared."""
     from anndata import AnnData
     from mudata import MuData
 
@@ -394,10 +377,7 @@ def _compared(
 def draw(results: Results, steps: Steps, progress: Any) -> dict[str, dict[str, float]]:
     """Do the analysis once more, on labels permuted in each modality.
 
-    Returns
-    -------
-    dict
-        ``"numbers"``, every score under its name, and ``"features"``, the agreement of each feature.
+    Returns ``"numbers"``, every score under its name, and ``"features"``, the agreement of each.
     """
     asked, i = results.settings, len(results.permuted)
     progress.step("null", f"Repeating on permuted labels, {i + 1} of {asked.null}")
@@ -423,14 +403,11 @@ def compare(results: Results) -> None:
 
 def numbers(results: Results) -> dict[str, float]:
     """Every score of a run under its name."""
-    found = {
-        accuracy_name(*sides): one.accuracy
-        for sides, one in results.tests.get("groove", {}).items()
-    }
+    tests = results.tests.get("groove", {})
+    found = {accuracy_name(*sides): one.accuracy for sides, one in tests.items()}
     for row in results.accuracy.itertuples():
-        found[f"label accuracy {row.source} → {row.target}, all cells"] = float(
-            row.balanced_accuracy
-        )
+        name = f"label accuracy {row.source} → {row.target}, all cells"
+        found[name] = float(row.balanced_accuracy)
     if results.mixing is not None:
         found["neighbors of the other modality"] = results.mixing
     if results.agreement_test is not None:

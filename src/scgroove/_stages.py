@@ -45,16 +45,14 @@ _log = logging.getLogger(__name__)
 
 
 class Stages:
-    """What is done of a run.
-
-    A stage is what it wrote into the MuData and the results. The trained model is kept in the format of scvi-tools.
+    """Finished stages of a run: what each wrote into the MuData and the results.
 
     Parameters
     ----------
     folder
         Folder of the stages.
     results
-        Folder of the results, in which the model is saved.
+        Folder of the results, in which the model is saved in the format of scvi-tools.
     """
 
     def __init__(self, folder: Path, results: Path) -> None:
@@ -67,7 +65,7 @@ class Stages:
         return [file.stem.partition("-")[2] for file in sorted(self.folder.glob("*.h5"))]
 
     def file_of(self, name: str) -> Path:
-        """Return the file of a stage: the one that is kept, or the one to come, numbered in the order of the stages."""
+        """Return the file of a stage, numbered in the order of the stages."""
         kept = sorted(self.folder.glob(f"[0-9][0-9]-{name}.h5"))
         return kept[0] if kept else self.folder / f"{len(self.done):02d}-{name}.h5"
 
@@ -78,21 +76,15 @@ class Stages:
     def keep(
         self, name: str, results: Results, before: tuple[dict[Place, Any], dict[str, Any]]
     ) -> None:
-        """Write what a stage changed. A result that no file can hold leaves the stage to be done again.
-
-        Raises
-        ------
-        CannotWriteError
-            The disk is full or read-only.
-        """
-        contents = {
-            place: v
-            for place, v in _contents(results.mdata).items()
-            if not _same(before[0].get(place), v)
-        }
-        fields = {
-            k: v for k, v in _fields(results).items() if k in _ALWAYS or not _same(before[1][k], v)
-        }
+        """Write what a stage changed. A result that no file can hold leaves the stage to be done again."""
+        contents = {}
+        for place, value in _contents(results.mdata).items():
+            if not _same(before[0].get(place), value):
+                contents[place] = value
+        fields = {}
+        for field, value in _fields(results).items():
+            if field in _ALWAYS or not _same(before[1][field], value):
+                fields[field] = value
         file = self.file_of(name)
         part = file.with_suffix(".part")
         with writing(self.folder, KEPT):
@@ -151,8 +143,6 @@ class Stages:
 
     def _restore_model(self, results: Results) -> None:
         """Load the model that was saved, as it was after training."""
-        import numpy as np
-
         from scgroove.model import GROOVE
 
         folder = str(self.results / MODEL)
@@ -174,13 +164,13 @@ def _contents(mdata: MuData) -> dict[Place, Any]:
 
 
 def _fields(results: Results) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(results)]
-    fields = {name: getattr(results, name) for name in names if name not in _APART}
-    # containers are filled in place: what is kept for comparison must be another object
-    return {
-        name: copy(value) if isinstance(value, dict | list) else value
-        for name, value in fields.items()
-    }
+    fields = {}
+    for field in dataclasses.fields(results):
+        if field.name not in _APART:
+            value = getattr(results, field.name)
+            # containers are filled in place: what is kept for comparison must be another object
+            fields[field.name] = copy(value) if isinstance(value, dict | list) else value
+    return fields
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -5,6 +5,7 @@ Each step is one public call, in the order a notebook would have them.
 
 from __future__ import annotations
 
+import builtins
 import logging
 import os
 import time
@@ -22,7 +23,7 @@ from scgroove import _keys, _null
 from scgroove._files import writing
 from scgroove._report import Results, Settings, cell_agreement, label_agreement, render
 from scgroove._stages import KEPT, TRAINING, Stages
-from scgroove.data.labels import labels_read_once
+from scgroove.data.labels import labels_read_once, shared_vocabulary
 from scgroove.errors import ScgrooveWarning
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _PACKAGE = str(Path(__file__).parent)
 
 
 class Progress(Protocol):
-    """What the steps tell while they go."""
+    """Listener to the steps of a run."""
 
     def step(self, name: str, title: str) -> None:
         """Start a step."""
@@ -64,22 +65,13 @@ def analyze(
     Parameters
     ----------
     mdata
-        The data. Everything that the steps make is written into it.
-    settings
-        What is asked for.
-    data_name
-        What the report calls the data.
-    progress
-        Is told of each step.
-    stages
-        Keeps each step when it is done, and gives back those that were done before.
+        The data. All steps write into it.
+    settings, data_name
+        Options, and the name of the data in the report.
+    progress, stages
+        Told of each step, and keeps each step that is done.
     spent
         Seconds of the steps before.
-
-    Returns
-    -------
-    Results
-        With the warnings that were raised on the way.
     """
     with labels_read_once():
         return _analyze(
@@ -137,12 +129,7 @@ def _repeat(results: Results, stages: Stages, progress: Progress) -> None:
 def write(results: Results, folder: Path, *, command: str, progress: Progress) -> None:
     """Write data, tables, figures and report into an existing folder, which has the model.
 
-    The data are written before the figures, so that an error in a figure does not lose them.
-
-    Raises
-    ------
-    CannotWriteError
-        The disk is full or read-only.
+    The data come before the figures, so that an error in a figure does not lose them.
     """
     progress.step("write", "Writing")
     start = time.perf_counter()
@@ -321,10 +308,10 @@ UNDRAWN = (_set_up, _train, _embed, _align, _impute, _score)
 
 
 def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
-    """Match a sample without labels, with as many cells of each label, and draw where mass goes.
+    """Match a sample without labels, and draw where mass goes.
 
-    The masses of the labels are then equal, so that a coupling with all mass on the right labels exists, and
-    chance is one over the number of labels.
+    Labels have as many cells each: a coupling with all mass on the right labels exists, and chance is
+    one over the number of labels.
     """
     from mudata import MuData
 
@@ -348,18 +335,17 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     """Rows with equal numbers of shared labels, kept out of training if that gives enough."""
     asked = results.settings
     labels = {m: results.labels_of(m) for m in (asked.source, asked.target)}
-    shared = sorted(
-        {la for la in labels[asked.source] if la is not None} & set(labels[asked.target])
-    )
+    shared = shared_vocabulary(labels)
     if len(shared) < 2:
         return None
     rng = np.random.default_rng(asked.seed)
     kept = getattr(results.model, "validation_indices", None) or {}
-    pools = {m: {la: np.flatnonzero(labels[m] == la) for la in shared} for m in labels}
-    held_out = {
-        m: {la: np.intersect1d(r, kept.get(m, [])) for la, r in pools[m].items()} for m in pools
-    }
-    enough = min(len(r) for of in held_out.values() for r in of.values()) >= FEWEST
+    pools: dict[str, dict[str, Any]] = {}
+    held_out: dict[str, dict[str, Any]] = {}
+    for m, own in labels.items():
+        pools[m] = {la: np.flatnonzero(own == la) for la in shared}
+        held_out[m] = {la: np.intersect1d(r, kept.get(m, [])) for la, r in pools[m].items()}
+    enough = all(len(r) >= FEWEST for of in held_out.values() for r in of.values())
     pools = held_out if enough else pools
     fewest = {la: min(len(of[la]) for of in pools.values()) for la in shared}
     used = [la for la in shared if fewest[la] >= FEWEST]
@@ -368,14 +354,13 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
     cells = "cell" if size == 1 else "cells"
     seen = "kept out of training" if enough else "that the model was trained on"
     results.sample_held_out = enough
-    results.sample, results.sample_size = (
-        f"{size:,} {cells} of each of {len(used)} labels, {seen}",
-        size,
-    )
-    return {
-        m: np.sort(np.concatenate([rng.permutation(of[la])[:size] for la in used])).astype(np.intp)
-        for m, of in pools.items()
-    }
+    results.sample = f"{size:,} {cells} of each of {len(used)} labels, {seen}"
+    results.sample_size = size
+    rows = {}
+    for m, of in pools.items():
+        drawn = [rng.permutation(of[la])[:size] for la in used]
+        rows[m] = np.sort(np.concatenate(drawn)).astype(np.intp)
+    return rows
 
 
 def _draw(results: Results, folder: Path) -> dict[str, Path]:
@@ -425,11 +410,8 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
 def _write_data(results: Results, folder: Path) -> None:
     as_text(results.labels).to_csv(folder / "labels.csv")
     as_text(results.agreement).to_csv(folder / "imputation.csv", index_label="feature")
-    for name, table in (
-        ("scores", results.scores),
-        ("null", results.null),
-        ("tests", _tests_table(results)),
-    ):
+    tables = {"scores": results.scores, "null": results.null, "tests": _tests_table(results)}
+    for name, table in tables.items():
         if table is not None:
             as_text(table).to_csv(folder / f"{name}.csv", index=False)
     part = folder / "aligned.part"
@@ -438,11 +420,10 @@ def _write_data(results: Results, folder: Path) -> None:
 
 
 def _tests_table(results: Results) -> pd.DataFrame | None:
-    rows = [
-        {"learner": learner, "source": source, "target": target, **asdict(one)}
-        for learner, tests in results.tests.items()
-        for (source, target), one in tests.items()
-    ]
+    rows = []
+    for learner, tests in results.tests.items():
+        for (source, target), one in tests.items():
+            rows.append({"learner": learner, "source": source, "target": target, **asdict(one)})
     return pd.DataFrame(rows) if rows else None
 
 
@@ -461,22 +442,15 @@ class _Records(logging.Handler):
 @contextmanager
 def _collected(results: Results) -> Iterator[None]:
     """Keep the warnings raised inside, each once: ours apart from those of other packages."""
-    records, loggers = (
-        _Records(),
-        [logging.getLogger(name) for name in ("scgroove", "scvi.scgroove")],
-    )
+    records = _Records()
+    loggers = [logging.getLogger(name) for name in ("scgroove", "scvi.scgroove")]
     for logger in loggers:
         logger.addHandler(records)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
-            for hidden in (
-                DeprecationWarning,
-                PendingDeprecationWarning,
-                ImportWarning,
-                ResourceWarning,
-            ):
-                warnings.simplefilter("ignore", hidden)  # as Python does by default
+            for name in ("Deprecation", "PendingDeprecation", "Import", "Resource"):
+                warnings.simplefilter("ignore", getattr(builtins, f"{name}Warning"))
             yield
     finally:
         for logger in loggers:

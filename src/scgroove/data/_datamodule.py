@@ -42,14 +42,15 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     external_indexing
         Rows to use instead of a random split: modality -> [train, validation, test].
     window_gb
-        Memory for cells that are read ahead, where a modality is on disk: see :class:`StreamedSampler`. The larger, the fewer times
+        Memory for cells that are read ahead, where a modality is on disk. The larger, the less often
         the file is read in an epoch.
     extras
-        More of the cells to hand out, modality -> key -> (n_m, ...).
+        Further arrays to hand out, modality -> key -> (n_m, ...).
     agreement
-        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees with one of another. None: it does not.
+        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees
+        with one of another.
     on_device
-        Keep all cells there, as dense tensors (:class:`ResidentDataset`); None: where they are.
+        Keep all cells there, as dense tensors; None: where they are.
     seed
         Random state of the split and of the batches.
     **data_loader_kwargs
@@ -85,21 +86,23 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         validation_size = 1 - train_size if validation_size is None else validation_size
         if not (0 < train_size <= 1 and 0 <= validation_size <= 1 - train_size + 1e-9):
             raise InputError(
-                f"Expected 0 < train_size <= 1 and train_size + validation_size <= 1, found train_size={train_size}, "
-                f"validation_size={validation_size}."
+                "Expected 0 < train_size <= 1 and train_size + validation_size <= 1, found "
+                f"train_size={train_size}, validation_size={validation_size}."
             )
         sizes = {
             "batch_size": batch_size,
-            "n_labels_per_batch": n_labels_per_batch,
-            "n_cells_per_label": n_cells_per_label,
+            "n_labels": n_labels_per_batch,
+            "n_cells": n_cells_per_label,
         }
         if any(n is not None and n < 1 for n in sizes.values()) or not 0 <= free_fraction < 1:
             raise InputError(
-                f"Expected positive sizes and 0 <= free_fraction < 1, found {sizes} and {free_fraction}."
+                f"Expected positive sizes and 0 <= free_fraction < 1, found {sizes} and "
+                f"{free_fraction}."
             )
         if not 0 <= balance <= 1:
             raise InputError(
-                f"balance lies between 0 (labels as abundant as they are) and 1 (all alike); found {balance}."
+                "balance lies between 0 (labels as abundant as they are) and 1 (all alike); found "
+                f"{balance}."
             )
         if not window_gb > 0:
             raise InputError(
@@ -107,13 +110,8 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
             )
         self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
         self.device = None if on_device is None else torch.device(on_device)
-        self.shape = {
-            "batch_size": batch_size,
-            "n_labels": n_labels_per_batch,
-            "n_cells": n_cells_per_label,
-        }
+        self.shape, self.free_fraction = sizes, free_fraction
         self.balance, self.agreement = balance, agreement
-        self.free_fraction = free_fraction
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)
         data_loader_kwargs.setdefault("persistent_workers", settings.dl_persistent_workers)
         self.data_loader_kwargs = data_loader_kwargs
@@ -137,10 +135,10 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Loader over the validation cells, the same batches at every epoch; empty if there are too few."""
-        labeled = [self.labels[m][rows] for m, rows in self.val_idx.items()]
-        most = max(
-            (int(np.bincount(c[c >= 0]).max()) for c in labeled if (c >= 0).any()), default=0
-        )
+        most = 0
+        for m, rows in self.val_idx.items():
+            codes = self.labels[m][rows]
+            most = max(most, np.bincount(codes[codes >= 0], minlength=1).max())
         try:
             loader = self._loader(self.val_idx, shuffle=False, **self.shape)
         except ValueError:  # no shared label among the validation cells
@@ -179,12 +177,12 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 def _refuse_workers(dataset: MultiModalDataset | ResidentDataset, n: int) -> None:
     if isinstance(dataset, ResidentDataset):
         raise InputError(
-            f"Cells are kept on {dataset.device}, where other processes cannot select them; expected num_workers=0, found {n}. Leave "
-            "num_workers out, or train with data_on_device=False."
+            f"Cells are kept on {dataset.device}, where other processes cannot select them; expected "
+            f"num_workers=0, found {n}. Leave num_workers out, or train with data_on_device=False."
         )
     raise InputError(
-        f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected num_workers=0, found {n}. Leave "
-        "num_workers out, or load the data first: adata.to_memory()."
+        f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected "
+        f"num_workers=0, found {n}. Leave num_workers out, or load the data first: adata.to_memory()."
     )
 
 
@@ -212,14 +210,12 @@ def _random_split(
     part[order] = (rank >= np.repeat(n_train, size)).astype(int) + (
         rank >= np.repeat(n_known, size)
     )
+    parts: tuple[Rows, Rows, Rows] = ({}, {}, {})
     of_cells = np.split(part[unit], np.cumsum(sizes)[:-1])
-    return tuple(  # type: ignore[return-value]
-        {
-            m: np.flatnonzero(found == p).astype(np.int64)
-            for m, found in zip(labels, of_cells, strict=True)
-        }
-        for p in range(3)
-    )
+    for m, own in zip(labels, of_cells, strict=True):
+        for p, rows in enumerate(parts):
+            rows[m] = np.flatnonzero(own == p).astype(np.int64)
+    return parts
 
 
 def _units(labels: Mapping[str, NDArray[np.int64]], pairs: PairIds | None) -> NDArray[np.int64]:
@@ -228,9 +224,7 @@ def _units(labels: Mapping[str, NDArray[np.int64]], pairs: PairIds | None) -> ND
     if pairs is None:
         return np.arange(n)
     names = np.concatenate([np.asarray(pairs[m], dtype=object) for m in labels])
-    codes = np.asarray(
-        pd.factorize(names)[0], dtype=np.int64
-    )  # -1: not known to be measured elsewhere
+    codes = np.asarray(pd.factorize(names)[0], dtype=np.int64)  # -1: not measured elsewhere
     alone = np.flatnonzero(codes < 0)
     codes[alone] = codes.max(initial=-1) + 1 + np.arange(len(alone))
     return codes

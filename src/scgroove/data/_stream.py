@@ -17,18 +17,9 @@ from .sampler import GroupSampler, MultiModalDataset, Rows
 class StreamedSampler(GroupSampler):
     """Draws the batches of :class:`GroupSampler`, and reads their rows ahead.
 
-    The batches are the same, to the cell, as if the data were in memory: what is drawn does not depend on where cells lie on disk.
-    As many batches as fit into half of the window are drawn, their rows are read in one pass, in the order of the disk, by a thread of
-    its own, while the network learns from those read before.
-
-    Parameters
-    ----------
-    dataset
-        The cells, some of them on disk.
-    window_gb
-        What rows read ahead may take, in GB.
-    **kwargs
-        Of :class:`GroupSampler`.
+    The batches are the same as of data in memory. A thread reads the rows of as many batches as fit
+    into half of ``window_gb`` in one pass, in the order of the disk, while the network learns from
+    those read before.
     """
 
     def __init__(
@@ -69,12 +60,14 @@ class StreamedSampler(GroupSampler):
             found = read_rows(x, rows)
         except Exception as error:
             raise StateError(
-                f"Reading the cells of modality {modality!r} from {where(x)} failed: {type(error).__name__}: {error}. Was the file "
-                "moved, or written to, while the model was trained? The last checkpoint is whole."
+                f"Reading the cells of modality {modality!r} from {where(x)} failed: "
+                f"{type(error).__name__}: {error}. Was the file moved, or written to, while the model "
+                "was trained? The last checkpoint is whole."
             ) from error
         if stamp(x) != self.stamps[modality]:
             raise StateError(
-                f"{where(x)}, which holds the cells of modality {modality!r}, was changed while the model was trained on it. What was "
-                "read since can be wrong: train again, on a file that nothing writes to."
+                f"{where(x)}, which holds the cells of modality {modality!r}, was changed while the "
+                "model was trained on it. What was read since can be wrong: train again, on a file that "
+                "nothing writes to."
             )
         return Window(rows, found)

@@ -32,7 +32,6 @@ OF_THE_MODEL: Final = (
     "train on them. New data need all of model.get_var_names()[{modality!r}], in any order and with "
     "others beside them: pass the unfiltered data, or train a model on the features that both have."
 )
-"""What to do about features of a model."""
 
 
 def feature_positions(
@@ -126,21 +125,19 @@ def _first(names: Sequence[Any] | pd.Index) -> str:
 
 @dataclass(frozen=True)
 class Features:
-    """Counts are normalized to the median library size and logged; then every feature is standardized.
+    """Scaling of a modality: counts are normalized and logged, and every feature is standardized.
 
-    Counts of a panel are logged as they are (:attr:`scgroove.data.DataProfile.size_factors`). Values that were not measured,
-    by the record that set-up left with the data, do not count and become 0, the mean.
+    Counts of a panel are logged without a library size. Values that were not measured, by the record
+    that set-up left with the data, do not count and become 0, the mean.
 
     Attributes
     ----------
-    modality
-        Its name, for messages.
-    names
-        Names of the features, (d,).
+    modality, names
+        Name of the modality, for messages, and of the features, (d,).
     counts
         Whether the values are counts (whole numbers of at least 0 and above 1).
     library
-        Median total count of a cell; None for other values and for panels, whose cells have no size factor.
+        Median total count of a cell; None without library sizes.
     mean, scale
         Of the training cells, (d,); features without variance have scale 1.
     shares
@@ -181,12 +178,19 @@ class Features:
         return cls(modality, names, counts, library, mean, scale, shares)
 
     def __call__(self, adata: AnnData) -> NDArray[np.float32]:
-        """Return the features of cells, float32 (n, d)."""
+        """Return the features of cells, found by name, float32 (n, d).
+
+        Raises
+        ------
+        FeatureNamesError
+            A feature of the training data is missing, or its name stands twice.
+        """
         columns = columns_of(
             adata.var_names,
             self.names,
             modality=self.modality,
-            remedy="The learner needs all features that it was fitted on, in any order: pass the unfiltered data, or fit it anew.",
+            remedy="The learner needs all features that it was fitted on, in any order: pass the "
+            "unfiltered data, or fit it anew.",
         )
         out = np.empty((adata.n_obs, self.names.size), dtype=np.float32)
         measured = Measured.of(adata, self.names)

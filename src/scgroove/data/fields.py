@@ -1,8 +1,6 @@
 """scvi-tools fields for a MuData whose modalities were measured on different cells.
 
-The stock fields either give every modality its own label codes or put labels on the union of all cells, where
-the cells of other modalities have none. Here labels have one vocabulary, and a modality that is absent from
-new data keeps the state it had in training.
+Labels have one vocabulary, and a modality that is absent from new data keeps the state of training.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from scvi.data.fields import BaseMuDataWrapperClass, CategoricalObsField, LayerF
 
 from .._labels import UnlabeledCategory, label_name, names_of
 from ..errors import InputError, UnknownNameError
+from .checks import layers_of
 from .features import columns_of
 from .labels import encode_labels, labels_of
 from .measured import look_for_absent, record
@@ -29,24 +28,16 @@ from .units import sample_profile
 State = dict[str, Any]
 VOCABULARY = CategoricalObsField.CATEGORICAL_MAPPING_KEY
 NOT_MEASURED, ZERO_SHARES = "not_measured", "zero_shares"
-"""Of the state of a :class:`FeatureField`: batch -> features that it lacks; how often features are zero where they were measured."""
+"""State of a :class:`FeatureField`: batch -> features that it lacks, and shares of zeros of features."""
 
 
 def field_key(kind: str, modality: str) -> str:
-    """Registry key of a field. It carries the modality, so that other models' columns stay theirs."""
+    """Registry key of a field, with the modality: columns of other models stay theirs."""
     return f"{kind}_{modality}"
 
 
 class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
-    """A field of one modality. Transferred to data without that modality, it keeps the source state.
-
-    Parameters
-    ----------
-    adata_field
-        The AnnData field to apply to the modality.
-    mod_key
-        The modality.
-    """
+    """An AnnData field of one modality, which keeps the source state in data without that modality."""
 
     def __init__(self, adata_field: Any, mod_key: str) -> None:
         super().__init__(mod_key=mod_key, mod_required=True)
@@ -72,9 +63,9 @@ class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
 
 
 class FeatureField(ModalityField):
-    """The data matrix of a modality. Features are known by name: new data may hold them in another order, and others too.
+    """The data matrix of a modality, whose features are found by name.
 
-    Features that a batch did not measure are looked for when data are registered, and in new batches.
+    Features that a batch did not measure are looked for at registration, and in new batches.
     """
 
     def __init__(
@@ -93,7 +84,7 @@ class FeatureField(ModalityField):
         self.label_key, self.unlabeled_category = label_key, unlabeled_category
 
     def register_field(self, mdata: MuData) -> State:
-        """Register the matrix, and keep what was seen of it (:class:`scgroove.data.DataProfile`)."""
+        """Register the matrix, and keep its profile."""
         adata = self.get_modality(mdata)
         state = {**super().register_field(mdata), "profile": dict(self.profile or {})}
         labels = None
@@ -131,13 +122,12 @@ class FeatureField(ModalityField):
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
         """Look for the layer, and in it for every feature of the model."""
-        layers = [
-            str(name) for name in adata.layers if name is not None
-        ]  # anndata 0.13 lists X as None
+        layers = layers_of(adata)
         if self.layer is not None and self.layer not in layers:
             raise UnknownNameError(
-                f"Layer '{self.layer}' not found in modality '{self.mod_key}', whose layers are {layers}. The model was trained "
-                f"on it: put values in the same units there, adata.layers['{self.layer}'] = ..."
+                f"Layer '{self.layer}' not found in modality '{self.mod_key}', whose layers are "
+                f"{layers}. The model was trained on it: put values in the same units there, "
+                f"adata.layers['{self.layer}'] = ..."
             )
         columns_of(
             adata.var_names, state_registry[LayerField.COLUMN_NAMES_KEY], modality=self.mod_key
@@ -145,16 +135,10 @@ class FeatureField(ModalityField):
 
 
 class BatchField(ModalityField):
-    """The batch covariate of a modality: codes, -1 where new data have a batch that the model does not know.
+    """The batch covariate of a modality: codes, -1 where new data have an unknown batch.
 
-    With ``extend_categories=True`` (fine-tuning) new batches are appended instead.
-
-    Parameters
-    ----------
-    mod_key
-        The modality.
-    batch_key
-        Its column; None: all cells are one batch.
+    With ``extend_categories=True`` (fine-tuning) new batches are appended instead. Without
+    ``batch_key`` all cells are one batch.
     """
 
     def __init__(self, mod_key: str, batch_key: str | None) -> None:
@@ -174,23 +158,19 @@ class BatchField(ModalityField):
         if self.batch_key is None or self.absent(mdata_target):
             return super().transfer_field(state_registry, mdata_target, **kwargs)
         obs = self.get_modality(mdata_target).obs
-        names, known = (
-            batches_of(obs, self.batch_key),
-            list(map(label_name, state_registry[VOCABULARY])),
-        )
+        names = batches_of(obs, self.batch_key)
+        known = list(map(label_name, state_registry[VOCABULARY]))
         if extend_categories:
-            self._check_complete(names, known)
+            missing = sum(name is None for name in names)
+            if missing:
+                raise InputError(
+                    f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch in "
+                    f"obs['{self.batch_key}'], which the model was trained with (batches {known}). "
+                    "Fill the column in: one name for all cells of a new batch."
+                )
             known += sorted(set(names) - set(known))
         obs[self.attr_key] = encode_labels(names, known)
         return {**deepcopy(state_registry), VOCABULARY: np.asarray(known, dtype=object)}
-
-    def _check_complete(self, names: NDArray[Any], known: Sequence[str]) -> None:
-        missing = sum(name is None for name in names)
-        if missing:
-            raise InputError(
-                f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch in obs['{self.batch_key}'], which "
-                f"the model was trained with (batches {known}). Fill the column in: one name for all cells of a new batch."
-            )
 
 
 def batches_of(obs: pd.DataFrame, key: str) -> NDArray[Any]:
@@ -199,18 +179,9 @@ def batches_of(obs: pd.DataFrame, key: str) -> NDArray[Any]:
 
 
 class SharedLabelField(ModalityField):
-    """Labels of one modality, coded in one vocabulary for all modalities; -1 where there is none.
+    """Labels of one modality, coded in the vocabulary of all label columns ``obs_keys``.
 
-    New data may lack labels altogether, and may bring new ones, which are appended to the vocabulary.
-
-    Parameters
-    ----------
-    mod_key
-        The modality.
-    obs_keys
-        Label column of every modality of the model: the vocabulary is their union.
-    unlabeled_category
-        Values that mean "not known", besides missing ones.
+    New data may lack labels altogether, and may bring new ones, which are appended.
     """
 
     def __init__(
@@ -237,15 +208,11 @@ class SharedLabelField(ModalityField):
         return self._encode(mdata_target, [str(c) for c in state_registry[VOCABULARY]])
 
     def _encode(self, mdata: MuData, known: Sequence[str]) -> State:
-        seen: set[str] = set()
+        seen: set[str | None] = set()
         for m, key in self.obs_keys.items():
             if m in mdata.mod and key in mdata.mod[m].obs:
-                seen.update(
-                    x
-                    for x in labels_of(mdata.mod[m].obs, key, self.unlabeled_category)
-                    if x is not None
-                )
-        vocabulary = [*known, *sorted(seen - set(known))]
+                seen.update(labels_of(mdata.mod[m].obs, key, self.unlabeled_category))
+        vocabulary = [*known, *sorted(name for name in seen - {None, *known} if name)]
         obs, key = mdata.mod[self.mod_key].obs, self.obs_keys[self.mod_key]
         obs[self.attr_key] = encode_labels(labels_of(obs, key, self.unlabeled_category), vocabulary)
         # object arrays: a registry saved with pandas extension arrays does not open under an older pandas

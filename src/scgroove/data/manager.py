@@ -59,7 +59,7 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
         self.columns = self._columns()
 
     def _columns(self) -> NDArray[np.intp] | None:
-        """Where the features of the model stand in the data; None if they are all there is, in this order."""
+        """Where the features of the model stand; None if they are all there is, in this order."""
         names = self._registry[FIELDS][X]["state_registry"]["column_names"]
         return columns_of(self.adata.var_names, names, modality=self.modality)
 
@@ -83,7 +83,7 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
 
 
 class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
-    """Rows of one modality: dense per batch only, in the order asked for also when backed; features in the model's order."""
+    """Rows of one modality in the order asked for, dense per batch only; features of the model."""
 
     def __init__(self, manager: ModalityManager, *args: Any, **kwargs: Any) -> None:
         super().__init__(manager, *args, **kwargs)
@@ -93,8 +93,9 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         for key, value in self.data.items():
             if not (isinstance(value, SUPPORTED) or issparse(value) or hasattr(value, "compute")):
                 raise InputTypeError(
-                    f"'{key}' is a {type(value).__name__}, expected a NumPy array, a SciPy sparse matrix, a dask array, "
-                    "or a backed .h5mu/.h5ad. Load it into memory first: adata = adata.to_memory()."
+                    f"'{key}' is a {type(value).__name__}, expected a NumPy array, a SciPy sparse "
+                    "matrix, a dask array, or a backed .h5mu/.h5ad. Load it into memory first: adata = "
+                    "adata.to_memory()."
                 )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,15 +118,12 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         return got
 
     def values(self, rows: NDArray[np.int64]) -> Any:
-        """Values of some rows, increasing and none twice, as they are stored: sparse stays sparse; features in the model's order."""
+        """Values of increasing rows as they are stored, sparse or dense; features of the model."""
         x = self.data[X]
-        found = (
-            read_rows(x, rows)
-            if on_disk(x)
-            else x.iloc[rows].to_numpy()
-            if hasattr(x, "iloc")
-            else x[rows]
-        )
+        if on_disk(x):
+            found = read_rows(x, rows)
+        else:
+            found = x.iloc[rows].to_numpy() if hasattr(x, "iloc") else x[rows]
         return found if self.columns is None else found[:, self.columns]
 
     def blocks(self, rows: NDArray[np.int64], n: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
@@ -144,17 +142,14 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
     def with_values(
         self, rows: NDArray[np.int64], values: NDArray[Any]
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """What ``self[rows]`` is, with values of these rows that were read before, dense (len(rows), d)."""
+        """Return ``self[rows]``, with dense values (len(rows), d) that were read before."""
         got = {}
         for key, dtype in self.keys_and_dtypes.items():
             data = self.data[key]
-            part = (
-                values
-                if key == X
-                else data.iloc[rows].to_numpy()
-                if hasattr(data, "iloc")
-                else data[rows]
-            )
+            if key == X:
+                part = values
+            else:
+                part = data.iloc[rows].to_numpy() if hasattr(data, "iloc") else data[rows]
             got[key] = part.astype(dtype, copy=False)
         if self.columns is not None:
             got[X] = got[X][..., self.columns]

@@ -22,15 +22,7 @@ SHARE_OF_FREE_MEMORY: Final = 0.25
 
 
 class ResidentDataset(Dataset[Any]):
-    """Cells of all modalities as dense tensors on a device: ``dataset[{modality: rows}] -> {modality: {key: tensor}}``.
-
-    Parameters
-    ----------
-    managers, labels, extras
-        See :class:`MultiModalDataset`.
-    device
-        Where to keep them.
-    """
+    """:class:`MultiModalDataset` of dense tensors on a device."""
 
     def __init__(
         self,
@@ -47,21 +39,17 @@ class ResidentDataset(Dataset[Any]):
     def _moved(self, source: MultiModalDataset, m: str) -> dict[str, Tensor]:
         data, n = source.data[m], len(source.data[m])
         first = data[np.arange(1)]
-        kept = {
-            key: torch.empty(
-                (n, *value.shape[1:]), dtype=torch.from_numpy(value).dtype, device=self.device
-            )
-            for key, value in first.items()
-        }
+        kept = {}
+        for key, value in first.items():
+            dtype = torch.from_numpy(value).dtype
+            kept[key] = torch.empty((n, *value.shape[1:]), dtype=dtype, device=self.device)
         step = max(1, BLOCK_BYTES // (4 * max(1, first[X].shape[1])))
         for start in range(0, n, step):
             for key, value in data[np.arange(start, min(n, start + step))].items():
                 kept[key][start : start + step] = torch.from_numpy(np.ascontiguousarray(value))
-        known = {LABELS: source.labels[m], **source.extras.get(m, {})}
-        return {
-            **kept,
-            **{key: torch.from_numpy(values).to(self.device) for key, values in known.items()},
-        }
+        for key, value in {LABELS: source.labels[m], **source.extras.get(m, {})}.items():
+            kept[key] = torch.from_numpy(value).to(self.device)
+        return kept
 
     def __len__(self) -> int:
         return max(len(kept[X]) for kept in self.tensors.values())
@@ -71,9 +59,7 @@ class ResidentDataset(Dataset[Any]):
         for m, rows in index.items():
             if len(rows):
                 where = torch.from_numpy(rows).to(self.device)
-                found[m] = {
-                    key: kept.index_select(0, where) for key, kept in self.tensors[m].items()
-                }
+                found[m] = {k: kept.index_select(0, where) for k, kept in self.tensors[m].items()}
         return found
 
 

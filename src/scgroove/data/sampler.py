@@ -31,17 +31,16 @@ class MultiModalDataset(Dataset[Any]):
     managers
         The view of each modality.
     labels
-        Label codes to hand out instead of the registered ones, shape (n_m,) each: -1 where a cell takes no part
-        in the contrastive loss.
+        Label codes to hand out instead of the registered ones, (n_m,) each, -1 for none.
     extras
-        More of the cells to hand out, modality -> key -> (n_m, ...).
+        Further arrays to hand out, modality -> key -> (n_m, ...).
 
     Attributes
     ----------
     on_disk
         The matrices that have to be read, by modality.
     windows
-        Rows of them that were read ahead, by modality: must hold what is asked for next.
+        Rows of them that were read ahead, by modality, with all that is asked for next.
     """
 
     def __init__(
@@ -61,15 +60,13 @@ class MultiModalDataset(Dataset[Any]):
         return max(len(d) for d in self.data.values())
 
     def __getitem__(self, index: Rows) -> dict[str, dict[str, Any]]:
-        return {
-            m: {
-                **self._values(m, rows),
-                LABELS: self.labels[m][rows],
-                **{key: values[rows] for key, values in self.extras.get(m, {}).items()},
-            }
-            for m, rows in index.items()
-            if len(rows)
-        }
+        batch = {}
+        for m, rows in index.items():
+            if len(rows):
+                batch[m] = {**self._values(m, rows), LABELS: self.labels[m][rows]}
+                for key, values in self.extras.get(m, {}).items():
+                    batch[m][key] = values[rows]
+        return batch
 
     def _values(self, m: str, rows: NDArray[np.int64]) -> dict[str, Any]:
         if m in self.windows:
@@ -96,17 +93,17 @@ def _by_code(rows: NDArray[np.int64], codes: NDArray[np.int64]) -> dict[int, NDA
     """Rows of each code, in their order."""
     order = np.argsort(codes, kind="stable")
     found, first = np.unique(codes[order], return_index=True)
-    return (
-        dict(zip(found.tolist(), np.split(rows[order], first[1:]), strict=True))
-        if len(rows)
-        else {}
-    )
+    return dict(zip(found.tolist(), np.split(rows[order], first[1:]), strict=False))
 
 
 def shared_codes(
     codes: Mapping[str, NDArray[Any]], agreement: NDArray[Any] | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Label codes with -1 in place of the labels that only one modality has and that agree with none of another."""
+    """Label codes, -1 for labels that only one modality has and that agree with none of another.
+
+    ``codes`` (n_m,) by modality, negative for no label; ``agreement`` (n_labels, n_labels), None if
+    labels agree with themselves alone.
+    """
     whole = {m: c.astype(np.int64) for m, c in codes.items()}
     n = 1 + max((int(c.max(initial=-1)) for c in whole.values()), default=-1)
     has = {m: np.bincount(c[c >= 0], minlength=n) > 0 for m, c in whole.items()}
@@ -123,31 +120,28 @@ def shared_codes(
 class GroupSampler(DistributedSampler[Any]):
     """Each step: P labels, K cells of each from every modality that has it, and some label-free cells.
 
-    Labels weigh the same whatever their abundance. Cells are handed out once before any returns, so that a
-    label with more than K cells gives different ones at every step, and one with fewer gives some twice. Cells
-    without a shared label (exclusive or unlabeled) fill a fixed share of each batch: they take part in
-    reconstruction and back-translation only.
-
-    It is a ``DistributedSampler`` so that Lightning sets its epoch and leaves it alone under DDP: all ranks draw the same batch, of
-    as many times the cells as there are ranks, and each takes its share of every label.
+    Labels weigh the same whatever their abundance. Cells are handed out once before any returns. Cells
+    without a shared label fill a fixed share of each batch: they take part in reconstruction and
+    back-translation only. Under DDP all ranks draw the same batch, and each takes its share of every
+    label.
 
     Parameters
     ----------
     dataset
         The cells.
     labels
-        Codes of the shared labels by modality, shape (n_m,); -1: no shared label.
+        Codes of the shared labels by modality, (n_m,); -1: no shared label.
     rows
         Cells to draw from, by modality.
     batch_size
-        Labeled cells of each modality in a step, about: P x K; of each rank. A batch is no larger than the
-        labeled cells of the largest modality: K shrinks if it would be.
+        Labeled cells of each modality in a step of each rank, about P x K, and no more than the labeled
+        cells of the largest modality.
     n_labels, n_cells
-        P, of all ranks together, and K, of each rank. By default all shared labels, as long as each can have 8 cells: every
-        label is then a negative of every other at every step.
+        P, of all ranks together, and K, of each rank. Default: all shared labels, as long as each can
+        have 8 cells.
     balance
-        1: labels have the same number of cells in a batch. 0: about in proportion to their cells over all modalities, one at least. Between
-        them, in proportion to the power ``1 - balance`` of their cells. Which labels a batch has, where it does not have all, does not depend on it.
+        1: labels have the same number of cells in a batch. 0: about in proportion to their cells over
+        all modalities. Between them, in proportion to the power ``1 - balance`` of their cells.
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
@@ -155,7 +149,8 @@ class GroupSampler(DistributedSampler[Any]):
     seed
         Random state.
     agreement
-        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees with one of another.
+        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees with
+        one of another.
 
     Raises
     ------
@@ -184,32 +179,27 @@ class GroupSampler(DistributedSampler[Any]):
         super().__init__(dataset, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)
         seen = shared_codes({m: labels[m][r] for m, r in rows.items()}, agreement).values()
         self.shared = np.unique(np.concatenate([c[c >= 0] for c in seen]))
-        set_of_shared = set(self.shared.tolist())
         if not len(self.shared):
             raise InputError(
                 "No label is left in two modalities of this split. Use a larger train_size, or set labels up that "
                 "have at least two cells in each modality."
             )
-        self.pools = {
-            (m, c): part
-            for m, r in rows.items()
-            for c, part in _by_code(r, labels[m][r]).items()
-            if c in set_of_shared
-        }
-        self.balance = balance
+        shared = set(self.shared.tolist())
+        self.pools: dict[tuple[str, int], NDArray[np.int64]] = {}
         self.n_of = Counter[int]()
-        for (_, c), part in self.pools.items():
-            self.n_of[c] += len(part)
+        for m, r in rows.items():
+            for c, part in _by_code(r, labels[m][r]).items():
+                if c in shared:
+                    self.pools[m, c] = part
+                    self.n_of[c] += len(part)
+        self.balance = balance
         self.free = {m: r[~np.isin(labels[m][r], self.shared)] for m, r in rows.items()}
         self.modalities = list(rows)
-        self.p = min(
-            len(self.shared), max(1, world * batch_size // 8) if n_labels is None else n_labels
-        )
+        n_labels = max(1, world * batch_size // 8) if n_labels is None else n_labels
+        self.p = min(len(self.shared), n_labels)
         largest = max(len(r) - len(self.free[m]) for m, r in rows.items())
         self.k = ceil(ceil(world * batch_size / self.p) / world) if n_cells is None else n_cells
-        if (
-            self.p * self.k * world > largest
-        ):  # no batch is larger than the data: memory follows them
+        if self.p * self.k * world > largest:  # no batch is larger than the data
             most = min(max(map(len, self.pools.values())), ceil(largest / self.p))
             self.k = min(self.k, ceil(most / world))
         n_free = ceil(free_fraction / (1 - free_fraction) * self.p * self.k)
