@@ -33,14 +33,14 @@ CLOSED_FORM = "cca_labels"
 _UNPERMUTED = "label before permutation"
 
 
-# -- tests of what the model made --------------------------------------------------------------------------------
+# -- tests of what the model made
 
 
 def held_out_tests(results: Results) -> Tests:
-    """Test the cells that training kept out: the training cells of the other modality name their label.
+    """Test cells kept out of training: training cells of the other modality name their label.
 
-    Permuting the labels of the tested cells changes no vote, so that the test is exact. The same cell
-    in the other modality was kept out too. Both directions are needed for
+    Permuting the labels of the tested cells changes no vote, so that the test is exact. The same
+    cell in the other modality was kept out too. Both directions are needed for
     :func:`scgroove.metrics.label_verdict`.
     """
     asked = results.settings
@@ -189,7 +189,7 @@ def _dense(x: Any) -> Array:
     return np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=float)
 
 
-# -- a learner in closed form, on the labels as they are and permuted ----------------------------------------------
+# -- a learner in closed form, on the labels as they are and permuted
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,8 @@ class ClosedForm:
     sides
         Source and target.
     z, labels
-        Components (n_m, k), which do not depend on labels, and labels (n_m,), None where not shared.
+        Components (n_m, k), which do not depend on labels, and labels (n_m,), None where not
+        shared.
     values
         Measured values of the target cells, (n_target, d), or None.
     pairs
@@ -222,8 +223,9 @@ class ClosedForm:
     def analyze(self, seed: int) -> tuple[Tests, float]:
         """Learn from half of the cells of each label, and test the others.
 
-        Returns the test of each direction, and the median correlation over features of imputed (mean
-        of the 15 nearest target cells of the first half) and measured label means, NaN if unknown.
+        Returns the test of each direction, and the median correlation over features of imputed
+        (mean of the 15 nearest target cells of the first half) and measured label means, NaN if
+        unknown.
         """
         from scgroove import learners
 
@@ -319,7 +321,7 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
 def _pairs_among(
     pairs: tuple[Array, Array] | None, rows: Sequence[Array]
 ) -> tuple[Array, Array] | None:
-    """Return the known pairs among some cells of source and target, as positions in these (ascending) rows."""
+    """Return the known pairs among some (ascending) rows, as positions in these."""
     if pairs is None:
         return None
     known = np.isin(pairs[0], rows[0]) & np.isin(pairs[1], rows[1])
@@ -371,7 +373,7 @@ def _compared(
     return table[table["value"].notna()]
 
 
-# -- the whole analysis on permuted labels -------------------------------------------------------------------------
+# -- the whole analysis on permuted labels
 
 
 def draw(results: Results, steps: Steps, progress: Any) -> dict[str, dict[str, float]]:
@@ -441,7 +443,7 @@ def permuted(results: Results, rng: np.random.Generator) -> Results:
 
 
 def _score_against_truth(results: Results, again: Results) -> None:
-    """Score a run on permuted labels as the run itself: by the known pairs, among cells of one true label."""
+    """Score a run on permuted labels by the known pairs, among cells of one true label."""
     from scgroove import get, tl
 
     if results.pairs is None:

@@ -1,4 +1,4 @@
-"""Stages of a run, each kept on disk when it is done, so that a run that stopped goes on from there."""
+"""Stages of a run, kept on disk when they are done: a run that stopped goes on from there."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Stages:
     def keep(
         self, name: str, results: Results, before: tuple[dict[Place, Any], dict[str, Any]]
     ) -> None:
-        """Write what a stage changed. A result that no file can hold leaves the stage to be done again."""
+        """Write what a stage changed. Results that no file can hold leave the stage undone."""
         contents = {}
         for place, value in _contents(results.mdata).items():
             if not _same(before[0].get(place), value):

@@ -1,4 +1,4 @@
-"""From a MuData to a folder of results: the steps that ``scgroove demo`` and ``scgroove run`` share.
+"""From a MuData to a folder of results: the steps of ``scgroove demo`` and ``scgroove run``.
 
 Each step is one public call, in the order a notebook would have them.
 """
@@ -36,7 +36,7 @@ SAMPLE = 2000
 NEIGHBORS = 15
 
 FEWEST = 10
-"""Cells of each label and modality that such a sample needs to be taken from those kept out of training."""
+"""Cells of each label and modality that a sample of cells kept out of training needs."""
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -148,7 +148,7 @@ def write(results: Results, folder: Path, *, command: str, progress: Progress) -
         )
 
 
-# -- the steps ---------------------------------------------------------------------------------------------------
+# -- the steps
 
 
 def _set_up(results: Results, progress: Progress) -> None:
@@ -194,7 +194,7 @@ def _epoch_callback(progress: Progress) -> Any:
 
     class Epochs(Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            # The training loss rises while back-translation is phased in; that of validation does not.
+            # the training loss rises while back-translation is phased in
             loss = trainer.callback_metrics.get("validation_loss")
             note = "" if loss is None else f"validation loss {float(loss):.3f}"
             progress.advance(trainer.current_epoch + 1, int(trainer.max_epochs), note)
@@ -304,14 +304,14 @@ UNDRAWN = (_set_up, _train, _embed, _align, _impute, _score)
 """The steps that are repeated on permuted labels: all but pictures and the tests themselves."""
 
 
-# -- what is written ---------------------------------------------------------------------------------------------
+# -- what is written
 
 
 def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
     """Match a sample without labels, and draw where mass goes.
 
-    Labels have as many cells each: a coupling with all mass on the right labels exists, and chance is
-    one over the number of labels.
+    Labels have as many cells each: a coupling with all mass on the right labels exists, and chance
+    is one over the number of labels.
     """
     from mudata import MuData
 
@@ -427,7 +427,7 @@ def _tests_table(results: Results) -> pd.DataFrame | None:
     return pd.DataFrame(rows) if rows else None
 
 
-# -- warnings ----------------------------------------------------------------------------------------------------
+# -- warnings
 
 
 class _Records(logging.Handler):

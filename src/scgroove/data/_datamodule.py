@@ -42,8 +42,8 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     external_indexing
         Rows to use instead of a random split: modality -> [train, validation, test].
     window_gb
-        Memory for cells that are read ahead, where a modality is on disk. The larger, the less often
-        the file is read in an epoch.
+        Memory for cells that are read ahead, where a modality is on disk. The larger, the less
+        often the file is read in an epoch.
     extras
         Further arrays to hand out, modality -> key -> (n_m, ...).
     agreement
@@ -134,7 +134,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         return self._loader(self.train_idx, shuffle=True, **self.shape)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Loader over the validation cells, the same batches at every epoch; empty if there are too few."""
+        """Loader over the validation cells, the same batches at every epoch; may be empty."""
         most = 0
         for m, rows in self.val_idx.items():
             codes = self.labels[m][rows]
@@ -177,12 +177,14 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
 def _refuse_workers(dataset: MultiModalDataset | ResidentDataset, n: int) -> None:
     if isinstance(dataset, ResidentDataset):
         raise InputError(
-            f"Cells are kept on {dataset.device}, where other processes cannot select them; expected "
+            f"Cells are kept on {dataset.device}, where other processes cannot select them; "
+            "expected "
             f"num_workers=0, found {n}. Leave num_workers out, or train with data_on_device=False."
         )
     raise InputError(
         f"Cells of {sorted(dataset.on_disk)} are on disk and are read ahead by a thread; expected "
-        f"num_workers=0, found {n}. Leave num_workers out, or load the data first: adata.to_memory()."
+        f"num_workers=0, found {n}. Leave num_workers out, or load the data first: "
+        "adata.to_memory()."
     )
 
 
@@ -243,7 +245,8 @@ def _given_split(
         joined = np.concatenate(rows) if rows else np.empty(0, np.int64)
         if len(rows) not in (1, 2, 3) or len(np.unique(joined)) < len(joined):
             raise InputError(
-                f"external_indexing['{m}'] must hold one to three disjoint arrays: train, validation, test."
+                f"external_indexing['{m}'] must hold one to three disjoint arrays: train, "
+                "validation, test."
             )
         if len(joined) and (joined.min() < 0 or joined.max() >= len(labels[m])):
             raise InputError(

@@ -14,7 +14,7 @@ from .._types import IntArray
 Names = NDArray[Any]
 
 WHITELIST: Final = 737_280
-"""Barcodes of the smallest list in wide use (10x Genomics v2). Longer lists of later kits collide less."""
+"""Barcodes of the smallest list in wide use (10x Genomics v2). Longer lists collide less."""
 
 NUMBER: Final = r"\d+(\.0+)?"
 WELL: Final = r"([A-Pa-p]|A[A-F])(0?[1-9]|[1-4]\d)"
@@ -78,8 +78,9 @@ class Evidence:
     def against(self, modalities: tuple[str, str]) -> str:
         """Return why equal names are not believed; empty if they are.
 
-        They are believed where most cells of the smaller modality are in both and labels do not speak against
-        it. Elsewhere barcodes are believed where labels agree beyond chance, other names where they agree.
+        They are believed where most cells of the smaller modality are in both and labels do not
+        speak against it. Elsewhere barcodes are believed where labels agree beyond chance, other
+        names where they agree.
         """
         if self._all_match(NUMBER):
             return f"those of {list(modalities)} look like a default numbering ('0', '1', ...)"
@@ -94,7 +95,8 @@ class Evidence:
         if self._numbered_alike() and not (self.sure and self._beyond_order()):
             first, second = self.names[0][:2] if len(self.names[0]) > 1 else (*self.names[0], "...")
             return (
-                f"those of {list(modalities)} look like a default numbering ('{first}', '{second}', ...), and "
+                f"those of {list(modalities)} look like a default numbering ('{first}', "
+                f"'{second}', ...), and "
                 "labels do not show that equal numbers are equal cells"
             )
         if self.most or not self._all_match(BARCODE):
@@ -103,7 +105,8 @@ class Evidence:
         if self.sure and self.shared > 10 * expected + 3:
             return ""
         return (
-            f"they look like barcodes, which all runs draw from one list, and only {self.shared} of {self.smaller} "
+            f"they look like barcodes, which all runs draw from one list, and only {self.shared} "
+            f"of {self.smaller} "
             f"cells have one in both ({expected:.2g} expected by chance)"
         )
 
@@ -112,7 +115,7 @@ class Evidence:
         return all(bool(one.str.fullmatch(pattern).all()) for one in known)
 
     def _collisions(self) -> float:
-        """Barcodes that two runs share by chance, among names with the same text around the barcode."""
+        """Barcodes that two runs share by chance, among names of the same text around them."""
         around = [
             pd.Series(names, dtype=object).str.extract(BARCODE).fillna("") for names in self.names
         ]
@@ -120,7 +123,7 @@ class Evidence:
         return float((counts[0] * counts[1]).fillna(0).sum() / WHITELIST)
 
     def _numbered_alike(self) -> bool:
-        """Whether both are one prefix and the number of the row, from 0 or 1, or of a row before filtering."""
+        """Whether both are one prefix and the number of the row, perhaps before filtering."""
         prefixes: set[str] = set()
         for names in self.names:
             parts = pd.Series(names, dtype=object).str.extract(NUMBERED)
@@ -137,7 +140,7 @@ class Evidence:
         return len(prefixes) == 1
 
     def _beyond_order(self) -> bool:
-        """Whether labels agree at equal numbers for another reason than that both are sorted alike."""
+        """Whether labels agree at equal numbers beyond what sorting both alike explains."""
         a, b = (
             _by_number(names, codes) for names, codes in zip(self.names, self.codes, strict=True)
         )

@@ -1,4 +1,4 @@
-"""Training from data on disk: rows are read for many batches at once, in the order in which they lie there."""
+"""Training from data on disk: rows are read for many batches at once, in their order."""
 
 from __future__ import annotations
 
@@ -61,13 +61,16 @@ class StreamedSampler(GroupSampler):
         except Exception as error:
             raise StateError(
                 f"Reading the cells of modality {modality!r} from {where(x)} failed: "
-                f"{type(error).__name__}: {error}. Was the file moved, or written to, while the model "
+                f"{type(error).__name__}: {error}. Was the file moved, or written to, while the "
+                "model "
                 "was trained? The last checkpoint is whole."
             ) from error
         if stamp(x) != self.stamps[modality]:
             raise StateError(
-                f"{where(x)}, which holds the cells of modality {modality!r}, was changed while the "
-                "model was trained on it. What was read since can be wrong: train again, on a file that "
+                f"{where(x)}, which holds the cells of modality {modality!r}, was changed while "
+                "the "
+                "model was trained on it. What was read since can be wrong: train again, on a file "
+                "that "
                 "nothing writes to."
             )
         return Window(rows, found)

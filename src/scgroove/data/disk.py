@@ -17,7 +17,7 @@ from .._numbers import canonical
 SPAN_BYTES: Final = 64 * 2**20
 """What is read from disk at a time."""
 DENSE_ENOUGH: Final = 0.02
-"""Share of the rows of a span that must be wanted for all of it to be read; single rows are read else."""
+"""Share of the rows of a span that must be wanted for all of it to be read."""
 
 
 def on_disk(x: Any) -> bool:

@@ -29,7 +29,8 @@ IDENTIFIER: Final = re.compile(r"^(ENS[A-Z]*[GTP]\d{6,}|[OPQ]\d[A-Z0-9]{3}\d|\d+
 
 OF_THE_MODEL: Final = (
     "If these are the data of the model, set them up again, GROOVE.setup_mudata(mdata, ...), and "
-    "train on them. New data need all of model.get_var_names()[{modality!r}], in any order and with "
+    "train on them. New data need all of model.get_var_names()[{modality!r}], in any order and "
+    "with "
     "others beside them: pass the unfiltered data, or train a model on the features that both have."
 )
 
@@ -49,7 +50,8 @@ def feature_positions(
     doubled = doubled[doubled.isin(asked)]
     if len(doubled):
         raise FeatureNamesError(
-            f"The var_names of modality {modality!r} are not unique: {_first(doubled)} stand for more "
+            f"The var_names of modality {modality!r} are not unique: {_first(doubled)} stand for "
+            "more "
             f"than one feature each, so that names do not tell which is meant. Call "
             f"mdata[{modality!r}].var_names_make_unique(), or drop one of each.",
             modality,
@@ -127,8 +129,8 @@ def _first(names: Sequence[Any] | pd.Index) -> str:
 class Features:
     """Scaling of a modality: counts are normalized and logged, and every feature is standardized.
 
-    Counts of a panel are logged without a library size. Values that were not measured, by the record
-    that set-up left with the data, do not count and become 0, the mean.
+    Counts of a panel are logged without a library size. Values that were not measured, by the
+    record that set-up left with the data, do not count and become 0, the mean.
 
     Attributes
     ----------

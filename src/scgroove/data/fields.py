@@ -28,7 +28,7 @@ from .units import sample_profile
 State = dict[str, Any]
 VOCABULARY = CategoricalObsField.CATEGORICAL_MAPPING_KEY
 NOT_MEASURED, ZERO_SHARES = "not_measured", "zero_shares"
-"""State of a :class:`FeatureField`: batch -> features that it lacks, and shares of zeros of features."""
+"""State of a :class:`FeatureField`: features that batches lack, and shares of zeros."""
 
 
 def field_key(kind: str, modality: str) -> str:
@@ -37,7 +37,7 @@ def field_key(kind: str, modality: str) -> str:
 
 
 class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
-    """An AnnData field of one modality, which keeps the source state in data without that modality."""
+    """An AnnData field of one modality; data without it keep the source state."""
 
     def __init__(self, adata_field: Any, mod_key: str) -> None:
         super().__init__(mod_key=mod_key, mod_required=True)
@@ -104,7 +104,7 @@ class FeatureField(ModalityField):
         extend_categories: bool = False,
         **kwargs: Any,
     ) -> State:
-        """Register new data; features, their order and the profile stay those of the training data."""
+        """Register new data; features and the profile stay those of the training data."""
         if self.absent(mdata_target):
             return deepcopy(state_registry)
         adata, names = self.get_modality(mdata_target), state_registry[LayerField.COLUMN_NAMES_KEY]
@@ -164,7 +164,8 @@ class BatchField(ModalityField):
             missing = sum(name is None for name in names)
             if missing:
                 raise InputError(
-                    f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch in "
+                    f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch "
+                    "in "
                     f"obs['{self.batch_key}'], which the model was trained with (batches {known}). "
                     "Fill the column in: one name for all cells of a new batch."
                 )
@@ -174,7 +175,7 @@ class BatchField(ModalityField):
 
 
 def batches_of(obs: pd.DataFrame, key: str) -> NDArray[Any]:
-    """Batches of cells as strings, None where missing or where there is no such column; shape (n,)."""
+    """Batches of cells as text, None where missing, (n,)."""
     return names_of(obs[key]) if key in obs else np.full(len(obs), None, dtype=object)
 
 
@@ -215,7 +216,7 @@ class SharedLabelField(ModalityField):
         vocabulary = [*known, *sorted(name for name in seen - {None, *known} if name)]
         obs, key = mdata.mod[self.mod_key].obs, self.obs_keys[self.mod_key]
         obs[self.attr_key] = encode_labels(labels_of(obs, key, self.unlabeled_category), vocabulary)
-        # object arrays: a registry saved with pandas extension arrays does not open under an older pandas
+        # object arrays: an older pandas does not open registries with extension arrays
         return {
             VOCABULARY: np.asarray(vocabulary, dtype=object),
             CategoricalObsField.ORIGINAL_ATTR_KEY: key,

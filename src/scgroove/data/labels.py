@@ -125,7 +125,7 @@ def label_columns(
 
 
 def labels_of_setup(mdata: MuData, modality: str) -> tuple[str | None, UnlabeledCategory]:
-    """Return the label column of the set-up, None if there is none, and the labels that mean none."""
+    """Return the label column of the set-up, or None, and the labels that mean none."""
     record = mdata.uns.get(_keys.PAIRING, {})
     key = record.get("label_key", {}).get(modality)
     return key if key in mdata.mod[modality].obs else None, record.get("unlabeled_category")

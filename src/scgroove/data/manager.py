@@ -28,7 +28,7 @@ SUPPORTED = (np.ndarray, pd.DataFrame, h5py.Dataset, CSRDataset, CSCDataset)
 
 
 class ModalityManager(AnnDataManager):  # type: ignore[misc]
-    """Read-only view of one modality of a MuData-level manager, with the standard keys X, batch and labels.
+    """Read-only view of one modality of a MuData manager, with the keys X, batch and labels.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
             for f in parent.fields
             if f.mod_key == modality and not f.absent(parent.adata)
         }
-        # the one private name of scvi-tools that scgroove sets: there is no public way to make a view
+        # the one private name of scvi-tools that is set: there is no public way to make a view
         self._registry = {k: v for k, v in parent.registry.items() if k != FIELDS}
         self._registry[FIELDS] = {
             key.removesuffix(f"_{modality}"): {
@@ -94,7 +94,8 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
             if not (isinstance(value, SUPPORTED) or issparse(value) or hasattr(value, "compute")):
                 raise InputTypeError(
                     f"'{key}' is a {type(value).__name__}, expected a NumPy array, a SciPy sparse "
-                    "matrix, a dask array, or a backed .h5mu/.h5ad. Load it into memory first: adata = "
+                    "matrix, a dask array, or a backed .h5mu/.h5ad. Load it into memory first: "
+                    "adata = "
                     "adata.to_memory()."
                 )
 

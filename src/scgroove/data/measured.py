@@ -1,4 +1,4 @@
-"""Features that a batch did not measure: zero in all of its cells, and not in most of other batches."""
+"""Features that a batch did not measure: zero in all of its cells, and seldom elsewhere."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Zeros:
     def shares_by_label(
         self, x: Any, batches: NDArray[np.int64], labels: Labels
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Share of zeros to expect of each batch by its labels, (n_batch, d), and the largest, (d,).
+        """Expected share of zeros of each batch by its labels, (n_batch, d), and the largest, (d,).
 
         Shares of a label are those of the batches that measured the feature, and at least those of
         :meth:`largest_shares`: labels have few cells. ``labels`` (n,) are None where missing.
@@ -88,7 +88,8 @@ class Zeros:
         r"""Which features a batch did not measure, (n_batch, d).
 
         A batch of n cells has no count by chance with probability :math:`q^n`, q the share of zeros
-        elsewhere (``shares``, (d,) or (n_batch, d)): less than ``ALPHA`` by Bonferroni's correction.
+        elsewhere (``shares``, (d,) or (n_batch, d)): less than ``ALPHA`` by Bonferroni's
+        correction.
         """
         bound = np.log(ALPHA / max(1, self.nonzero.size))
         by_chance = self.n_cells[:, None] * np.log(shares)
@@ -175,8 +176,10 @@ def _warn(
         uns = f"mdata.mod[{modality!r}].uns[{_keys.NOT_MEASURED!r}]"
         remedy = f"say that all was measured: {uns} = {{}}"
     warn(
-        f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in all "
-        "cells there, and in most cells elsewhere they are not: taken as not measured, so that these "
+        f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in "
+        "all "
+        "cells there, and in most cells elsewhere they are not: taken as not measured, so that "
+        "these "
         "zeros are neither learned, nor compared with what is imputed. If they are true zeros, "
         f"{remedy}."
     )
@@ -200,7 +203,8 @@ class Measured:
     codes
         Batch of each cell, (n,).
     mask
-        Features that a batch measured, (n_batch, d). The last row, for cells of other batches, is True.
+        Features that a batch measured, (n_batch, d). The last row, for cells of other batches, is
+        True.
     """
 
     codes: NDArray[np.int64]
@@ -252,10 +256,10 @@ class Measured:
 
 
 def fill(values: Any, labels: Labels) -> Any:
-    """Replace values (n, d) that were not measured (NaN) by the mean of the measured cells of the label.
+    """Replace values (n, d) that were not measured (NaN) by the measured mean of the label.
 
-    Means of labels stay those of the measured cells. Where a label (None where missing) has none, it
-    is the mean of all measured cells.
+    Means of labels stay those of the measured cells. Where a label (None where missing) has none,
+    it is the mean of all measured cells.
     """
     values = values.tocsr() if sp.issparse(values) else values
     rows, columns = _missing(values)
@@ -277,7 +281,7 @@ def fill(values: Any, labels: Labels) -> Any:
 
 
 def complete_partners(partner: IntArray | None, values: Any) -> IntArray | None:
-    """Return partners, -1 where a partner's values (n, d) were not all measured; None if none is left."""
+    """Return partners, -1 where not all values (n, d) were measured; None if none is left."""
     if partner is None:
         return None
     found = np.where(incomplete(values)[partner], -1, partner)
@@ -303,7 +307,7 @@ def _missing(values: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def record(adata: AnnData, absent: Mapping[str, list[str]], batch_key: str | None) -> None:
-    """Leave with a modality what its batches did not measure, for verbs that know no model; or take an old record away."""
+    """Record with a modality what its batches did not measure, or remove an old record."""
     if not absent:
         if adata.uns.get(_keys.NOT_MEASURED) != {}:  # the word of the user: all was measured
             adata.uns.pop(_keys.NOT_MEASURED, None)
@@ -317,7 +321,7 @@ def record(adata: AnnData, absent: Mapping[str, list[str]], batch_key: str | Non
 
 
 def expected_shares(sums: NDArray[np.float64], mask: BoolArray) -> NDArray[np.float64]:
-    """Return the share of each feature in the sum of all, (d,), where batches did not measure some."""
+    """Return the share of each feature in the sum of all, (d,), from sums of batches."""
     shares = np.full(sums.shape[1], 1 / sums.shape[1])
     for _ in range(100):  # a sum of rank one: depth of the batch times share of the feature
         depth = sums.sum(axis=1) / (mask @ shares)

@@ -1,4 +1,4 @@
-"""Which cells were measured in several modalities. Known pairs are truth for evaluation, never training input."""
+"""Cells measured in several modalities: truth for evaluation, never training input."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Pairing:
     Attributes
     ----------
     ids
-        Identifiers of the cells of both, (n_a,) and (n_b,), None where a cell has none. None if no pair is known.
+        Identifiers of the cells of both, (n_a,) and (n_b,), None where a cell has none. None if no
+        pair is known.
     reason
         Why not; or what speaks against pairs that are believed.
     doubtful
@@ -66,12 +67,14 @@ def pair_ids(
     modalities
         The modalities in use.
     paired
-        ``False``: all cells are different. ``True``: equal obs names mean the same cell. Any other string
-        but ``"auto"``: the ``obs`` column that holds the identifier. ``"auto"``: for every two modalities
-        the column ``"pair_id"`` where both have it, else equal obs names unless chance, a numbering or a
-        plate explains them. A warning says so. A ``"pair_id"`` that repeats identifies no cells.
+        ``False``: all cells are different. ``True``: equal obs names mean the same cell. Any other
+        string but ``"auto"``: the ``obs`` column that holds the identifier. ``"auto"``: for every
+        two modalities the column ``"pair_id"`` where both have it, else equal obs names unless
+        chance, a numbering or a plate explains them. A warning says so. A ``"pair_id"`` that
+        repeats identifies no cells.
     labels
-        Labels of each modality, None where missing. Equal names are believed only where labels agree.
+        Labels of each modality, None where missing. Equal names are believed only where labels
+        agree.
 
     Returns
     -------
@@ -108,7 +111,8 @@ def known_partners(
 ) -> tuple[IntArray | None, str]:
     """Target row of the same cell for each source row, and where the pairs come from.
 
-    Without ``pair_key`` the answer is the one of ``setup_mudata``, where these modalities were set up.
+    Without ``pair_key`` the answer is the one of ``setup_mudata``, where these modalities were set
+    up.
 
     Parameters
     ----------
@@ -117,8 +121,8 @@ def known_partners(
     source, target
         Two modalities.
     pair_key
-        Column of ``obs`` that is equal for the same cell. Default: what ``paired`` was in ``setup_mudata``,
-        ``"auto"`` if the data were not set up.
+        Column of ``obs`` that is equal for the same cell. Default: what ``paired`` was in
+        ``setup_mudata``, ``"auto"`` if the data were not set up.
     labels
         Labels of the source and target cells, None where missing, for data that were not set up.
     quiet
@@ -156,7 +160,7 @@ def known_partners(
 
 
 def partner_rows(source: Ids, target: Ids) -> IntArray:
-    """Row of the target with the identifier of each source row, (n_source,), -1 where there is none."""
+    """Row of the target with the identifier of each source row, (n_source,), -1 for none."""
     known = np.flatnonzero(pd.notna(target))
     places = np.append(known, -1)
     found = pd.Index(target[known], dtype=object).get_indexer(pd.Index(source, dtype=object))
@@ -188,16 +192,19 @@ def pairing_of(
 def _of_default_column(
     mdata: MuData, pair: tuple[str, str], labels: tuple[NDArray[Any], NDArray[Any]] | None
 ) -> Pairing:
-    """Believe the default column if its values are those of cells; where it is empty, names tell."""
+    """Believe the default column if it identifies cells; where it is empty, use names."""
     ids = [_as_ids(mdata.mod[m].obs[_keys.PAIR]) for m in pair]
     known = [pd.Series(one, dtype=object).dropna() for one in ids]
     for m, own in zip(pair, known, strict=True):
         if own.duplicated().any():
             twice = own[own.duplicated()].iloc[0]
             text = (
-                f"mdata.mod[{m!r}].obs[{_keys.PAIR!r}] holds '{twice}' more than once, as the identifier of a donor or "
-                "sample would be, so that it tells no cells: the cells are taken as different ones. Name the "
-                'column that identifies cells, paired="column" in setup_mudata or pair_key="column" elsewhere; '
+                f"mdata.mod[{m!r}].obs[{_keys.PAIR!r}] holds '{twice}' more than once, as the "
+                "identifier of a donor or "
+                "sample would be, so that it tells no cells: the cells are taken as different "
+                "ones. Name the "
+                'column that identifies cells, paired="column" in setup_mudata or '
+                'pair_key="column" elsewhere; '
                 "to silence this, paired=False."
             )
             return Pairing(None, text, doubtful=True)
@@ -207,7 +214,8 @@ def _of_default_column(
     by_name = _of_names(mdata, pair, "auto", labels)
     found = "cells of equal names are the same" if by_name.ids is not None else by_name.reason
     text = (
-        f"obs[{_keys.PAIR!r}] holds no identifier in {empty}, so that cell names are looked at instead: {found}. "
+        f"obs[{_keys.PAIR!r}] holds no identifier in {empty}, so that cell names are looked at "
+        f"instead: {found}. "
         "To silence this, drop the column, or paired=False."
     )
     return Pairing(by_name.ids, text, doubtful=True)
@@ -234,13 +242,16 @@ def _judged(pairing: Pairing, evidence: Evidence, pair: tuple[str, str]) -> Pair
     found = f"{evidence.shared} obs names are equal in '{pair[0]}' and '{pair[1]}'"
     if reason := evidence.against(pair):
         text = (
-            f"{found}, but {reason}: the cells are taken as different ones. If they are the same cells, say so "
-            'with paired=True, or with the column that tells them, paired="column"; to silence this, paired=False.'
+            f"{found}, but {reason}: the cells are taken as different ones. If they are the same "
+            "cells, say so "
+            'with paired=True, or with the column that tells them, paired="column"; to silence '
+            "this, paired=False."
         )
         return Pairing(None, text, doubtful=True)
     if evidence.wrong:
         text = (
-            f"{found} and taken as the same cells, though {evidence.disagreement(pair)}. If they are different "
+            f"{found} and taken as the same cells, though {evidence.disagreement(pair)}. If they "
+            "are different "
             "cells, say so with paired=False; to silence this, paired=True."
         )
         return Pairing(pairing.ids, text, doubtful=True)
@@ -257,7 +268,8 @@ def _from_names(mdata: MuData, modalities: list[str]) -> PairIds:
     ids = {m: _name_ids(mdata, m) for m in modalities}
     if not _any_shared(ids):
         raise InputError(
-            f"paired=True, but no two of the modalities {modalities} share an obs name. If the pairing is in "
+            f"paired=True, but no two of the modalities {modalities} share an obs name. If the "
+            "pairing is in "
             'a column, pass its name (paired="pair_id"); if the cells are different, paired=False.'
         )
     return ids
@@ -273,7 +285,8 @@ def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
     if len(modalities) > 1 and not _any_shared(ids):
         few = {m: [one for one in ids[m] if one is not None][:3] for m in having}
         warn(
-            f"paired='{column}': no identifier is in two modalities, so that no cell is known to be the same. "
+            f"paired='{column}': no identifier is in two modalities, so that no cell is known to "
+            "be the same. "
             f"The first ones: {few}. If all cells are different, paired=False says so.",
         )
     return ids
@@ -292,8 +305,10 @@ def _check_column(mdata: MuData, modality: str, column: str, argument: str) -> N
             else "nothing, for equal cell names"
         )
         raise UnknownNameError(
-            f"{argument}={column!r}: no such column in mdata.mod[{modality!r}].obs, which has {columns}."
-            f"{did_you_mean(column, columns)} Expected a column that is equal for the same cell, or {values}."
+            f"{argument}={column!r}: no such column in mdata.mod[{modality!r}].obs, which has "
+            f"{columns}."
+            f"{did_you_mean(column, columns)} Expected a column that is equal for the same cell, "
+            f"or {values}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Data that are small enough to lie on the device that trains: a batch then is one selection of rows there."""
+"""Data that are small enough to lie on the device that trains."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def data_device(
     accelerator: str,
     devices: int | list[int] | str,
 ) -> torch.device | None:
-    """Return the device to keep the data on while training, or None to leave them where they are."""
+    """Return the device to keep the data on while training, None to leave them in place."""
     device = device_of_training(accelerator, devices)
     if wanted is False or (wanted == "auto" and device is None):
         return None

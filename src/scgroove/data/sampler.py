@@ -118,12 +118,12 @@ def shared_codes(
 
 
 class GroupSampler(DistributedSampler[Any]):
-    """Each step: P labels, K cells of each from every modality that has it, and some label-free cells.
+    """Each step: P labels, K cells of each from every modality, and some label-free cells.
 
-    Labels weigh the same whatever their abundance. Cells are handed out once before any returns. Cells
-    without a shared label fill a fixed share of each batch: they take part in reconstruction and
-    back-translation only. Under DDP all ranks draw the same batch, and each takes its share of every
-    label.
+    Labels weigh the same whatever their abundance. Cells are handed out once before any returns.
+    Cells without a shared label fill a fixed share of each batch: they take part in reconstruction
+    and back-translation only. Under DDP all ranks draw the same batch, and each takes its share of
+    every label.
 
     Parameters
     ----------
@@ -134,14 +134,15 @@ class GroupSampler(DistributedSampler[Any]):
     rows
         Cells to draw from, by modality.
     batch_size
-        Labeled cells of each modality in a step of each rank, about P x K, and no more than the labeled
-        cells of the largest modality.
+        Labeled cells of each modality in a step of each rank, about P x K, and no more than the
+        labeled cells of the largest modality.
     n_labels, n_cells
-        P, of all ranks together, and K, of each rank. Default: all shared labels, as long as each can
-        have 8 cells.
+        P, of all ranks together, and K, of each rank. Default: all shared labels, as long as each
+        can have 8 cells.
     balance
-        1: labels have the same number of cells in a batch. 0: about in proportion to their cells over
-        all modalities. Between them, in proportion to the power ``1 - balance`` of their cells.
+        1: labels have the same number of cells in a batch. 0: about in proportion to their cells
+        over all modalities. Between them, in proportion to the power ``1 - balance`` of their
+        cells.
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
@@ -149,8 +150,8 @@ class GroupSampler(DistributedSampler[Any]):
     seed
         Random state.
     agreement
-        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees with
-        one of another.
+        How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees
+        with one of another.
 
     Raises
     ------
@@ -181,7 +182,8 @@ class GroupSampler(DistributedSampler[Any]):
         self.shared = np.unique(np.concatenate([c[c >= 0] for c in seen]))
         if not len(self.shared):
             raise InputError(
-                "No label is left in two modalities of this split. Use a larger train_size, or set labels up that "
+                "No label is left in two modalities of this split. Use a larger train_size, or set "
+                "labels up that "
                 "have at least two cells in each modality."
             )
         shared = set(self.shared.tolist())

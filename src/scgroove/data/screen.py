@@ -395,7 +395,7 @@ def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
 
 
 def to_memory(values: Any) -> Any:
-    """Return an array or scipy sparse matrix from one that may lie on disk, as :func:`canonical`."""
+    """Return a canonical array or scipy sparse matrix from one that may lie on disk."""
     if hasattr(values, "to_memory"):
         values = values.to_memory()
     elif hasattr(values, "compute"):

@@ -85,8 +85,8 @@ def check_units(
     adata
         The modality as it is now.
     state
-        What the registry keeps of the matrix: ``profile`` of the training data, and ``registered``, a
-        sample of these data when they were registered.
+        What the registry keeps of the matrix: ``profile`` of the training data, and
+        ``registered``, a sample of these data when they were registered.
     likelihood, modality, layer
         Of the model.
     columns
@@ -94,8 +94,8 @@ def check_units(
     rows
         Cells that are used; None: all.
     strict
-        Refuse all that the likelihood cannot have. Otherwise fractional values that are neither logged
-        nor normalized lead to a warning, as they may be estimated counts.
+        Refuse all that the likelihood cannot have. Otherwise fractional values that are neither
+        logged nor normalized lead to a warning, as they may be estimated counts.
     """
     found, known = sample_profile(adata, layer, columns, rows), DataProfile(**state["profile"])
     then = _then(state, adata.n_obs) if rows is None or len(rows) == adata.n_obs else None
@@ -118,7 +118,8 @@ def check_units(
         )
     elif changed:
         warn(
-            f"The data of {where} have changed since they were registered: {_described(then)} then, "
+            f"The data of {where} have changed since they were registered: {_described(then)} "
+            "then, "
             f"{_described(found)} now. {remedy}"
         )
 
@@ -166,7 +167,8 @@ def _remedy(known: DataProfile, likelihood: str, changed: bool) -> str:
     if changed:
         return (
             "Were they normalized, logged or scaled in place? Put back the values that were "
-            "registered, adata.X = ..., or call GROOVE.setup_mudata again and train on the new ones."
+            "registered, adata.X = ..., or call GROOVE.setup_mudata again and train on the new "
+            "ones."
         )
     if likelihood == "bernoulli":
         return "Turn them into 1 (there) and 0 (not): adata.X = (adata.X > 0).astype('float32')."

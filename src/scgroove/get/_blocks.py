@@ -1,4 +1,4 @@
-"""The blocks of a stored coupling, from the labels and weights of the cells that it was made with."""
+"""The blocks of a stored coupling, from the labels and weights of its cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def blocks_of(
     mdata: MuData, source: str, target: str, matrix: sp.csr_matrix, evidence: Mapping[str, Any]
 ) -> tuple[CouplingBlock, ...]:
-    """Return the blocks of a coupling, and the masses that its cells were to have where they are known."""
+    """Return the blocks of a stored matrix, with the masses of cells where they are known."""
     names = (
         [str(name) for name in np.atleast_1d(evidence["labels"])] if evidence["labeled"] else [""]
     )
@@ -50,7 +50,8 @@ class _Cells:
     Attributes
     ----------
     codes
-        Position of the label of each cell among those of the coupling, (n,); -1 for cells that take no part.
+        Position of the label of each cell among those of the coupling, (n,); -1 for cells that
+        take no part.
     members
         Cells of each label, ascending.
     """
@@ -117,7 +118,7 @@ class _Cells:
 def _split(
     matrix: sp.csr_matrix, source: _Cells, target: _Cells
 ) -> Iterator[tuple[int, IntArray, IntArray, sp.csr_matrix]]:
-    """Yield code, rows, columns and plan of each label with cells on both sides, in time linear in the entries."""
+    """Yield code, rows, columns and plan of each label with cells on both sides."""
     position, codes = np.zeros(matrix.shape[1], dtype=np.int32), target.codes.astype(np.int32)
     for columns in target.members:
         position[columns] = np.arange(columns.size)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def coupling(mdata: MuData, source: str, target: str, key: str | None = None) -> Coupling:
     """Return the coupling of two modalities, rows for source cells and columns for target cells.
 
-    It is what is stored: float32, and without the entries that :func:`scgroove.tl.align` dropped. Blocks, labels and the
-    masses that cells were to have are put together from the columns of ``obs`` that it was made with, as they are now.
+    It is what is stored: float32, and without the entries that :func:`scgroove.tl.align` dropped.
+    Blocks, labels and the masses that cells were to have are put together from the columns of
+    ``obs`` that it was made with, as they are now.
 
     Parameters
     ----------
@@ -37,24 +38,26 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     Returns
     -------
     Coupling
-        (n_source, n_target), in the order of the cells of the modalities, with the evidence stored beside it: one block a
-        label, or a single one. ``.to_sparse()`` is the matrix.
+        (n_source, n_target), in the order of the cells of the modalities, with the evidence stored
+        beside it: one block a label, or a single one. ``.to_sparse()`` is the matrix.
 
-        For a subset of the cells, or without the weight column, the blocks are known but not the masses that the cells were
-        to have: ``.marginals`` are those that they have. A matrix without evidence is a single block.
+        For a subset of the cells, or without the weight column, the blocks are known but not the
+        masses that the cells were to have: ``.marginals`` are those that they have. A matrix
+        without evidence is a single block.
 
     Raises
     ------
     ValueError
-        If a modality is unknown, there is no such coupling, or it goes from other modalities to others; the message gives
-        the call that makes it, or reads it.
+        If a modality is unknown, there is no such coupling, or it goes from other modalities to
+        others; the message gives the call that makes it, or reads it.
 
     Warns
     -----
     UserWarning
-        If the label column is gone, or other cells belong to a label now. The coupling is a single block without labels then,
-        since nobody knows who the candidates of a cell were: ``.confidence()`` and ``.label_mass()`` are not those of a labeled
-        coupling. Masses, and what is computed from them alone, stay right.
+        If the label column is gone, or other cells belong to a label now. The coupling is a single
+        block without labels then, since nobody knows who the candidates of a cell were:
+        ``.confidence()`` and ``.label_mass()`` are not those of a labeled coupling. Masses, and
+        what is computed from them alone, stay right.
 
     Examples
     --------
@@ -76,8 +79,10 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
         blocks = blocks_of(mdata, source, target, matrix, evidence)
     except ChangedError as error:
         warn(
-            f"the labels that the coupling {name!r} was made with are not known: {error}. It is returned as one block without "
-            f"labels, so that confidence and label_mass are not those of a labeled coupling. Put the column back as it was, or "
+            f"the labels that the coupling {name!r} was made with are not known: {error}. It is "
+            "returned as one block without "
+            "labels, so that confidence and label_mass are not those of a labeled coupling. Put "
+            "the column back as it was, or "
             f"align again with scgroove.tl.align(mdata, {source!r}, {target!r}).",
         )
         return Coupling.from_sparse(matrix, evidence, *names)
@@ -87,14 +92,15 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
 def _check_direction(
     mdata: MuData, source: str, target: str, name: str, evidence: Mapping[str, Any]
 ) -> None:
-    """Refuse a coupling from other modalities to others: its matrix would be read at the wrong cells."""
+    """Refuse a coupling between other modalities: its matrix has other cells."""
     if not {"source", "target"} <= set(evidence):
         return
     made = (str(evidence["source"]), str(evidence["target"]))
     if made == (source, target):
         return
     if not set(made) <= set(mdata.mod):
-        advice = f"If these were renamed, say so: mdata.uns[{name!r}].update(source={source!r}, target={target!r})."
+        call = f"mdata.uns[{name!r}].update(source={source!r}, target={target!r})"
+        advice = f"If these were renamed, say so: {call}."
     else:
         advice = (
             f"Read it with scgroove.get.coupling(mdata, {made[0]!r}, {made[1]!r}, key={name!r})"
@@ -102,7 +108,8 @@ def _check_direction(
         backwards = made == (target, source)
         advice += "; its pull and pull_mass go the other way." if backwards else "."
     raise InputError(
-        f"the coupling {name!r} goes from {made[0]!r} to {made[1]!r}, not from {source!r} to {target!r}. {advice}"
+        f"the coupling {name!r} goes from {made[0]!r} to {made[1]!r}, not from {source!r} to "
+        f"{target!r}. {advice}"
     )
 
 
@@ -110,7 +117,8 @@ def _missing(mdata: MuData, source: str, target: str, key: str | None, name: str
     known = list(mdata.obsp)
     message = f"no coupling {name!r} in mdata.obsp, which has {known}."
     if key is None and _keys.coupling(target, source) in known:
-        return f"{message} There is one in the other direction: scgroove.get.coupling(mdata, {target!r}, {source!r})."
+        call = f"scgroove.get.coupling(mdata, {target!r}, {source!r})"
+        return f"{message} There is one in the other direction: {call}."
     near = near_miss(name, known)
     hint = f" Did you mean key={near!r}?" if near is not None else ""
     added = "" if key is None else f", key_added={key!r}"

@@ -39,7 +39,8 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
     Returns
     -------
     DataFrame
-        float32 (n_source, d_target); index: names of the source cells, columns: features of the target.
+        float32 (n_source, d_target); index: names of the source cells, columns: features of the
+        target.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
 
 
 def imputed_sd(mdata: MuData, source: str, target: str, key: str | None = None) -> pd.DataFrame:
-    """Return standard deviations of what would have been measured around the values imputed for source cells.
+    """Return standard deviations of measured values around those imputed for source cells.
 
     Parameters
     ----------
@@ -82,8 +83,10 @@ def imputed_sd(mdata: MuData, source: str, target: str, key: str | None = None) 
     adata = mdata.mod[source]
     if _keys.imputed_sd(name) not in adata.obsm:
         raise UnknownNameError(
-            f"{name!r} of {source!r} was imputed without uncertainty: with uncertainty=False, or with no measured cell of "
-            f"{target!r} at hand. Impute again with scgroove.tl.impute(mdata, {source!r}, {target!r}, ..., uncertainty=True), and a "
+            f"{name!r} of {source!r} was imputed without uncertainty: with uncertainty=False, or "
+            "with no measured cell of "
+            f"{target!r} at hand. Impute again with scgroove.tl.impute(mdata, {source!r}, "
+            f"{target!r}, ..., uncertainty=True), and a "
             f"model that is loaded with its data."
         )
     return _frame(mdata, source, target, name, adata.obsm[_keys.imputed_sd(name)])
@@ -94,9 +97,10 @@ def imputed_interval(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return intervals that should hold what would have been measured in a share of the cells.
 
-    ``value + q sd``, q the quantiles of measured cells around the mean of their label in standard deviations of that label,
-    pooled over labels: they follow the shape of each feature. Intervals of what cannot be negative end at 0. Measure how often
-    they hold with :func:`scgroove.tl.score_imputation`.
+    ``value + q sd``, q the quantiles of measured cells around the mean of their label in standard
+    deviations of that label, pooled over labels: they follow the shape of each feature. Intervals
+    of what cannot be negative end at 0. Measure how often they hold with
+    :func:`scgroove.tl.score_imputation`.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def imputed_interval(
 def interval_maker(
     mdata: MuData, source: str, target: str, key: str | None = None
 ) -> Callable[[Any, float], tuple[FloatArray, FloatArray]]:
-    """Return a function of rows and a level that gives the ends of intervals, (rows, d_target) each."""
+    """Return a function of rows and level that gives the ends of intervals, (rows, d_target)."""
     name = _checked_key(mdata, source, target, key)
     sd = imputed_sd(mdata, source, target, key).to_numpy()
     values, made = np.asarray(mdata.mod[source].obsm[name]), mdata.mod[source].uns[name]
@@ -162,7 +166,8 @@ def _checked_key(mdata: MuData, source: str, target: str, key: str | None) -> st
         hint = f" Did you mean key={near!r}?" if near is not None else ""
         added = "" if key is None else f", key_added={key!r}"
         raise UnknownNameError(
-            f"no imputed values {name!r} in mdata.mod[{source!r}].obsm, which has {known}.{hint} Make them with "
+            f"no imputed values {name!r} in mdata.mod[{source!r}].obsm, which has {known}.{hint} "
+            "Make them with "
             f"scgroove.tl.impute(mdata, {source!r}, {target!r}{added}, model=model)."
         )
     return name
@@ -183,11 +188,12 @@ def _frame(mdata: MuData, source: str, target: str, name: str, stored: Any) -> p
 def measured(
     mdata: MuData, source: str, target: str, key: str | None = None, *, layer: str | None = None
 ) -> Any:
-    """Return the measured values of the imputed features of the target, in the units of what was imputed from the source.
+    """Return measured values of the imputed features, in the units of the imputed values.
 
-    Features are found by name: columns are those of :func:`imputed`, in its order, whatever order the data have now. A model
-    of counts imputes what would be counted at one library size. Measured counts are scaled to that library size here, over
-    these features: otherwise differences in depth between labels look like effects.
+    Features are found by name: columns are those of :func:`imputed`, in its order, whatever order
+    the data have now. A model of counts imputes what would be counted at one library size.
+    Measured counts are scaled to that library size here, over these features: otherwise
+    differences in depth between labels look like effects.
 
     Parameters
     ----------
@@ -200,13 +206,14 @@ def measured(
     -------
     matrix
         (n_target, d), CSR if the target is sparse, else dense. Values as measured unless they were
-        imputed at a library size, ``mod[source].uns[key]["library_size"]``. NaN where a batch did not measure a
-        feature, as set-up found (``mod[target].uns["not_measured"]``).
+        imputed at a library size, ``mod[source].uns[key]["library_size"]``. NaN where a batch did
+        not measure a feature, as set-up found (``mod[target].uns["not_measured"]``).
 
     Raises
     ------
     ValueError
-        If a modality or the layer is unknown, nothing was imputed, or the target lacks an imputed feature.
+        If a modality or the layer is unknown, nothing was imputed, or the target lacks an imputed
+        feature.
 
     Warns
     -----
@@ -222,7 +229,8 @@ def measured(
     if layer is None and made.get("layer", RAW) != RAW:
         layer = str(made["layer"])
     remedy = (
-        f"They were imputed for {source!r}, so that values measured in {target!r} cannot be compared with them. Use the "
+        f"They were imputed for {source!r}, so that values measured in {target!r} cannot be "
+        "compared with them. Use the "
         "unfiltered data, or impute again with scgroove.tl.impute."
     )
     values = values_of(adata, target, layer)
@@ -238,8 +246,10 @@ def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[
     found = sample_profile(adata, layer) if "library_size" in made else None
     if found is not None and (problem := found.problem_with("nb")):
         warn(
-            f"The data of modality {target!r} ({'X' if layer is None else f'layer {layer!r}'}) have {problem}, and counts were "
-            f"imputed, with which they are compared. Were they normalized, logged or scaled in place? Put the raw counts back, or "
+            f"The data of modality {target!r} ({'X' if layer is None else f'layer {layer!r}'}) "
+            f"have {problem}, and counts were "
+            "imputed, with which they are compared. Were they normalized, logged or scaled in "
+            "place? Put the raw counts back, or "
             f"name the layer that has them: layer='counts'."
         )
 
@@ -249,8 +259,9 @@ def for_scores(
 ) -> tuple[Any, IntArray | None]:
     """Return measured values without gaps, and the partners all of whose values were measured.
 
-    A feature that the batch of a cell did not measure has the mean of the measured cells of the label, so that means of
-    labels are those of the measured cells. Such cells are nobody's truth: their partners become -1.
+    A feature that the batch of a cell did not measure has the mean of the measured cells of the
+    label, so that means of labels are those of the measured cells. Such cells are nobody's truth:
+    their partners become -1.
     """
     from scgroove.data.measured import complete_partners, fill
 
@@ -258,9 +269,10 @@ def for_scores(
 
 
 def in_units_of(values: Any, made: Mapping[str, Any], known: Measured | None = None) -> Any:
-    """Return measured values of the imputed features in their units, of which ``made`` tells: counts at their library size.
+    """Return measured values in the units of imputed ones (``made``): counts at their library size.
 
-    Where a batch did not measure some features, it is that of the others over their share in the average cell.
+    Where a batch did not measure some features, it is that of the others over their share in the
+    average cell.
     """
     if "library_size" not in made:
         return values
@@ -276,7 +288,7 @@ def in_units_of(values: Any, made: Mapping[str, Any], known: Measured | None = N
 
 
 def _features(mdata: MuData, source: str, target: str, name: str) -> pd.Index:
-    """Return the names of the features of stored values: those of a table, those stored with it, else those of the target."""
+    """Return the names of the features of stored values."""
     table = mdata.mod[source].obsm[name]
     stored = mdata.mod[source].uns.get(name, {})
     if isinstance(table, pd.DataFrame):
@@ -290,7 +302,9 @@ def _features(mdata: MuData, source: str, target: str, name: str) -> pd.Index:
     ):
         return pd.Index(as_names(mdata.mod[target].var_names))
     raise InputError(
-        f'the names of the {table.shape[1]} features of {name!r} are not known: mdata.mod[{source!r}].uns[{name!r}]["features"] '
-        f"is gone, or of another length. Impute again with scgroove.tl.impute, or write a table of your own as a DataFrame with "
+        f"the names of the {table.shape[1]} features of {name!r} are not known: "
+        f'mdata.mod[{source!r}].uns[{name!r}]["features"] '
+        "is gone, or of another length. Impute again with scgroove.tl.impute, or write a table of "
+        "your own as a DataFrame with "
         f"the names of its features: mdata.mod[{source!r}].obsm[{name!r}] = table."
     )

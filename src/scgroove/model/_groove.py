@@ -60,9 +60,9 @@ class GROOVE(Results):
     r"""One latent space for modalities measured on different cells, linked only by a label.
 
     One encoder and one decoder for each modality are trained together on the terms of an objective.
-    The three default terms are the group-level contrastive loss GroupCLIP, which brings cells of one
-    label together across modalities, reconstruction, and on-the-fly back-translation, which asks
-    that a cell translated to another modality and back is the cell it was.
+    The three default terms are the group-level contrastive loss GroupCLIP, which brings cells of
+    one label together across modalities, reconstruction, and on-the-fly back-translation, which
+    asks that a cell translated to another modality and back is the cell it was.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class GROOVE(Results):
         )
         self.init_params_ = self._get_init_params(locals())
 
-    # -- setting up --------------------------------------------------------------------------------------------
+    # -- setting up
 
     @classmethod
     @setup_anndata_dsp.dedent
@@ -181,7 +181,7 @@ class GROOVE(Results):
         min_cells_per_label: int = 2,
         **kwargs: Any,
     ) -> None:
-        """Register a MuData whose modalities were measured on different, partly the same, or the same cells.
+        """Register a MuData of modalities measured on different, some, or the same cells.
 
         Labels are read in each modality and coded in one vocabulary. Cells of exclusive labels, or
         without a label, take part in reconstruction and back-translation only. A feature that is
@@ -193,29 +193,30 @@ class GROOVE(Results):
         mdata
             The data. Sparse and backed matrices stay as they are.
         label_key
-            Column of each modality's ``obs`` with the label (such as the perturbation); one name for
-            all modalities or ``{modality: name}``.
+            Column of each modality's ``obs`` with the label (such as the perturbation); one name
+            for all modalities or ``{modality: name}``.
         modalities
             The modalities to use; all by default.
         layers
-            Layer to use; one name for all modalities or ``{modality: layer}``, X for those not named.
+            Layer to use; one name for all modalities or ``{modality: layer}``, X for those not
+            named.
         batch_key
             Column of ``obs`` with the batch; one name for all modalities or ``{modality: name}``.
         unlabeled_category
             Values of the label columns that mean "not known": one or a list. Numbers are named like
             labels, so that 0, 0.0 and "0" are the same.
         weight_key
-            Column of ``obs`` with the weight of each cell in terms that use labels, from 0 to 1, such
-            as the probability that its perturbation worked; one name for all modalities or
-            ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere, such
-            as the posterior of pertpy's Mixscape.
+            Column of ``obs`` with the weight of each cell in terms that use labels, from 0 to 1,
+            such as the probability that its perturbation worked; one name for all modalities or
+            ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere,
+            such as the posterior of pertpy's Mixscape.
         paired
-            Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the ``obs``
-            column that identifies the measured unit. Known pairs are kept together in the validation
-            split, and serve as truth for scores and figures; training never uses them. ``"auto"``
-            takes the column ``"pair_id"`` where two modalities have it, else equal names, unless they
-            look like a numbering, wells or colliding barcodes, or their labels disagree. A warning
-            says so.
+            Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the
+            ``obs`` column that identifies the measured unit. Known pairs are kept together in the
+            validation split, and serve as truth for scores and figures; training never uses them.
+            ``"auto"`` takes the column ``"pair_id"`` where two modalities have it, else equal
+            names, unless they look like a numbering, wells or colliding barcodes, or their labels
+            disagree. A warning says so.
         min_cells_per_label
             Fewest cells that a shared label must have in each modality.
 
@@ -225,8 +226,8 @@ class GROOVE(Results):
             A modality, label column, batch column or layer does not exist.
         ValueError
             No label is shared, a label has too few cells, all labels of a modality are missing, a
-            modality is empty, has duplicated obs names, NaN or infinite values, or cells without any
-            value. ``mdata`` is left as it was.
+            modality is empty, has duplicated obs names, NaN or infinite values, or cells without
+            any value. ``mdata`` is left as it was.
 
         Warns
         -----
@@ -237,8 +238,8 @@ class GROOVE(Results):
         -----
         Sets the following fields: ``mdata.uns["_scvi_uuid"]``, ``mdata.uns["_scvi_manager_uuid"]``,
         ``mdata.uns["pairing"]`` (``paired`` and the label columns), in each modality
-        ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``, and ``uns["not_measured"]`` where
-        a batch did not measure some features.
+        ``obs["_scvi_labels_{m}"]`` and ``obs["_scvi_batch_{m}"]``, and ``uns["not_measured"]``
+        where a batch did not measure some features.
         """
         unlabeled_category = plain_category(unlabeled_category)
         # resolved before they are recorded: load replays them, perhaps on fewer modalities. A dict,
@@ -298,11 +299,12 @@ class GROOVE(Results):
     def setup_anndata(cls, adata: AnnData, **kwargs: Any) -> None:
         """Not for one modality: use :meth:`setup_mudata`."""
         raise NotImplementedError(
-            "GROOVE links two or more modalities. Put them in a MuData and call GROOVE.setup_mudata("
+            "GROOVE links two or more modalities. Put them in a MuData and call "
+            "GROOVE.setup_mudata("
             'mudata.MuData({"rna": adata_rna, "protein": adata_protein}), label_key="label").'
         )
 
-    # -- training ----------------------------------------------------------------------------------------------
+    # -- training
 
     def train(
         self,
@@ -327,9 +329,9 @@ class GROOVE(Results):
         Parameters
         ----------
         max_epochs
-            An epoch sees about as many labeled cells as the largest modality has. Default: enough for
-            1,000 steps with linear encoders, and for 3,000 with others or where a trained model goes
-            on, between 10 and 150 epochs.
+            An epoch sees about as many labeled cells as the largest modality has. Default: enough
+            for 1,000 steps with linear encoders, and for 3,000 with others or where a trained
+            model goes on, between 10 and 150 epochs.
         accelerator, devices
             Where to train, see :class:`lightning.pytorch.Trainer`.
         train_size, validation_size
@@ -338,20 +340,20 @@ class GROOVE(Results):
         batch_size
             Labeled cells of each modality in a step.
         n_labels_per_batch, n_cells_per_label
-            A step draws this many shared labels, and this many cells of each from every modality that
-            has it. Default: all shared labels, as long as the batch has 8 cells for each.
+            A step draws this many shared labels, and this many cells of each from every modality
+            that has it. Default: all shared labels, as long as the batch has 8 cells for each.
         early_stopping
             Stop when ``early_stopping_monitor`` (default ``"validation_loss"``) no longer improves.
             The default one-cycle learning rate is low only after ``max_epochs``: consider
             ``plan_kwargs={"lr_schedule": "plateau"}``.
         data_on_device
-            Keep all cells on the device, as dense float32. ``"auto"``: on a single GPU, if they take
-            less than a quarter of its free memory.
+            Keep all cells on the device, as dense float32. ``"auto"``: on a single GPU, if they
+            take less than a quarter of its free memory.
         seed
             Random state of the split, the batches and dropout. The global state is left alone.
         plan_kwargs
-            Of :class:`scgroove.train.GROOVETrainingPlan`: learning rate and schedule. Linear encoders
-            have the learning rate 0.01, unless a trained model goes on.
+            Of :class:`scgroove.train.GROOVETrainingPlan`: learning rate and schedule. Linear
+            encoders have the learning rate 0.01, unless a trained model goes on.
         datasplitter_kwargs
             Of :class:`scgroove.data.GroupDataSplitter`: ``balance``, ``free_fraction``,
             ``external_indexing`` and arguments of the loader such as ``num_workers``.
@@ -389,7 +391,8 @@ class GROOVE(Results):
         for option, asked in needs.items():
             if asked and not splitter.n_val:
                 raise InputError(
-                    f"{option} needs validation cells, and train_size={train_size} leaves none. Use "
+                    f"{option} needs validation cells, and train_size={train_size} leaves none. "
+                    "Use "
                     "train_size=0.9, or leave the option out."
                 )
         goes_on = self.is_trained_ or self.freeze_ is not None
@@ -422,7 +425,7 @@ class GROOVE(Results):
             )
             runner()
 
-    # -- going on from a trained model -------------------------------------------------------------------------
+    # -- going on from a trained model
 
     def save(
         self,
@@ -431,9 +434,10 @@ class GROOVE(Results):
         overwrite: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Save the model; further arguments are those of :meth:`scvi.model.base.BaseModelClass.save`.
+        """Save the model; other arguments: :meth:`scvi.model.base.BaseModelClass.save`.
 
-        The files take their place when they are complete: an interruption leaves an old model as it was.
+        The files take their place when they are complete: an interruption leaves an old model as
+        it was.
 
         Parameters
         ----------
@@ -476,16 +480,17 @@ class GROOVE(Results):
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
         """Load a saved model; arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
 
-        ``adata`` may have some of the modalities only, and features in another order or beside those
-        of the model. The format of scvi-tools is a pickle: load models of people that you trust only.
+        ``adata`` may have some of the modalities only, and features in another order or beside
+        those of the model. The format of scvi-tools is a pickle: load models of people that you
+        trust only.
 
         Raises
         ------
         FileError
             There is no saved model, or its files are damaged.
         ValueError
-            A feature of the model is missing, or the data have labels that a term of the model cannot
-            have. ``adata`` is left as it was.
+            A feature of the model is missing, or the data have labels that a term of the model
+            cannot have. ``adata`` is left as it was.
         """
         asked = inspect.signature(super().load).bind(*args, **kwargs)
         adata = read_saved(asked.arguments)
@@ -502,7 +507,8 @@ class GROOVE(Results):
                 if "size mismatch for terms" not in str(error):
                     raise
                 raise InputError(
-                    "The data contain labels that the model was not trained on. Set the labels of these "
+                    "The data contain labels that the model was not trained on. Set the labels of "
+                    "these "
                     "cells to missing, or train on them: GROOVE.load_query_data(mdata, path)."
                 ) from error
             if model.adata is not None:
@@ -525,10 +531,10 @@ class GROOVE(Results):
     ) -> GROOVE:
         """Return a model of a new screen that starts from a trained one, to be trained on.
 
-        It has the weights and the input statistics of the reference, and its labels and batches with
-        the new ones of the screen appended. A new batch starts as the mean of the known ones. It can
-        be used as it is, or fine-tuned on the new screen alone with :meth:`train`. The reference
-        stays as it is.
+        It has the weights and the input statistics of the reference, and its labels and batches
+        with the new ones of the screen appended. A new batch starts as the mean of the known ones.
+        It can be used as it is, or fine-tuned on the new screen alone with :meth:`train`. The
+        reference stays as it is.
 
         New cells whose modalities, batches and labels the reference knows need none of this: pass
         them to :meth:`get_latent_representation`, :meth:`translate` or :func:`scgroove.tl.embed`.
@@ -541,21 +547,21 @@ class GROOVE(Results):
         reference_model
             A trained model, or where it was saved.
         freeze
-            What :meth:`train` leaves as it is. ``"nothing"``: all weights go on learning, and cells of
-            the reference have to be embedded anew. ``"encoders"``: latent coordinates are, to the
-            bit, those of the reference; decoders learn. ``"all_but_batch"``: decoders learn only what
-            a batch adds (and encoders too, with ``encode_batch=True``).
+            What :meth:`train` leaves as it is. ``"nothing"``: all weights go on learning, and
+            cells of the reference have to be embedded anew. ``"encoders"``: latent coordinates
+            are, to the bit, those of the reference; decoders learn. ``"all_but_batch"``: decoders
+            learn only what a batch adds (and encoders too, with ``encode_batch=True``).
         terms
-            Terms with the names of those of the reference, where these have to know more, such as the
-            embeddings of new labels. They go on from the weights of the reference. Default: those of
-            the reference.
+            Terms with the names of those of the reference, where these have to know more, such as
+            the embeddings of new labels. They go on from the weights of the reference. Default:
+            those of the reference.
         accelerator, device
             Where a saved reference is loaded to.
 
         Returns
         -------
-        A model with ``adata`` attached. The shares of batches, over which :meth:`translate` averages,
-        are those of the new screen.
+        A model with ``adata`` attached. The shares of batches, over which :meth:`translate`
+        averages, are those of the new screen.
 
         Raises
         ------
@@ -563,8 +569,8 @@ class GROOVE(Results):
             ``adata`` is no MuData.
         ValueError
             The reference is not trained; the data lack features, have values that the likelihood
-            cannot have, or cells without a batch; a term does not fit new labels; nothing is left to
-            learn. ``adata`` is left as it was.
+            cannot have, or cells without a batch; a term does not fit new labels; nothing is left
+            to learn. ``adata`` is left as it was.
 
         Notes
         -----
@@ -578,7 +584,8 @@ class GROOVE(Results):
 
         References
         ----------
-        Lotfollahi et al. 2022, Nature Biotechnology 40, 121-130, trained new weights for new batches only.
+        Lotfollahi et al. 2022, Nature Biotechnology 40, 121-130, trained new weights for new
+        batches only.
         """
         check_freeze(freeze)
         reference = (

@@ -30,8 +30,10 @@ def check_screen(mdata: MuData | AnnData | None, reference: Registered) -> list[
     if not isinstance(mdata, MuData):
         known = reference.modalities
         raise InputTypeError(
-            f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the modalities of "
-            f'the new screen together: mudata.MuData({{"{known[0]}": adata, ...}}). New cells of one '
+            f"Expected a MuData, found {type(mdata).__name__}. To go on training, put the "
+            "modalities of "
+            f'the new screen together: mudata.MuData({{"{known[0]}": adata, ...}}). New cells of '
+            "one "
             f'modality need no training: model.get_latent_representation(adata, "{known[0]}").'
         )
     if mdata.is_view:
@@ -61,13 +63,16 @@ def check_batches(
     names = sorted({str(name) for name in batches_of(obs, batch_key)[unknown]})
     shown = f"such as {names[:5]}" if batch_key in obs else "as there is no such column"
     found = (
-        f"{int(unknown.sum())} of {len(obs)} cells of modality '{modality}' are of a batch that the "
+        f"{int(unknown.sum())} of {len(obs)} cells of modality '{modality}' are of a batch that "
+        "the "
         f"model does not know ({shown} in obs['{batch_key}']; known: {known[:10]})"
     )
     if module.encoder_of(modality).n_batch:
         raise InputError(
-            f"{found}, and its encoders see the batch (encode_batch=True). Train on with the new batch, "
-            "query = GROOVE.load_query_data(mdata, model); query.train(); or name the known batch most "
+            f"{found}, and its encoders see the batch (encode_batch=True). Train on with the new "
+            "batch, "
+            "query = GROOVE.load_query_data(mdata, model); query.train(); or name the known batch "
+            "most "
             "like it in that column."
         )
     warn(f"{found}: taken as unknown. Latent coordinates and translations do not depend on it.")
@@ -82,8 +87,8 @@ def measured_in_query(
 ) -> Measured | None:
     """Return which values of new cells were measured, None if all were.
 
-    Not measured: features that the batch lacked in training, and those that are zero in all cells of
-    a new batch.
+    Not measured: features that the batch lacked in training, and those that are zero in all cells
+    of a new batch.
     """
     if ZERO_SHARES not in state:  # of a model saved before batches were looked at
         return None
@@ -97,8 +102,8 @@ def measured_in_query(
 def copy_weights(module: GROOVEModule, reference: GROOVEModule, measured: Collection[str]) -> None:
     """Give a module the weights and input statistics of a reference, which may know fewer batches.
 
-    A new batch starts as the mean of the known ones, weighted by their cells. The shares of batches of
-    the modalities ``measured`` are those of the new data.
+    A new batch starts as the mean of the known ones, weighted by their cells. The shares of
+    batches of the modalities ``measured`` are those of the new data.
     """
     state = {key: value.detach().clone() for key, value in reference.state_dict().items()}
     own: Mapping[str, Tensor] = module.state_dict()
@@ -133,14 +138,18 @@ def check_trainable(managers: Mapping[str, ModalityManager]) -> None:
     for m, manager in managers.items():
         if REGISTRY_KEYS.LABELS_KEY not in manager.registry[FIELDS]:
             raise InputError(
-                f"Training needs labels, and modality '{m}' of the attached data has no label column. "
-                "Labels are all that links the modalities: add the column that the model was set up "
+                f"Training needs labels, and modality '{m}' of the attached data has no label "
+                "column. "
+                "Labels are all that links the modalities: add the column that the model was set "
+                "up "
                 "with. Mapping cells needs neither labels nor training."
             )
         codes: Any = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
         if (codes < 0).any():
             raise InputError(
-                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a batch that "
-                "the model does not know. GROOVE.load_query_data(mdata, model) makes a model that knows "
+                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a "
+                "batch that "
+                "the model does not know. GROOVE.load_query_data(mdata, model) makes a model that "
+                "knows "
                 "it; train that one."
             )

@@ -74,7 +74,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         data = self.adata if data is None else data
         if data is None:
             raise InputError(
-                "The model was loaded without data: pass mdata, or attach data with GROOVE.load(path, mdata)."
+                "The model was loaded without data: pass mdata, or attach data with "
+                "GROOVE.load(path, mdata)."
             )
         if isinstance(data, AnnData):
             raise InputError(
@@ -83,7 +84,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         present = [m for m in self.modalities if m in data.mod and data.mod[m].n_obs]
         if not present:
             raise UnknownNameError(
-                f"The data have the modalities {list(data.mod)}, none of which is in the model: {self.modalities}."
+                f"The data have the modalities {list(data.mod)}, none of which is in the model: "
+                f"{self.modalities}."
             )
         return present
 
@@ -93,7 +95,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         for m in self.modalities:
             state = self._state(X, m)
             lines.append(
-                f"  {m}: {state['profile']['n_obs']} cells x {len(state['column_names'])} features, "
+                f"  {m}: {state['profile']['n_obs']} cells x {len(state['column_names'])} "
+                "features, "
                 f"{self.likelihood[m]} ({self.likelihood_reasons[m]}), "
                 f"{len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
             )
@@ -116,7 +119,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         if self.freeze_ is None:  # else it has those of a reference
             self._check_if_trained(
                 warn=False,
-                message="The model is not trained yet: call model.train() before asking for results.",
+                message="The model is not trained yet: call model.train() first.",
             )
 
     def _state(self, kind: str, modality: str) -> dict[str, Any]:
@@ -165,7 +168,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 return ModalityManager(self.adata_manager.transfer_fields(data), modality)
         if modality not in self.present_in(data):
             raise UnknownNameError(
-                f"These data have no cells of modality '{modality}': they have {list((data or self.adata).mod)}."
+                f"These data have no cells of modality '{modality}': they have "
+                f"{list((data or self.adata).mod)}."
             )
         return ModalityManager(
             self.get_anndata_manager(self._validate_anndata(data), required=True), modality
@@ -216,7 +220,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         return ScreenInfo(labels, torch.from_numpy(self._labels_present(len(labels))))
 
     def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
-        """Which labels each modality has; all, where there are no data to tell, and none where these lack it: the saved state will."""
+        """Which labels each modality has; all without data, and none where the data lack it."""
         present = np.full((len(self.modalities), n_labels), self.adata is None)
         if self.adata is not None:
             for i, m in enumerate(self.modalities):
@@ -241,8 +245,10 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         present = self.present_in()
         if missing := [m for m in self.modalities if m not in present]:
             raise InputError(
-                f"Training needs all modalities {self.modalities}; the attached data lack {missing}. "
-                "Load the model on data that have them, GROOVE.load(path, mdata), or train a new model."
+                f"Training needs all modalities {self.modalities}; the attached data lack "
+                f"{missing}. "
+                "Load the model on data that have them, GROOVE.load(path, mdata), or train a new "
+                "model."
             )
         managers = self._checked_managers()
         check_trainable(managers)

@@ -1,4 +1,4 @@
-"""Results of a trained GROOVE: latent coordinates, translations, errors, labels found across modalities."""
+"""Results of a trained GROOVE: latent coordinates, translations, errors, label accuracy."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Results(Registered):
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Latent coordinates of cells, in the order of the modality's cells.
 
-        Under the cosine similarity (the default) rows have length one: Euclidean neighbors are cosine
-        neighbors.
+        Under the cosine similarity (the default) rows have length one: Euclidean neighbors are
+        cosine neighbors.
 
         Parameters
         ----------
@@ -81,7 +81,8 @@ class Results(Registered):
         Warns
         -----
         UserWarning
-            Cells are of a batch that the model does not know, and its encoders do not see the batch.
+            Cells are of a batch that the model does not know, and its encoders do not see the
+            batch.
         """
         if modality is None:
             _check_names_no_rows(indices)
@@ -106,7 +107,7 @@ class Results(Registered):
         target_batch: str | None = None,
         return_dataframe: bool = False,
     ) -> NDArray[np.float32] | pd.DataFrame:
-        r"""Expected measurements in ``target`` of cells measured in ``source``: :math:`E[p_t(x | d_t(e_s(x)))]`.
+        r"""Expected measurements in ``target`` of source cells: :math:`E[p_t(x | d_t(e_s(x)))]`.
 
         Works for any cells of ``source``: of labels never seen in ``target``, and without a label.
 
@@ -124,8 +125,9 @@ class Results(Registered):
             Total counts of the predicted cells where the target is counts; by default the median of
             its training cells.
         target_batch
-            Predict as if measured in this batch of the target. By default the mean over its batches,
-            weighted by their cells. Features that a batch did not measure are those of the others.
+            Predict as if measured in this batch of the target. By default the mean over its
+            batches, weighted by their cells. Features that a batch did not measure are those of
+            the others.
         return_dataframe
             Return a DataFrame with cell and feature names.
 
@@ -144,7 +146,8 @@ class Results(Registered):
         if library_size != "median" and not LIKELIHOODS[self.likelihood[target]].library:
             raise InputError(
                 f"library_size={library_size!r}: '{target}' has the likelihood "
-                f"'{self.likelihood[target]}', which knows no library sizes. Leave library_size out."
+                f"'{self.likelihood[target]}', which knows no library sizes. Leave library_size "
+                "out."
             )
         weights = self._batch_weights(target, target_batch)
         library: torch.Tensor | None = None
@@ -210,8 +213,9 @@ class Results(Registered):
 
         Returns
         -------
-        ``layer``: the layer that the model was trained on, or ``"X"``. Where the likelihood has library
-        sizes, ``library_size``: the total at which counts are expected, the median of the training cells.
+        ``layer``: the layer that the model was trained on, or ``"X"``. Where the likelihood has
+        library sizes, ``library_size``: the total at which counts are expected, the median of the
+        training cells.
         """
         self._check_modality(modality)
         units: dict[str, Any] = {"layer": self._layer_of(modality) or "X"}
@@ -229,13 +233,14 @@ class Results(Registered):
     ) -> pd.DataFrame:
         """Accuracy of labels that the nearest cells of another modality give to each cell.
 
-        Only shared labels take part. Votes are weighted so that abundant labels do not win by number.
+        Only shared labels take part. Votes are weighted so that abundant labels do not win by
+        number.
 
         Parameters
         ----------
         mdata
-            The model's own data if None; else a MuData with labels in two modalities or more, all of
-            whose cells are scored.
+            The model's own data if None; else a MuData with labels in two modalities or more, all
+            of whose cells are scored.
         held_out
             Of the model's own data, score the cells kept out of training, by the votes of the cells
             trained on. False: score all cells by all others, which is high on noise too.
@@ -247,8 +252,8 @@ class Results(Registered):
         Returns
         -------
         DataFrame with one row for each ordered pair of modalities: ``source``, ``target``,
-        ``accuracy``, ``balanced_accuracy`` (mean over labels), ``chance`` (of the balanced accuracy:
-        one over the number of labels), ``n_labels``, ``n_cells`` (cells scored).
+        ``accuracy``, ``balanced_accuracy`` (mean over labels), ``chance`` (of the balanced
+        accuracy: one over the number of labels), ``n_labels``, ``n_cells`` (cells scored).
 
         Raises
         ------
@@ -292,7 +297,7 @@ class Results(Registered):
         return pd.DataFrame(rows)
 
     def _kept_out(self, latent: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]] | None:
-        """Cells of the model's own data that were not trained on; None, and a warning, if all were."""
+        """Cells of the own data that were not trained on; None, and a warning, if all were."""
         kept = {}
         for m, z in latent.items():
             kept[m] = np.zeros(len(z), dtype=bool)
@@ -301,7 +306,8 @@ class Results(Registered):
         if all(one.any() for one in kept.values()):
             return kept
         warn(
-            "No cells were kept out of training, so that the accuracy is that of cells whose labels "
+            "No cells were kept out of training, so that the accuracy is that of cells whose "
+            "labels "
             "the model has seen: it is high on noise too. Train with train_size=0.9, or say "
             "held_out=False."
         )
@@ -327,7 +333,7 @@ class Results(Registered):
         return np.concatenate(found)
 
     def _batch_weights(self, modality: str, batch: str | None) -> list[tuple[int, torch.Tensor]]:
-        """Batches to decode to, and how far each counts, (1,) or, where some lack features, (d,)."""
+        """Batches to decode to, and their weights, (1,) or, where some lack features, (d,)."""
         shares = self.module.batch_proportions_of(modality).cpu()[:, None]
         mask = self.module.mask_of(modality)
         weights = shares if mask is None else _measured_shares(shares, mask.cpu())
@@ -393,8 +399,10 @@ class Results(Registered):
             values = function(tensors).float().cpu().numpy()
             if not np.isfinite(values).all():
                 raise InputError(
-                    f"The model gives NaN or infinite values for cells of modality '{modality}': its "
-                    "matrix of values holds some, or values far outside those of the training cells. "
+                    f"The model gives NaN or infinite values for cells of modality '{modality}': "
+                    "its "
+                    "matrix of values holds some, or values far outside those of the training "
+                    "cells. "
                     "Expected finite numbers in the units of the training data; find them with "
                     "np.isfinite, and impute them or drop those cells."
                 )
@@ -431,7 +439,7 @@ def _rows(indices: Sequence[int] | NDArray[Any] | None, n: int, modality: str) -
     rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
     if not len(rows) or rows.min() < 0 or rows.max() >= n:
         raise InputError(
-            f"indices must name rows 0 to {n - 1} of modality '{modality}'; found {len(rows)} of them"
-            + (f", from {rows.min()} to {rows.max()}." if len(rows) else ".")
+            f"indices must name rows 0 to {n - 1} of modality '{modality}'; found {len(rows)} of "
+            "them" + (f", from {rows.min()} to {rows.max()}." if len(rows) else ".")
         )
     return rows

@@ -32,7 +32,7 @@ def check_model(folder: str | os.PathLike[str], prefix: str | None = None) -> No
 
 @contextmanager
 def damage_told(folder: str | os.PathLike[str], prefix: str | None = None) -> Iterator[None]:
-    """Say in our words what the reader of PyTorch finds wrong beside the checksums, such as a changed header."""
+    """Raise a FileError where PyTorch finds more than checksums do, such as a changed header."""
     try:
         yield
     except RuntimeError as error:
@@ -59,8 +59,8 @@ def read_saved(asked: dict[str, Any]) -> Any:
 def replaced_when_done(folder: str | os.PathLike[str], last: str) -> Iterator[Path]:
     """Give an empty folder, whose files replace those of another folder at the end, ``last`` last.
 
-    Other files of the folder stay. After an error nothing has changed. A kill leaves a hidden folder
-    ``.<name>.unfinished-*`` beside it, which the next call removes with a warning.
+    Other files of the folder stay. After an error nothing has changed. A kill leaves a hidden
+    folder ``.<name>.unfinished-*`` beside it, which the next call removes with a warning.
     """
     target = Path(folder).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)

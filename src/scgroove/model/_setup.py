@@ -81,7 +81,7 @@ def check_setup(
     unlabeled_category: UnlabeledCategory,
     min_cells: int,
 ) -> dict[str, DataProfile]:
-    """Check columns, layers, values and labels of each modality, and return the profiles of the values."""
+    """Check columns, layers, values and labels of each modality, and profile the values."""
     for m, key in batches.items():
         _check_batches(mdata, m, key, batches)
     for m, layer in layers.items():
@@ -191,7 +191,7 @@ def check_weights(
     labels_of_cells: Mapping[str, NDArray[Any]],
     weight_key: str | Mapping[str, str | None] | None,
 ) -> None:
-    """Refuse weights that are no probabilities, and warn of labels without a cell of large weight."""
+    """Refuse weights that are no probabilities, and warn of labels of low weights only."""
     keys = per_modality(weight_key, list(labels_of_cells), "weight_key", optional=True)
     for m, key in keys.items():
         if key is None:
@@ -216,14 +216,16 @@ def weights_of(
     if key not in obs:
         raise UnknownNameError(
             f"Weight column '{key}' not found in mdata['{modality}'].obs. Its columns are "
-            f"{list(map(str, obs.columns))}. scgroove.tl.estimate_efficacy(mdata, control) writes one."
+            f"{list(map(str, obs.columns))}. scgroove.tl.estimate_efficacy(mdata, control) writes "
+            "one."
         )
     values = pd.to_numeric(obs[key], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     own = values[labeled]
     if np.isnan(own).any():
         raise InputError(
             f"mdata['{modality}'].obs['{key}'] is missing, or no number, for "
-            f"{int(np.isnan(own).sum())} of {len(own)} labeled cells. Give cells of unknown weight 1."
+            f"{int(np.isnan(own).sum())} of {len(own)} labeled cells. Give cells of unknown weight "
+            "1."
         )
     if len(own) and (own.min() < 0 or own.max() > 1):
         raise InputError(

@@ -110,10 +110,10 @@ def _libraries(
 
 
 class _CountSums:
-    """Sums over cells for each feature, of counts and of the inputs of encoders; zeros cost nothing.
+    """Sums over cells of counts and of the inputs of encoders, for each feature.
 
-    With library sizes l_i (1 without) and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 / theta
-    gives the dispersion theta of a negative binomial, where its training starts.
+    With library sizes l_i (1 without) and proportions p, E[(x_i - l_i p)^2] = l_i p + (l_i p)^2 /
+    theta gives the dispersion theta of a negative binomial, where its training starts.
     """
 
     def __init__(self, measured: NDArray[np.bool_]) -> None:
