@@ -209,7 +209,8 @@ def own_mass(plan: PlanLike, partner: IntArray) -> OwnMass:
             place[columns], placed = np.arange(columns.size), columns
         at = np.where(partner[rows] >= 0, place[partner[rows]], -1)
         here = np.flatnonzero(at >= 0)
-        out.own[rows[here]] = np.asarray(part[here, at[here]]).ravel()
+        if here.size:
+            out.own[rows[here]] = np.asarray(part[here, at[here]]).ravel()
         out.rows[rows] += np.asarray(part.sum(axis=1), dtype=np.float64).ravel()
         out.columns[columns] += np.asarray(part.sum(axis=0), dtype=np.float64).ravel()
     return out

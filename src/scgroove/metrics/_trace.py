@@ -22,7 +22,8 @@ def _mass_of_candidates(plan: PlanLike, pool: Candidates) -> Float64Array:
         by_label = part @ one_hot
         at = np.searchsorted(labels, pool.codes_x[rows]).clip(max=labels.size - 1)
         here = np.flatnonzero((labels[at] == pool.codes_x[rows]) & (pool.codes_x[rows] >= 0))
-        mass[rows[here]] += np.asarray(by_label[here, at[here]]).ravel()
+        if here.size:  # without, a sparse matrix has no array to return
+            mass[rows[here]] += np.asarray(by_label[here, at[here]]).ravel()
     return mass
 
 
@@ -78,4 +79,9 @@ register_scopes(
 def _score_over_chance(inputs: MetricInputs) -> Score:
     """Return the trace over its chance, within labels if there are labels."""
     score = _score(inputs, inputs.has_labels)
+    if score.chance == 0:
+        raise MissingTruthError(
+            "the cells that can be scored have no mass at any candidate, so that a random match has "
+            "probability 0, too."
+        )
     return Score(score.value / score.chance, 1.0, score.chance_sd / score.chance, score.n)
