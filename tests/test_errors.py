@@ -44,6 +44,24 @@ MESSAGES: dict[str, tuple[Callable[[MuData], Any], type[Exception], dict[str, An
         {},
         "method 'eot' has no option 'epsilom'. Did you mean 'epsilon'? Its options: ",
     ),
+    "modality": (
+        lambda m: tl.align(m, "rna", "protien"),
+        UnknownNameError,
+        {"kind": "modality", "name": "protien", "known": PAIR},
+        "target='protien': mdata has no such modality, only ['rna', 'protein']. Did you mean ",
+    ),
+    "representation": (
+        lambda m: tl.align(m, *PAIR, use_rep="X_grove"),
+        UnknownNameError,
+        {"kind": "representation", "name": "X_grove", "known": ("X_groove",)},
+        "no 'X_grove' in mdata.mod['rna'].obsm, which has ['X_groove'].",
+    ),
+    "column": (
+        lambda m: tl.align(m, *PAIR, label_key="lable"),
+        UnknownNameError,
+        {"kind": "column", "name": "lable", "known": ("label",)},
+        "Label column 'lable' not found in mdata['rna'].obs; its columns are ['label'].",
+    ),
     "labels": (
         lambda m: tl.align(m, *PAIR, label_key=None),
         InputError,
@@ -83,7 +101,7 @@ MESSAGES: dict[str, tuple[Callable[[MuData], Any], type[Exception], dict[str, An
     "coupling": (
         lambda m: get.coupling(m, *PAIR),
         UnknownNameError,
-        {},
+        {"kind": "coupling", "name": "coupling_rna_protein"},
         "no coupling 'coupling_rna_protein' in mdata.obsp, which has []. Make it with ",
     ),
     "file": (

@@ -133,7 +133,8 @@ def check_modalities(mdata: MuData, modalities: Any = None) -> list[str]:
         if m not in known:
             near = get_close_matches(str(m), known, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UnknownNameError(f"Unknown modality '{m}'. mdata has {known}.{hint}")
+            message = f"Unknown modality '{m}'. mdata has {known}.{hint}"
+            raise UnknownNameError("modality", m, known, message)
     if len(set(chosen)) < 2:
         raise InputError(
             f"Expected at least two modalities, found {chosen}. mdata has {known}; "

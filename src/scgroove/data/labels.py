@@ -102,7 +102,7 @@ def label_keys(
         if key not in mdata.mod[m].obs:
             of_setup = labels_of_setup(mdata, m)[0] if key == _keys.LABEL else None
             if of_setup is None:
-                raise UnknownNameError(_no_column(mdata, keys, m))
+                raise UnknownNameError("column", key, mdata.mod[m].obs, _no_column(mdata, keys, m))
             keys[m] = of_setup
     return keys
 

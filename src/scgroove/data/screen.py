@@ -183,7 +183,8 @@ def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
     known = list(mdata.mod)
     if name not in known:
         hint = did_you_mean(name, known)
-        raise UnknownNameError(f"{role}={name!r}: mdata has no such modality, only {known}.{hint}")
+        message = f"{role}={name!r}: mdata has no such modality, only {known}.{hint}"
+        raise UnknownNameError("modality", name, known, message)
     if mdata.mod[name].n_obs == 0:
         raise InputError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
     return mdata.mod[name]
@@ -277,10 +278,13 @@ def modalities_with(
         known = sorted({key for m in names for key in mdata.mod[m].obsm})
         lacking = next(keys[m] for m in names if m not in having)
         raise UnknownNameError(
+            "representation",
+            lacking,
+            known,
             f"use_rep={use_rep!r}: of the modalities {names} only {having} have it in obsm, and "
             f"{'two or more' if modalities is None else 'all of them'} are needed. They have "
             f"{known}.{did_you_mean(lacking, known)} scgroove.tl.embed(mdata, model) writes "
-            f"{_keys.LATENT!r}."
+            f"{_keys.LATENT!r}.",
         )
     return having
 
@@ -353,8 +357,11 @@ def _stored(adata: AnnData, modality: str, key: str, precomputed: bool) -> Any:
     hint = f" Did you mean use_rep={near!r}?" if near is not None else ""
     added = "" if key == _keys.LATENT else f", key_added={key!r}"
     raise UnknownNameError(
+        "representation",
+        key,
+        adata.obsm,
         f"no {key!r} in mdata.mod[{modality!r}].obsm, which has {list(adata.obsm)}.{hint} Make it "
-        f"with scgroove.tl.embed(mdata, model{added}), or name another with use_rep=."
+        f"with scgroove.tl.embed(mdata, model{added}), or name another with use_rep=.",
     )
 
 
@@ -368,8 +375,11 @@ def weights_of_pair(
         if key not in obs:
             columns = list(obs.columns)
             raise UnknownNameError(
+                "column",
+                key,
+                columns,
                 f"weight_key={key!r}: no such column in mdata.mod[{modality!r}].obs, which has "
-                f"{columns}.{did_you_mean(key, columns)}"
+                f"{columns}.{did_you_mean(key, columns)}",
             )
         try:
             found.append(np.asarray(obs[key], dtype=np.float64))

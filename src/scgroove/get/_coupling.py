@@ -67,7 +67,8 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     check_pair(mdata, source, target)
     name = key if key is not None else _keys.coupling(source, target)
     if name not in mdata.obsp:
-        raise UnknownNameError(_missing(mdata, source, target, key, name))
+        message = _missing(mdata, source, target, key, name)
+        raise UnknownNameError("coupling", name, mdata.obsp, message)
     evidence = dict(mdata.uns.get(name, {}))
     _check_direction(mdata, source, target, name, evidence)
     rows, columns = union_rows(mdata, source), union_rows(mdata, target)

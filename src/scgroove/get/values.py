@@ -166,9 +166,12 @@ def _checked_key(mdata: MuData, source: str, target: str, key: str | None) -> st
         hint = f" Did you mean key={near!r}?" if near is not None else ""
         added = "" if key is None else f", key_added={key!r}"
         raise UnknownNameError(
+            "imputed values",
+            name,
+            known,
             f"no imputed values {name!r} in mdata.mod[{source!r}].obsm, which has {known}.{hint} "
             "Make them with "
-            f"scgroove.tl.impute(mdata, {source!r}, {target!r}{added}, model=model)."
+            f"scgroove.tl.impute(mdata, {source!r}, {target!r}{added}, model=model).",
         )
     return name
 
