@@ -10,7 +10,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from scgroove.aligners._descent import LOOSE, annealing_path
-from scgroove.aligners._sinkhorn import Problem, sinkhorn
+from scgroove.aligners._problem import Problem
+from scgroove.aligners._sinkhorn import sinkhorn
+from scgroove.aligners.costs import FixedCost
 
 
 def factors(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +57,9 @@ def masked_gromov(
             cost = constant - 4 * (left @ k) @ left_y.T
             cost[~same] = np.inf
             solved = sinkhorn(
-                Problem(cost, a, b, eps, f, g), tol=tol if last else LOOSE, max_iter=max_iter
+                Problem(FixedCost(cost), a, b, eps, f, g),
+                tol=tol if last else LOOSE,
+                max_iter=max_iter,
             )
             f, g = solved.f, solved.g
             new = right.T @ solved.plan @ right_y
@@ -65,7 +69,7 @@ def masked_gromov(
                 break
     cost = constant - 4 * (left @ k) @ left_y.T
     cost[~same] = np.inf
-    return sinkhorn(Problem(cost, a, b, epsilon, f, g), tol=tol, max_iter=max_iter).plan
+    return sinkhorn(Problem(FixedCost(cost), a, b, epsilon, f, g), tol=tol, max_iter=max_iter).plan
 
 
 def masses(labels_x: np.ndarray, labels_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from scgroove.aligners import EntropicOT, GromovWasserstein, get
+from scgroove.aligners import EntropicOT, GromovWasserstein
 
 SHARED = Path(
     os.environ.get("SCGROOVE_SHARED", Path(__file__).resolve().parents[2].parent / "shared")
@@ -29,7 +29,8 @@ def test_unlabeled_eot_agrees_with_the_peer(epsilon: str) -> None:
         case = "A_shared_balanced"
         x, y = stored[f"{case}/X"], stored[f"{case}/Y"]
         theirs = stored[f"{case}/eot/eps{epsilon}"].astype(np.float64)
-    coupling = EntropicOT(epsilon=float(epsilon), epsilon_scale="max", max_iter=100000).align(x, y)
+    relative = float(epsilon) * _over_mean(x, y)
+    coupling = EntropicOT(epsilon=relative, max_iter=100000).align(x, y)
     ours = coupling.to_sparse(dtype=np.float64).toarray()
     assert np.abs(ours - theirs).sum() / theirs.sum() < 5e-3
 
@@ -39,7 +40,7 @@ def test_labeled_eot_is_not_the_sliced_coupling_of_the_peer() -> None:
         case = "A_shared_balanced"
         x, y, lx, ly = (stored[f"{case}/{key}"] for key in ("X", "Y", "lx", "ly"))
         sliced = stored[f"{case}/leot/eps0.01"].astype(np.float64)
-    coupling = EntropicOT(epsilon=0.01, epsilon_scale="max").align(x, y, lx, ly)
+    coupling = EntropicOT(epsilon=0.05).align(x, y, lx, ly)
     np.testing.assert_allclose(coupling.row_mass(), 1 / len(x), rtol=1e-6)
     assert np.abs(sliced.sum(axis=1) / sliced.sum() - 1 / len(x)).sum() > 0.05
 
@@ -49,6 +50,17 @@ def _case(case: str, key: str) -> tuple[np.ndarray, ...]:
         x, y, lx, ly = (stored[f"{case}/{name}"] for name in ("X", "Y", "lx", "ly"))
         theirs = stored[f"{case}/{key}"].astype(np.float64)
     return x, y, lx, ly, theirs / theirs.sum()
+
+
+def _over_mean(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the largest over the mean squared distance: the peer's eps are relative to the former."""
+    cost = cdist(x, y, "sqeuclidean")
+    return float(cost.max() / cost.mean())
+
+
+def _gromov_epsilon(epsilon: float, x: np.ndarray, y: np.ndarray) -> float:
+    """eps of the peer is half of ours, and relative to the largest distances."""
+    return 2 * epsilon * _over_mean(x, x) * _over_mean(y, y)
 
 
 A, B = "A_shared_balanced", "B_disjoint_balanced"
@@ -64,10 +76,10 @@ A, B = "A_shared_balanced", "B_disjoint_balanced"
     ],
 )
 def test_labeled_gromov_agrees_with_the_peer(case: str, epsilon: str) -> None:
-    """eps of the peer is half of ours. For B at 0.001 the peer stopped short; see below."""
+    """For B at 0.001 the peer stopped short; see below."""
     x, y, lx, ly, theirs = _case(case, f"egw_labels/eps{epsilon}")
     aligner = GromovWasserstein(
-        epsilon=2 * float(epsilon), epsilon_scale="max", anneal=False, tol=1e-6, tol_outer=1e-5
+        epsilon=_gromov_epsilon(float(epsilon), x, y), anneal=False, tol=1e-6, tol_outer=1e-5
     )
     assert np.abs(aligner.align(x, y, lx, ly).to_dense() - theirs).sum() < 5e-3
 
@@ -81,8 +93,7 @@ def test_unlabeled_gromov_agrees_with_the_peer(case: str, epsilon: str, steps: i
     """For B below 0.1 the peer had not come to rest: compared after as many steps as it took."""
     x, y, _, _, theirs = _case(case, f"egw_all/eps{epsilon}")
     aligner = GromovWasserstein(
-        epsilon=2 * float(epsilon),
-        epsilon_scale="max",
+        epsilon=_gromov_epsilon(float(epsilon), x, y),
         anneal=False,
         tol=1e-6,
         tol_outer=1e-5,
@@ -129,7 +140,7 @@ def test_where_the_peer_stopped_short_its_rules_carried_on_lead_to_our_coupling(
     assert np.abs(_peer_rules(x, y, same, 1e-3, 1e-3, 1e-3) - theirs).sum() < 1e-3
     on = _peer_rules(x, y, same, 1e-3, 1e-5, 1e-7)
     aligner = GromovWasserstein(
-        epsilon=2e-3, epsilon_scale="max", anneal=False, tol=1e-7, tol_outer=1e-6
+        epsilon=_gromov_epsilon(1e-3, x, y), anneal=False, tol=1e-7, tol_outer=1e-6
     )
     ours = aligner.align(x, y, lx, ly) if labeled else aligner.align(x, y)
     assert np.abs(ours.to_dense() - on).sum() < 5e-3
@@ -139,28 +150,24 @@ def test_where_the_peer_stopped_short_its_rules_carried_on_lead_to_our_coupling(
 def test_gromov_of_each_label_agrees_with_the_peer(epsilon: str) -> None:
     """For case B the peer stopped short in all labels."""
     x, y, lx, ly, theirs = _case(A, f"egw_each/eps{epsilon}")
-    aligner = get("egw_each")(
-        epsilon=2 * float(epsilon),
-        epsilon_scale="max",
-        anneal=False,
-        tol=1e-6,
-        tol_outer=1e-5,
-        label_weights="equal",
-    )
-    assert np.abs(aligner.align(x, y, lx, ly).to_dense() - theirs).sum() < 5e-3
+    for label in np.unique(lx):
+        i, j = lx == label, ly == label
+        relative = _gromov_epsilon(float(epsilon), x[i], y[j])
+        aligner = GromovWasserstein(epsilon=relative, anneal=False, tol=1e-6, tol_outer=1e-5)
+        ours = aligner.align(x[i], y[j]).to_dense() / np.unique(lx).size
+        assert np.abs(ours - theirs[np.ix_(i, j)]).sum() < 5e-3
 
 
 def test_where_the_peer_stopped_short_in_each_label_its_rules_carried_on_lead_to_our_couplings() -> (
     None
 ):
     x, y, lx, ly, theirs = _case(B, "egw_each/eps0.01")
-    aligner = GromovWasserstein(
-        epsilon=0.02, epsilon_scale="max", anneal=False, tol=1e-8, tol_outer=1e-7
-    )
     for label in np.unique(lx):
         i, j = lx == label, ly == label
         same = np.full((i.sum(), j.sum()), True)
         stopped = _peer_rules(x[i], y[j], same, 0.01, 1e-3, 1e-3)
         assert np.abs(stopped / 4 - theirs[np.ix_(i, j)]).sum() < 1.25e-3
         on = _peer_rules(x[i], y[j], same, 0.01, 1e-7, 1e-10)
+        relative = _gromov_epsilon(0.01, x[i], y[j])
+        aligner = GromovWasserstein(epsilon=relative, anneal=False, tol=1e-8, tol_outer=1e-7)
         assert np.abs(aligner.align(x[i], y[j]).to_dense() - on).sum() < 5e-3

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from scgroove.aligners import _sinkhorn
-from scgroove.aligners._sinkhorn import Problem, annealing, sinkhorn, unbalanced_sinkhorn
+from scgroove.aligners._problem import Problem as _Problem
+from scgroove.aligners._problem import Solved
+from scgroove.aligners._sinkhorn import annealing, sinkhorn, unbalanced_sinkhorn
+from scgroove.aligners.costs import FixedCost
+
+
+def Problem(cost: np.ndarray, *rest):
+    return _Problem(FixedCost(cost), *rest)
 
 
 def _problem(seed: int, n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -127,8 +134,8 @@ def test_overshooting_takes_fewer_iterations_than_plain_scaling() -> None:
 # ---------------------------------------------------------------------------------------------------- potentials
 
 
-def _plan_of(problem: Problem, f: np.ndarray, g: np.ndarray) -> np.ndarray:
-    return np.exp((f[:, None] + g - problem.cost) / problem.epsilon)
+def _plan_of(problem: _Problem, f: np.ndarray, g: np.ndarray) -> np.ndarray:
+    return np.exp((f[:, None] + g - problem.cost.matrix) / problem.epsilon)
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 0.05, 1e-3])
@@ -149,7 +156,7 @@ def test_the_potentials_make_the_plan(epsilon: float) -> None:
 def test_a_warm_start_is_faster_and_ends_at_the_same_plan(
     epsilon: float, rho: tuple[float, float] | None
 ) -> None:
-    def solve(problem: Problem) -> _sinkhorn.Scaled:
+    def solve(problem: _Problem) -> Solved:
         if rho is None:
             return sinkhorn(problem, tol=1e-9, max_iter=100000)
         return unbalanced_sinkhorn(problem, rho, tol=1e-9, max_iter=100000)
@@ -292,5 +299,5 @@ def test_rows_are_exact_from_a_start_that_meets_the_columns_only(epsilon: float)
     )
     again = sinkhorn(nearby, tol=1e-2, max_iter=100)
     np.testing.assert_allclose(again.plan.sum(axis=1), a, rtol=1e-12)
-    made = np.exp((again.f[:, None] + again.g - nearby.cost) / epsilon)
+    made = np.exp((again.f[:, None] + again.g - nearby.cost.matrix) / epsilon)
     np.testing.assert_allclose(made, again.plan, rtol=1e-9, atol=1e-15)

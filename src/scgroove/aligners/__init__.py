@@ -4,7 +4,8 @@ Classes of methods that are not named here come from :func:`get`, such as ``get(
 """
 
 from scgroove._validate import check_room
-from scgroove.aligners import _matching as _matching  # registers its methods
+from scgroove.aligners import _neighbors as _neighbors  # registers its methods
+from scgroove.aligners import _yardsticks as _yardsticks
 from scgroove.aligners._coot import CoOptimalTransport
 from scgroove.aligners._coupling import Coupling, CouplingBlock
 from scgroove.aligners._gromov import FusedGromovWasserstein, GromovWasserstein

@@ -1,30 +1,34 @@
-"""Quadratic transport problems by descent: linearize, solve what remains, again, at ever smaller eps."""
+"""Quadratic transport problems by descent: linearize, solve what remains, at ever smaller eps.
+
+POT and ott-jax hold couplings of quadratic problems, and the distances inside the modalities, as
+dense matrices, and know no couplings that are zero across labels. Hence our own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from scgroove._types import Float64Array
-from scgroove.aligners._entropic import Task, judged
-from scgroove.aligners._sinkhorn import Problem, Scaled
-from scgroove.aligners._structure import Factors, Matrix
-from scgroove.aligners.base import Solved
+from scgroove.aligners._problem import Problem, Solved, judged
+from scgroove.aligners._structure import Structure
 from scgroove.aligners.costs import BilinearCost, BlockCost, FixedCost, SumCost
 from scgroove.errors import InputError
+
+Solver: TypeAlias = Callable[..., Iterator[Solved]]
 
 ANNEAL_FROM: Final = 0.1
 ANNEAL_BY: Final = 3.0
 """eps at which annealing starts, and the ratio of one to the next."""
 
 LOOSE: Final = 1e-4
-"""Tolerances of the steps on the way: looser ones leave it to chance which of several optima a descent goes to."""
+"""Tolerance on the way: looser ones leave it to chance which of several optima is reached."""
 
 STALLED: Final = 10
-"""Steps without a smaller change after which what is left is taken for the errors of the inner solutions."""
+"""Steps without a smaller change after which the rest is taken for errors of inner solutions."""
 
 NEAR: Final = 10.0
 """Multiple of the tolerance of the inner solutions up to which it may be."""
@@ -35,7 +39,7 @@ SAVED: Final = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A block of a group: where its cells stand in the structures, and their masses."""
+    """A block of a group: where its cells stand in the structures, masses and linear costs."""
 
     rows: slice
     columns: slice
@@ -46,169 +50,115 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Blocks that inform one another: all labels of ``egw``, each label alone for ``egw_each``.
+    """Blocks that inform one another: all labels of ``egw``, each label alone for ``egw_each``."""
 
-    Attributes
-    ----------
-    x, y
-        Costs inside the source and the target, scaled; both by factors, or both matrices.
-    parts
-        Its blocks; their masses sum to 1.
-    alpha
-        Weight of the quadratic part; 1 without a linear one.
-    linear_scale
-        What the costs of the linear part are divided by.
-    scales
-        What the costs inside source and target were divided by.
-    """
-
-    x: Factors | Matrix
-    y: Factors | Matrix
-    parts: Sequence[Part]
-    alpha: float = 1.0
-    linear_scale: float = 1.0
-    scales: tuple[float, float] = (1.0, 1.0)
-
-    def marginals(self) -> tuple[Float64Array, Float64Array]:
-        """Masses of all source and all target cells."""
-        return np.concatenate([p.a for p in self.parts]), np.concatenate([p.b for p in self.parts])
+    x: Structure  # costs inside the source, scaled; by factors if those of the target are
+    y: Structure
+    parts: Sequence[Part]  # their masses sum to 1
+    alpha: float = 1.0  # weight of the quadratic part
+    linear_scale: float = 1.0  # what the costs of the linear part are divided by
+    scales: tuple[float, float] = (1.0, 1.0)  # what the costs inside were divided by
 
 
 class Contraction:
-    """What a linearized problem needs to know of the coupling T of a group.
+    """Of the coupling T of a group, what a linearized problem needs: K = R' T W.
 
-    K = R' T W for costs C = L R', D = V W'; C T where there are no factors. With ``both``, also L' T V, or T D, so that
-    <C T D, T> can be told.
+    For costs C = L R', D = V W'; C T where they are matrices.
     """
 
-    def __init__(self, group: Group, both: bool = False) -> None:
+    def __init__(self, group: Group) -> None:
         self.group = group
-        if isinstance(group.x, Factors) and isinstance(group.y, Factors):
-            self.k = np.zeros((group.x.right.shape[1], group.y.right.shape[1]))
-        else:
-            self.k = np.zeros((len(group.x), len(group.y)))
-        self.other = np.zeros_like(self.k) if both else None
+        self.k = np.zeros((group.x.width, group.y.width))
 
     def add(self, part: Part, plan: Float64Array) -> None:
         """Add the plan (n, m) of a block."""
-        x, y, rows, columns = self.group.x, self.group.y, part.rows, part.columns
-        if isinstance(x, Factors) and isinstance(y, Factors):
-            self.k += (x.right[rows].T @ plan) @ y.right[columns]
-            if self.other is not None:
-                self.other += (x.left[rows].T @ plan) @ y.left[columns]
+        x, y = self.group.x, self.group.y
+        if y.right is None:
+            self.k[:, part.columns] = x.times(part.rows, plan)
         else:
-            self.k[:, columns] = cast(Matrix, x).values[:, rows] @ plan
-            if self.other is not None:
-                self.other[rows] = plan @ cast(Matrix, y).values[columns]
-
-    def quadratic(self) -> float:
-        """Return ``<C T D, T>``."""
-        assert self.other is not None
-        return float(np.vdot(self.k, self.other))
+            self.k += x.times(part.rows, plan) @ y.right[part.columns]
 
     def add_product(self, part: Part) -> None:
         """Add the product coupling ``a b' / mass`` of a block."""
         x, y = self.group.x, self.group.y
-        if isinstance(x, Factors) and isinstance(y, Factors):
-            u, v = x.right[part.rows].T @ part.a, y.right[part.columns].T @ part.b
-            self.k += np.outer(u, v / part.a.sum())
+        u, b = x.times(part.rows, part.a), part.b / part.a.sum()
+        if y.right is None:
+            self.k[:, part.columns] = np.outer(u, b)
         else:
-            u = cast(Matrix, x).values[:, part.rows] @ part.a
-            self.k[:, part.columns] = np.outer(u, part.b / part.a.sum())
+            self.k += np.outer(u, y.right[part.columns].T @ b)
 
     def cost(self, part: Part, h_x: Float64Array, h_y: Float64Array) -> BlockCost:
-        """Return the linearized costs ``2 (C^2 p)_i + 2 (D^2 q)_j - 4 (C T D)_ij`` of a block, with the linear part."""
+        """Costs ``2 (C^2 p)_i + 2 (D^2 q)_j - 4 (C T D)_ij`` of a block, with the linear part."""
         group, r, c = self.group, 2.0 * h_x[part.rows], 2.0 * h_y[part.columns]
-        if isinstance(group.x, Factors) and isinstance(group.y, Factors):
-            left = -4.0 * (group.x.left[part.rows] @ self.k)
-            quadratic: BlockCost = BilinearCost(r, c, left, group.y.left[part.columns])
-        else:
-            inner = -4.0 * (self.k[part.rows] @ cast(Matrix, group.y).values[:, part.columns])
+        if group.x.right is None:
+            inner = -4.0 * (self.k[part.rows] @ group.y.left[:, part.columns])
             inner += r[:, None]
             inner += c
-            quadratic = FixedCost(inner)
+            quadratic: BlockCost = FixedCost(inner)
+        else:
+            left = -4.0 * (group.x.left[part.rows] @ self.k)
+            quadratic = BilinearCost(r, c, left, group.y.left[part.columns])
         if part.linear is None:
             return quadratic
-        return SumCost(
-            part.linear, quadratic, (1.0 - group.alpha) / group.linear_scale, group.alpha
-        )
+        weight = (1.0 - group.alpha) / group.linear_scale
+        return SumCost(part.linear, quadratic, weight, group.alpha)
 
 
 @dataclass(eq=False)
 class Descent:
-    """The state of a group while its linearized problems are solved again and again.
-
-    Attributes
-    ----------
-    group
-        What is solved.
-    start, now
-        Contractions of the product coupling and of the present one.
-    potentials
-        Of each block, once solved.
-    outer
-        Steps taken.
-    inner
-        Sinkhorn iterations of each block, over all steps.
-    change
-        Of K in the last step, relative to its distance from the start.
-    least, stalled
-        The smallest change at the present eps, and the steps since it was found.
-    energy
-        ``sum_ijkl (C_ik - D_jl)^2 T_ij T_kl`` of the last coupling, once finished.
-    linear
-        ``<M, T>`` of the last coupling, once finished; 0 without a linear part.
-    """
+    """The state of a group while its linearized problems are solved again and again."""
 
     group: Group
-    start: Contraction
-    now: Contraction
-    h: tuple[Float64Array, Float64Array]
-    potentials: list[tuple[Float64Array, Float64Array] | None]
-    inner: list[int]
-    outer: int = 0
-    change: float = np.inf
-    least: float = np.inf
-    stalled: int = 0
-    energy: float = np.nan
-    linear: float = 0.0
+    start: Contraction = field(init=False)  # of the product coupling
+    now: Contraction = field(init=False)
+    potentials: list[tuple[Float64Array, Float64Array] | None] = field(init=False)
+    inner: list[int] = field(init=False)  # Sinkhorn iterations of each block, over all steps
+    outer: int = 0  # steps taken
+    change: float = np.inf  # of K in the last step, relative to its distance from the start
+    least: float = np.inf  # the smallest change at the present eps
+    stalled: int = 0  # steps since it was found
+    energy: float = np.nan  # sum_ijkl (C_ik - D_jl)^2 T_ij T_kl, once finished
+    linear: float = 0.0  # <M, T>, once finished
 
-    @classmethod
-    def of(cls, group: Group) -> Descent:
-        """Start a group at the product couplings of its blocks."""
-        start = Contraction(group)
-        for part in group.parts:
-            start.add_product(part)
-        p, q = group.marginals()
-        h = group.x.squared_dot(p), group.y.squared_dot(q)
-        n = len(group.parts)
-        return cls(group, start, start, h, [None] * n, [0] * n)
+    def __post_init__(self) -> None:
+        parts = self.group.parts
+        self.start = self.now = Contraction(self.group)
+        for part in parts:
+            self.start.add_product(part)
+        self.masses = np.concatenate([p.a for p in parts]), np.concatenate([p.b for p in parts])
+        self.h = (
+            self.group.x.squared_dot(self.masses[0]),
+            self.group.y.squared_dot(self.masses[1]),
+        )
+        self.potentials, self.inner = [None] * len(parts), [0] * len(parts)
 
-    def tasks(self, epsilon: float) -> Iterator[Task]:
+    def problems(self, epsilon: float) -> Iterator[Problem]:
         """Yield the linearized problems of the blocks."""
         for part, known in zip(self.group.parts, self.potentials, strict=True):
-            f, g = known if known is not None else (None, None)
-            yield Task(self.now.cost(part, *self.h), part.a, part.b, epsilon, f, g)
+            yield Problem(
+                self.now.cost(part, *self.h), part.a, part.b, epsilon, *(known or (None, None))
+            )
 
-    def take(self, solved: Iterator[tuple[Problem, Scaled]]) -> None:
+    def take(self, solved: Iterator[Solved]) -> None:
         """Go on to the solutions of the linearized problems, one a block."""
         new = Contraction(self.group)
         for i, part in enumerate(self.group.parts):
-            self._take_block(i, new, part, next(solved)[1])
+            self._take_block(i, new, part, next(solved))
         self._move(new)
 
-    def _take_block(self, i: int, new: Contraction, part: Part, scaled: Scaled) -> None:
+    def _take_block(self, i: int, new: Contraction, part: Part, solved: Solved) -> None:
         # a function of its own, whose names do not keep a plan while the next is solved
-        new.add(part, scaled.plan)
-        self.potentials[i] = scaled.f, scaled.g
-        self.inner[i] += scaled.iterations
+        new.add(part, solved.plan)
+        self.potentials[i] = solved.potentials
+        self.inner[i] += solved.iterations
 
     def _move(self, new: Contraction) -> None:
         size = float(np.linalg.norm(new.k))
         if not np.isfinite(size):
             raise InputError(
-                "the descent left the range of numbers: the costs inside a modality are too unlike in size. Look for extreme "
-                "values in the representations or costs, or raise epsilon."
+                "the descent left the range of numbers: the costs inside a modality are too "
+                "unlike in size. Look for extreme values in the representations or costs, or raise "
+                "epsilon."
             )
         moved = max(float(np.linalg.norm(new.k - self.start.k)), 1e-9 * size, 1e-300)
         self.change = float(np.linalg.norm(new.k - self.now.k)) / moved
@@ -218,136 +168,118 @@ class Descent:
         self.outer += 1
 
     def at_rest(self, goal: float, inner: float) -> bool:
-        """Whether the change is as small as asked for, or as small as inner solutions of this tolerance let it become."""
+        """Whether the change is as small as asked for, or as inner solutions let it become."""
         return self.change <= goal or (self.stalled >= STALLED and self.change <= NEAR * inner)
 
-    def finish(
-        self, solved: Iterator[tuple[Problem, Scaled]], epsilon: float, at_rest: bool
-    ) -> list[Solved]:
-        """Return the solutions of the last linearized problems, judged; and note the energy."""
-        new, out = Contraction(self.group, both=True), []
-        self.linear = 0.0
-        for i, (part, task) in enumerate(zip(self.group.parts, self.tasks(epsilon), strict=True)):
-            problem, scaled = next(solved)
-            new.add(part, scaled.plan)
+    def finish(self, solved: Iterator[Solved], epsilon: float, at_rest: bool) -> list[Solved]:
+        """Judge the solutions of the last linearized problems, and note the energy."""
+        new, out, self.linear = Contraction(self.group), [], 0.0
+        x, y = self.group.x, self.group.y
+        other = np.zeros_like(new.k)  # L' T V, or T D
+        for i, (part, problem) in enumerate(
+            zip(self.group.parts, self.problems(epsilon), strict=True)
+        ):
+            found = next(solved)
+            plan = found.plan
+            new.add(part, plan)
+            if y.right is None:
+                other[part.rows] = plan @ y.left[part.columns]
+            else:
+                other += (x.left[part.rows].T @ plan) @ y.left[part.columns]
             if part.linear is not None:
-                self.linear += (
-                    float(np.vdot(part.linear.rows(), scaled.plan)) / self.group.linear_scale
-                )
-            self.inner[i] += scaled.iterations
-            found = judged(task, problem, scaled, 1.0)
+                cost = float(np.vdot(part.linear.rows(), plan))
+                self.linear += cost / self.group.linear_scale
+            self.inner[i] += found.iterations
+            found = judged(problem, found)
+            converged = found.converged and at_rest
             out.append(
-                replace(
-                    found,
-                    converged=found.converged and at_rest,
-                    at_rest=at_rest,
-                    iterations=self.inner[i],
-                )
+                replace(found, converged=converged, at_rest=at_rest, iterations=self.inner[i])
             )
-        p, q = self.group.marginals()
-        self.energy = max(float(p @ self.h[0] + q @ self.h[1]) - 2.0 * new.quadratic(), 0.0)
+        (p, q), (h_x, h_y) = self.masses, self.h
+        self.energy = max(float(p @ h_x + q @ h_y) - 2.0 * float(np.vdot(new.k, other)), 0.0)
         self._move(new)
         return out
+
+    @property
+    def value(self) -> float:
+        """Cost of the coupling without the entropy, ``(1 - alpha) <M, T> + alpha energy``."""
+        alpha = self.group.alpha
+        return (1.0 - alpha) * self.linear + alpha * self.energy
 
 
 def descend(
     groups: Sequence[Group],
     path: Sequence[float],
-    solve: Callable[..., Iterator[tuple[Problem, Scaled]]],
+    solve: Solver,
     *,
     tol: float,
     tol_outer: float,
     max_outer: int,
 ) -> list[tuple[Descent, list[Solved]]]:
-    """Solve ``min (1 - alpha) <M, T> + alpha sum (C_ik - D_jl)^2 T_ij T_kl - eps H(T)`` for each group.
+    """Solve ``min (1 - alpha) <M, T> + alpha sum (C_ik - D_jl)^2 T_ij T_kl - eps H(T)`` of groups.
 
-    Each step replaces the quadratic part by its gradient at the present coupling and solves what remains, an entropic
-    transport problem of each block, from the potentials of the last step; the fixed points are the stationary points. All
-    groups go on together, so that their blocks can be solved many at a time.
-
-    Parameters
-    ----------
-    groups
-        What to solve.
-    path
-        Absolute eps to pass through, largest first; the couplings of one start the next.
-    solve
-        Solver of tasks, see :func:`scgroove.aligners._entropic.solve`.
-    tol
-        Of the last entropic problems.
-    tol_outer
-        Stop a group when its contraction K changes by less than this, relative to its distance from the start; or has ceased
-        to change by less from step to step, within ten times ``tol``.
-    max_outer
-        Largest number of steps at an eps.
-
-    Returns
-    -------
-    list
-        For each group, its state and its solved blocks.
+    Each step replaces the quadratic part by its gradient at the present coupling and solves what
+    remains, an entropic transport problem of each block, from the potentials of the last step. The
+    fixed points are the stationary points. All groups go on together, so that their blocks can be
+    solved many at a time. ``path`` holds the absolute eps to pass through. A group stops when its
+    contraction K changes by less than ``tol_outer``, relative to its distance from the start, or
+    has ceased to change by less within ten times ``tol``.
     """
-    descents = [Descent.of(group) for group in groups]
-    for epsilon in path:
-        last = epsilon == path[-1]
-        goal, inner = (tol_outer, tol) if last else (max(LOOSE, tol_outer), max(LOOSE, tol))
-        _go_on(descents, epsilon, solve, goal, inner, max_outer)
-    resting = [d.at_rest(tol_outer, tol) for d in descents]
-    solved = solve((task for d in descents for task in d.tasks(path[-1])), tol=tol)
+    descents = [Descent(group) for group in groups]
+    for epsilon in path[:-1]:
+        _step(descents, epsilon, solve, max(LOOSE, tol_outer), max(LOOSE, tol), max_outer)
+    _step(descents, path[-1], solve, tol_outer, tol, max_outer)
+    resting = [one.at_rest(tol_outer, tol) for one in descents]
+    solved = solve((p for one in descents for p in one.problems(path[-1])), tol=tol)
     return [
-        (d, d.finish(solved, path[-1], rest)) for d, rest in zip(descents, resting, strict=True)
+        (one, one.finish(solved, path[-1], rest))
+        for one, rest in zip(descents, resting, strict=True)
     ]
 
 
-def _go_on(
+def _step(
     descents: Sequence[Descent],
     epsilon: float,
-    solve: Callable[..., Iterator[tuple[Problem, Scaled]]],
+    solve: Solver,
     goal: float,
     inner: float,
     max_outer: int,
 ) -> None:
-    """Take steps at one eps, each solved to the tolerance ``inner``, until no group changes any more."""
+    """Take steps at one eps, solved to the tolerance ``inner``, until no group changes any more."""
     active = list(descents)
-    for d in active:
-        d.least, d.stalled = np.inf, 0
+    for one in active:
+        one.least, one.stalled = np.inf, 0
     for _ in range(max_outer):
-        solved = solve((task for d in active for task in d.tasks(epsilon)), tol=inner)
-        for d in active:
-            d.take(solved)
-        active = [d for d in active if not d.at_rest(goal, inner)]
+        solved = solve((p for one in active for p in one.problems(epsilon)), tol=inner)
+        for one in active:
+            one.take(solved)
+        active = [one for one in active if not one.at_rest(goal, inner)]
         if not active:
             break
 
 
-def value(descent: Descent) -> float:
-    """Return what a coupling costs without the entropy: ``(1 - alpha) <M, T> + alpha energy``."""
-    alpha = descent.group.alpha
-    return (1.0 - alpha) * descent.linear + alpha * descent.energy
-
-
 def annealing_path(epsilon: float) -> list[float]:
-    """Return the eps to pass through, from about ``ANNEAL_FROM`` down to ``epsilon``."""
+    """The eps to pass through, from about ``ANNEAL_FROM`` down to ``epsilon``."""
     steps = max(0, int(np.ceil(np.log(ANNEAL_FROM / epsilon) / np.log(ANNEAL_BY))))
     return [epsilon * ANNEAL_BY**k for k in range(steps, 0, -1)] + [epsilon]
 
 
-def chosen_epsilon(groups: Sequence[Group], solve: Callable[..., Any], max_outer: int) -> float:
-    """Return the eps below which the couplings cost hardly less.
+def chosen_epsilon(groups: Sequence[Group], solve: Solver, max_outer: int) -> float:
+    """The eps below which the couplings cost hardly less.
 
-    eps goes down from ``ANNEAL_FROM`` by factors of ``ANNEAL_BY``; the last one is taken whose step saved at least
-    ``SAVED`` of all that has been saved since the product coupling. Below it, sharper couplings fit the noise.
+    eps goes down from ``ANNEAL_FROM`` by factors of ``ANNEAL_BY``. The last one is taken whose step
+    saved at least ``SAVED`` of all that has been saved since the product coupling. Below it,
+    sharper couplings fit the noise.
     """
-    descents = [Descent.of(group) for group in groups]
+    descents = [Descent(group) for group in groups]
     grid = [ANNEAL_FROM / ANNEAL_BY**k for k in range(7)]
-    first: float | None = None
-    costs: float | None = None
+    costs: list[float] = []
     for k, epsilon in enumerate(grid):
-        _go_on(descents, epsilon, solve, LOOSE, LOOSE, max_outer)
-        solved = solve((task for d in descents for task in d.tasks(epsilon)), tol=LOOSE)
-        for d in descents:
-            d.finish(solved, epsilon, at_rest=True)
-        last, costs = costs, float(sum(value(d) for d in descents))
-        first = costs if first is None else first
-        if last is not None and last - costs < SAVED * (first - costs):
+        _step(descents, epsilon, solve, LOOSE, LOOSE, max_outer)
+        solved = solve((p for one in descents for p in one.problems(epsilon)), tol=LOOSE)
+        for one in descents:
+            one.finish(solved, epsilon, at_rest=True)
+        costs.append(float(sum(one.value for one in descents)))
+        if k > 0 and costs[-2] - costs[-1] < SAVED * (costs[0] - costs[-1]):
             return grid[k - 1]
     return grid[-1]

@@ -1,4 +1,4 @@
-"""Gromov-Wasserstein aligners: modalities without a shared space, matched by the distances inside each."""
+"""Gromov-Wasserstein aligners: modalities matched by the distances inside each."""
 
 from __future__ import annotations
 
@@ -10,33 +10,21 @@ import numpy as np
 
 from scgroove._types import IntArray
 from scgroove.aligners._blocks import Partition
-from scgroove.aligners._descent import (
-    Descent,
-    Group,
-    Part,
-    annealing_path,
-    chosen_epsilon,
-    descend,
-    value,
-)
-from scgroove.aligners._entropic import EntropicAligner
-from scgroove.aligners._epsilon import AUTO, pair_scale
-from scgroove.aligners._low_rank import check_rank, low_rank_scale, plan_errors
-from scgroove.aligners._plans import LowRankPlan, scaled
+from scgroove.aligners._descent import Descent, Group, Part, annealing_path, chosen_epsilon, descend
+from scgroove.aligners._entropic import EntropicAligner, check_rank
+from scgroove.aligners._epsilon import AUTO, cost_scale
+from scgroove.aligners._plans import scaled
+from scgroove.aligners._problem import Solved
 from scgroove.aligners._structure import (
     LOW_RANK,
-    Factors,
     IntraCost,
     LowRankCost,
-    Matrix,
-    as_matrix,
+    Structure,
     check_structure,
     rank_of,
-    rescaled,
-    size_of,
     structure,
 )
-from scgroove.aligners.base import ALIGNERS, Evidence, Solution, Solved, check_representations
+from scgroove.aligners.base import ALIGNERS, Evidence
 from scgroove.aligners.costs import Cost, PairCost
 from scgroove.aligners.jobs import check_jobs, run
 from scgroove.errors import InputError
@@ -44,7 +32,7 @@ from scgroove.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class _Quadratic(EntropicAligner):
-    """What ``egw``, ``egw_each`` and ``fgw`` share: costs inside each modality, and the descent."""
+    """Common part of ``egw``, ``egw_each`` and ``fgw``."""
 
     shared_space: ClassVar[bool] = False
 
@@ -55,12 +43,11 @@ class _Quadratic(EntropicAligner):
     tol_outer: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
         super().__post_init__()
         if not self.tol_outer > 0 or not self.max_outer >= 1:
             raise InputError(
-                f"tol_outer must be positive and max_outer at least 1; found {self.tol_outer!r} and "
-                f"{self.max_outer!r}."
+                f"tol_outer must be positive and max_outer at least 1; found {self.tol_outer!r} "
+                f"and {self.max_outer!r}."
             )
 
     def _check(self, x: Any, y: Any) -> tuple[Any, Any]:
@@ -68,144 +55,129 @@ class _Quadratic(EntropicAligner):
 
     def _structures(
         self, x: Any, y: Any, rows: IntArray, columns: IntArray
-    ) -> tuple[Factors | Matrix, Factors | Matrix, tuple[float, float]]:
+    ) -> tuple[Structure, Structure, tuple[float, float]]:
         """Return the costs inside source and target divided by their size, and these sizes."""
-        found = [
-            structure(x, rows, self.intra_cost, "source"),
-            structure(y, columns, self.intra_cost, "target"),
-        ]
-        if any(isinstance(one, Matrix) for one in found):
-            found = [as_matrix(one) for one in found]
-        scales = [size_of(one, self.epsilon_scale) for one in found]
-        in_x, in_y = (rescaled(one, scale) for one, scale in zip(found, scales, strict=True))
-        return in_x, in_y, (scales[0], scales[1])
+        in_x = structure(x, rows, self.intra_cost, "source")
+        in_y = structure(y, columns, self.intra_cost, "target")
+        if in_x.right is None or in_y.right is None:
+            in_x, in_y = in_x.as_matrix(), in_y.as_matrix()
+        scales = in_x.size(), in_y.size()
+        return in_x.divided(scales[0]), in_y.divided(scales[1]), scales
 
-    def _joint_group(self, parts: Partition, x: Any, y: Any, **more: Any) -> Group:
+    def _joint_group(
+        self, parts: Partition, x: Any, y: Any, *, linear: Sequence[PairCost] = (), **options: Any
+    ) -> Group:
         """Return all blocks as one group, their cells one block after the other."""
-        rows, columns = (
-            np.concatenate([getattr(block, side) for block in parts.blocks])
-            for side in ("rows", "columns")
-        )
+        rows = np.concatenate([block.rows for block in parts.blocks])
+        columns = np.concatenate([block.columns for block in parts.blocks])
         in_x, in_y, scales = self._structures(x, y, rows, columns)
-        linear = more.pop("linear", [None] * len(parts.blocks))
-        starts = np.cumsum(
-            [(0, 0), *((block.rows.size, block.columns.size) for block in parts.blocks)], axis=0
-        )
-        return Group(
-            in_x,
-            in_y,
-            [
-                Part(slice(i, i_end), slice(j, j_end), block.a, block.b, own)
-                for block, own, (i, j), (i_end, j_end) in zip(
-                    parts.blocks, linear, starts[:-1].tolist(), starts[1:].tolist(), strict=True
-                )
-            ],
-            scales=scales,
-            **more,
-        )
+        placed, i, j = [], 0, 0
+        for k, block in enumerate(parts.blocks):
+            n, m = block.rows.size, block.columns.size
+            own = linear[k] if linear else None
+            placed.append(Part(slice(i, i + n), slice(j, j + m), block.a, block.b, own))
+            i, j = i + n, j + m
+        return Group(in_x, in_y, placed, scales=scales, **options)
 
     def _descend(self, groups: Sequence[Group]) -> list[tuple[Descent, list[Solved]]]:
         epsilon = self.epsilon
         if epsilon == AUTO:
-            epsilon = chosen_epsilon(groups, self._solve_tasks, self.max_outer)
+            epsilon = chosen_epsilon(groups, self._solve_problems, self.max_outer)
         return descend(
             groups,
             annealing_path(float(epsilon)) if self.anneal else [float(epsilon)],
-            self._solve_tasks,
+            self._solve_problems,
             tol=self.tol,
             tol_outer=self.tol_outer,
             max_outer=self.max_outer,
         )
 
-    def _solve_joint(self, group: Group) -> Solution:
-        """Solve all blocks as one problem."""
+    def _solve_joint(self, group: Group) -> tuple[list[Solved], Evidence]:
         ((descent, blocks),) = self._descend([group])
-        entropy = sum(s.objective - s.transport_cost for s in blocks)
-        return Solution(
-            [replace(s, transport_cost=np.nan, objective=np.nan) for s in blocks],
-            {
-                "transport_cost": value(descent),
-                "energy": descent.energy,
-                "objective": value(descent) + float(entropy),
-                "n_outer": descent.outer,
-                "change_outer": descent.change,
-                "cost_scale_source": group.scales[0],
-                "cost_scale_target": group.scales[1],
-                "epsilon_relative": blocks[0].epsilon,
-            },
-        )
-
-    def _structure_bytes(self, x: Any, y: Any, n: int, m: int) -> float:
-        """Return the memory of the costs inside the modalities, and of K, for n and m cells."""
-        ranks = rank_of(x, self.intra_cost), rank_of(y, self.intra_cost)
-        if ranks[0] is None or ranks[1] is None:
-            return 8.0 * (2 * n * n + 2 * m * m + 4 * n * m)
-        return 8.0 * (4 * n * ranks[0] + 4 * m * ranks[1] + n * ranks[1] + 4 * ranks[0] * ranks[1])
+        entropy = sum(one.objective - one.transport_cost for one in blocks)
+        return [replace(one, transport_cost=np.nan, objective=np.nan) for one in blocks], {
+            "transport_cost": descent.value,
+            "energy": descent.energy,
+            "objective": descent.value + float(entropy),
+            "n_outer": descent.outer,
+            "change_outer": descent.change,
+            "cost_scale_source": group.scales[0],
+            "cost_scale_target": group.scales[1],
+            "epsilon_relative": blocks[0].epsilon,
+        }
 
     def estimate_memory(self, parts: Partition, x: Any, y: Any) -> float:
-        """Return the largest memory needed at a time, in GB: costs, work on the largest block, and what is kept."""
-        width = rank_of(y, self.intra_cost)
+        """Return the largest memory needed at a time, in GB: costs, work, and what is kept."""
+        (n, m), ranks = (
+            self._together(parts),
+            (rank_of(x, self.intra_cost), rank_of(y, self.intra_cost)),
+        )
+        if ranks[0] is None or ranks[1] is None:
+            inside = 8.0 * (2 * n * n + 2 * m * m + 4 * n * m)
+        else:
+            cells = 4 * n * ranks[0] + 4 * m * ranks[1] + n * ranks[1]
+            inside = 8.0 * (cells + 4 * ranks[0] * ranks[1])
         largest = max(block.n_pairs for block in parts.blocks)
         kept = 0
         for block in parts.blocks:
-            cells = block.rows.size + block.columns.size
-            factors = 8 * cells * ((width or block.columns.size) + 2)
+            factors = 8 * block.n_cells * ((ranks[1] or block.columns.size) + 2)
             kept += min(8 * block.n_pairs, factors)
-        return (self._structure_bytes(x, y, *self._together(parts)) + 24 * largest + kept) / 1e9
+        return (inside + 24 * largest + kept) / 1e9
 
     def _together(self, parts: Partition) -> tuple[int, int]:
-        """Return how many cells inform one another."""
         return parts.n_used
 
     def _memory_advice(self) -> list[str]:
         if self.intra_cost in LOW_RANK:
             return []
         return [
-            f"use intra_cost='sqeuclidean', which needs no cells x cells matrix (now {self.intra_cost!r})"
+            f"use intra_cost='sqeuclidean', which needs no cells x cells matrix (now "
+            f"{self.intra_cost!r})"
         ]
 
     def _advice(self) -> str:
         return (
-            f"Raise max_outer (now {self.max_outer}) or max_iter (now {self.max_iter}), or epsilon (now {self.epsilon}): "
-            f"a larger one converges faster and spreads the mass wider. If it is still changing by little, lower tol (now "
-            f"{self.tol:g}), on which each step is exact, or raise tol_outer (now {self.tol_outer:g})."
+            f"Raise max_outer (now {self.max_outer}) or max_iter (now {self.max_iter}), or epsilon "
+            f"(now {self.epsilon}): a larger one converges faster and spreads the mass wider. If "
+            f"it is still changing by little, lower tol (now {self.tol:g}), on which each step is "
+            f"exact, or raise tol_outer (now {self.tol_outer:g})."
         )
 
 
 @ALIGNERS.register("egw")
 @dataclass(frozen=True, kw_only=True)
 class GromovWasserstein(_Quadratic):
-    """Entropic Gromov-Wasserstein transport: cells match whose distances to all other cells are alike.
+    """Entropic Gromov-Wasserstein transport: match cells by their distances to all other cells.
 
     ``min sum_ijkl (Cx_ik - Cy_jl)^2 T_ij T_kl - eps H(T)`` subject to the marginals.
 
-    The modalities need no shared space: Cx and Cy are distances inside each, divided by their mean. With labels T is
-    block-diagonal, but the sum goes over all cells, so labels inform one another: where a label lies among the others
-    helps to match the cells inside it. Nothing cells x cells is built for costs of low rank (``"sqeuclidean"``,
-    ``"cosine"``, :class:`LowRankCost`); an iteration costs what the blocks cost.
+    The modalities need no shared space: Cx and Cy are distances inside each, divided by their mean.
+    With labels T is block-diagonal, but the sum goes over all cells: where a label lies among the
+    others helps to match the cells inside it. Nothing cells x cells is built for costs of low rank
+    (``"sqeuclidean"``, ``"cosine"``, :class:`LowRankCost`).
 
     Parameters
     ----------
     epsilon
-        eps, relative: costs are divided by their mean (or largest) first. Twice that of ott-jax, whose linearization is half
-        the gradient; equal to that of POT. ``"auto"``: the smallest that still makes the coupling cheaper.
+        eps, relative to the mean costs. Twice that of ott-jax, whose linearization is half the
+        gradient; equal to that of POT. ``"auto"``: the smallest that still makes the coupling
+        cheaper.
     intra_cost
-        Costs inside each modality: ``"sqeuclidean"``, ``"cosine"``, ``"euclidean"`` (builds n x n, m x m and n x m
-        matrices), or ``"precomputed"`` (x and y are these costs).
+        Costs inside each modality: ``"sqeuclidean"``, ``"cosine"``, ``"euclidean"`` (builds n x n,
+        m x m and n x m matrices), or ``"precomputed"`` (x and y are these costs).
     anneal
-        Go from eps 0.1 down to ``epsilon``, each coupling starting the next. The problem has many stationary points, and
-        this finds far better ones than starting at a small eps. False: start from the product coupling.
+        Go from eps 0.1 down to ``epsilon``, each coupling starting the next: of many stationary
+        points, this finds far better ones than a start at a small eps. False: start from the
+        product coupling.
     max_outer, tol_outer
-        Linearize at most this many times at an eps, and stop when the coupling, as far as the next step depends on it,
-        changes by less than this share of its distance from the product coupling; or ceases to change by less, within ten times
-        ``tol``.
+        Linearize at most this many times at an eps, and stop when the coupling, as far as the next
+        step depends on it, changes by less than this share of its distance from the product
+        coupling; or ceases to change by less, within ten times ``tol``.
     rank
-        None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabeled problem too large for a plan;
-        squared Euclidean costs only, and ``epsilon="auto"`` is none.
+        None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabeled problem
+        too large for a plan; squared Euclidean costs only, and ``epsilon="auto"`` is none.
     seed
         Of the first factors, with ``rank``.
-    epsilon_scale
-        ``"mean"`` or ``"max"``: what costs are divided by.
     tol, max_iter
         Of the entropic problems inside, as for :class:`EntropicOT`.
     backend, label_weights, max_memory_gb, strict
@@ -213,8 +185,9 @@ class GromovWasserstein(_Quadratic):
 
     References
     ----------
-    Peyré, Cuturi and Solomon 2016, "Gromov-Wasserstein averaging of kernel and distance matrices"; Ryu et al. 2024,
-    arXiv 2405.00838 (labels); Scetbon, Peyré and Cuturi 2022, arXiv 2106.01128 (factors of the costs; low rank).
+    Peyré, Cuturi and Solomon 2016, "Gromov-Wasserstein averaging of kernel and distance matrices";
+    Ryu et al. 2024, arXiv 2405.00838 (labels); Scetbon, Peyré and Cuturi 2022, arXiv 2106.01128
+    (factors of the costs; low rank).
     """
 
     name: ClassVar[str] = "egw"
@@ -223,33 +196,30 @@ class GromovWasserstein(_Quadratic):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
         super().__post_init__()
         check_rank(self.rank)
         if self.rank is not None and self.intra_cost != "sqeuclidean":
             raise InputError(f"rank needs intra_cost='sqeuclidean'; found {self.intra_cost!r}.")
 
-    def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
+    def _solve_all(self, parts: Partition, x: Any, y: Any) -> tuple[list[Solved], Evidence]:
         if self.rank is not None:
             return self._low_rank(parts, x, y)
         return self._solve_joint(self._joint_group(parts, x, y))
 
-    def _low_rank(self, parts: Partition, x: Any, y: Any) -> Solution:
-        from scgroove.aligners._jax import low_rank_gromov
+    def _low_rank(self, parts: Partition, x: Any, y: Any) -> tuple[list[Solved], Evidence]:
+        from scgroove.aligners._ott import low_rank_gromov
 
         if parts.labeled or isinstance(x, LowRankCost) or isinstance(y, LowRankCost):
             raise InputError(
-                "rank is for an unlabeled problem between representations: a labeled one needs no plan of low rank, "
-                "because only its blocks are ever built. Leave rank out, or align without labels (labeled=False)."
+                "rank is for an unlabeled problem between representations: a labeled one needs no "
+                "plan of low rank, because only its blocks are ever built. Leave rank out, or "
+                "align without labels (labeled=False)."
             )
         (block,) = parts.blocks
         x, y = x[block.rows], y[block.columns]
         epsilon = 0.0 if self.epsilon == AUTO else float(self.epsilon)
-        scales = (
-            low_rank_scale(PairCost(x, x), self.epsilon_scale),
-            low_rank_scale(PairCost(y, y), self.epsilon_scale),
-        )
-        result = low_rank_gromov(
+        scale_x, scale_y = cost_scale([PairCost(x, x)]), cost_scale([PairCost(y, y)])
+        solved = low_rank_gromov(
             x,
             y,
             block.a,
@@ -259,62 +229,40 @@ class GromovWasserstein(_Quadratic):
             tol=self.tol,
             max_iter=self.max_iter,
             seed=self.seed,
-            scale=scales,
+            scale=(scale_x, scale_y),
         )
-        plan = LowRankPlan(result.q, result.r, result.g)
-        row_error, column_error = plan_errors(plan, block.a, block.b)
-        solved = Solved(
-            plan=plan,
-            row_error=row_error,
-            column_error=column_error,
-            converged=result.converged,
-            at_rest=result.converged,
-            transport_cost=result.transport_cost,
-            objective=result.objective,
-            iterations=result.iterations,
-            epsilon=epsilon,
-        )
-        more: Evidence = {
+        return [solved], {
             "epsilon_relative": epsilon,
-            "cost_scale_source": scales[0],
-            "cost_scale_target": scales[1],
-            "backend_used": "jax",
+            "cost_scale_source": scale_x,
+            "cost_scale_target": scale_y,
         }
-        return Solution([solved], more)
 
     def estimate_memory(self, parts: Partition, x: Any, y: Any) -> float:
-        """Return the largest memory needed at a time, in GB; with ``rank``, that of the factors and their gradients."""
+        """Return the largest memory needed at a time, in GB; with ``rank``, that of the factors."""
         if self.rank is None:
             return super().estimate_memory(parts, x, y)
         n, m = parts.n_used
         return float(8.0 * (n + m) * (12 * self.rank + 4 * (x.shape[1] + y.shape[1])) / 1e9)
 
     def _memory_advice(self) -> list[str]:
-        return super()._memory_advice() or (
-            [] if self.rank else ["ask for a plan of low rank (rank=50)"]
-        )
+        low_rank = [] if self.rank else ["ask for a plan of low rank (rank=50)"]
+        return super()._memory_advice() or low_rank
 
 
 @ALIGNERS.register("egw_each")
 @dataclass(frozen=True, kw_only=True)
 class GromovWassersteinEach(_Quadratic):
-    """Entropic Gromov-Wasserstein transport inside each label alone: the problem of ``egw`` once a label.
+    """Entropic Gromov-Wasserstein transport inside each label alone.
 
-    Each label is a problem of mass 1 with costs divided by its own mean; the couplings are then given the masses of the labels.
-    Labels do not inform one another. Without labels it is ``egw``.
+    The problem of ``egw`` once a label, with costs divided by its own mean. Labels do not inform
+    one another. Without labels it is ``egw``.
 
     Parameters
     ----------
-    n_jobs
-        Workers of joblib; None: one, or what ``joblib.parallel_config`` says.
-    epsilon, epsilon_scale, intra_cost, anneal, max_outer, tol_outer, tol, max_iter
-        As for :class:`GromovWasserstein`.
-    backend, label_weights, max_memory_gb, strict
+    n_jobs, backend, label_weights, max_memory_gb, strict
         As for :class:`EntropicOT`.
-
-    References
-    ----------
-    Peyré, Cuturi and Solomon 2016, "Gromov-Wasserstein averaging of kernel and distance matrices".
+    epsilon, intra_cost, anneal, max_outer, tol_outer, tol, max_iter
+        As for :class:`GromovWasserstein`.
     """
 
     name: ClassVar[str] = "egw_each"
@@ -322,51 +270,48 @@ class GromovWassersteinEach(_Quadratic):
     n_jobs: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
         super().__post_init__()
         check_jobs(self.n_jobs)
 
-    def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
+    def _solve_all(self, parts: Partition, x: Any, y: Any) -> tuple[list[Solved], Evidence]:
         groups = []
         for block in parts.blocks:
             in_x, in_y, scales = self._structures(x, y, block.rows, block.columns)
-            whole = Part(
-                slice(0, len(in_x)), slice(0, len(in_y)), block.a / block.mass, block.b / block.mass
-            )
+            a, b = block.a / block.mass, block.b / block.mass
+            whole = Part(slice(0, len(in_x)), slice(0, len(in_y)), a, b)
             groups.append(Group(in_x, in_y, [whole], scales=scales))
         aligner = self
         if self.epsilon == AUTO:
-            epsilon = chosen_epsilon(groups, self._solve_tasks, self.max_outer)
+            epsilon = chosen_epsilon(groups, self._solve_problems, self.max_outer)
             aligner = replace(self, epsilon=epsilon)
         sizes = [block.n_pairs for block in parts.blocks]
         solved = run(aligner._solve_groups, groups, sizes, self.n_jobs)
         blocks = [
-            _with_mass(s, block.mass) for (s, _), block in zip(solved, parts.blocks, strict=True)
+            _with_mass(one, block.mass)
+            for (one, _), block in zip(solved, parts.blocks, strict=True)
         ]
-        more: Evidence = {
+        return blocks, {
             "n_outer": np.array([n for _, n in solved], dtype=np.int64),
             "cost_scale_source": np.array([group.scales[0] for group in groups]),
             "cost_scale_target": np.array([group.scales[1] for group in groups]),
             "epsilon_relative": blocks[0].epsilon,
         }
-        return Solution(blocks, more)
 
     def _solve_groups(self, groups: Sequence[Group]) -> list[tuple[Solved, int]]:
         """Solve some labels, and tell the steps taken: the job of one worker."""
         out = []
         for descent, (solved,) in self._descend(groups):
             entropy = solved.objective - solved.transport_cost
-            cost = value(descent)
-            out.append(
-                (replace(solved, transport_cost=cost, objective=cost + entropy), descent.outer)
-            )
+            cost = descent.value
+            solved = replace(solved, transport_cost=cost, objective=cost + entropy)
+            out.append((solved, descent.outer))
         return out
 
     def _together(self, parts: Partition) -> tuple[int, int]:
-        largest = max(parts.blocks, key=lambda block: block.n_pairs)
         if self.intra_cost in LOW_RANK:
             return parts.n_used
         # matrices of all labels are held at a time: as many cells as give the same sum of squares
+        largest = max(parts.blocks, key=lambda block: block.n_pairs)
         n2 = sum(block.rows.size**2 for block in parts.blocks)
         m2 = sum(block.columns.size**2 for block in parts.blocks)
         return max(int(n2**0.5), largest.rows.size), max(int(m2**0.5), largest.columns.size)
@@ -374,39 +319,31 @@ class GromovWassersteinEach(_Quadratic):
 
 def _with_mass(solved: Solved, mass: float) -> Solved:
     """Return the solution of a problem of mass 1 at another mass."""
-    plan = solved.plan
-    return replace(
-        solved,
-        plan=scaled(plan, np.full(plan.shape[0], mass)),
-        row_error=solved.row_error * mass,
-        column_error=solved.column_error * mass,
-        transport_cost=solved.transport_cost * mass,
-        objective=solved.objective * mass,
-    )
+    plan = scaled(solved.plan, np.full(solved.plan.shape[0], mass))
+    numbers = ("row_error", "column_error", "transport_cost", "objective")
+    return replace(solved, plan=plan, **{name: getattr(solved, name) * mass for name in numbers})
 
 
 @ALIGNERS.register("fgw")
 @dataclass(frozen=True, kw_only=True)
 class FusedGromovWasserstein(_Quadratic):
-    """Fused Gromov-Wasserstein transport: close in the shared space, and alike in the distances to other cells.
+    """Fused Gromov-Wasserstein transport: close in the shared space, and alike in distances.
 
-    ``min (1 - alpha) <M, T> + alpha sum_ijkl (Cx_ik - Cy_jl)^2 T_ij T_kl - eps H(T)`` subject to the marginals.
-
-    M: costs between the representations x and y, divided by their mean over the pairs of all blocks. Cx, Cy: distances inside
-    each modality, between x (or y) themselves, or between other representations (``structure_x``, ``structure_y``).
-    Labels as for :class:`GromovWasserstein`: one problem of all labels.
+    ``min (1 - alpha) <M, T> + alpha sum_ijkl (Cx_ik - Cy_jl)^2 T_ij T_kl - eps H(T)`` subject to
+    the marginals. M: costs between x and y, divided by their mean over the pairs of all blocks.
+    Cx, Cy and labels as for :class:`GromovWasserstein`.
 
     Parameters
     ----------
     alpha
-        Weight of the quadratic part, in [0, 1]. 0: as ``eot`` with ``epsilon_scope="global"``; 1: as ``egw``.
+        Weight of the quadratic part, in [0, 1]. 0: as ``eot``, with one eps for all labels; 1: as
+        ``egw``.
     cost
         M: ``"sqeuclidean"`` or ``"cosine"``.
     structure_x, structure_y
-        Other representations (n_source, .) and (n_target, .) to take Cx and Cy from, of any widths; None: x and y.
-    epsilon
-        As for :class:`GromovWasserstein`; 0.01 by default.
-    epsilon_scale, intra_cost, anneal, max_outer, tol_outer, tol, max_iter
+        Other representations (n_source, .) and (n_target, .) to take Cx and Cy from, of any widths;
+        None: x and y.
+    epsilon, intra_cost, anneal, max_outer, tol_outer, tol, max_iter
         As for :class:`GromovWasserstein`.
     backend, label_weights, max_memory_gb, strict
         As for :class:`EntropicOT`.
@@ -427,40 +364,37 @@ class FusedGromovWasserstein(_Quadratic):
     structure_y: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
         super().__post_init__()
         if not 0 <= self.alpha <= 1:
             raise InputError(
-                f"alpha, the weight of the quadratic part, must lie in [0, 1]; found {self.alpha!r}."
+                f"alpha, the weight of the quadratic part, must lie in [0, 1]; found "
+                f"{self.alpha!r}."
             )
 
     def _check(self, x: Any, y: Any) -> tuple[Any, Any]:
-        return check_representations(x, y)
+        return EntropicAligner._check(self, x, y)
 
-    def _solve_all(self, parts: Partition, x: Any, y: Any) -> Solution:
-        inside = self._insides(x, y)
+    def _solve_all(self, parts: Partition, x: Any, y: Any) -> tuple[list[Solved], Evidence]:
         linear = [PairCost(x[block.rows], y[block.columns], self.cost) for block in parts.blocks]
-        size = pair_scale(linear, self.epsilon_scale)
+        size = cost_scale(linear)
         group = self._joint_group(
-            parts, *inside, linear=linear, alpha=self.alpha, linear_scale=size
+            parts, *self._insides(x, y), linear=linear, alpha=self.alpha, linear_scale=size
         )
-        solution = self._solve_joint(group)
-        return replace(solution, evidence={**solution.evidence, "cost_scale_linear": size})
+        solved, evidence = self._solve_joint(group)
+        return solved, {**evidence, "cost_scale_linear": size}
 
-    def _insides(self, x: Any, y: Any) -> tuple[Any, Any]:
+    def _insides(self, x: Any, y: Any) -> list[Any]:
         """Return what the distances inside the modalities are taken from."""
         found = []
-        for name, given, own in (
-            ("structure_x", self.structure_x, x),
-            ("structure_y", self.structure_y, y),
-        ):
+        for name, own in (("structure_x", x), ("structure_y", y)):
+            given = getattr(self, name)
             inside = check_structure(name, own if given is None else given, self.intra_cost)
             if len(inside) != len(own):
                 raise InputError(
                     f"{name} must have one row a cell: expected {len(own)}, found {len(inside)}."
                 )
             found.append(inside)
-        return found[0], found[1]
+        return found
 
     def estimate_memory(self, parts: Partition, x: Any, y: Any) -> float:
         """Return the largest memory needed at a time, in GB: as for ``egw``."""

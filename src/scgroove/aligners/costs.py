@@ -1,9 +1,10 @@
-"""Costs between the cells of a block: computed when they are needed, some rows at a time."""
+"""Costs between the cells of a block, computed when they are needed, some rows at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -12,41 +13,45 @@ from scgroove._types import Float64Array
 from scgroove.errors import InputError
 
 Cost: TypeAlias = Literal["sqeuclidean", "cosine"]
-COSTS: Final[tuple[str, ...]] = ("sqeuclidean", "cosine")
+COSTS: Final[tuple[str, ...]] = get_args(Cost)
 
 ROUNDING: Final = 1e-28
 """Square of the rounding of a mean, relative to that of the mean."""
 
+BLOCK_VALUES: Final = 2**22
+"""Values computed at a time (32 MB of float64)."""
 
-class BlockCost(Protocol):
-    """Costs of a block that are computed rather than kept."""
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Numbers of source and target cells, (n, m)."""
+class Factored:
+    """Memory of what is kept as the arrays of a data class."""
 
     @property
     def nbytes(self) -> int:
-        """Memory that it keeps, in bytes."""
+        """Memory of all fields, in bytes."""
+        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return sum(int(getattr(value, "nbytes", 0)) for value in values)
 
+
+class BlockCost(Factored, ABC):
+    """Costs (n, m) of a block that are computed rather than kept."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Numbers of source and target cells, (n, m)."""
+
+    @abstractmethod
     def rows(self, start: int = 0, stop: int | None = None) -> Float64Array:
-        """Return the costs of some source cells, float64 (stop - start, m), anew: the caller may overwrite them."""
+        """Costs of some source cells, (stop - start, m). The caller may overwrite them."""
 
+    @abstractmethod
     def columns(self, start: int, stop: int) -> BlockCost:
-        """Return the costs to some target cells only, (n, stop - start)."""
+        """Costs to some target cells only, (n, stop - start)."""
 
 
 @dataclass(frozen=True, eq=False)
-class PairCost:
-    """Squared Euclidean distance, or 1 - cosine similarity, between representations in one space.
-
-    Attributes
-    ----------
-    x, y
-        Representations of the source (n, d) and target cells (m, d).
-    kind
-        ``"sqeuclidean"`` or ``"cosine"``.
-    """
+class PairCost(BlockCost):
+    """Costs between representations x (n, d) and y (m, d) in one space."""
 
     x: Float64Array
     y: Float64Array
@@ -54,33 +59,29 @@ class PairCost:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, m)."""
+        """Shape (n, m)."""
         return len(self.x), len(self.y)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the two representations."""
-        return self.x.nbytes + self.y.nbytes
-
     def rows(self, start: int = 0, stop: int | None = None) -> Float64Array:
-        """Return the costs of some source cells."""
+        """Costs of some source cells."""
         return pairwise_cost(self.x[start:stop], self.y, self.kind)
 
     def columns(self, start: int, stop: int) -> PairCost:
-        """Return the costs to some target cells only."""
+        """Costs to some target cells only."""
         return replace(self, y=self.y[start:stop])
+
+    def in_euclidean_space(self) -> tuple[Float64Array, Float64Array]:
+        """Representations whose Euclidean neighbors are those of the cost."""
+        if self.kind == "cosine":
+            return unit_rows(self.x, "source"), unit_rows(self.y, "target")
+        return self.x, self.y
 
 
 @dataclass(frozen=True, eq=False)
-class BilinearCost:
-    """``C_ij = r_i + c_j + <left_i, right_j>``: what a quadratic problem looks like around a coupling.
+class BilinearCost(BlockCost):
+    """Costs ``C_ij = r_i + c_j + <left_i, right_j>``, as of a quadratic problem around a coupling.
 
-    Attributes
-    ----------
-    r, c
-        (n,) and (m,).
-    left, right
-        (n, k) and (m, k).
+    r (n,), c (m,), left (n, k), right (m, k).
     """
 
     r: Float64Array
@@ -90,29 +91,24 @@ class BilinearCost:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, m)."""
+        """Shape (n, m)."""
         return self.r.size, self.c.size
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the factors."""
-        return sum(part.nbytes for part in (self.r, self.c, self.left, self.right))
-
     def rows(self, start: int = 0, stop: int | None = None) -> Float64Array:
-        """Return the costs of some source cells."""
+        """Costs of some source cells."""
         out: Float64Array = self.left[start:stop] @ self.right.T
         out += self.r[start:stop, None]
         out += self.c
         return out
 
     def columns(self, start: int, stop: int) -> BilinearCost:
-        """Return the costs to some target cells only."""
+        """Costs to some target cells only."""
         return replace(self, c=self.c[start:stop], right=self.right[start:stop])
 
 
 @dataclass(frozen=True, eq=False)
-class SumCost:
-    """``weight_first * first + weight_second * second``."""
+class SumCost(BlockCost):
+    """Costs ``weight_first * first + weight_second * second``."""
 
     first: BlockCost
     second: BlockCost
@@ -121,60 +117,43 @@ class SumCost:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, m)."""
+        """Shape (n, m)."""
         return self.first.shape
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of both."""
-        return self.first.nbytes + self.second.nbytes
-
     def rows(self, start: int = 0, stop: int | None = None) -> Float64Array:
-        """Return the costs of some source cells."""
+        """Costs of some source cells."""
         out = self.weight_second * self.second.rows(start, stop)
         out += self.weight_first * self.first.rows(start, stop)
         return out
 
     def columns(self, start: int, stop: int) -> SumCost:
-        """Return the costs to some target cells only."""
-        return replace(
-            self, first=self.first.columns(start, stop), second=self.second.columns(start, stop)
-        )
+        """Costs to some target cells only."""
+        first, second = self.first.columns(start, stop), self.second.columns(start, stop)
+        return replace(self, first=first, second=second)
 
 
 @dataclass(frozen=True, eq=False)
-class FixedCost:
-    """Costs that are kept as they are, (n, m): where they follow from nothing smaller."""
+class FixedCost(BlockCost):
+    """Costs that are kept as a matrix (n, m), because they follow from nothing smaller."""
 
     matrix: Float64Array
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(n, m)."""
+        """Shape (n, m)."""
         return self.matrix.shape[0], self.matrix.shape[1]
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the matrix."""
-        return self.matrix.nbytes
-
     def rows(self, start: int = 0, stop: int | None = None) -> Float64Array:
-        """Return the costs of some source cells."""
+        """Costs of some source cells."""
         return self.matrix[start:stop].copy()
 
     def columns(self, start: int, stop: int) -> FixedCost:
-        """Return the costs to some target cells only."""
+        """Costs to some target cells only."""
         return replace(self, matrix=self.matrix[:, start:stop])
 
 
 def pairwise_cost(x: Float64Array, y: Float64Array, cost: Cost = "sqeuclidean") -> Float64Array:
-    """Return the costs between all cells, float64 (n, m): squared Euclidean, or 1 - cosine similarity.
-
-    Raises
-    ------
-    ValueError
-        If the cost is ``"cosine"`` and a cell is at the origin.
-    """
+    """Squared Euclidean distances, or 1 - cosine similarities, between all cells, (n, m)."""
     if cost == "sqeuclidean":
         return np.asarray(cdist(x, y, "sqeuclidean"))
     half: Float64Array = cdist(unit_rows(x, "source"), unit_rows(y, "target"), "sqeuclidean")
@@ -183,18 +162,12 @@ def pairwise_cost(x: Float64Array, y: Float64Array, cost: Cost = "sqeuclidean") 
 
 
 def unit_rows(x: Float64Array, side: str) -> Float64Array:
-    """Return the rows at length 1.
-
-    Raises
-    ------
-    ValueError
-        If a row has length 0; ``side`` names whose cells they are.
-    """
+    """Scale rows to length 1; ``side`` names whose cells they are if one has length 0."""
     length = np.linalg.norm(x, axis=1, keepdims=True)
     if (length == 0).any():
         raise InputError(
-            f"cost='cosine' needs a direction: {int((length == 0).sum())} {side} cells are at the origin. "
-            f"Leave them out, or use cost='sqeuclidean'."
+            f"cost='cosine' needs a direction: {int((length == 0).sum())} {side} cells are at the "
+            f"origin. Leave them out, or use cost='sqeuclidean'."
         )
     return np.asarray(x / length)
 
@@ -206,19 +179,18 @@ def mean_pairwise_cost(
     a: Float64Array | None = None,
     b: Float64Array | None = None,
 ) -> float:
-    """Return the mean of :func:`pairwise_cost` over all pairs, in linear time; of cells with weights a (n,) and b (m,)."""
+    """Mean of :func:`pairwise_cost` over all pairs, weighted by a and b, in linear time."""
     if cost == "cosine":
-        return 0.5 * mean_pairwise_cost(
-            unit_rows(x, "source"), unit_rows(y, "target"), "sqeuclidean", a, b
-        )
+        unit = unit_rows(x, "source"), unit_rows(y, "target")
+        return 0.5 * mean_pairwise_cost(*unit, "sqeuclidean", a, b)
     center = np.average(y, axis=0, weights=b)
     spread = [((z - center) ** 2).sum(axis=1) for z in (x, y)]
     mean = float(np.average(spread[0], weights=a) + np.average(spread[1], weights=b))
-    # cells all at one place: what is left is the rounding of the center
+    # all cells at one place leave the rounding of the center
     return mean if mean > ROUNDING * float(center @ center) else 0.0
 
 
-def in_slices(n: int, width: int, values: int) -> list[tuple[int, int]]:
-    """Return the bounds of slices of n rows, each of at most ``values`` values of rows this wide."""
-    step = max(1, values // max(1, width))
+def in_slices(n: int, width: int, values: int | None = None) -> list[tuple[int, int]]:
+    """Bounds of slices of n rows, each of at most ``values`` values of rows this wide."""
+    step = max(1, (BLOCK_VALUES if values is None else values) // max(1, width))
     return [(start, min(start + step, n)) for start in range(0, n, step)]

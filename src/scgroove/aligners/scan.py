@@ -1,4 +1,4 @@
-"""What eps does to a coupling, in a table."""
+"""Alignments at several eps, in a table."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pandas as pd
 from scgroove._types import Labels
 from scgroove._validate import checked
 from scgroove.aligners._coupling import Coupling
-from scgroove.aligners._epsilon import check_grid
-from scgroove.aligners.base import Aligner, get
+from scgroove.aligners._epsilon import check_epsilon
+from scgroove.aligners.base import get
 from scgroove.errors import ConvergenceWarning, InputError, InputTypeError
 
 EPSILONS: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -24,7 +24,7 @@ EPSILONS: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
 @checked
 def epsilon_scan(
-    aligner: Aligner | str,
+    aligner: Any,
     x: npt.ArrayLike,
     y: npt.ArrayLike,
     labels_x: Labels | None = None,
@@ -33,7 +33,7 @@ def epsilon_scan(
     epsilons: Sequence[float] = EPSILONS,
     **inputs: Any,
 ) -> pd.DataFrame:
-    """Align at several eps, and say what each does: to choose one with open eyes.
+    """Align at several eps, largest first, and say what each does.
 
     Parameters
     ----------
@@ -42,26 +42,19 @@ def epsilon_scan(
     x, y, labels_x, labels_y
         As for ``align``.
     epsilons
-        eps to try, relative, as the aligner takes them: positive, and for ``"coot"`` also 0, no entropy.
+        eps to try, relative, as the aligner takes them: positive, and for ``"coot"`` also 0, no
+        entropy.
     **inputs
         ``weights_x`` and ``weights_y``, as for ``align``.
 
     Returns
     -------
     DataFrame
-        One row an eps, largest first:
-
-        ``epsilon``, ``epsilon_absolute``
-            eps as given, and its mean over labels in units of the cost.
-        ``entropy``, ``partners``, ``confidence``
-            Means over source cells of the entropy of their match (nats), of its exponential, the effective number of partners,
-            and of :meth:`Coupling.confidence`.
-        ``marginal_error``, ``converged``
-            L1 error of both marginals relative to the mass, and whether the solver reached its tolerance everywhere.
-        ``transport_cost``, ``objective``
-            Cost of the coupling without and with the entropy.
-        ``iterations``, ``seconds``
-            Sinkhorn iterations over all labels, and time.
+        One row an eps: ``epsilon`` and ``epsilon_absolute``, its mean over labels in units of the
+        cost; means over source cells of ``entropy`` (nats), of its exponential ``partners``, and of
+        ``confidence``; ``marginal_error``, of both sides relative to the mass (L1), ``converged``;
+        ``transport_cost`` and ``objective``, without and with the entropy; ``iterations``,
+        ``seconds``.
 
     Raises
     ------
@@ -69,10 +62,6 @@ def epsilon_scan(
         If the aligner has no eps.
     ValueError
         If an eps cannot be used, or the input does not fit.
-
-    References
-    ----------
-    User guide, "Alignment".
 
     Examples
     --------
@@ -86,45 +75,44 @@ def epsilon_scan(
     base = get(aligner)() if isinstance(aligner, str) else aligner
     if not is_dataclass(base) or "epsilon" not in {option.name for option in fields(base)}:
         raise InputTypeError(
-            f"{getattr(base, 'name', type(base).__name__)!r} has no epsilon to scan. Those that have: 'eot', 'uot', 'egw', "
-            f"'egw_each', 'fgw', 'coot'."
+            f"{getattr(base, 'name', type(base).__name__)!r} has no epsilon to scan. Those that "
+            f"have: 'eot', 'uot', 'egw', 'egw_each', 'fgw', 'coot'."
         )
     rows = []
     for epsilon in _grid(base, epsilons):
         with warnings.catch_warnings():  # the table says it
             warnings.simplefilter("ignore", ConvergenceWarning)
-            made: Any = replace(base, epsilon=epsilon, strict=False)  # type: ignore[call-arg, type-var]
-            coupling = made.align(x, y, labels_x, labels_y, **inputs)
+            one: Any = replace(base, epsilon=epsilon, strict=False)  # type: ignore[call-arg, type-var]
+            coupling = one.align(x, y, labels_x, labels_y, **inputs)
         rows.append({"epsilon": epsilon, **_row(coupling)})
     return pd.DataFrame(rows)
 
 
 def _grid(base: Any, epsilons: Sequence[float]) -> list[float]:
     """Return the eps to try, largest first; 0 among them only if the aligner takes it."""
-    try:
-        given = [float(epsilon) for epsilon in epsilons]
-    except (TypeError, ValueError):
+    grid = sorted({float(epsilon) for epsilon in epsilons}, reverse=True)
+    if not grid:
         raise InputError(
-            f"epsilons must be numbers, relative to the mean cost, such as (1, 0.3, 0.1, 0.03, 0.01); found {epsilons!r}."
-        ) from None
-    positive = [epsilon for epsilon in given if epsilon != 0]
-    if len(positive) == len(given):
-        return check_grid(given)
-    replace(base, epsilon=0.0)  # the aligner says why, if it does not
-    return [*(check_grid(positive) if positive else []), 0.0]
+            "epsilons is empty: name the eps to try, such as (1, 0.3, 0.1, 0.03, 0.01)."
+        )
+    for epsilon in grid:
+        if epsilon == 0:
+            replace(base, epsilon=0.0)  # the aligner says why, if it does not take it
+        else:
+            check_epsilon(epsilon)
+    return grid
 
 
 def _row(coupling: Coupling) -> dict[str, Any]:
-    evidence, entropy = coupling.evidence, coupling.entropy()
+    evidence: Any = coupling.evidence
+    entropy = coupling.entropy()
+    error = float(evidence["row_error"]) + float(evidence["column_error"])
     return {
-        "epsilon_absolute": float(
-            np.mean(np.asarray(evidence["epsilon_absolute"], dtype=np.float64))
-        ),
+        "epsilon_absolute": float(np.mean(evidence["epsilon_absolute"])),
         "entropy": float(np.nanmean(entropy)),
         "partners": float(np.nanmean(np.exp(entropy))),
         "confidence": float(np.nanmean(coupling.confidence())),
-        "marginal_error": (float(evidence["row_error"]) + float(evidence["column_error"]))
-        / coupling.mass,
+        "marginal_error": error / coupling.mass,
         "converged": bool(evidence["converged"]),
         "transport_cost": float(evidence["transport_cost"]),
         "objective": float(evidence["objective"]),
