@@ -22,6 +22,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from mudata import MuData
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 import scgroove as sg
 from _common import PROTOTYPES, groove, half_width, trained
@@ -508,7 +509,7 @@ def gate(results: pd.DataFrame, experiment: str) -> pd.DataFrame:
                 p[setting, score, method] = (
                     stats.ttest_1samp(d, 0.0).pvalue if len(d) > 4 and d.any() else 1.0
                 )
-    p = dict(zip(p, sg.benchmark.holm(list(p.values())), strict=True))
+    p = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
     rows: dict[str, dict[str, str]] = {}
     for (setting, score, method), mean in means.items():
         other = means.get((setting, score, "GROOVE"), np.nan)

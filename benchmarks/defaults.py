@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 import scgroove as sg
 from _common import ABLATIONS, PROTOTYPES, half_width, within_label_foscttm
@@ -123,7 +124,7 @@ def _against_default(wide: pd.DataFrame) -> dict[str, float]:
     """P of a paired Wilcoxon test of each learner against the default, Holm-corrected."""
     others = [name for name in wide if name != "GROOVE"]
     p = [stats.wilcoxon(wide[name], wide["GROOVE"]).pvalue for name in others]
-    return dict(zip(others, sg.benchmark.holm(p), strict=True))
+    return dict(zip(others, multipletests(p, method="holm")[1], strict=True))
 
 
 def main() -> None:

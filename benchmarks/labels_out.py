@@ -83,7 +83,7 @@ def screen(name: str, args: argparse.Namespace) -> pd.DataFrame:
     def run() -> pd.DataFrame:
         spec = benchmark.DataSpec(file=str((args.folder / f"{name}.h5mu").resolve()), **data)
         return one(
-            load(spec, 0).handed(False),
+            load(spec, 0).copy(with_truth=False),
             data["source"],
             data["target"],
             args,
@@ -122,7 +122,7 @@ def by_screen(found: Mapping[str, pd.DataFrame], metric: str) -> pd.DataFrame:
         summary = benchmark.summarize_labels(table, metric).set_index("method")
         columns[f"{name} ({summary['n_labels'].iloc[0]} labels)"] = summary.apply(written, axis=1)
     made = pd.DataFrame(columns)
-    order = [one for one in benchmark.IMPUTATION_METHODS if one in made.index]
+    order = [one for one in dict.fromkeys(table["method"]) if one in made.index]
     made = made.loc[order]
     if metric == "effect_pearson":
         made.loc["reliability"] = [reliability(table) for table in found.values()]

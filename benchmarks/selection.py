@@ -17,16 +17,16 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
 from _common import quiet
+from scgroove.aligners import Coupling
 from scgroove.benchmark import AlignerSpec, DataSpec, LearnerSpec
 from scgroove.benchmark._data import identity, load
-from scgroove.benchmark._evaluate import evaluate_coupling
-from scgroove.benchmark._results import Store, versions
-from scgroove.benchmark._selection import _mean, _trials
-from scgroove.benchmark._spec import digest
-from scgroove.benchmark._truth_free import TRUTH_FREE, score_all
+from scgroove.benchmark._score import score_coupling
+from scgroove.benchmark.results import Store, digest, versions
+from scgroove.benchmark.selection import SCORES, Trial, correlation, make_trials
 
 SCENARIOS = (
     "reference", "half_shared", "nothing_shared", "weak_effect", "linear_view", "counts", "escape", "label_noise", "zipf",
@@ -39,6 +39,82 @@ TRUTHS = (
     "trace_within_label",
     "coupling_foscttm_within_label",
 )
+
+
+def cycle_consistency(trial: Trial) -> np.ndarray:
+    """1 - error of a cell sent there and back, over that of the mean of its label."""
+    back = trial.coupling.push(trial.coupling.pull(trial.x))
+
+    def score(label: int, rows: np.ndarray, columns: np.ndarray) -> float:
+        x = trial.x[rows]
+        spread = ((x - x.mean(axis=0)) ** 2).sum()
+        return float(1.0 - ((x - back[rows]) ** 2).sum() / spread) if spread > 0 else np.nan
+
+    return trial.per_label(score)
+
+
+def structure(trial: Trial) -> np.ndarray:
+    """Correlation of squared distances among at most 500 cells of a label, before and after."""
+    rng = np.random.default_rng(trial.seed)
+
+    def score(label: int, rows: np.ndarray, columns: np.ndarray) -> float:
+        some = rng.permutation(rows)[:500]
+        distances = (pdist(z[some], "sqeuclidean") for z in (trial.x, trial.projected))
+        return correlation(*distances) if min(rows.size, columns.size) >= 5 else np.nan
+
+    return trial.per_label(score)
+
+
+def sharpness(trial: Trial) -> np.ndarray:
+    """1 - entropy / log of the number of target cells - error of the marginals."""
+    entropy, missed = trial.coupling.entropy(), sum(trial.coupling.marginal_errors())
+
+    def score(label: int, rows: np.ndarray, columns: np.ndarray) -> float:
+        return float(1.0 - np.nanmean(entropy[rows]) / np.log(columns.size) - missed)
+
+    return trial.per_label(score)
+
+
+STUDIED = {f.__name__: f for f in (cycle_consistency, structure, sharpness)}
+"""Scores beside those that ``tl.select_aligner`` offers: they rank worse, or take wrong couplings for right."""
+
+
+def heldout_label_mass(trial: Trial, spec: AlignerSpec) -> np.ndarray:
+    """Share of the mass in the right label when labels are merged two by two, beyond chance.
+
+    Of an unlabeled aligner the coupling itself, over all labels.
+    """
+    n = trial.n_labels
+    merged = np.zeros(n, dtype=np.intp)
+    coupling = trial.coupling
+    if spec.labeled:
+        if n < 2:
+            return np.full(n, np.nan)
+        order = np.random.default_rng(trial.seed).permutation(n)
+        merged[order] = np.minimum(np.arange(n) // 2, n // 2 - 1)
+        names = np.array([*map(str, range(n)), None], dtype=object)
+        coarse = [names[np.where(c >= 0, merged[c], -1)] for c in (trial.codes_x, trial.codes_y)]
+        coupling = spec.build(trial.seed).align(trial.x, trial.y, *coarse)
+    return _right_mass(coupling, trial.codes_x, trial.codes_y, merged)
+
+
+def _right_mass(
+    coupling: Coupling, codes_x: np.ndarray, codes_y: np.ndarray, merged: np.ndarray
+) -> np.ndarray:
+    n = merged.size
+    sizes_y = np.bincount(codes_y[codes_y >= 0], minlength=n)
+    right, total = np.zeros(n), np.zeros(n)
+    indicator = np.zeros((codes_y.size, n))
+    indicator[np.flatnonzero(codes_y >= 0), codes_y[codes_y >= 0]] = 1.0
+    share = coupling.push(indicator)  # (n_source, n_labels): where the mass of a cell goes
+    known = (codes_x >= 0) & ~np.isnan(share).any(axis=1)
+    np.add.at(right, codes_x[known], share[known, codes_x[known]])
+    np.add.at(total, codes_x[known], share[known].sum(axis=1))
+    pool = np.bincount(merged, weights=sizes_y, minlength=merged.max() + 1)[merged]
+    chance = sizes_y / pool
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (right / total - chance) / (1.0 - chance)
+    return np.where((total > 0) & (chance < 1), found, np.nan)
 
 
 def main() -> None:
@@ -137,17 +213,22 @@ def _study_one(
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mdata = loaded.handed(told=False)
+        mdata = loaded.copy(with_truth=False)
         found = learner.build().fit(mdata, data.label_key, seed=seed).transform(mdata)
-        trials = _trials(
+        trials = make_trials(
             found[loaded.source], found[loaded.target], *loaded.observed, aligners, seed
         )
-        per_label = score_all(trials)
+        specs = {one.name: one for one in aligners}
+        per_label = {}
+        for one, trial in trials.items():
+            own = {key: score(trial) for key, score in {**SCORES, **STUDIED}.items()}
+            own["heldout_label_mass"] = heldout_label_mass(trial, specs[one])
+            per_label[one] = own
     rows = []
     for one, trial in trials.items():
-        truth = evaluate_coupling(loaded, found, trial.coupling, TRUTHS, seed)
+        truth = score_coupling(loaded, found, trial.coupling, TRUTHS, seed)
         values: dict[str, Any] = {row["metric"]: row["value"] for row in truth}
-        scores = {key: _mean(value) for key, value in per_label[one].items()}
+        scores = {key: pd.Series(value).mean() for key, value in per_label[one].items()}
         rows.append(
             {
                 "data": data.name,
@@ -195,7 +276,7 @@ def selection_ranking(
         choosing blindly gives.
     """
     lower = truth != "trace_within_label" and truth != "trace_over_chance"
-    names = [name for name in TRUTH_FREE.names() if name in study]
+    names = [name for name in (*SCORES, *STUDIED, "heldout_label_mass") if name in study]
     rows = []
     for name in [*names, None]:
         units = _units(study, name, truth, lower)

@@ -3,7 +3,7 @@
     python benchmarks/sensitivity.py --out results-sensitivity      # all of it, 5 seeds
     python benchmarks/sensitivity.py --factors temperature label_noise --seeds 2 --draws 0
 
-1. Every factor of ``scgroove.benchmark.FACTORS`` at each level, everything else as it is.
+1. Every factor of ``_sensitivity.FACTORS`` at each level, everything else as it is.
 2. Random joint draws of options and of properties of the screen (``--draws``).
 3. Whether the label constraint of an aligner stands wrong labels and cells that escaped, on the reference scenario (with all of 1.).
 
@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from _common import learner_spec, quiet
+from _sensitivity import FACTORS, draw_lines, sensitivity
 from claims import as_markdown, with_verdict
-from scgroove import benchmark, pl
+from scgroove import benchmark
 
 METRIC = "foscttm_within_label"
 BASELINES = ("ps_logistic_scaled", "cca_labels")
@@ -74,9 +75,7 @@ def main() -> None:
         "--figures", type=Path, help="folder for pictures of settings, screens and draws"
     )
     parser.add_argument("--tables", type=Path, help="folder for Markdown tables")
-    parser.add_argument(
-        "--factors", nargs="+", default=list(benchmark.FACTORS), choices=list(benchmark.FACTORS)
-    )
+    parser.add_argument("--factors", nargs="+", default=list(FACTORS), choices=list(FACTORS))
     parser.add_argument("--data", default="half_shared", help="scenario at the base")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
@@ -88,7 +87,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     quiet()
-    results = benchmark.sensitivity(
+    results = sensitivity(
         args.out,
         factors=args.factors,
         learner=learner_spec(STUDIED, args.device),
@@ -97,7 +96,6 @@ def main() -> None:
         data=args.data,
         seeds=args.seeds,
         n_jobs=args.jobs,
-        progress=False,
     )
     shown = results[(results["metric"] == METRIC) & (results["aligner"] == "")]
     table = (
@@ -111,7 +109,7 @@ def main() -> None:
     tables = {
         name: made for name, made in tables.items() if len(made)
     }  # of the factors that were asked for
-    if set(args.factors) == set(benchmark.FACTORS):
+    if set(args.factors) == set(FACTORS):
         tables["aligners"] = aligners_under_noise(args.out / "aligners", args)
     drawn = joint(args.out / "joint", args) if args.draws else None
     if drawn is not None:
@@ -125,10 +123,10 @@ def main() -> None:
     if args.figures:
         args.figures.mkdir(parents=True, exist_ok=True)
         for of, name in (("learner", "settings"), ("data", "screens")):
-            lines = results[[benchmark.FACTORS[factor].of == of for factor in results["factor"]]]
+            lines = results[[FACTORS[factor].of == of for factor in results["factor"]]]
             if len(lines):
                 to = args.figures / f"sensitivity_{name}.png"
-                pl.benchmark_sensitivity(lines, METRIC, ncols=4, save=to, show=False)
+                draw_lines(lines, METRIC, to)
         if drawn is not None:
             draw_joint(drawn, args.figures / "sensitivity_joint.png")
 
@@ -235,7 +233,7 @@ def settings(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each option of GROOVE: the mean score at each level, marked where it differs from the default."""
     levels = {}
     for name, lines in results[results["learner"] == STUDIED].groupby("factor", sort=False):
-        factor = benchmark.FACTORS[str(name)]
+        factor = FACTORS[str(name)]
         if factor.of == "learner":
             levels[factor] = lines.assign(learner=[factor.text(level) for level in lines["level"]])
     defaults = {factor: _default(factor.option) for factor in levels}
@@ -270,7 +268,7 @@ def screens(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each property of the data and its level: the mean score of each learner, marked where it differs from GROOVE."""
     rows = {}
     for (name, level), lines in results.groupby(["factor", "level"], sort=False):
-        factor = benchmark.FACTORS[str(name)]
+        factor = FACTORS[str(name)]
         if factor.of == "data":
             rows[f"{factor.meaning}: {factor.text(level)}"] = {
                 f"`{k}`": v for k, v in _against(lines, STUDIED).items()

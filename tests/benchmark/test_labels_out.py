@@ -13,7 +13,6 @@ import pytest
 
 import scgroove as sg
 from scgroove import benchmark
-from scgroove.benchmark import ImputationSpec, LearnerSpec
 from scgroove.errors import ResultsWarning
 from scgroove.learners import LEARNERS, Learner
 
@@ -109,12 +108,12 @@ def test_the_target_never_sees_a_hidden_label() -> None:
 
 
 def test_decoder_and_regression_run(screen: mudata.MuData) -> None:
-    groove = LearnerSpec("groove", options={"max_epochs": 8})
-    quick = {"n_models": 1, "max_epochs": 20}
+    groove = {"learner": "groove", "options": {"max_epochs": 8}}
+    quick = {"regression": {"n_models": 1, "max_epochs": 20}}
     methods = [
-        ImputationSpec("decoder", groove),
-        ImputationSpec("regression", groove, options=quick),
-        ImputationSpec("label_regression", options=quick),
+        {"how": "decoder", "learner": groove},
+        {"how": "regression", "learner": groove, "options": quick},
+        {"how": "label_regression", "options": quick},
         "cca_labels/knn",
     ]
     table = benchmark.leave_labels_out(screen, "rna", "protein", methods, n_folds=2)
@@ -125,7 +124,7 @@ def test_decoder_and_regression_run(screen: mudata.MuData) -> None:
 
 
 def test_a_method_that_fails_says_so_and_the_others_go_on(screen: mudata.MuData) -> None:
-    bad = ImputationSpec("knn", LearnerSpec("cca_labels"), options={"n_neighbors": 0})
+    bad = {"how": "knn", "learner": "cca_labels", "options": {"n_neighbors": 0}}
     with pytest.warns(
         ResultsWarning, match="cca_labels/knn: ArgumentError: n_neighbors must be a whole number"
     ):

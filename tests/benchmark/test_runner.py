@@ -14,10 +14,10 @@ import pytest
 import scgroove as sg
 from scgroove import benchmark
 from scgroove.benchmark import read, run
-from scgroove.benchmark._results import COLUMNS, Cell, Store
 from scgroove.benchmark._runner import plan
-from scgroove.benchmark._spec import Spec
 from scgroove.benchmark._table import families
+from scgroove.benchmark.results import COLUMNS, Cell, Store
+from scgroove.benchmark.spec import Spec
 from scgroove.errors import CannotWriteError, ResultsError, ResultsWarning, SpecError
 from scgroove.learners import LEARNERS
 from scgroove.metrics import METRICS
@@ -339,8 +339,8 @@ def test_cells_of_an_unlabeled_category_stay_and_nobody_is_told_a_label_for_them
     for m, labels, observed in zip(loaded.hidden.mod, loaded.labels, loaded.observed, strict=True):
         assert len(labels) == mdata[m].n_obs
         assert set(labels) == set(observed) == {None, "g02", "g03"}
-        assert set(loaded.handed(told=False)[m].obs["label"].dropna()) == {"g02", "g03"}
-        assert set(loaded.handed(told=True)[m].obs["label"].dropna()) == {"g02", "g03"}
+        assert set(loaded.copy(with_truth=False)[m].obs["label"].dropna()) == {"g02", "g03"}
+        assert set(loaded.copy(with_truth=True)[m].obs["label"].dropna()) == {"g02", "g03"}
     plain = {key: value for key, value in data.items() if key == "file"}
     without = Spec.from_dict({"data": [plain], "learners": ["random"]}).data[0]
     assert "unlabeled_category" not in without.as_plain(), "earlier results stay valid"
@@ -421,7 +421,7 @@ def test_a_spec_that_has_grown_or_changed_gives_its_own_results_only(small, tmp_
     pd.testing.assert_frame_equal(again, first)
     everything = read(out, everything=True)
     assert everything.duplicated(cells).any()
-    assert len(benchmark.about(out)["earlier"]) == 3
+    assert len(Store(out).about()["earlier"]) == 3
 
 
 def test_renamed_data_stand_there_once(small, tmp_path):

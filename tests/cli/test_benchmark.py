@@ -67,7 +67,7 @@ def test_a_report_elsewhere_and_compared_with_what_is_named(folder):
     )
     answer = call("report", folder / "out", "--reference", "pca_procrusts")
     assert answer.exit_code != 0
-    assert "no learner 'pca_procrusts'" in answer.output
+    assert "(reference) 'pca_procrusts'" in answer.output
     assert "Did you mean 'pca_procrustes'" in answer.output
 
 
@@ -86,13 +86,13 @@ def test_list_names_what_can_be_combined():
 
 
 def test_the_grids_that_come_along_are_grids():
-    from scgroove import benchmark
+    from scgroove.benchmark.spec import SPECS, Spec
 
-    assert benchmark.builtin("reference").n_cells == 3 * 5 * 22 * 9
-    for name in benchmark.SPECS:
-        assert benchmark.builtin(name).quick().n_cells > 0
+    assert Spec.named("reference").n_cells == 3 * 5 * 22 * 9
+    for name in SPECS:
+        assert Spec.named(name).quick().n_cells > 0
     with pytest.raises(ValueError, match="Did you mean 'reference'"):
-        benchmark.builtin("refrence")
+        Spec.named("refrence")
 
 
 @pytest.mark.parametrize(

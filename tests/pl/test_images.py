@@ -43,8 +43,8 @@ def figure(draw):
 
 
 @pytest.fixture(scope="module")
-def given(few_results, labels_out):
-    return SimpleNamespace(screen=_screen(), results=few_results, labels_out=labels_out)
+def given(few_results):
+    return SimpleNamespace(screen=_screen(), results=few_results)
 
 
 def _screen():
@@ -167,17 +167,6 @@ def benchmark_critical_difference(given):
 @figure
 def benchmark_cost(given):
     return pl.benchmark_cost(given.results, "foscttm_within_label", return_fig=True)
-
-
-@figure
-def benchmark_sensitivity(given):
-    results = given.results.assign(factor="rho", level=given.results["rho"])
-    return pl.benchmark_sensitivity(results, "foscttm_within_label", return_fig=True)
-
-
-@figure
-def benchmark_labels_out(given):
-    return pl.benchmark_labels_out(given.labels_out, return_fig=True)
 
 
 @figure

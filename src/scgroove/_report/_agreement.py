@@ -35,9 +35,9 @@ def label_agreement(
     Returns
     -------
     DataFrame
-        Indexed by feature: ``r`` (Pearson; NaN with fewer than three shared labels); ``n``, the number of labels;
-        ``measured`` and ``imputed``, the means; and ``shift``, how far the second lies above the first, in standard
-        deviations of the measured cells.
+        Indexed by feature: ``r`` (Pearson; NaN with fewer than three shared labels); ``n``, the
+        number of labels; ``measured`` and ``imputed``, the means; and ``shift``, how far the second
+        lies above the first, in standard deviations of the measured cells.
     """
     names, (source, target) = encode(source_labels, target_labels)
     shared = np.intersect1d(source[source >= 0], target[target >= 0])
@@ -73,8 +73,9 @@ def cell_agreement(
     Returns
     -------
     DataFrame
-        Indexed by feature: the same over cells, and ``label_mean_r``: the correlation of the measured mean of
-        the other cells of the same label, which needs no matching of cells. NaN with fewer than three labels.
+        Indexed by feature: the same over cells, and ``label_mean_r``: the correlation of the
+        measured mean of the other cells of the same label, which needs no matching of cells. NaN
+        with fewer than three labels.
     """
     names, (target,) = encode(target_labels)
     counts = np.bincount(target[target >= 0], minlength=len(names))
@@ -94,7 +95,7 @@ def cell_agreement(
 
 
 def correlation(x: Array, y: Array) -> Array:
-    """Pearson's r of each column; NaN where one of them is constant or there are fewer than three rows."""
+    """Pearson's r of each column; NaN if one is constant or there are fewer than three rows."""
     if len(x) < 3:
         return np.full(x.shape[1], np.nan)
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
@@ -105,7 +106,7 @@ def correlation(x: Array, y: Array) -> Array:
 
 
 def _compare(x: Array, y: Array, cells: Array) -> Array:
-    """Correlation, mean of both, and their difference in standard deviations of the cells: (4, d)."""
+    """Correlation, both means, and their difference in SD of the cells: (4, d)."""
     means = x.mean(axis=0), y.mean(axis=0)
     spread = cells.std(axis=0)
     shift: Array = np.full(len(spread), np.nan)

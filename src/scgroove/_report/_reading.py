@@ -1,7 +1,4 @@
-"""What the numbers of a run mean, in plain words.
-
-The limits stand here and nowhere else, so that they can be argued about.
-"""
+"""The numbers of a run in plain words. All limits of the verdicts stand here."""
 
 from __future__ import annotations
 
@@ -11,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from scgroove._report._results import Note, Results
+from scgroove._html import Note
+from scgroove._report._results import Results
+from scgroove._words import some
 from scgroove.metrics.permutation_tests import (
     ALPHA,
     FEWEST_CELLS,
@@ -23,10 +22,7 @@ from scgroove.metrics.permutation_tests import (
 Tests = Mapping[tuple[str, str], LabelTest]
 
 NEAR_CHANCE, WEAK, STRONG = 0.05, 0.3, 0.7
-"""Skill, (accuracy - chance) / (1 - chance), beneath which a link is slight, weak, or moderate.
-
-They grade a link that a test has shown.
-"""
+"""Skill beneath which a link that a test has shown is slight, weak, or moderate."""
 
 MARGINAL_ERROR = 1e-3
 FEW_CELLS = 20
@@ -57,24 +53,26 @@ def skill(accuracy: float, chance: float) -> float:
 
 
 def read_link(tests: Mapping[str, Tests], labels: pd.DataFrame, source: str, target: str) -> Note:
-    """Judge by tests in both directions whether the labels link the modalities, and then how strongly."""
+    """Judge by tests in both directions whether the labels link the modalities, and how."""
     shared = int(
         ((labels[source] > 0) & (labels[target] > 0) & (labels["status"] == "shared")).sum()
     )
     if shared < 2:
         return Note(
             "problem",
-            "Only one label is shared, so every cell of either modality has it and any match looks right. Nothing "
-            "tells cells apart, and nothing can be tested. Use labels of which two or more are in both modalities.",
+            "Only one label is shared, so every cell of either modality has it and any match "
+            "looks right. Nothing tells cells apart, and nothing can be tested. Use labels of "
+            "which two or more are in both modalities.",
         )
     learner, own = _decisive(tests)
     if learner is None:
         counts = " and ".join(f"{one.n_cells} {sides[0]}" for sides, one in own.items()) or "none"
         return Note(
             "caution",
-            f"Cannot tell whether the labels link the modalities: a test needs {FEWEST_CELLS} cells of shared "
-            f"labels in each modality that a learner has not seen, and there are too few ({counts} cells). "
-            "Take no match and no imputed value from this run as shown.",
+            f"Cannot tell whether the labels link the modalities: a test needs {FEWEST_CELLS} "
+            "cells of shared labels in each modality that a learner has not seen, and there are "
+            f"too few ({counts} cells). Take no match and no imputed value from this run as "
+            "shown.",
         )
     numbers = _numbers(learner, own, source, target)
     if label_verdict(list(own.values())) == "better than chance":
@@ -84,7 +82,7 @@ def read_link(tests: Mapping[str, Tests], labels: pd.DataFrame, source: str, tar
 
 
 def _decisive(tests: Mapping[str, Tests]) -> tuple[str | None, Tests]:
-    """The first learner whose tests allow a verdict: the model itself, else the one in closed form."""
+    """The first learner whose tests allow a verdict: the model, else the closed form."""
     for learner, own in tests.items():
         if len(own) == 2 and label_verdict(list(own.values())) != "cannot tell":
             return learner, own
@@ -96,15 +94,15 @@ def _numbers(learner: str, own: Tests, source: str, target: str) -> str:
     who = "Cells kept out of training"
     if learner != "groove":
         who = (
-            "Training kept too few cells out to test the model itself. Instead, a learner in closed form saw half "
-            "of the cells of each label. The other cells"
+            "Training kept too few cells out to test the model itself. Instead, a learner in "
+            "closed form saw half of the cells of each label. The other cells"
         )
     p_value = max(forward.p_value, backward.p_value)
     return (
-        f"{who} have the label of their nearest cells of the other modality in {_share(forward)} of {source} "
-        f"cells and in {_share(backward)} of {target} cells. By chance it would be {forward.chance:.0%} and "
-        f"{backward.chance:.0%} ({in_words(p_value)} in the weaker direction, {forward.n_labels} labels, labels "
-        "weighed equally)."
+        f"{who} have the label of their nearest cells of the other modality in {_share(forward)} "
+        f"of {source} cells and in {_share(backward)} of {target} cells. By chance it would be "
+        f"{forward.chance:.0%} and {backward.chance:.0%} ({in_words(p_value)} in the weaker "
+        f"direction, {forward.n_labels} labels, labels weighed equally)."
     )
 
 
@@ -122,58 +120,49 @@ def _strength(own: Tests) -> tuple[str, str]:
     measured = min(skill(one.accuracy, one.chance) for one in own.values())
     if measured < NEAR_CHANCE:
         return "caution", (
-            "This is better than chance, but by very little. Do not trust matches of single cells. At most, compare "
-            "means of labels."
+            "This is better than chance, but by very little. Do not trust matches of single cells. "
+            "At most, compare means of labels."
         )
     if measured < WEAK:
         return "caution", (
-            "This is better than chance, but the link is weak: some labels are found and most are not. Trust no "
-            "single match, and look at which labels stand apart in the pictures."
+            "This is better than chance, but the link is weak: some labels are found and most are "
+            "not. Trust no single match, and look at which labels stand apart in the pictures."
         )
     if measured < STRONG:
-        return "good", (
-            "This is better than chance, and the link is moderate: most labels are found, some are confused."
-        )
-    return (
-        "good",
-        "This is better than chance, and the link is strong: the labels agree across modalities.",
-    )
+        text = "the link is moderate: most labels are found, some are confused."
+    else:
+        text = "the link is strong: the labels agree across modalities."
+    return "good", f"This is better than chance, and {text}"
 
 
 def _not_shown(numbers: str, own: Tests) -> Note:
     at_most = max(skill(one.high, one.chance) for one in own.values())
     passed = [f"{s} → {t}" for (s, t), one in own.items() if one.p_value <= ALPHA]
+    if at_most >= WEAK and not passed:
+        text = "Cannot tell: these cells are too few to tell a link from chance."
+        end = "Take no match and no imputed value from this run as shown."
+        return Note("caution", f"{numbers} {text} {end}")
     one_way = ""
     if passed:
         one_way = (
-            f" Only the direction {passed[0]} passes. That also happens if one of the modalities has no trace of "
-            "its labels, because its cells were learned by heart."
+            f" Only the direction {passed[0]} passes. That also happens if one of the modalities "
+            "has no trace of its labels, because its cells were learned by heart."
         )
-    if at_most >= WEAK and not passed:
-        return Note(
-            "caution",
-            f"{numbers} Cannot tell: these cells are too few to tell a link from chance. Take no match and no "
-            "imputed value from this run as shown.",
-        )
-    return Note(
-        "problem",
-        f"{numbers} This is not shown to be better than chance.{one_way} Do not trust matches of single cells "
-        "or imputed values.",
-    )
+    text = f"{numbers} This is not shown to be better than chance.{one_way}"
+    return Note("problem", f"{text} Do not trust matches of single cells or imputed values.")
 
 
 def read_mixing(mixing: float | None) -> list[Note]:
     """Say whether the modalities lie in different parts of the shared space."""
     if mixing is None or mixing >= APART:
         return []
-    return [
-        Note(
-            "caution",
-            f"The modalities lie apart in the shared space: {mixing:.0%} of the nearest neighbors of a cell are of "
-            "the other modality (50% if they mixed). The decoder then reads values from places where it has seen "
-            "no cell: imputed levels can be off. Compare with --impute barycentric.",
-        )
-    ]
+    text = (
+        f"The modalities lie apart in the shared space: {mixing:.0%} of the nearest neighbors of a "
+        "cell are of the other modality (50% if they mixed). The decoder then reads values from "
+        "places where it has seen no cell: imputed levels can be off. Compare with --impute "
+        "barycentric."
+    )
+    return [Note("caution", text)]
 
 
 def read_levels(agreement: pd.DataFrame | None) -> list[Note]:
@@ -183,36 +172,28 @@ def read_levels(agreement: pd.DataFrame | None) -> list[Note]:
     far = agreement[agreement["shift"].abs() > SHIFT]
     if not len(far):
         return []
-    worst = far["shift"].abs().sort_values(ascending=False, kind="stable").index[:3]
-    named = ", ".join(
-        f"{name} ({far.loc[name, 'imputed']:.3g}, measured {far.loc[name, 'measured']:.3g})"
-        for name in worst
+    worst = far.loc[far["shift"].abs().sort_values(ascending=False, kind="stable").index[:3]]
+    named = [f"{r.Index} ({r.imputed:.3g}, measured {r.measured:.3g})" for r in worst.itertuples()]
+    text = (
+        f"The mean of {len(far)} of {len(agreement)} imputed features is more than one standard "
+        f"deviation off the measured one: {', '.join(named)}. Compare cells with one another, not "
+        "imputed with measured levels."
     )
-    return [
-        Note(
-            "caution",
-            f"The mean of {len(far)} of {len(agreement)} imputed features is more than one standard deviation off "
-            f"the measured one: {named}. Compare cells with one another, not imputed with measured levels.",
-        )
-    ]
+    return [Note("caution", text)]
 
 
 def read_coupling(evidence: Mapping[str, Any]) -> list[Note]:
-    """Say whether the solver did its work."""
+    """Say whether the solver converged."""
     errors = [float(evidence[k]) for k in ("row_error", "column_error") if k in evidence]
     worst = max(errors, default=0.0)
+    if bool(evidence.get("converged", True)) and worst <= MARGINAL_ERROR:
+        return []
     advice = "Raise epsilon or the number of iterations in scgroove.tl.align."
     if worst - float(evidence.get("column_error_found", worst)) > MARGINAL_ERROR:
         advice = "Storing it sparse did that: raise top_k or lower threshold in scgroove.tl.align."
-    if not bool(evidence.get("converged", True)) or worst > MARGINAL_ERROR:
-        return [
-            Note(
-                "problem" if worst > 0.05 else "caution",
-                f"The coupling did not converge: its marginals are off by up to {worst:.1%} of the mass. "
-                f"{advice}",
-            )
-        ]
-    return []
+    text = f"its marginals are off by up to {worst:.1%} of the mass. {advice}"
+    level = "problem" if worst > 0.05 else "caution"
+    return [Note(level, f"The coupling did not converge: {text}")]
 
 
 def read_imputation(results: Results) -> list[Note]:
@@ -230,8 +211,8 @@ def read_imputation(results: Results) -> list[Note]:
         return [
             Note(
                 "construction",
-                f"{text} A coupling within labels gives imputed cells the mean of their label, so this says "
-                "nothing about the matching.",
+                f"{text} A coupling within labels gives imputed cells the mean of their label, so "
+                "this says nothing about the matching.",
             )
         ]
     return [_imputed_labels(text, results.agreement_test, results.label_mean_r)]
@@ -239,25 +220,29 @@ def read_imputation(results: Results) -> list[Note]:
 
 def _imputed_cells(agreement: pd.DataFrame, median: float, test: CorrelationTest | None) -> Note:
     text = (
-        f"Imputed and measured values correlate with a median r of {median:.2f} over features (cells whose true "
-        "value is known)."
+        f"Imputed and measured values correlate with a median r of {median:.2f} over features "
+        "(cells whose true value is known)."
     )
     baseline = float("nan")
     if "label_mean_r" in agreement and agreement["label_mean_r"].notna().any():
         baseline = float(agreement["label_mean_r"].median())
         text += (
-            f" The mean of the other cells of the same label, which needs no matching of cells, reaches "
-            f"{max(baseline, 0.0):.2f}; the mean of the control cells, the same for all, correlates with nothing."
+            " The mean of the other cells of the same label, which needs no matching of cells, "
+            f"reaches {max(baseline, 0.0):.2f}; the mean of the control cells, the same for all, "
+            "correlates with nothing."
         )
     else:
-        text += " No correlation of the label mean can be given: it needs three labels of two cells or more."
+        text += (
+            " No correlation of the label mean can be given: it needs three labels of two cells or "
+            "more."
+        )
     if test is None or test.n_cells < FEWEST_CELLS:
         return Note(
             "caution", f"{text} Cannot tell whether more than the label is imputed: too few cells."
         )
     text += (
-        f" With true values exchanged within labels, r is {_two_digits(test.null_mean)} ± {test.null_sd:.2f} "
-        f"({in_words(test.p_value)} against {test.r:.2f})."
+        f" With true values exchanged within labels, r is {_two_digits(test.null_mean)} ± "
+        f"{test.null_sd:.2f} ({in_words(test.p_value)} against {test.r:.2f})."
     )
     if test.p_value > ALPHA:
         return Note("caution", f"{text} Nothing beyond the label is shown to be imputed.")
@@ -276,17 +261,20 @@ def _imputed_labels(text: str, test: CorrelationTest | None, label_mean_r: float
     if test is None or test.n_cells < FEWEST_CELLS:
         return Note(
             "caution",
-            f"{text} The model has seen these labels. Cannot tell more: a test needs {FEWEST_CELLS} cells kept "
-            "out of training in each modality, with three shared labels.",
+            f"{text} The model has seen these labels. Cannot tell more: a test needs "
+            f"{FEWEST_CELLS} cells kept out of training in each modality, with three shared "
+            "labels.",
         )
     text += (
-        f" For cells kept out of training r is {test.r:.2f}, and {_two_digits(test.null_mean)} ± {test.null_sd:.2f} with "
-        f"labels permuted ({in_words(test.p_value)}, {test.n_points} labels)."
+        f" For cells kept out of training r is {test.r:.2f}, and {_two_digits(test.null_mean)} ± "
+        f"{test.null_sd:.2f} with labels permuted ({in_words(test.p_value)}, {test.n_points} "
+        "labels)."
     )
     if label_mean_r is not None:
         text += (
-            f" The measured label mean, which needs no source cell, reaches {_two_digits(label_mean_r)}; the mean of the "
-            "control cells, the same for all labels, correlates with nothing."
+            " The measured label mean, which needs no source cell, reaches "
+            f"{_two_digits(label_mean_r)}; the mean of the control cells, the same for all labels, "
+            "correlates with nothing."
         )
     if test.p_value > ALPHA:
         return Note("caution", f"{text} It is not shown to be better than chance.")
@@ -306,9 +294,10 @@ def read_scores(scores: pd.DataFrame | None) -> list[Note]:
     value, chance, n = float(row["value"]), float(row["chance"]), int(row["n"])
     within = " of the same label" if "within_label" in str(row["metric"]) else ""
     text = (
-        f"In the shared space, the true partner of a cell is on average nearer than {1 - value:.0%} of the other "
-        f"cells{within} ({1 - chance:.0%} ± {float(row['chance_sd']):.1%} by chance, "
-        f"{in_words(float(row['p_value']))}, {n:,} cells)."
+        "In the shared space, the true partner of a cell is on average nearer than "
+        f"{1 - value:.0%} of the other cells{within} ({1 - chance:.0%} ± "
+        f"{float(row['chance_sd']):.1%} by chance, {in_words(float(row['p_value']))}, {n:,} "
+        "cells)."
     )
     if not within:
         text += " The label alone may tell that: no label has several cells whose partner is known."
@@ -328,25 +317,20 @@ def read_training(history: Mapping[str, Any] | None) -> list[Note]:
     if curve is None or len(curve) < 10:
         return []
     start, best, last = float(curve.iloc[0]), float(curve.min()), float(curve.tail(3).mean())
-    gained = start - best
-    found = []
+    gained, found = start - best, []
     if gained > 0 and last - best > RISE * gained:
         epoch = int(curve.idxmin())
-        found.append(
-            Note(
-                "caution",
-                f"On cells kept out of training, GroupCLIP was lowest at epoch {epoch} and rose afterwards: the "
-                f"model learned labels by heart. Fewer epochs (about {epoch}) may match better.",
-            )
+        text = (
+            f"On cells kept out of training, GroupCLIP was lowest at epoch {epoch} and rose "
+            "afterwards: the model learned labels by heart. Fewer epochs "
+            f"(about {epoch}) may match better."
         )
+        found.append(Note("caution", text))
     tenth = max(2, len(curve) // 10)
     recent = float(curve.iloc[-2 * tenth : -tenth].mean()) - float(curve.iloc[-tenth:].mean())
     if gained > 0 and recent > RISE * gained:
-        found.append(
-            Note(
-                "caution", "GroupCLIP was still falling at the last epoch: train longer (--epochs)."
-            )
-        )
+        text = "GroupCLIP was still falling at the last epoch: train longer (--epochs)."
+        found.append(Note("caution", text))
     return found
 
 
@@ -354,18 +338,13 @@ def read_labels(labels: pd.DataFrame | None) -> list[Note]:
     """Point out labels with few cells, and how many labels say nothing about the link."""
     if labels is None:
         return []
-    counts = labels.drop(columns="status")
-    shared = counts[labels["status"] == "shared"]
-    few = shared.index[(shared.where(shared > 0).min(axis=1) < FEW_CELLS)]
+    shared = labels[labels["status"] == "shared"].drop(columns="status")
+    few = shared.index[shared.where(shared > 0).min(axis=1) < FEW_CELLS]
     found = []
     if len(few):
-        names = ", ".join(map(str, few[:6])) + (f" and {len(few) - 6} more" if len(few) > 6 else "")
-        found.append(
-            Note(
-                "caution",
-                f"Shared labels with fewer than {FEW_CELLS} cells in a modality: {names}. Their matches are uncertain.",
-            )
-        )
+        names = some([str(label) for label in few], 6)
+        text = f"Shared labels with fewer than {FEW_CELLS} cells in a modality: {names}."
+        found.append(Note("caution", f"{text} Their matches are uncertain."))
     if len(shared) == 2:
         text = "Only 2 labels are shared. All that links the modalities is the labels they share."
         found.append(Note("caution", text))

@@ -33,7 +33,8 @@ class Settings:
     unlabeled_category, pair_key
         Label that stands for "no label", and column that pairs cells; None where there are none.
     paired
-        Whether equal names of cells mean the same cell: True, False or ``"auto"``. ``pair_key`` goes first.
+        Whether equal names of cells mean the same cell: True, False or ``"auto"``.
+        ``pair_key`` goes first.
     min_cells_per_label
         Fewest cells of a shared label.
     method, labeled
@@ -70,59 +71,41 @@ class Settings:
     null: int = 0
 
 
-@dataclass(frozen=True)
-class Note:
-    """A finding in plain words.
-
-    Attributes
-    ----------
-    level
-        ``"good"``, ``"caution"``, ``"problem"``, or ``"construction"``: so by construction, and no verdict.
-    text
-        One to three sentences.
-    """
-
-    level: str
-    text: str
-
-
 @dataclass
 class Results:
-    """What a run found; filled step by step.
+    """The findings of a run, filled step by step.
 
     Attributes
     ----------
     mdata, model
-        The data with all that was written into them, and the trained model.
-    settings
-        What was asked for.
-    data_name
-        What the data are called in the report.
+        The data with everything that was written into them, and the trained model.
+    settings, data_name
+        The settings, and the name of the data in the report.
     labels
         Cells of each label in each modality, and whether it is shared.
     accuracy
         Labels found across modalities, over all cells, which the model has seen in training.
     tests
-        Tests of labels found across modalities, for each learner and direction: of ``"groove"`` over the cells
-        kept out of training, and of a learner in closed form.
+        Tests of labels found across modalities, for each learner and direction: of ``"groove"``
+        over the cells kept out of training, and of a learner in closed form.
     agreement_test
-        Of label means of imputed values, over cells kept out of training; None where that cannot be tested.
+        Of label means of imputed values, over cells kept out of training; None if impossible.
     label_mean_r
-        The same correlation for the measured label means of the training cells, which needs no source cell.
+        The same correlation for the measured label means of the training cells.
     partner_test
-        Of imputed values within labels, where true values are known.
+        Of imputed values within labels, if true values are known.
     null
         Scores beside the same on permuted labels, one row for each learner and score.
     permuted
         Scores and agreement of features of each repetition on permuted labels.
     pairs
-        Rows of source and target that are the same cell; None where nothing is known.
+        Rows of source and target that are the same cell; None if nothing is known.
     mixing
-        Share of the nearest neighbors of a cell that are of the other modality, where both have as many cells
-        of each label: 0.5 if they mix.
+        Share of the nearest neighbors of a cell that are of the other modality, for as many cells
+        of each label in both: 0.5 if they mix.
     sample, sample_size, sample_held_out
-        Cells that were matched once more without labels, in words, and how many of each label; empty where that
-        was not possible; and whether training kept them out.
+        Cells that were matched once more without labels, in words, and how many of each label;
+        empty if that was not possible; and whether training kept them out.
     recovered
         Share of the mass of each label that went to the right label then.
     evidence
@@ -130,8 +113,8 @@ class Results:
     agreement
         Correlation of imputed and measured values, one row a feature.
     scores
-        Against the known truth; None where there is none.
-    warnings
+        Against the known truth; None if there is none.
+    warnings, other_warnings
         Raised on the way: ours, and those of other packages.
     split
         Rows of each modality that trained, validated and tested the model.

@@ -1,26 +1,21 @@
-"""What repeated runs say: means with intervals, the share of a gap that is closed, cost, and what was not done."""
+"""Statistics of repeated runs: means with intervals, shares of a gap, costs, and missing cells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from scgroove._types import BoolArray, Float64Array
 from scgroove._warnings import warn
-from scgroove.benchmark._compare import compare
-from scgroove.benchmark._intervals import (
-    Interval,
-    IntervalOf,
-    interval_maker,
-    is_constant,
-    ratio_of_means,
-)
-from scgroove.benchmark._results import BY_CONSTRUCTION, NULL
+from scgroove._words import counted
+from scgroove.benchmark._compare import REPEATED, compare, half_width
 from scgroove.benchmark._table import (
+    CELL,
     KEYS,
     NEEDED,
     NUMBERS,
@@ -28,265 +23,124 @@ from scgroove.benchmark._table import (
     check_columns,
     check_results,
     comparable,
-    counted,
     of_metric,
     orientation,
-    plain,
-    unknown,
     with_method,
 )
+from scgroove.benchmark.results import BY_CONSTRUCTION, NULL
 from scgroove.errors import InputError, ResultsWarning, UnknownNameError
-
-CELL: Final = ("data", "learner", "aligner")
 
 
 def summarize(
-    results: pd.DataFrame,
-    metric: str,
-    *,
-    by: Sequence[str] = CELL,
-    interval: Interval = "t",
-    level: float = 0.95,
-    n_boot: int = 10_000,
-    seed: int = 0,
+    results: pd.DataFrame, metric: str, *, by: Sequence[str] = CELL, level: float = 0.95
 ) -> pd.DataFrame:
-    """Return mean, spread and interval over seeds.
+    """Return mean, spread and Student's interval over seeds.
 
-    Values of the same seed are averaged first: a group of ``by`` has one number a seed, and the interval says what
-    other seeds would give **on the same data sets and with the same aligners**. On a simulation another seed is another
-    screen; on a file it is another run on the same cells, and the interval says nothing of other cells.
+    Values of the same seed are averaged first. The interval says what other seeds would give on
+    the same data sets with the same aligners. On a simulation, another seed is another screen.
+    On a file, it is another run on the same cells, and the interval says nothing of other cells.
 
     Parameters
     ----------
     results
-        What :func:`scgroove.benchmark.read` returns.
+        The table that :func:`scgroove.benchmark.read` returns.
     metric
         Name of a metric in it.
     by
-        Columns that make a group, among ``"data"``, ``"learner"``, ``"aligner"``, and parameters of the runs, such as
-        ``"rho"``.
-    interval
-        ``"t"``: Student's, which assumes that seeds scatter about normally. ``"bootstrap"``: quantiles of the means of
-        ``n_boot`` samples of the seeds, drawn with replacement; no such assumption, but too narrow for few seeds (with 5
-        it holds the truth about 84 times in 100 where 95 are asked for).
+        Columns that make a group: ``"data"``, ``"learner"``, ``"aligner"``, and parameters of
+        the runs, such as ``"rho"``.
     level
         Confidence, in (0, 1).
-    n_boot, seed
-        Of the bootstrap.
 
     Returns
     -------
     DataFrame
-        One row a group: the columns of ``by``, ``metric``, ``mean``, ``sd`` over seeds, ``n_seeds``, ``low`` and ``high``
-        (NaN with one seed, and where all seeds have the same value: a method without chance repeats itself on a file, and what
-        repeats itself is no repeated evidence), ``interval`` (its name, or why there is none), ``level``, ``chance`` (mean over the
-        group), ``chance_sd`` (spread of a single value without knowledge, not of a mean over seeds), ``perfect`` and
-        ``better``. If the grid was repeated on permuted labels: ``null``, ``null_sd`` (of a single value) and ``n_null``.
+        One row a group: the columns of ``by``, ``metric``, ``mean``, ``sd`` over seeds,
+        ``n_seeds``, ``low`` and ``high`` (NaN with one seed, and if all seeds have the same
+        value, since a repeated number is no repeated evidence), ``interval`` (``"t"`` or the
+        reason why there is none), ``chance``, ``chance_sd`` (of a single value, not of a mean),
+        ``perfect``, ``level`` and ``better``. If the grid was repeated on permuted labels:
+        ``null``, ``null_sd`` (of a single value) and ``n_null``.
 
     Raises
     ------
-    ValueError, UnknownNameError
-        If there is no such metric, column or interval; the message names the near miss.
+    UnknownNameError, InputError
+        If there is no such metric or column.
 
     Warns
     -----
     ResultsWarning
-        If a group has one seed; if the seeds of a group average different numbers of cells, since a mean may then
-        move for what is missing; if values are not defined.
+        If a group has one seed, its seeds average different numbers of cells, or values are
+        not defined.
 
     Examples
     --------
-    >>> results = pd.DataFrame(
-    ...     {
-    ...         "data": "a",
-    ...         "learner": "l",
-    ...         "aligner": "",
-    ...         "seed": [0, 1, 2],
-    ...         "metric": "m",
-    ...         "value": [1.0, 2.0, 3.0],
-    ...         "better": "lower",
-    ...         "status": "done",
-    ...     }
-    ... )
+    >>> results = pd.DataFrame({"data": "a", "learner": "l", "aligner": "", "seed": [0, 1, 2]})
+    >>> results = results.assign(metric="m", value=[1.0, 2.0, 3.0], better="lower", status="done")
     >>> row = summarize(results, "m").iloc[0]
     >>> [round(float(row[name]), 3) for name in ("mean", "sd", "n_seeds", "low", "high")]
     [2.0, 1.0, 3.0, -0.484, 4.484]
     """
-    make = interval_maker(interval, level, n_boot, seed)
-    columns = _groups(results, by)
-    rows = of_metric(results, metric, also=[c for c in columns if c not in CELL])
-    seeds = _per_seed(rows, columns)
-    _warn_uneven(seeds, metric, columns)
-    records = [
-        {**dict(zip(columns, key, strict=True)), "metric": metric, **_row(group, make, interval)}
-        for key, group in seeds.groupby(columns, dropna=False)
-    ]
-    lonely = sum(record["n_seeds"] == 1 for record in records)
+    columns, rows = _grouped_rows(results, metric, by)
+    rows = rows.assign(variance=rows["chance_sd"] ** 2)
+    averaged = rows.groupby([*columns, "seed"], dropna=False)
+    seeds = averaged[["value", "chance", "variance", "perfect"]].mean().reset_index()
+    _warn_uneven(averaged.size().groupby(columns, dropna=False).agg(["min", "max"]), metric)
+    groups = seeds.groupby(columns, dropna=False)
+    values, known = groups["value"], groups[["chance", "variance", "perfect"]].mean()
+    mean, sd, n = values.mean(), values.std(), values.size()
+    largest = np.maximum(values.max().abs(), values.min().abs())
+    repeated = (n > 1) & (values.max() - values.min() <= REPEATED * largest)
+    half = pd.Series(half_width(sd, n, level), index=mean.index).mask(repeated)
+    table = pd.DataFrame({"mean": mean, "sd": sd, "n_seeds": n})
+    table = table.assign(low=mean - half, high=mean + half)
+    reasons = ["none (one seed)", "none (same in every seed)"]
+    table["interval"] = np.select([n < 2, repeated], reasons, default="t")
+    table["chance"], table["chance_sd"] = known["chance"], np.sqrt(known["variance"])
+    table = table.assign(perfect=known["perfect"], level=level, better=rows["better"].iloc[0])
+    lonely = int((n == 1).sum())
     if lonely:
         warn(
-            f"{metric!r}: {lonely} of {counted(len(records), 'group')} {'has' if lonely == 1 else 'have'} a single seed, hence "
-            "no interval. Run more seeds.",
+            f"{metric!r}: {lonely} of {counted(len(n), 'group')} "
+            f"{'has' if lonely == 1 else 'have'} a single seed, hence no interval. "
+            "Run more seeds.",
             ResultsWarning,
         )
-    found = pd.DataFrame(records).assign(level=level, better=rows["better"].iloc[0])
-    if rows["null"].isna().all():
-        return found
-    null = (
-        rows.assign(null_sd=rows["null_sd"] ** 2).groupby(columns, dropna=False)[list(NULL)].mean()
-    )
-    return found.merge(null.assign(null_sd=np.sqrt(null["null_sd"])), on=columns, how="left")
+    if rows["null"].notna().any():
+        squares = rows.assign(null_sd=rows["null_sd"] ** 2)
+        null = squares.groupby(columns, dropna=False)[list(NULL)].mean()
+        table = table.join(null.assign(null_sd=np.sqrt(null["null_sd"])))
+    table.insert(0, "metric", metric)
+    return table.reset_index()
 
 
-def _groups(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """Check the columns that make a group: those of the grid, and others than what is measured."""
+def _grouped_rows(
+    results: pd.DataFrame, metric: str, by: Sequence[str]
+) -> tuple[list[str], pd.DataFrame]:
+    """Return the columns of groups, and the rows of a metric."""
     check_results(results)
     others = [c for c in results.columns if c not in (*NEEDED, *NUMBERS, "error")]
-    return check_columns("by", by, [*CELL, *others])
+    columns = check_columns(by, [*CELL, *others])
+    return columns, of_metric(results, metric, also=[c for c in columns if c not in CELL])
 
 
-def _per_seed(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One row for each group and seed: means over what the group does not tell apart."""
-    with_square = rows.assign(variance=rows["chance_sd"] ** 2)
-    grouped = with_square.groupby([*columns, "seed"], dropna=False)
-    means = grouped[["value", "chance", "variance", "perfect"]].mean()
-    return means.assign(averaged=grouped.size()).reset_index()
-
-
-def _row(group: pd.DataFrame, make: IntervalOf, kind: str) -> dict[str, Any]:
-    """Summary of one value a seed."""
-    values, chance, variance, perfect = (
-        group[["value", "chance", "variance", "perfect"]].to_numpy(dtype=float).T
-    )
-    repeated = len(values) > 1 and is_constant(values, float(np.abs(values).max()))
-    low, high = (math.nan, math.nan) if repeated else make(values)
-    return {
-        "mean": float(values.mean()),
-        "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-        "n_seeds": len(values),
-        "low": low,
-        "high": high,
-        "interval": "none (one seed)"
-        if len(values) < 2
-        else "none (same in every seed)"
-        if repeated
-        else kind,
-        "chance": _known_mean(chance),
-        "chance_sd": math.sqrt(_known_mean(variance)),
-        "perfect": _known_mean(perfect),
-    }
-
-
-def _known_mean(values: Float64Array) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _warn_uneven(seeds: pd.DataFrame, metric: str, columns: Sequence[str]) -> None:
-    """Say where a seed lacks some of the cells that another seed of the group has."""
-    spread = seeds.groupby(list(columns), dropna=False)["averaged"].agg(["min", "max"])
-    uneven = spread[spread["min"] < spread["max"]]
+def _warn_uneven(sizes: pd.DataFrame, metric: str) -> None:
+    """Warn if a seed lacks some of the cells that another seed of its group has."""
+    uneven = sizes[sizes["min"] < sizes["max"]]
     if len(uneven):
         first = uneven.iloc[0]
         warn(
-            f"{metric!r}: {counted(len(uneven), 'group')} of {len(spread)} average different numbers of cells from seed to "
-            f"seed, so that their means also tell what is missing; {plain(uneven.index[0])!r}: between {first['min']} "
-            f"and {first['max']}. See scgroove.benchmark.failures(results).",
+            f"{metric!r}: {counted(len(uneven), 'group')} of {len(sizes)} average different "
+            "numbers of cells from seed to seed, so that their means also tell what is missing; "
+            f"{_plain(uneven.index[0])!r}: between {first['min']} and {first['max']}. "
+            "See scgroove.benchmark.failures(results).",
             ResultsWarning,
         )
 
 
-def gap_shares(
-    results: pd.DataFrame, metric: str, *, floor: str = "chance", ceiling: str = "oracle_latent"
-) -> pd.DataFrame:
-    """Return results anew as the share of the gap between a floor and a limit that each closes.
-
-    For each cell of the grid ``(value - floor) / (limit - floor)`` of the same data set, aligner and seed: 0 is as good as
-    the floor, 1 as good as the limit, whatever the metric's scale and direction; below 0 is worse than the floor.
-
-    Parameters
-    ----------
-    results, metric
-        As for :func:`summarize`.
-    floor
-        ``"chance"``: what is expected without knowledge; or the name of a learner, such as the baseline to beat.
-    ceiling
-        ``"perfect"``: the value of a perfect match; or the name of a learner, such as one that knows the truth.
-
-    Returns
-    -------
-    DataFrame
-        Results that every function here takes, with the metric ``"gap_closed_<metric>"``; without the rows of learners
-        that make the scale.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such metric or learner.
-    ValueError
-        If the metric has no chance or perfect value, or the limit is nowhere above the floor.
-
-    Warns
-    -----
-    ResultsWarning
-        If cells are left out, because the floor or the limit was not run there, or the limit is no better than the floor.
-    """
-    rows = of_metric(results, metric)
-    low = _reference_value(rows, metric, floor, "chance")
-    top = _reference_value(rows, metric, ceiling, "perfect")
-    gap = top - low
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (rows["value"].to_numpy() - low) / gap
-    usable = np.isfinite(share) & (orientation(rows) * gap > 0)
-    kept = usable & ~rows["learner"].isin([floor, ceiling]).to_numpy()
-    if not kept.any():
-        raise InputError(
-            f"{metric!r}: the limit {ceiling!r} is nowhere better than the floor {floor!r} in the same data set, aligner and "
-            f"seed, or one of them was not run: there is no gap to close."
-        )
-    _warn_no_gap(rows, usable, metric, floor, ceiling)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = (
-            rows["chance_sd"].to_numpy() / np.abs(gap)
-            if floor == "chance"
-            else np.full(len(rows), np.nan)
-        )
-    anew = rows.assign(
-        metric=f"gap_closed_{metric}",
-        value=share,
-        chance=0.0 if floor == "chance" else np.nan,
-        chance_sd=spread,
-        perfect=1.0 if ceiling == "perfect" else np.nan,
-        better="higher",
-    )
-    return anew[kept].reset_index(drop=True)
-
-
-def _reference_value(rows: pd.DataFrame, metric: str, name: str, column: str) -> Float64Array:
-    """Value of a learner, or of a column, for the data set, aligner and seed of each row; NaN where there is none."""
-    if name == column:
-        values = rows[column].to_numpy()
-        if np.isnan(values).all():
-            raise InputError(
-                f"{metric!r} has no {column} value in these results; name a learner instead of {name!r}."
-            )
-        return np.asarray(values)
-    if name not in set(rows["learner"]):
-        raise UnknownNameError(unknown("learner", name, [*rows["learner"], column]))
-    where = ["data", "aligner", "seed"]
-    known = rows[rows["learner"] == name].set_index(where)["value"]
-    return np.asarray(known.reindex(pd.MultiIndex.from_frame(rows[where])).to_numpy())
-
-
-def _warn_no_gap(
-    rows: pd.DataFrame, usable: BoolArray, metric: str, floor: str, ceiling: str
-) -> None:
-    if not usable.all():
-        lost = rows[~usable]
-        warn(
-            f"{metric!r}: {len(lost)} of {len(rows)} cells have no gap between {floor!r} and {ceiling!r} (one of them was not "
-            f"run there, or the limit is no better than the floor); they are left out. First: {plain(tuple(lost.iloc[0][list(KEYS)]))}.",
-            ResultsWarning,
-        )
+def _plain(name: Any) -> str:
+    parts = name if isinstance(name, tuple) else (name,)
+    return ", ".join(str(part) for part in parts if str(part))
 
 
 def gap_closed(
@@ -296,45 +150,40 @@ def gap_closed(
     floor: str = "chance",
     ceiling: str = "oracle_latent",
     by: Sequence[str] = CELL,
-    interval: Interval = "t",
     level: float = 0.95,
-    n_boot: int = 10_000,
-    seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the share of the gap between a floor and a limit that is closed, with an interval over seeds.
+    """Return the share of the gap between a floor and a limit that each group closes.
 
-    In each group the mean of ``value - floor`` over the mean of ``limit - floor``, floor and limit being those of the same data set,
-    aligner and seed. Means of both, since a mean of shares is ruled by the cells whose gap is near 0.
+    The mean of ``value - floor`` over the mean of ``limit - floor``, with floor and limit of the
+    same data set, aligner and seed. A mean of shares would be ruled by cells with a gap near 0.
 
     Parameters
     ----------
-    results, metric, floor, ceiling
-        As for :func:`gap_shares`.
-    by, level, seed, n_boot
+    results, metric, by, level
         As for :func:`summarize`.
-    interval
-        ``"t"``: that of a ratio of two means, after Fieller; ``"bootstrap"``: over seeds.
+    floor
+        ``"chance"``, or the name of a learner, such as the baseline to beat.
+    ceiling
+        ``"perfect"``, or the name of a learner, such as one that knows the truth.
 
     Returns
     -------
     DataFrame
-        One row a group: the columns of ``by``, ``metric``, ``mean`` (the share), ``low`` and ``high``, ``n_seeds``, ``gap`` (mean of limit
-        minus floor, positive where the limit is better), ``interval`` (its name, or why there is none), ``level``, ``better``,
-        ``floor`` and ``ceiling``. 0 is as good as the floor, 1 as good as the limit. NaN where no gap is shown: its
-        interval holds 0.
+        One row a group: the columns of ``by``, ``metric``, ``mean`` (the share: 0 is as good as
+        the floor, 1 as good as the limit), ``low`` and ``high`` (Fieller's interval of a ratio),
+        ``n_seeds``, ``gap`` (its mean, positive if the limit is better), ``interval``,
+        ``level``, ``better``, ``floor`` and ``ceiling``. NaN if the interval of the gap holds 0.
 
     Raises
     ------
-    ValueError, UnknownNameError
-        As :func:`gap_shares` and :func:`summarize`.
+    UnknownNameError, InputError
+        If a name is unknown, or floor and limit were scored nowhere beside another learner.
 
     References
     ----------
     Fieller 1954, "Some problems in interval estimation".
     """
-    interval_maker(interval, level, n_boot, seed)
-    columns = _groups(results, by)
-    rows = of_metric(results, metric, also=[c for c in columns if c not in CELL])
+    columns, rows = _grouped_rows(results, metric, by)
     low = _reference_value(rows, metric, floor, "chance")
     top = _reference_value(rows, metric, ceiling, "perfect")
     sign = orientation(rows)
@@ -342,104 +191,101 @@ def gap_closed(
     rows = rows[~rows["learner"].isin([floor, ceiling])].dropna(subset=["gone", "gap"])
     if not len(rows):
         raise InputError(
-            f"{metric!r}: floor {floor!r} and limit {ceiling!r} were nowhere scored in the same data set, aligner and seed as another "
-            "learner."
+            f"{metric!r}: floor {floor!r} and limit {ceiling!r} were nowhere scored in the same "
+            "data set, aligner and seed as another learner."
         )
     seeds = rows.groupby([*columns, "seed"], dropna=False)[["gone", "gap"]].mean().reset_index()
-    records = [
-        {
-            **dict(zip(columns, key, strict=True)),
-            "metric": f"gap_closed_{metric}",
-            **_share(group, interval, level, n_boot, seed),
-        }
-        for key, group in seeds.groupby(columns, dropna=False)
-    ]
+    records = []
+    for key, group in seeds.groupby(columns, dropna=False):
+        share, lower, upper = _ratio_of_means(group["gone"], group["gap"], level)
+        why = "none (no gap shown)" if math.isnan(share) else "t"
+        records.append(
+            {
+                **dict(zip(columns, key, strict=True)),
+                **{"metric": f"gap_closed_{metric}", "mean": share, "low": lower, "high": upper},
+                **{"n_seeds": len(group), "gap": float(group["gap"].mean())},
+                "interval": why if len(group) > 1 else "none (one seed)",
+            }
+        )
     return pd.DataFrame(records).assign(level=level, better="higher", floor=floor, ceiling=ceiling)
 
 
-def _share(
-    group: pd.DataFrame, interval: Interval, level: float, n_boot: int, seed: int
-) -> dict[str, Any]:
-    """Share of the gap of one group, a value a seed."""
-    gone, gap = group["gone"].to_numpy(dtype=float), group["gap"].to_numpy(dtype=float)
-    share, low, high = ratio_of_means(gone, gap, level)
-    why = (
-        "none (one seed)"
-        if len(gone) < 2
-        else "none (no gap shown)"
-        if math.isnan(share)
-        else interval
-    )
-    if interval == "bootstrap" and why == interval:
-        drawn = np.random.default_rng(seed).integers(len(gone), size=(n_boot, len(gone)))
-        shares = gone[drawn].mean(axis=1) / gap[drawn].mean(axis=1)
-        low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return {
-        "mean": share, "low": float(low), "high": float(high), "n_seeds": len(gone), "gap": float(gap.mean()), "interval": why,
-    }  # fmt: skip
+def _reference_value(rows: pd.DataFrame, metric: str, name: str, column: str) -> Float64Array:
+    """Value of a learner, or of a column, for the data set, aligner and seed of each row."""
+    if name == column:
+        if rows[column].isna().all():
+            raise InputError(
+                f"{metric!r} has no {column} value in these results; name a learner instead "
+                f"of {name!r}."
+            )
+        return np.asarray(rows[column])
+    if name not in set(rows["learner"]):
+        raise UnknownNameError("learner of these results", name, {*rows["learner"], column})
+    where = ["data", "aligner", "seed"]
+    known = rows[rows["learner"] == name].set_index(where)["value"]
+    return np.asarray(known.reindex(pd.MultiIndex.from_frame(rows[where])).to_numpy())
+
+
+def _ratio_of_means(above: pd.Series, below: pd.Series, level: float) -> tuple[float, float, float]:
+    """Return mean(above) / mean(below) of pairs and its interval after Fieller."""
+    n, a, b = len(above), float(above.mean()), float(below.mean())
+    if n < 2:
+        return (a / b if b > 0 else math.nan), math.nan, math.nan
+    t2 = float(stats.t.ppf((1 + level) / 2, n - 1)) ** 2 / n
+    (aa, ab), (_, bb) = np.cov(above, below)
+    square = b * b - t2 * bb
+    if square <= 0 or b <= 0:  # the interval of the denominator holds 0
+        return math.nan, math.nan, math.nan
+    middle, constant = a * b - t2 * ab, a * a - t2 * aa
+    root = math.sqrt(max(middle**2 - square * constant, 0.0))
+    return a / b, (middle - root) / square, (middle + root) / square
 
 
 def best(
     results: pd.DataFrame, metric: str, *, over: Over = "method", level: float = 0.95
 ) -> pd.DataFrame:
-    """Return, for each data set, the best mean and those that cannot be told apart from it.
+    """Return, for each data set, the best mean and the methods not told apart from it.
 
-    The best is the method with the best mean among those with the most seeds; means of learners (aligners) are over the aligners
-    (learners) that all were run with. Another one is told apart if the interval of the
-    paired difference lies wholly on the worse side; intervals are not widened for their number. Leave
-    out first what must not win, such as learners that know the truth.
+    The best is the method with the best mean among those with the most seeds. Means of learners
+    (aligners) are over the aligners (learners) that all were run with. A method is told apart if
+    the interval of the paired difference lies wholly on the worse side; intervals are not
+    widened for their number. Leave out first the learners that must not win.
 
     Parameters
     ----------
-    results, metric
+    results, metric, level
         As for :func:`summarize`.
     over
-        What competes: ``"learner"``, ``"aligner"``, or ``"method"``: every pair of the two.
-    level
-        Of the intervals.
+        The competitors: ``"learner"``, ``"aligner"``, or ``"method"``, every pair of the two.
 
     Returns
     -------
     DataFrame
-        ``data``, ``method``, ``mean``, ``n_seeds``, ``best`` (one a data set) and ``told_apart`` from the best (never true
-        of the best itself).
+        ``data``, ``method``, ``mean``, ``n_seeds``, ``best`` (one a data set), ``told_apart``.
     """
     rows = with_method(of_metric(results, metric), over)
-    parts = []
+    sign, parts = orientation(rows), []
     for data, here in rows.groupby("data"):
-        means = _competitors(here, orientation(rows))
-        first = means.index[0]
-        worse = _worse_than(first, here, metric, over, level) if len(means) > 1 else set()
-        parts.append(
-            means.reset_index().assign(
-                data=data, best=means.index == first, told_apart=means.index.isin(worse)
-            )
-        )
-    return pd.concat(parts, ignore_index=True)[
-        ["data", "method", "mean", "n_seeds", "best", "told_apart"]
-    ]
-
-
-def _worse_than(first: str, rows: pd.DataFrame, metric: str, over: Over, level: float) -> set[str]:
-    table = compare(rows, metric, first, over=over, level=level, quiet=True)
-    return set(table.loc[table["verdict"] == "worse", "candidate"])
-
-
-def _competitors(rows: pd.DataFrame, sign: float) -> pd.DataFrame:
-    """Mean of each method over what all were run with, the best first; after all others those that lack seeds."""
-    rows = comparable(rows, "method", ["rest"])
-    seeds = rows.groupby(["method", "seed"])["value"].mean().groupby("method")
-    means = pd.DataFrame({"mean": seeds.mean(), "n_seeds": seeds.size()})
-    order = means.assign(
-        lacks=means["n_seeds"] < means["n_seeds"].max(), rank=-sign * means["mean"]
-    )
-    return means.loc[order.sort_values(["lacks", "rank"], kind="stable").index]
+        seeds = comparable(here, "method", ["rest"]).groupby(["method", "seed"])["value"].mean()
+        means = seeds.groupby("method").agg(mean="mean", n_seeds="size").reset_index()
+        means["lacks"] = means["n_seeds"] < means["n_seeds"].max()
+        means["order"] = -sign * means["mean"]
+        means = means.sort_values(["lacks", "order"], kind="stable", ignore_index=True)
+        first = means["method"].iloc[0]
+        worse: set[str] = set()
+        if len(means) > 1:
+            table = compare(here, metric, first, over=over, level=level, quiet=True)
+            worse = set(table.loc[table["verdict"] == "worse", "candidate"])
+        told_apart = means["method"].isin(worse)
+        parts.append(means.assign(data=data, best=means.index == 0, told_apart=told_apart))
+    columns = ["data", "method", "mean", "n_seeds", "best", "told_apart"]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def costs(
     results: pd.DataFrame, metric: str, *, by: Sequence[str] = ("learner", "aligner")
 ) -> pd.DataFrame:
-    """Return what each group costs and what it reaches, and which are worth their cost.
+    """Return the cost and the score of each group, and the groups on the Pareto front.
 
     Parameters
     ----------
@@ -451,17 +297,13 @@ def costs(
     Returns
     -------
     DataFrame
-        One row a group: ``mean`` of the metric; ``seconds``, to learn and to align; ``memory_mb``, the larger of the two
-        peaks; ``n`` cells averaged and ``lacks``, how many fewer than the most complete group; ``front_seconds`` and
-        ``front_memory``: no other complete group is as good for less, or better for as much (Pareto). Means over data sets
-        and seeds, each cell weighing the same. NaN where cost was not measured: such a group is on no front.
-
-    Raises
-    ------
-    ValueError, UnknownNameError
-        As :func:`summarize`.
+        One row a group: ``mean`` of the metric; ``seconds``, to learn and to align;
+        ``memory_mb``, the larger of the two peaks; ``n`` cells averaged and ``lacks``, how many
+        fewer than the most complete group; ``front_seconds`` and ``front_memory``: no other
+        complete group is as good for less, or better for as much. Means over data sets and
+        seeds, each cell weighing the same. NaN if the cost was not measured.
     """
-    columns = check_columns("by", by, CELL)
+    columns = check_columns(by, CELL)
     rows = of_metric(results, metric)
     seconds = rows["fit_seconds"] + rows["align_seconds"].where(rows["aligner"] != "", 0.0)
     memory = rows[["fit_memory_mb", "align_memory_mb"]].max(axis=1)
@@ -469,14 +311,14 @@ def costs(
     table = grouped[["value", "seconds", "memory_mb"]].mean().rename(columns={"value": "mean"})
     table = table.assign(n=grouped.size()).reset_index()
     table["lacks"] = table["n"].max() - table["n"]
-    quality = orientation(rows) * table["mean"].where(table["lacks"] == 0)
-    table["front_seconds"] = on_front(table["seconds"].to_numpy(), quality.to_numpy())
-    table["front_memory"] = on_front(table["memory_mb"].to_numpy(), quality.to_numpy())
+    quality = (orientation(rows) * table["mean"].where(table["lacks"] == 0)).to_numpy()
+    table["front_seconds"] = _on_front(table["seconds"].to_numpy(), quality)
+    table["front_memory"] = _on_front(table["memory_mb"].to_numpy(), quality)
     return table.assign(metric=metric, better=rows["better"].iloc[0])
 
 
-def on_front(cost: Float64Array, quality: Float64Array) -> BoolArray:
-    """Whether no other point costs at most as much, is at least as good, and is better in one of the two."""
+def _on_front(cost: Float64Array, quality: Float64Array) -> BoolArray:
+    """Whether no other point costs at most as much, is at least as good, and wins in one."""
     front = np.isfinite(cost) & np.isfinite(quality)
     for i in np.flatnonzero(front):
         no_worse = (cost <= cost[i]) & (quality >= quality[i])
@@ -485,26 +327,21 @@ def on_front(cost: Float64Array, quality: Float64Array) -> BoolArray:
 
 
 def failures(results: pd.DataFrame) -> pd.DataFrame:
-    """Return what was not done: failed, skipped, or not run, for each learner and aligner.
+    """Return the cells that failed, were skipped, or were not run.
 
     Parameters
     ----------
     results
-        What :func:`scgroove.benchmark.read` returns.
+        The table that :func:`scgroove.benchmark.read` returns.
 
     Returns
     -------
     DataFrame
-        One row for each learner, aligner and status: ``status`` is ``"failed"``, ``"skipped"``, or ``"missing"``: the pair was
-        run on some data set and seed, but there is no row for another one that others have. ``n`` such cells of ``of``
-        cells asked for, ``data`` (the data sets, as text), ``seeds`` (as text), and ``error``, that of the
-        first and how many different ones there are. An empty aligner means the representation itself. Empty if everything was
-        done.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If this is no table of results.
+        One row for each learner, aligner (empty for the representation itself) and ``status``:
+        ``"failed"``, ``"skipped"``, or ``"missing"`` (the pair was run on some data set and
+        seed, but there is no row for another one that others have). ``n`` such cells of ``of``
+        cells asked for, ``data`` and ``seeds`` (as text), and ``error``, the first one and how
+        many different ones there are. Empty if everything was done.
     """
     table = check_results(results)
     cells = table.drop_duplicates([*KEYS, "status"])[[*KEYS, "status", "error"]]
@@ -512,52 +349,37 @@ def failures(results: pd.DataFrame) -> pd.DataFrame:
     asked = everything.drop_duplicates(list(KEYS)).groupby(["learner", "aligner"]).size()
     undone = everything[~everything["status"].isin(["done", BY_CONSTRUCTION])]
     undone = undone.sort_values(list(KEYS), kind="stable")
-    records = [
-        {
-            "learner": learner,
-            "aligner": aligner,
-            "status": status,
-            "n": len(group),
-            "of": int(asked[(learner, aligner)]),
-            "data": ", ".join(group["data"].unique()),
-            "seeds": ", ".join(str(s) for s in sorted(group["seed"].unique())),
-            "error": _first_error(group["error"]),
-        }
-        for (learner, aligner, status), group in undone.groupby(["learner", "aligner", "status"])
-    ]
-    return pd.DataFrame(
-        records, columns=["learner", "aligner", "status", "n", "of", "data", "seeds", "error"]
-    )
+    records = []
+    for (learner, aligner, status), group in undone.groupby(["learner", "aligner", "status"]):
+        errors = [text for text in group["error"].unique() if text]
+        more = f" (and {counted(len(errors) - 1, 'other error')})" if len(errors) > 1 else ""
+        records.append(
+            {
+                **{"learner": learner, "aligner": aligner, "status": status},
+                **{"n": len(group), "of": int(asked[(learner, aligner)])},
+                "data": ", ".join(group["data"].unique()),
+                "seeds": ", ".join(map(str, sorted(group["seed"].unique()))),
+                "error": errors[0] + more if errors else "",
+            }
+        )
+    columns = ["learner", "aligner", "status", "n", "of", "data", "seeds", "error"]
+    return pd.DataFrame(records, columns=columns)
 
 
 def _absent(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells that were not run although others of the same learner and aligner were.
+    """Return the cells that were not run although others of the same learner and aligner were.
 
-    Nothing is missing where the representation failed, nor a representation's own row where one of its aligners says what happened.
+    Nothing is missing if the representation failed, nor a representation's own row if one of
+    its aligners says what happened.
     """
     places = cells[["data", "seed"]].drop_duplicates()
     pairs = cells[["learner", "aligner"]].drop_duplicates()
-    there = set(cells[list(KEYS)].itertuples(index=False, name=None))
+    every = places.merge(pairs, how="cross")[list(KEYS)]
+    run = ["data", "learner", "seed"]
     undone = cells[cells["status"] != "done"]
-    no_representation = set(
-        undone.loc[undone["aligner"] == "", ["data", "learner", "seed"]].itertuples(
-            index=False, name=None
-        )
-    )
-    explained = set(undone[["data", "learner", "seed"]].itertuples(index=False, name=None))
-    absent = [
-        (data, learner, aligner, seed)
-        for data, seed in places.itertuples(index=False, name=None)
-        for learner, aligner in pairs.itertuples(index=False, name=None)
-        if (data, learner, aligner, seed) not in there
-        and (data, learner, seed) not in (no_representation if aligner else explained)
-    ]
-    return pd.DataFrame(absent, columns=list(KEYS)).assign(status="missing", error="not run")
-
-
-def _first_error(errors: pd.Series) -> str:
-    different = [text for text in errors.unique() if text]
-    if not different:
-        return ""
-    more = f" (and {counted(len(different) - 1, 'other error')})" if len(different) > 1 else ""
-    return str(different[0]) + more
+    failed = pd.MultiIndex.from_frame(undone.loc[undone["aligner"] == "", run])
+    explained = pd.MultiIndex.from_frame(undone[run])
+    here = pd.MultiIndex.from_frame(every[run])
+    told = np.where(every["aligner"] == "", here.isin(explained), here.isin(failed))
+    there = pd.MultiIndex.from_frame(every).isin(pd.MultiIndex.from_frame(cells[list(KEYS)]))
+    return every[~there & ~told].assign(status="missing", error="not run")

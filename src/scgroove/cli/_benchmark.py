@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from scgroove.cli._own import Imports, import_all
 from scgroove.errors import InputError
 
 if TYPE_CHECKING:
-    from scgroove.benchmark import Progress, Spec
+    from scgroove.benchmark import Spec
 
 benchmark = typer.Typer(
     name="benchmark",
@@ -27,22 +28,6 @@ KEPT = "What was finished is kept: the same command goes on from there."
 REFERENCE = "ps_logistic_scaled"
 
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-_SPEC = """Example of SPEC.toml:
-
-    title = "My grid"
-    seeds = 5
-    learners = ["groove", "ps_logistic", {learner = "groove", name = "cold", options = {temperature = 0.1}}]
-    aligners = ["eot", "emd", "egw", "eot unlabeled"]
-
-    [[data]]
-    scenario = "reference"
-    parameters = {rho = 0.5}
-
-    [[data]]
-    file = "screen.h5mu"
-    drop_labels = ["unknown"]
-"""
 
 
 @benchmark.command("run", epilog="**scgroove benchmark list** names what can be combined.")
@@ -84,12 +69,18 @@ def run(
 ) -> None:
     """Run every combination of a spec; what is in the folder already is not done again.
 
-    Each cell of the grid is written when it is done. Stop it whenever you like: the same command goes on where it stopped.
+    Each cell of the grid is written when it is done. Stop it whenever you like: the same command
+    goes on where it stopped.
     """
     with errors(debug, stopped=KEPT):
         from scgroove.cli._display import quiet
 
-        part = _part(shard)
+        try:
+            i, n = (int(number) for number in shard.split("/"))
+        except ValueError:
+            raise InputError(
+                f"--shard {shard}: expected I/N, as in 0/4 for the first of four parts."
+            ) from None
         check_path(out)
         with quiet():
             from scgroove import benchmark as grid
@@ -102,40 +93,34 @@ def run(
                 chosen,
                 out,
                 n_jobs=jobs,
-                shard=part,
+                shard=(i, n),
                 retry_failed=retry_failed,
                 mix_versions=mix_versions,
                 progress=_progress(),
             )
-        _summary(results, out)
+        known = results.assign(status=results["status"].replace("by construction", "done"))
+        known = known.sort_values("status", key=lambda s: s != "failed", kind="stable")
+        cells = known.drop_duplicates(["data", "learner", "aligner", "seed"])["status"]
+        counts = [f"{(cells == name).sum()} {name}" for name in ("done", "failed", "skipped")]
+        typer.echo(f"{', '.join(counts)}. Now: scgroove benchmark report {out}")
         if len(results) and not (results["status"] == "done").any():
             raise typer.Exit(1)
 
 
-def _part(shard: str) -> tuple[int, int]:
-    try:
-        i, n = (int(number) for number in shard.split("/"))
-    except ValueError:
-        raise InputError(
-            f"--shard {shard}: expected I/N, as in 0/4 for the first of four parts."
-        ) from None
-    return i, n
-
-
 def _spec(given: str) -> Spec:
     """Return the spec in a file, or one that comes along."""
-    from scgroove import benchmark as grid
+    from scgroove.benchmark.spec import SPECS, Spec
 
-    if given in grid.SPECS:
-        return grid.builtin(given)
+    if given in SPECS:
+        return Spec.named(given)
     path = Path(given)
     if path.suffix != ".toml" and not path.exists():
         raise InputError(
-            f"{given}: neither a file nor one of the grids that come along ({', '.join(grid.SPECS)})."
+            f"{given}: neither a file nor one of the grids that come along ({', '.join(SPECS)})."
         )
     if not path.is_file():
         raise InputError(f"{given}: there is no such file.")
-    return grid.Spec.from_toml(path)
+    return Spec.from_toml(path)
 
 
 def _progress() -> Any:
@@ -144,26 +129,16 @@ def _progress() -> Any:
 
     if Console(stderr=True).is_terminal:
         return True
-    told = [-1]
+    written = [-1]
 
-    def say(title: str, state: Progress) -> None:
+    def say(title: str, state: Any) -> None:
         tenth = 10 * state.finished // max(state.total, 1)
-        if tenth > told[0]:
-            told[0] = tenth
+        if tenth > written[0]:
+            written[0] = tenth
             failed = f", {state.failed} failed" if state.failed else ""
             typer.echo(f"  {state.finished} of {state.total}{failed}: {title}", err=True)
 
     return say
-
-
-def _summary(results: Any, out: Path) -> None:
-    known = results.assign(status=results["status"].replace("by construction", "done"))
-    failed_first = known.sort_values("status", key=lambda status: status != "failed", kind="stable")
-    cells = failed_first.drop_duplicates(["data", "learner", "aligner", "seed"])[
-        "status"
-    ].value_counts()
-    counts = ", ".join(f"{cells.get(name, 0)} {name}" for name in ("done", "failed", "skipped"))
-    typer.echo(f"{counts}. Now: scgroove benchmark report {out}")
 
 
 @benchmark.command("report")
@@ -180,7 +155,8 @@ def report(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Learner that the others are compared with; by default ps_logistic_scaled, or the first that is no limit."
+            help="Learner that the others are compared with; by default ps_logistic_scaled, or "
+            "the first that is no limit."
         ),
     ] = None,
     debug: _Debug = False,
@@ -190,39 +166,32 @@ def report(
         from scgroove.cli._display import quiet
 
         with quiet():
-            from scgroove import benchmark as grid
-            from scgroove import pl
+            from scgroove.benchmark import read
+            from scgroove.benchmark.figures import benchmark_report
+            from scgroove.benchmark.results import Store
 
-            results = grid.read(folder)
-            about = grid.about(folder)
+            results, about = read(folder), Store(folder).about()
             path = out or folder / "report.html"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pl.benchmark_report(results, path, **_page(about, results, reference))
+            benchmark_report(
+                results,
+                path,
+                title=about["spec"].get("title", "Benchmark"),
+                spec_text=json.dumps(about["spec"], indent=1),
+                reference=reference or _reference(results),
+                about=about,
+            )
         typer.echo(f"{path}")
 
 
-def _page(about: dict[str, Any], results: Any, reference: str | None) -> dict[str, Any]:
-    import json
-
-    spec = about["spec"]
-    return {
-        "title": spec.get("title", "Benchmark"),
-        "spec_text": json.dumps(spec, indent=1),
-        "reference": _reference(results) if reference is None else reference,
-        "about": about,
-    }
-
-
 def _reference(results: Any) -> str:
-    """Return the learner to compare with where none was named."""
-    knows = (
-        results.groupby("learner")["knows_truth"].min().astype(bool)
-        if "knows_truth" in results
-        else {}
-    )
+    """Return the learner to compare with if none was named."""
     learners = sorted(set(results["learner"]))
-    usual = [name for name in learners if name == REFERENCE]
-    return str((usual or [name for name in learners if not knows.get(name, False)] or learners)[0])
+    if REFERENCE in learners:
+        return REFERENCE
+    knows = results.groupby("learner")["knows_truth"].min().astype(bool)
+    methods = [name for name in learners if not knows.get(name, False)]
+    return str((methods or learners)[0])
 
 
 @benchmark.command("list")
@@ -242,8 +211,8 @@ def list_all(imports: Imports = None, debug: _Debug = False) -> None:
 
 
 def _sections() -> dict[str, list[tuple[str, str]]]:
-    from scgroove import aligners, learners
-    from scgroove import benchmark as grid
+    from scgroove import aligners, learners, metrics
+    from scgroove.benchmark.spec import SPECS, Spec
     from scgroove.simulations import SCENARIOS
 
     def first_line(thing: Any) -> str:
@@ -253,12 +222,14 @@ def _sections() -> dict[str, list[tuple[str, str]]]:
         missing = learners.unavailable_reason(name)
         return first_line(learners.get(name)) + (f" [not available: {missing}]" if missing else "")
 
+    kinds = ("representation", "coupling", "imputation")
+    known = sorted(map(metrics.METRICS.get, metrics.METRICS), key=lambda one: kinds.index(one.kind))
     return {
         "Learners": [(name, learner(name)) for name in learners.LEARNERS],
         "Aligners (add ' unlabeled' for the form without labels)": [
             (name, first_line(aligners.get(name))) for name in aligners.ALIGNERS
         ],
-        "Metrics": list(grid.metric_names().items()),
+        "Metrics": [(one.name, f"{one.kind}, {one.better} is better") for one in known],
         "Scenarios": [(name, SCENARIOS.get(name).reason) for name in SCENARIOS],
-        "Grids": [(name, grid.builtin(name).title) for name in grid.SPECS],
+        "Grids": [(name, Spec.named(name).title) for name in SPECS],
     }

@@ -5,14 +5,14 @@ Matplotlib is imported when the first figure is drawn.
 """
 
 from scgroove._validate import check_room
-from scgroove.pl._benchmark_cost import benchmark_cost
-from scgroove.pl._benchmark_curves import benchmark_curves
-from scgroove.pl._benchmark_heatmap import benchmark_heatmap
-from scgroove.pl._benchmark_intervals import benchmark_intervals
-from scgroove.pl._benchmark_labels_out import benchmark_labels_out
-from scgroove.pl._benchmark_ranks import benchmark_critical_difference
-from scgroove.pl._benchmark_report import benchmark_report
-from scgroove.pl._benchmark_sensitivity import benchmark_sensitivity
+from scgroove.benchmark.figures import (
+    benchmark_cost,
+    benchmark_critical_difference,
+    benchmark_curves,
+    benchmark_heatmap,
+    benchmark_intervals,
+    benchmark_report,
+)
 from scgroove.pl._calibration import calibration
 from scgroove.pl._coupling import coupling_label_mass
 from scgroove.pl._coupling_entropy import coupling_entropy
@@ -31,9 +31,7 @@ __all__ = [
     "benchmark_curves",
     "benchmark_heatmap",
     "benchmark_intervals",
-    "benchmark_labels_out",
     "benchmark_report",
-    "benchmark_sensitivity",
     "calibration",
     "coupling_entropy",
     "coupling_label_mass",

@@ -19,7 +19,8 @@ from scgroove.tl._align import origin, to_store
 if TYPE_CHECKING:
     from mudata import MuData
 
-    from scgroove.benchmark import AlignerSpec, Selection
+    from scgroove.benchmark import AlignerSpec
+    from scgroove.benchmark.selection import Score, Selection
 
 
 APART: Final = ("X", "X_pca")
@@ -35,7 +36,7 @@ def select_aligner(
     label_key: PerModality = _keys.LABEL,
     use_rep: PerModality = _keys.LATENT,
     unlabeled_category: UnlabeledCategory = None,
-    score: str | None = None,
+    score: Score | None = None,
     n_boot: int = 1000,
     seed: int = 0,
     key_added: str | None = None,
@@ -65,8 +66,9 @@ def select_aligner(
     unlabeled_category
         A label that stands for "no label".
     score
-        The score to choose by, one of ``scgroove.benchmark.TRUTH_FREE.names()``; default
-        ``"agreement"``, or ``"predictability"`` where that says little: see :func:`scgroove.benchmark.select`.
+        The score to choose by, ``"agreement"`` or ``"predictability"``. By default the first,
+        which ranks best by the place that cells are moved to; between two methods, or with
+        ``"random"`` or ``"uniform"`` among them, the second.
     n_boot
         Bootstrap samples of the labels, for the confidence.
     seed
@@ -112,7 +114,7 @@ def select_aligner(
     ('eot', 0.93)
     """
     check_call(mdata, key_added, (source, target))
-    from scgroove.benchmark import select
+    from scgroove.benchmark.selection import select
 
     check_pair(mdata, source, target)
     found = labels_by_modality(mdata, label_key, (source, target), unlabeled_category)
@@ -143,7 +145,8 @@ def select_aligner(
 
 def _candidates(methods: Sequence[str | AlignerSpec] | None, shared: bool) -> list[AlignerSpec]:
     """Return what to try; without a shared space, only what needs none."""
-    from scgroove.benchmark import CANDIDATES, AlignerSpec
+    from scgroove.benchmark import AlignerSpec
+    from scgroove.benchmark.selection import CANDIDATES
 
     if methods is not None:
         return [AlignerSpec.named(one) if isinstance(one, str) else one for one in methods]

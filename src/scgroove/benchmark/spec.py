@@ -1,29 +1,36 @@
-"""What to compare: data, learners, aligners, seeds. Read from TOML or written in Python."""
+"""Specification of a benchmark: data, learners, aligners, seeds; from TOML or Python."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
-from scgroove import aligners, learners
+from scgroove import aligners, learners, metrics
 from scgroove._labels import UnlabeledCategory, label_name, plain_category
-from scgroove.errors import InputTypeError, SpecError, did_you_mean
+from scgroove.errors import SpecError, UnknownNameError, did_you_mean
 from scgroove.simulations import SCENARIOS, Scenario
 
-N_SEEDS: Final = 5
-"""Seeds where the spec does not say."""
+SPECS: Final = ("reference", "scenarios")
+"""Names of the grids that come along."""
 
+N_SEEDS: Final = 5
 
 UNLABELED: Final = " unlabeled"
 """After the name of an aligner: the form that sees no labels."""
 
 QUICK_LABELS: Final = 8
 QUICK_CELLS: Final = 20
+
+OF_FILES: Final = (
+    *("drop_labels", "min_cells_per_label", "n_top_features"),
+    *("pair_key", "dose_key", "unlabeled_category"),
+)
+"""Options of data that have no effect on a simulation."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class LearnerSpec:
     learner
         Name in :data:`scgroove.learners.LEARNERS`.
     name
-        How the results call it; default that of the learner.
+        Name in the results; default that of the learner.
     options
         Of its class.
     """
@@ -45,11 +52,11 @@ class LearnerSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be constructed."""
+        """Check that it can be constructed."""
         object.__setattr__(self, "name", self.name or self.learner)
         object.__setattr__(self, "options", dict(self.options))
         if learners.unavailable_reason(self.learner) is None:
-            learners.construct(self.learner, self.options)
+            self.build()
 
     def build(self) -> Any:
         """Return the learner, not fitted."""
@@ -72,7 +79,7 @@ class AlignerSpec:
     labeled
         Whether mass stays within labels.
     name
-        How the results call it; default that of the method, with ``" unlabeled"`` where it is.
+        Name in the results; default that of the method, with ``" unlabeled"`` if so.
     options
         Of its class.
     """
@@ -83,16 +90,15 @@ class AlignerSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be constructed."""
-        object.__setattr__(
-            self, "name", self.name or self.method + ("" if self.labeled else UNLABELED)
-        )
+        """Check that it can be constructed."""
+        default = self.method if self.labeled else self.method + UNLABELED
+        object.__setattr__(self, "name", self.name or default)
         object.__setattr__(self, "options", dict(self.options))
         self.build(0)
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Return the aligner of a name; ``" unlabeled"`` after it means what it says."""
+        """Return the aligner of a name, such as ``"eot"`` or ``"eot unlabeled"``."""
         return cls(name.removesuffix(UNLABELED), labeled=not name.endswith(UNLABELED))
 
     def build(self, seed: int) -> Any:
@@ -101,11 +107,11 @@ class AlignerSpec:
         known = [option.name for option in fields(cls)]
         for option in self.options:
             if option not in known:
-                raise InputTypeError(
-                    f"aligner {self.method!r} has no option {option!r}.{did_you_mean(option, known)}"
+                raise SpecError(
+                    f"aligner {self.method!r} has no option {option!r}."
+                    f"{did_you_mean(option, known)}"
                 )
-        drawn = {"seed": seed} if "seed" in known and "seed" not in self.options else {}
-        return cls(**{**self.options, **drawn})
+        return cls(**({"seed": seed} if "seed" in known else {}) | dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -115,31 +121,30 @@ class DataSpec:
     Attributes
     ----------
     name
-        How the results call it.
+        Name in the results.
     scenario
         Name in :data:`scgroove.simulations.SCENARIOS`; None for a file.
     parameters
-        Of :class:`scgroove.simulations.Scenario`, where they differ from the named one.
+        Of :class:`scgroove.simulations.Scenario`, if they differ from the named one.
     file
         A ``.h5mu`` file; None for a simulation.
     source, target
         The modalities to match; default the first two.
     label_key, pair_key
-        Columns of ``mod[m].obs``. The pairing is hidden from learners, and serves as the truth; without it, only
-        scores of labels are made. Default: ``"pair_id"`` if there is one.
+        Columns of ``mod[m].obs``. The pairing is hidden from learners and serves as the truth;
+        without it, only scores of labels are made. Default: ``"pair_id"`` if it exists.
     drop_labels
         Labels whose cells are left out.
     min_cells_per_label
         Labels with fewer cells in a modality are left out there.
     n_top_features
-        Of a count modality keep the most variable ones, this many; None keeps all.
+        Keep this many of the most variable features; None keeps all.
     control
-        Label of the cells without a perturbation, from which effects are counted; None: no scores of effects.
+        Label of unperturbed cells, the zero of effects; None: effects are not scored.
     dose_key
-        Column of ``mod[m].obs`` with the dose of a cell, hidden from learners: for metrics that need doses.
-        None: there is none.
+        Column of ``mod[m].obs`` with the dose of a cell, hidden from learners.
     unlabeled_category
-        Labels that stand for "no label", one or several. Their cells stay, and nobody is told a label for them.
+        Labels that stand for "no label". Their cells stay, without a label.
     """
 
     name: str = ""
@@ -158,53 +163,50 @@ class DataSpec:
     unlabeled_category: UnlabeledCategory = None
 
     def __post_init__(self) -> None:
-        """Refuse what is neither a scenario nor a file."""
+        """Check that it is either a scenario or a file, with options that go with it."""
         if (self.scenario is None) == (self.file is None):
             raise SpecError(
-                f"data {self.name!r} must name a scenario or a file, one of the two; found scenario={self.scenario!r}, "
-                f"file={self.file!r}."
+                f"data {self.name!r} must name a scenario or a file, one of the two; found "
+                f"scenario={self.scenario!r}, file={self.file!r}."
             )
         if self.scenario is None and self.parameters:
             raise SpecError(f"data {self.name!r}: parameters go with a scenario, not with a file.")
-        object.__setattr__(self, "parameters", dict(self.parameters))
         given: Any = self.drop_labels  # one label in TOML is text or a number
         labels = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-        object.__setattr__(self, "drop_labels", tuple(map(label_name, labels)))
-        object.__setattr__(self, "unlabeled_category", plain_category(self.unlabeled_category))
-        if self.control is not None:
-            object.__setattr__(self, "control", label_name(self.control))
-        object.__setattr__(self, "name", self.name or self._default_name())
-        self._check_numbers()
-        if self.scenario is not None:
-            self._check_no_file_options()
-            self.simulated()
-
-    def _check_numbers(self) -> None:
+        values = {
+            "parameters": dict(self.parameters),
+            "drop_labels": tuple(map(label_name, labels)),
+            "unlabeled_category": plain_category(self.unlabeled_category),
+            "control": None if self.control is None else label_name(self.control),
+            "name": self.name or self._default_name(),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         for option in ("min_cells_per_label", "n_top_features"):
-            value: Any = getattr(self, option)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if not (whole or (value is None and option == "n_top_features")):
+            value = getattr(self, option)
+            if not (_is_whole(value, 1) or (value is None and option == "n_top_features")):
                 raise SpecError(
-                    f"data {self.name!r}: {option} must be a whole number of at least 1; found {value!r}."
+                    f"data {self.name!r}: {option} must be a whole number of at least 1; "
+                    f"found {value!r}."
                 )
-
-    def _check_no_file_options(self) -> None:
-        """Refuse what has no effect on a simulation."""
-        of_files = ("drop_labels", "min_cells_per_label", "n_top_features", "pair_key", "dose_key")
-        for option in (*of_files, "unlabeled_category"):
+        if self.scenario is None:
+            return
+        for option in OF_FILES:
             if getattr(self, option) != type(self).__dataclass_fields__[option].default:
                 raise SpecError(
-                    f"data {self.name!r}: {option} goes with a file, not with a scenario, whose parameters say what is drawn."
+                    f"data {self.name!r}: {option} goes with a file, not with a scenario, whose "
+                    "parameters say what is drawn."
                 )
+        self.simulated()
 
     def _default_name(self) -> str:
         if self.file is not None:
             return Path(self.file).stem
-        changes = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
-        return f"{self.scenario}, {changes}" if changes else str(self.scenario)
+        changes = [f"{key} {value}" for key, value in self.parameters.items()]
+        return ", ".join([str(self.scenario), *changes])
 
     def as_plain(self) -> dict[str, Any]:
-        """Return all that the data depend on but the contents of a file, as plain values."""
+        """Return everything that the data depend on, but the contents of a file."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del plain["name"]
         for option in ("control", "dose_key", "unlabeled_category"):
@@ -219,22 +221,21 @@ class DataSpec:
         for parameter in self.parameters:
             if parameter not in known:
                 raise SpecError(
-                    f"data {self.name!r}: a scenario has no parameter {parameter!r}.{did_you_mean(parameter, known)} "
-                    f"Its parameters: {', '.join(known)}."
+                    f"data {self.name!r}: a scenario has no parameter {parameter!r}."
+                    f"{did_you_mean(parameter, known)} Its parameters: {', '.join(known)}."
                 )
-        frozen = {key: tuple(v) if isinstance(v, list) else v for key, v in self.parameters.items()}
-        given = {option.name: getattr(base, option.name) for option in fields(Scenario)}
-        return Scenario(**{**given, **frozen})
+        changes = {k: tuple(v) if isinstance(v, list) else v for k, v in self.parameters.items()}
+        return Scenario(**{name: getattr(base, name) for name in known} | changes)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A grid: every learner on every data set with every seed, every aligner on every representation.
+    """A grid: every learner on every data set and seed, every aligner on every representation.
 
     Attributes
     ----------
     data, learners, aligners
-        What is combined. Names must be different within each.
+        The entries to combine, with different names within each.
     seeds
         Of simulations, learners and aligners that draw.
     metrics
@@ -242,8 +243,8 @@ class Spec:
     title
         Of the report.
     null
-        How often the grid is repeated on permuted labels, whose numbers then stand beside every score. Repeat r has
-        the r-th seed, starting again where there are fewer seeds.
+        How often the grid is repeated on permuted labels, whose numbers then stand beside every
+        score. Repeat r has the r-th seed, starting again if there are fewer seeds.
 
     Examples
     --------
@@ -263,22 +264,27 @@ class Spec:
     null: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse an empty grid, names that stand twice, and a number of repeats that is none."""
-        null: Any = self.null  # what a file holds may be anything
-        if not isinstance(null, int) or isinstance(null, bool) or null < 0:
+        """Check that the grid is not empty, and that no name stands twice."""
+        if not _is_whole(self.null, 0):
             raise SpecError(
-                f"null, how often the grid is repeated on permuted labels, must be a whole number of at least 0; found "
-                f"{self.null!r}."
+                "null, how often the grid is repeated on permuted labels, must be a whole number "
+                f"of at least 0; found {self.null!r}."
             )
         for axis in ("data", "learners", "aligners", "seeds", "metrics"):
             object.__setattr__(self, axis, tuple(getattr(self, axis)))
         for axis in ("data", "learners", "seeds"):
             if not getattr(self, axis):
                 raise SpecError(f"a spec needs at least one of {axis}; found none.")
-        for axis in ("data", "learners", "aligners"):
-            _check_different(axis, [entry.name for entry in getattr(self, axis)])
-        _check_different("seeds", [str(seed) for seed in self.seeds])
-        _check_metrics(self.metrics)
+        for axis in ("data", "learners", "aligners", "seeds"):
+            names = [str(getattr(entry, "name", entry)) for entry in getattr(self, axis)]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise SpecError(
+                    f"{axis} must have different names; found {', '.join(map(repr, twice))} "
+                    "twice. Give one of them another name=."
+                )
+        for name in self.metrics:
+            metrics.METRICS.get(name)
 
     @property
     def n_cells(self) -> int:
@@ -292,10 +298,22 @@ class Spec:
         return [*((seed, 0) for seed in self.seeds), *permuted]
 
     def quick(self) -> Self:
-        """Return the same with the first seed only, and simulations of at most 8 labels and 20 cells a label."""
+        """Return the grid with one seed, and at most 8 labels and 20 cells a label simulated."""
         data = tuple(one if one.file else replace(one, parameters=_small(one)) for one in self.data)
         title = f"{self.title} (quick)"
         return replace(self, data=data, seeds=self.seeds[:1], null=min(self.null, 1), title=title)
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Return a grid that comes along.
+
+        ``"reference"``: all learners and four aligners with and without labels on three shares
+        of shared effects. ``"scenarios"``: the main learners on every named scenario.
+        """
+        if name not in SPECS:
+            raise UnknownNameError("grid", name, SPECS)
+        folder = files("scgroove.benchmark").joinpath("specs")
+        return cls.from_dict(tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")))
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any], folder: Path | None = None) -> Self:
@@ -304,15 +322,15 @@ class Spec:
         Parameters
         ----------
         given
-            ``data``, ``learners``, ``aligners``: lists of names, or of tables. ``seeds``: a list, or how many.
-            ``metrics``: a list of names. ``title``. ``null``: a number of permutations.
+            ``data``, ``learners``, ``aligners``: lists of names, or of tables. ``seeds``: a list,
+            or how many. ``metrics``: a list of names. ``title``. ``null``: a number.
         folder
-            What relative names of files are relative to.
+            Base of relative names of files.
 
         Raises
         ------
         SpecError
-            If it cannot be run; the message says where, and names the near miss.
+            If it cannot be run; the message says where.
         """
         _check_keys("the spec", given, [option.name for option in fields(cls)])
         try:
@@ -353,59 +371,43 @@ class Spec:
         except SpecError as error:
             raise SpecError(f"{path}: {error}") from error
 
+    @classmethod
+    def read(cls, given: Spec | Mapping[str, Any] | str | Path) -> Spec:
+        """Return a spec from a spec, a mapping or a TOML file."""
+        if isinstance(given, Spec):
+            return given
+        return cls.from_dict(given) if isinstance(given, Mapping) else cls.from_toml(given)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the spec as plain values; :meth:`from_dict` reads it."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         for axis in ("data", "learners", "aligners"):
-            plain[axis] = [
-                {key: value for key, value in entry.items() if value not in (None, {}, [])}
-                for entry in plain[axis]
-            ]
+            for entry in plain[axis]:
+                for key in [key for key, value in entry.items() if value in (None, {}, [])]:
+                    del entry[key]
         return plain
 
 
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def _small(data: DataSpec) -> dict[str, Any]:
+    """Return the parameters of a scenario with few labels and cells."""
     scenario = data.simulated()
     n_labels = min(scenario.n_labels, QUICK_LABELS + sum(scenario.exclusive().values()))
-    cells = scenario.cells_per_label()[:n_labels]
-    small: dict[str, Any] = {"n_labels": n_labels}
+    cells: Any = [min(n, QUICK_CELLS) for n in scenario.cells_per_label()[:n_labels]]
     if isinstance(scenario.n_cells_per_label, int):
-        small["n_cells_per_label"] = min(scenario.n_cells_per_label, QUICK_CELLS)
-    else:
-        small["n_cells_per_label"] = [min(n, QUICK_CELLS) for n in cells]
-    return {**data.parameters, **small}
-
-
-def digest(*parts: Any) -> str:
-    """Return 12 hex digits that stand for plain values."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        cells = min(scenario.n_cells_per_label, QUICK_CELLS)
+    return {**data.parameters, "n_labels": n_labels, "n_cells_per_label": cells}
 
 
 def _check_keys(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in given:
         if key not in known:
             raise SpecError(
-                f"{where} has an unknown entry {key!r}.{did_you_mean(key, known)} Expected: {', '.join(known)}."
-            )
-
-
-def _check_different(axis: str, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SpecError(
-            f"{axis} must have different names; found {', '.join(map(repr, twice))} twice. Give one of them another name=."
-        )
-
-
-def _check_metrics(names: Sequence[str]) -> None:
-    from scgroove.benchmark._evaluate import metric_names
-
-    known = metric_names()
-    for name in names:
-        if name not in known:
-            raise SpecError(
-                f"unknown metric {name!r}.{did_you_mean(name, known)} Available: {', '.join(known)}."
+                f"{where} has an unknown entry {key!r}.{did_you_mean(key, known)} "
+                f"Expected: {', '.join(known)}."
             )
 
 
@@ -419,53 +421,45 @@ def _listed(given: Mapping[str, Any], axis: str) -> list[Any]:
 
 
 def _seeds(given: Any) -> tuple[int, ...]:
-    whole = isinstance(given, int) and not isinstance(given, bool)
-    seeds = tuple(range(given)) if whole else tuple(given) if isinstance(given, Sequence) else ()
-    if not seeds or any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in seeds):
+    seeds = range(given) if _is_whole(given, 0) else given
+    if not isinstance(seeds, Sequence) or not seeds or not all(_is_whole(s, 0) for s in seeds):
         raise SpecError(
-            f"seeds must be how many (at least 1), or a list of whole numbers of at least 0; found {given!r}."
+            "seeds must be how many (at least 1), or a list of whole numbers of at least 0; "
+            f"found {given!r}."
         )
-    return seeds
+    return tuple(seeds)
 
 
-def _table(entry: Any, axis: str, main: str) -> dict[str, Any]:
-    """Return an entry as a table: a name stands for itself."""
+def _entry(entry: Any, kind: Any, axis: str, main: str) -> Any:
+    """Read an entry of an axis: a name stands for itself, a table has the options of a class."""
+    if isinstance(entry, kind):
+        return entry
     if isinstance(entry, str):
-        return {main: entry}
+        return kind(**{main: entry})
     if not isinstance(entry, Mapping):
         raise SpecError(f"an entry of {axis} must be a name or a table; found {entry!r}.")
-    return dict(entry)
+    _check_keys(f"an entry of {axis}", entry, [option.name for option in fields(kind)])
+    if main not in entry and main != "scenario":
+        raise SpecError(f"an entry of {axis} must say which {main}; found {dict(entry)!r}.")
+    return kind(**entry)
 
 
 def _learner(entry: Any) -> LearnerSpec:
-    if isinstance(entry, LearnerSpec):
-        return entry
-    table = _table(entry, "learners", "learner")
-    _check_keys("an entry of learners", table, ["learner", "name", "options"])
-    if "learner" not in table:
-        raise SpecError(f"an entry of learners must say which learner; found {table!r}.")
-    return LearnerSpec(**table)
+    spec: LearnerSpec = _entry(entry, LearnerSpec, "learners", "learner")
+    return spec
 
 
 def _aligner(entry: Any) -> AlignerSpec:
-    if isinstance(entry, AlignerSpec):
-        return entry
     if isinstance(entry, str):
         return AlignerSpec.named(entry)
-    table = _table(entry, "aligners", "method")
-    _check_keys("an entry of aligners", table, ["method", "labeled", "name", "options"])
-    if "method" not in table:
-        raise SpecError(f"an entry of aligners must say which method; found {table!r}.")
-    return AlignerSpec(**table)
+    spec: AlignerSpec = _entry(entry, AlignerSpec, "aligners", "method")
+    return spec
 
 
 def _data(entry: Any, folder: Path | None) -> DataSpec:
-    if isinstance(entry, DataSpec):
-        return entry
-    table = _table(entry, "data", "scenario")
     if isinstance(entry, str) and entry.endswith(".h5mu"):
-        table = {"file": entry}
-    _check_keys("an entry of data", table, [option.name for option in fields(DataSpec)])
-    if "file" in table and folder is not None:
-        table["file"] = str((folder / table["file"]).resolve())
-    return DataSpec(**table)
+        entry = {"file": entry}
+    if isinstance(entry, Mapping) and "file" in entry and folder is not None:
+        entry = {**entry, "file": str((folder / entry["file"]).resolve())}
+    spec: DataSpec = _entry(entry, DataSpec, "data", "scenario")
+    return spec

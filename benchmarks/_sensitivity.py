@@ -1,19 +1,17 @@
-"""One factor at a time around a base: what results depend on."""
+"""One factor at a time around a base, and a picture of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from scgroove.benchmark._results import Store
-from scgroove.benchmark._runner import Progress, cells_of, run
-from scgroove.benchmark._spec import AlignerSpec, DataSpec, LearnerSpec, Spec
-from scgroove.errors import SpecError, UnknownNameError, did_you_mean
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from scgroove.benchmark import DataSpec, LearnerSpec, Spec, run, summarize
 
 
 @dataclass(frozen=True)
@@ -82,96 +80,47 @@ FACTORS: Final[Mapping[str, Factor]] = {
 }  # fmt: skip
 """Factors by name."""
 
-BASELINE: Final = "ps_logistic_scaled"
-
 
 def sensitivity(
-    out: str | Path,
+    out: Path,
     *,
-    factors: str | Sequence[str] | Mapping[str, Sequence[float]] = tuple(FACTORS),
-    learner: str | LearnerSpec = "groove",
-    baselines: Sequence[str | LearnerSpec] = (BASELINE,),
-    aligner: str | AlignerSpec = "eot",
-    data: str | DataSpec = "reference",
-    seeds: int | Sequence[int] = 5,
+    factors: Sequence[str],
+    learner: str | LearnerSpec,
+    baselines: Sequence[str],
+    aligner: str,
+    data: str,
+    seeds: int,
     n_jobs: int | None = None,
-    shard: tuple[int, int] = (0, 1),
-    retry_failed: bool = False,
-    mix_versions: bool = False,
-    progress: bool | Callable[[str, Progress], None] = True,
 ) -> pd.DataFrame:
     """Vary one factor at a time, everything else as it is, and score.
 
-    Parameters
-    ----------
-    out
-        Folder of the results; a stopped run goes on, as for :func:`scgroove.benchmark.run`.
-    factors
-        Names of :data:`FACTORS`, or a mapping from names to the levels to take.
-    learner
-        What is studied; factors of the learner are its options.
-    baselines
-        Learners beside it where the data are varied, and at the base.
-    aligner
-        Kept the same throughout.
-    data
-        A scenario, the base of the factors of the data.
-    seeds
-        How many, or which.
-    n_jobs, shard, retry_failed, mix_versions, progress
-        As for :func:`scgroove.benchmark.run`.
-
-    Returns
-    -------
-    DataFrame
-        Results, with ``factor`` and ``level`` beside every row: a row stands once for each factor whose line it is on.
-
-    Raises
-    ------
-    SpecError, UnknownNameError
-        If a factor is unknown, none is given, a level cannot be, or the data are a file.
-
-    See Also
-    --------
-    scgroove.pl.benchmark_sensitivity
-
-    References
-    ----------
-    User guide, "Benchmark".
+    Returns results with ``factor`` and ``level`` beside every row: a row stands once for each
+    factor whose line it is on.
     """
     base = Spec.from_dict(
         {
-            "data": [{"scenario": data} if isinstance(data, str) else data],
+            "data": [{"scenario": data}],
             "learners": [learner, *baselines],
             "aligners": [aligner],
-            "seeds": seeds if isinstance(seeds, int) else list(seeds),
+            "seeds": seeds,
             "title": "Sensitivity",
         }
     )
-    if base.data[0].scenario is None:
-        raise SpecError(
-            f"data must be a scenario, of which a parameter can be varied; found the file {base.data[0].file}."
-        )
     points = [
-        Point(name, FACTORS[name], level)
-        for name, levels in _levels(factors).items()
-        for level in levels
+        Point(name, FACTORS[name], level) for name in factors for level in FACTORS[name].levels
     ]
     studied = {
         point: point.learner(base.learners[0]) for point in points if point.factor.of == "learner"
     }
     varied = {point: point.data(base.data[0]) for point in points if point.factor.of == "data"}
-    grids = []
+    grids = {}
     if studied:
-        grids.append(replace(base, learners=(*_different(studied.values()), *base.learners[1:])))
+        others = (*_different(studied.values()), *base.learners[1:])
+        grids["settings"] = replace(base, learners=others)
     if varied:
-        grids.append(replace(base, data=_different(varied.values())))
-    options: dict[str, Any] = {"retry_failed": retry_failed, "mix_versions": mix_versions}
-    for grid in grids:
-        run(grid, out, n_jobs=n_jobs, shard=shard, progress=progress, **options)
-    store = Store(Path(out))
-    store.list_cells(cells_of(*grids))
-    return _on_lines(store.read(), base, studied, varied)
+        grids["screens"] = replace(base, data=_different(varied.values()))
+    parts = [run(grid, out / name, n_jobs=n_jobs, progress=False) for name, grid in grids.items()]
+    return _on_lines(pd.concat(parts, ignore_index=True), base, studied, varied)
 
 
 @dataclass(frozen=True)
@@ -196,23 +145,6 @@ class Point:
         return f"{base}, {self.factor.option} {self.factor.text(self.level)}"
 
 
-def _levels(
-    factors: str | Sequence[str] | Mapping[str, Sequence[float]],
-) -> dict[str, tuple[float, ...]]:
-    factors = [factors] if isinstance(factors, str) else factors
-    if not factors:
-        raise SpecError(f"no factor is given. Available: {', '.join(FACTORS)}.")
-    for name in factors:
-        if name not in FACTORS:
-            hint = did_you_mean(name, FACTORS)
-            raise UnknownNameError(
-                f"unknown factor {name!r}.{hint} Available: {', '.join(FACTORS)}."
-            )
-    if isinstance(factors, Mapping):
-        return {name: tuple(levels) for name, levels in factors.items()}
-    return {name: FACTORS[name].levels for name in factors}
-
-
 def _different(entries: Iterable[Any]) -> tuple[Any, ...]:
     return tuple({entry.name: entry for entry in entries}.values())
 
@@ -224,8 +156,6 @@ def _on_lines(
     varied: Mapping[Point, DataSpec],
 ) -> pd.DataFrame:
     """Return the results with the factor and the level that they belong to."""
-    import pandas as pd
-
     others = {one.name for one in base.learners[1:]}
     parts = []
     for point, who in studied.items():
@@ -241,3 +171,36 @@ def _on_lines(
         )
         parts.append(results[rows].assign(factor=point.name, level=float(point.level)))
     return pd.concat(parts, ignore_index=True)
+
+
+def draw_lines(results: pd.DataFrame, metric: str, to: Path, ncols: int = 4) -> None:
+    """Draw a metric against the levels of each factor: a panel a factor, a line a learner."""
+    names = list(dict.fromkeys(results["factor"]))
+    nrows = -(-len(names) // ncols)
+    fig, axes = plt.subplots(
+        nrows, ncols, figsize=(3.1 * ncols, 2.5 * nrows), squeeze=False, sharey=True
+    )
+    for ax, name in zip(axes.ravel(), names, strict=False):
+        factor, lines = FACTORS[name], results[results["factor"] == name]
+        parts = []
+        for level, part in lines.groupby("level"):
+            parts.append(summarize(part, metric, by=("learner",)).assign(at=level))
+        table = pd.concat(parts)
+        for learner, rows in table.groupby("learner", sort=False):
+            ax.fill_between(rows["at"], rows["low"], rows["high"], alpha=0.15, linewidth=0)
+            ax.plot(rows["at"], rows["mean"], marker="o", markersize=3.5, label=learner)
+        ax.plot(rows["at"], rows["chance"], color="#7A838D", linestyle=":", zorder=0)
+        levels = np.sort(table["at"].unique())
+        positive = levels[levels > 0]
+        if not factor.names and len(positive) > 2 and positive.max() / positive.min() >= 8:
+            ax.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5)
+        ax.set_xticks(levels, [factor.text(level) for level in levels])
+        ax.minorticks_off()
+        ax.set_xlabel(name.replace("_", " "))
+    for spare in axes.ravel()[len(names) :]:
+        spare.remove()
+    axes[0, 0].set_ylabel(metric.replace("_", " "))
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    fig.tight_layout()
+    fig.savefig(to, dpi=110)
+    plt.close(fig)
