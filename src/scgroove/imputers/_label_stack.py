@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import cho_factor, solve_triangular
 from scipy.optimize import nnls
+from scipy.stats import t as student_t
 
 from scgroove._types import Float64Array, FloatArray, IntArray
 from scgroove._validate import checked
@@ -25,9 +26,6 @@ RIDGES: Final = (0.03, 0.3, 3.0, 30.0)
 
 FEWEST_LABELS: Final = 4
 """Labels of both modalities below which none can be left out."""
-
-CERTAINTY: Final = 2.0
-"""Standard errors from 0 at which the slope begins to count."""
 
 BLOCK: Final = 8192
 
@@ -96,7 +94,9 @@ class LabelStack:
     they predict::
 
         slope = sum <E, P> / sum <P, P>,   t = slope / (jackknife standard error over labels)
-        kappa = clip(slope, 0, 1) * max(0, 1 - (2 / t)^2)
+        kappa = clip(slope, 0, 1) * max(0, 1 - (c / t)^2)
+
+    with c the two-sided 5 % point of Student's t for the number of labels.
 
     A cell x of label g is imputed as
 
@@ -184,8 +184,9 @@ class LabelStack:
         self.mean_x_ = source.means[shared].mean(axis=0)
         self.mean_y_ = target.means[shared].mean(axis=0)
         self.map_, slope, t, weights = self._stack(source, target, shared, seed)
-        certain = max(0.0, 1.0 - (CERTAINTY / t) ** 2) if t > 0 else 0.0
-        self.kappa_ = min(max(slope, 0.0), 1.0) * certain
+        point = student_t.ppf(0.975, max(shared.size - 1, 1))
+        certain = max(0.0, 1.0 - (point / t) ** 2) if t > 0 else 0.0
+        self.kappa_ = float(min(max(slope, 0.0), 1.0) * certain)
         self._find_reliable_directions(x, codes_x, seed)
         self.evidence = {
             "weights": weights,
