@@ -36,16 +36,9 @@ PlanLike: TypeAlias = Plan | BlockPlan
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Cells that are compared with one another: all, or those of one label.
+    """Cells that are compared with one another: all (code 0), or those of one label.
 
-    Attributes
-    ----------
-    code
-        Code of the label; 0 if the set holds all cells.
-    x, y
-        Rows of x (n,) and of y (m,), ascending.
-    rows
-        Those rows of x whose true match is known and in y, ascending.
+    ``rows`` are the rows ``x`` whose true match is known and in ``y``; all ascending.
     """
 
     code: int
@@ -98,14 +91,7 @@ def _counts(query: IntArray, candidates: IntArray) -> IntArray:
 def candidates(
     n_x: int, n_y: int, labels_x: Labels | None, labels_y: Labels | None, within_label: bool | None
 ) -> Candidates:
-    """Return the candidates: cells of the same label, or all.
-
-    Raises
-    ------
-    ValueError
-        If only one modality has labels, none has and ``within_label`` is True, or their number is
-        not that of the cells.
-    """
+    """Return the candidates: cells of the same label, or all."""
     if (labels_x is None) != (labels_y is None):
         missing = "labels_x" if labels_x is None else "labels_y"
         raise InputError(
@@ -137,16 +123,7 @@ def codes_of(labels: Labels, n: int, name: str = "labels") -> tuple[list[str], I
 
 
 def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray:
-    """Return the row of y that truly matches each row of x, -1 if there is none.
-
-    Raises
-    ------
-    ValueError
-        If ``partner`` is None and the numbers of cells differ, or it has the wrong length, points
-        outside y, or points twice to one cell.
-    MissingTruthError
-        If it holds no match at all.
-    """
+    """Return the row of y that truly matches each row of x, -1 if there is none."""
     if partner is None:
         if n_x != n_y:
             raise InputError(
@@ -181,13 +158,7 @@ def check_partner(partner: npt.ArrayLike | None, n_x: int, n_y: int) -> IntArray
 
 
 def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
-    """Return a representation as a float64 matrix.
-
-    Raises
-    ------
-    ValueError
-        If it is no matrix, holds NaN or infinite values, or values too large or too small.
-    """
+    """Return a representation as a float64 matrix."""
     array = np.asarray(given, dtype=np.float64)
     if array.ndim != 2:
         raise InputError(f"{name} must be a matrix (n, d); found shape {array.shape}.")
@@ -209,13 +180,7 @@ def check_pair(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Float64Array, Float6
 
 
 def mean_of_directions(values: Sequence[Float64Array]) -> float:
-    """Return the mean over directions of the mean over scored cells (NaN: not scored).
-
-    Raises
-    ------
-    MissingTruthError
-        If no cell is scored in any direction.
-    """
+    """Return the mean over directions of the mean over scored cells (NaN: not scored)."""
     means = [float(v[~np.isnan(v)].mean()) for v in values if not np.isnan(v).all()]
     if not means:
         raise MissingTruthError(
@@ -232,13 +197,7 @@ def rows_per_block(n_columns: int) -> int:
 
 
 def slices(plan: PlanLike) -> Iterator[tuple[IntArray, IntArray, Any]]:
-    """Yield a coupling as (source rows, target rows, CSR or dense) with few rows each.
-
-    Raises
-    ------
-    ValueError
-        If a mass is negative or not finite.
-    """
+    """Yield a coupling as (source rows, target rows, CSR or dense) with few rows each."""
     if isinstance(plan, np.ndarray) or sp.issparse(plan):
         parts: Any = [(np.arange(plan.shape[0]), np.arange(plan.shape[1]), plan)]
     else:

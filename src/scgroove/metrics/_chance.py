@@ -80,10 +80,6 @@ def chance(
     ValueError
         If partners or labels do not fit, or no true match is among candidates.
 
-    References
-    ----------
-    User guide, "Evaluation".
-
     Examples
     --------
     >>> import numpy as np
@@ -147,12 +143,8 @@ def matching_variance(a: Float64Array, n_x: int, n_y: int, k: int) -> float:
 def class_chance(gain: Float64Array, n_rows: IntArray, n_columns: IntArray) -> Chance:
     """Return mean and spread of ``sum_i gain[p_i, q_s(i)]`` over permutations s of n cells.
 
-    Parameters
-    ----------
-    gain
-        Value of a cell of class p that meets one of class q, (P, Q).
-    n_rows, n_columns
-        Cells of each class on either side, (P,) and (Q,); both sum to n.
+    ``gain`` (P, Q) is the value of a cell of class p that meets one of class q; ``n_rows`` (P,) and
+    ``n_columns`` (Q,) are the cells of each class.
     """
     n = int(n_rows.sum())
     p, q = n_rows / n, n_columns / n
@@ -170,17 +162,9 @@ def class_chance(gain: Float64Array, n_rows: IntArray, n_columns: IntArray) -> C
 class RankTable:
     """For a sample of the cells of a candidate set: the place of each as the match of each other.
 
-    Attributes
-    ----------
-    group
-        The set.
-    x, y
-        Places (before, ties) for source and for target cells, both (sampled source, sampled
-        target); None for a direction that is not scored.
-    has_x, has_y
-        Sampled cells that have a place: those with mass.
-    share
-        Share of the mass of source cell i at target cell j; None for representations.
+    ``x`` and ``y`` are the places (before, ties) for source and target cells, both (sampled source,
+    sampled target), None for a direction that is not scored. ``has_x`` and ``has_y`` are the cells
+    with mass, ``share`` the share of the mass of source cell i at target cell j.
     """
 
     group: CandidateSet
@@ -287,14 +271,7 @@ def _block(part: Any, rows: IntArray, columns: IntArray) -> Float64Array:
 def rank_chance(rule: Rule, ranks: tuple[Ranks, ...], tables: list[RankTable]) -> Chance:
     """Return mean and spread of the mean of a rule over cells, then over directions.
 
-    Parameters
-    ----------
-    rule
-        The value of a place.
-    ranks
-        Places of the true matches: of source cells and, if scored, of target cells.
-    tables
-        Places that any cell would have.
+    ``ranks`` are the places of the true matches, ``tables`` those that any cell would have.
     """
     scored = [one for one in ranks if one.scored.any()]
     mean = float(np.mean([rule.expected(one.n[one.scored]).mean() for one in scored]))

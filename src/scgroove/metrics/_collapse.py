@@ -125,18 +125,7 @@ def within_label_variance(
     Raises
     ------
     ValueError
-        If shapes do not fit or values are not finite.
-    MissingTruthError
-        If no label has two cells.
-
-    See Also
-    --------
-    within_label_rank : the number of directions that the cells of a label vary in.
-    scgroove.tl.collapse : of each label and modality of a MuData.
-
-    References
-    ----------
-    The law of total variance; one less the multivariate eta squared.
+        As :func:`within_label_rank`.
 
     Examples
     --------

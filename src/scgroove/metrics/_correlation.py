@@ -90,21 +90,9 @@ def units(
 ) -> tuple[Float64Array, Float64Array, BoolArray]:
     """Return rows of mean 0 and length 1, whose inner products are correlations.
 
-    Parameters
-    ----------
-    predicted, measured
-        (k, n), NaN for missing values; overwritten.
-    ranked
-        Use ranks.
-    precision
-        Relative precision of the values: rows that vary by no more are constant.
-
-    Returns
-    -------
-    predicted, measured
-        (k, n); 0 for missing values, and all 0 for constant rows.
-    scored
-        Rows with a correlation: two pairs or more, and measured values that vary, (k,).
+    ``predicted`` and ``measured`` (k, n) are overwritten. Rows that vary by no more than the
+    relative ``precision`` are constant, and become 0 as missing values do. The third array (k,)
+    tells the rows with a correlation: two pairs or more, and measured values that vary.
     """
     missing = np.isnan(predicted) | np.isnan(measured)
     some = bool(missing.any())

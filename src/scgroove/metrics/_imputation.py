@@ -28,15 +28,7 @@ class Pairs(NamedTuple):
 
 
 def pairs_of(inputs: MetricInputs) -> Pairs:
-    """Return the complete cells with a known true match.
-
-    Raises
-    ------
-    MissingTruthError
-        If no cell is left.
-    ValueError
-        If the features differ, or a value is infinite.
-    """
+    """Return the complete cells with a known true match."""
     return inputs.once("pairs", lambda: _pairs(inputs))
 
 

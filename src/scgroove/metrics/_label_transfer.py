@@ -67,10 +67,6 @@ def label_transfer(
     scgroove.model.GROOVE.get_cross_modal_label_accuracy : for a trained model; its votes weigh
         rare labels up.
 
-    References
-    ----------
-    User guide, "Evaluation".
-
     Examples
     --------
     >>> x, y = [[0.0], [0.1], [5.0], [5.1]], [[0.2], [5.2], [0.3]]

@@ -22,14 +22,8 @@ COLUMNS: Final = 1024
 class Ranks:
     """The place of the true match of each cell; NaN without a match or another candidate.
 
-    Attributes
-    ----------
-    before
-        Candidates that come before it: nearer, or given more mass, (n,).
-    ties
-        Other candidates as near, (n,).
-    n
-        Candidates, (n,).
+    ``before`` it come nearer candidates, or those given more mass; ``ties`` are as near; ``n`` is
+    the number of candidates.
     """
 
     before: Float64Array
@@ -52,12 +46,8 @@ class Ranks:
 class Rule:
     """The value of a place among the candidates.
 
-    Attributes
-    ----------
-    of
-        (before, ties, n) -> value; the mean over all orders of the ties.
-    expected
-        n -> its mean over n candidates, one of which, at random, is the true match.
+    ``of`` maps (before, ties, n) to the mean over all orders of the ties, ``expected`` maps n to
+    the mean over n candidates, one of which, at random, is the true match.
     """
 
     of: Callable[[Any, Any, Any], Float64Array]
@@ -183,15 +173,7 @@ def _enter(out: Ranks, cells: IntArray, counts: Float64Array, n: int) -> None:
 
 @dataclass(frozen=True)
 class OwnMass:
-    """Masses of a coupling that ranks are taken from.
-
-    Attributes
-    ----------
-    own
-        T_i,partner(i) of each source cell; 0 without a partner, (n_source,).
-    rows, columns
-        Masses of source and target cells, (n_source,) and (n_target,).
-    """
+    """Masses of all source and target cells, and ``own``: T_i,partner(i), 0 without a partner."""
 
     own: Float64Array
     rows: Float64Array

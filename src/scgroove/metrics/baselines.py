@@ -51,10 +51,6 @@ def label_mean(
     ValueError
         If shapes or labels do not fit, or a value is missing.
 
-    References
-    ----------
-    User guide, "Evaluation".
-
     Examples
     --------
     >>> label_mean([[1.0], [3.0], [9.0]], ["a", "a", "b"], ["a", "b", "a"])

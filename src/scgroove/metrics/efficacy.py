@@ -28,20 +28,12 @@ LEVEL: Final = 0.95
 
 
 class LabelEfficacy(NamedTuple):
-    """Efficacy of cells and labels.
+    """Probability that each cell shows the effect of its label, (n,), and one row a label.
 
-    Attributes
-    ----------
-    probability
-        Probability that the cell shows the effect of its label, (n,); 1 for controls and for labels
-        without a visible effect, NaN for cells without a label.
-    table
-        One row a label but the control: ``label``; ``n_cells``; ``mean`` probability; ``rate``, the
-        share of cells with the effect, and ``rate_low`` and ``rate_high``, the ends of the 95 %
-        interval of the Beta distribution of the soft counts, NaN without a visible effect;
-        ``undetectable`` if there is no visible effect, or fewer than ten cells; ``statistic``, the
-        squared distance of the mean of the label from that of the controls, its ``threshold`` and
-        ``p_value``.
+    The probability is 1 for controls and labels without a visible effect, NaN without a label. The
+    table has ``label``, ``n_cells``, ``mean`` probability, ``rate`` with its 95 % interval
+    ``rate_low`` to ``rate_high`` (NaN without a visible effect), ``undetectable``, ``statistic``,
+    ``threshold`` and ``p_value``, as :func:`scgroove.tl.estimate_efficacy` describes them.
     """
 
     probability: Float64Array
@@ -74,12 +66,6 @@ def label_efficacy(
         a and b: before a cell is seen, a label has the effect in a / (a + b) of its cells.
     alpha
         Level of the test: share of the labels without an effect that will seem to have one.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two controls, or they are all alike, or they are no more than the
-        dimensions.
 
     Examples
     --------

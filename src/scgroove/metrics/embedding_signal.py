@@ -18,17 +18,9 @@ RIDGES: Final = tuple(10.0**power for power in range(-3, 4))
 class EmbeddingSignal:
     """Result of a held-out-label test.
 
-    Attributes
-    ----------
-    score
-        1 minus the squared error of labels left out over that of the mean of the other labels: at
-        most 1; 0 is no more than the mean.
-    p_value
-        Share of shuffled tables, and of this one, with a score as high.
-    null
-        Scores of the shuffled tables, (n_permutations,).
-    error, error_of_mean
-        Squared errors of each label, (n_labels,).
+    ``score`` is 1 minus the squared ``error`` of labels left out over the ``error_of_mean`` of the
+    other labels (n_labels,); ``p_value`` the share of shuffled tables with a score as high, ``null``
+    their scores.
     """
 
     score: float

@@ -30,18 +30,9 @@ LabelVerdict: TypeAlias = Literal["better than chance", "not shown", "cannot tel
 class LabelTest:
     """Labels of held-out cells, predicted from cells of the other modality, against chance.
 
-    Attributes
-    ----------
-    accuracy
-        Balanced: the mean over the labels of the share of their cells that are right.
-    low, high
-        95 % interval of the accuracy.
-    chance, chance_sd
-        Mean and standard deviation of the accuracy if the true labels are permuted among the cells.
-    p_value
-        Share of permutations that are at least as accurate; one-sided.
-    n_cells, n_labels
-        Held-out cells, and labels that they have.
+    ``accuracy`` is balanced, the mean over labels of the share of their right cells, with its 95 %
+    interval ``low`` to ``high``; ``chance`` and ``chance_sd`` are its mean and standard deviation if
+    the true labels are permuted; ``p_value`` is one-sided.
     """
 
     accuracy: float
@@ -78,8 +69,7 @@ def label_test(
     Returns
     -------
     LabelTest
-        ``accuracy`` (balanced) with its interval ``low`` to ``high``, ``chance``, ``chance_sd``,
-        ``p_value``, ``n_cells`` and ``n_labels``.
+        ``accuracy`` (balanced), ``low``, ``high``, ``chance``, ``chance_sd``, ``p_value``, ...
 
     Raises
     ------
@@ -181,18 +171,9 @@ def label_verdict(tests: Sequence[LabelTest]) -> LabelVerdict:
 class CorrelationTest:
     """Imputed and measured values of held-out cells, against chance.
 
-    Attributes
-    ----------
-    r
-        Median over the features of Pearson's correlation.
-    null_mean, null_sd
-        Mean and standard deviation of ``r`` over the permutations.
-    p_value
-        Share of permutations with at least that correlation; one-sided.
-    n_cells
-        Compared cells: the smaller number of the two modalities.
-    n_points
-        Correlated points: labels, or cells.
+    ``r`` is the median over the features of Pearson's correlation over ``n_points`` labels or
+    cells, ``null_mean`` and ``null_sd`` its mean and standard deviation over the permutations,
+    ``p_value`` one-sided, ``n_cells`` the smaller number of cells of the two modalities.
     """
 
     r: float
@@ -231,8 +212,7 @@ def label_mean_test(
     Returns
     -------
     CorrelationTest
-        ``r`` (median over the features), ``null_mean``, ``null_sd``, ``p_value``, ``n_cells`` and
-        ``n_points``.
+        ``r`` (median over the features), ``null_mean``, ``null_sd``, ``p_value``, ...
 
     Raises
     ------

@@ -62,18 +62,14 @@ class Score:
         Name of the metric.
     value
         The score.
-    chance
-        Its value without any knowledge beyond the label (``*_within_label``), or without any.
-    chance_sd
-        Standard deviation of ``value`` if the true partners were drawn at random among the
-        candidates: a value is more than chance if it is several of these away.
+    chance, chance_sd
+        Mean and standard deviation if the true partners were drawn at random among the candidates:
+        without any knowledge beyond the label (``*_within_label``), or without any.
     n
-        Number of items averaged over: source cells; target cells for label transfer; labels for
-        effects and distributions.
-    better
-        ``"lower"`` or ``"higher"``.
-    perfect
-        Value of a perfect match; NaN if there is none.
+        Number of source cells averaged over; target cells for label transfer, labels for effects
+        and distributions.
+    better, perfect
+        ``"lower"`` or ``"higher"``, and the value of a perfect match, NaN if there is none.
     """
 
     name: str = field(default="", kw_only=True)
@@ -100,26 +96,7 @@ class ScoreList(list[Score]):
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric.
-
-    Attributes
-    ----------
-    name
-        Its name in :data:`METRICS`.
-    kind
-        ``"representation"``, ``"coupling"`` or ``"imputation"``.
-    better, perfect
-        As in :class:`Score`.
-    needs
-        Names of :data:`NEEDS` without which it cannot be computed.
-    compute
-        Function of :class:`MetricInputs` that returns a :class:`Score`.
-    title, meaning
-        Its name in figures, and one or two sentences on it.
-    across_labels
-        Whether it looks among cells of other labels, so that labels that a learner remembers
-        raise it.
-    """
+    """A registered metric: the arguments of :func:`register`, and the function that computes it."""
 
     name: str
     kind: Kind
@@ -184,10 +161,6 @@ def register(
     ------
     ValueError
         If the name is taken, or ``kind``, ``better`` or ``needs`` are not known.
-
-    References
-    ----------
-    User guide, "Extending".
     """
     needs = frozenset(needs)
     options = [("kind", kind, get_args(Kind)), ("better", better, get_args(Better))]
@@ -357,32 +330,14 @@ def scores(
         For a metric whose truth is not given: ``"raise"``, or ``"skip"`` to leave it out, with the
         reason in ``.skipped[name]``.
     **given
-        The inputs:
-
-        ``x``, ``y``
-            Representations of source and target cells in one space, (n_source, d), (n_target, d).
-        ``coupling``
-            (n_source, n_target): dense, scipy sparse or in blocks.
-        ``partner``
-            (n_source,) target row that truly matches each source row, -1 for none.
-        ``labels_x``, ``labels_y``
-            Label of each cell; None and NaN mean unlabeled.
-        ``doses_x``, ``doses_y``
-            Dose of each cell; None and NaN mean unknown.
-        ``latent_x``, ``latent_y``
-            True latent coordinates, (n_source, k) and (n_target, k).
-        ``predicted``
-            Target values predicted for source cells, (n_source, f).
-        ``measured``
-            Values of target cells, (n_target, f).
-        ``control``
-            Name of the label that effects are differences to.
-        ``metric``
-            Distance of representations: ``"euclidean"`` (default) or ``"cosine"``.
-        ``n_neighbors``
-            Neighbors that vote in label transfer; default 15.
-        ``seed``
-            For the samples that the spread by chance rests on with many candidates; default 0.
+        ``x`` (n_source, d) and ``y`` (n_target, d), representations in one space; ``coupling``
+        (n_source, n_target), dense, scipy sparse or in blocks; ``partner`` (n_source,), target row
+        that truly matches each source row, -1 for none; ``labels_x`` and ``labels_y``, ``doses_x``
+        and ``doses_y``, None and NaN for unknown; ``latent_x`` and ``latent_y``, true latents;
+        ``predicted`` (n_source, f), target values predicted for source cells; ``measured``
+        (n_target, f); ``control``, the label that effects are differences to; ``metric``,
+        ``"euclidean"`` (default) or ``"cosine"``; ``n_neighbors`` that vote in label transfer,
+        default 15; ``seed`` of the samples that the spread by chance rests on, default 0.
 
     Returns
     -------
@@ -401,10 +356,6 @@ def scores(
     See Also
     --------
     chance : mean and spread by chance of a metric of your own.
-
-    References
-    ----------
-    User guide, "Evaluation".
 
     Examples
     --------

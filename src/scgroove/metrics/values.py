@@ -24,13 +24,7 @@ CHUNK_VALUES: Final = 2**20
 
 
 def check_values(name: str, given: Values) -> Any:
-    """Return values as an array or CSR matrix of two dimensions.
-
-    Raises
-    ------
-    ValueError
-        If they are no numeric matrix, or some are infinite or too large to square.
-    """
+    """Return values as an array or CSR matrix of two dimensions."""
     values: Any = sp.csr_matrix(given) if sp.issparse(given) else np.asarray(given)
     if values.ndim != 2 or values.dtype.kind not in "fiub":
         raise InputError(
@@ -56,13 +50,7 @@ def check_values(name: str, given: Values) -> Any:
 
 
 def check_nan(name: str, values: Any, nan: NaNPolicy) -> None:
-    """Refuse missing values unless they are to be left out.
-
-    Raises
-    ------
-    ValueError
-        If there are missing values and ``nan="raise"``.
-    """
+    """Refuse missing values unless they are to be left out."""
     missing = 0
     if nan == "raise":
         missing = sum(int(np.isnan(part).sum()) for part in _float_pieces(values))
@@ -75,13 +63,7 @@ def check_nan(name: str, values: Any, nan: NaNPolicy) -> None:
 
 
 def check_pairs(predicted: Values, measured: Values, nan: NaNPolicy = "raise") -> tuple[Any, Any]:
-    """Return predicted and measured values of the same cells and features.
-
-    Raises
-    ------
-    ValueError
-        If their shapes differ, they are empty or infinite, or one is missing and ``nan="raise"``.
-    """
+    """Return predicted and measured values of the same cells and features."""
     p, m = check_values("predicted", predicted), check_values("measured", measured)
     if p.shape != m.shape:
         raise InputError(
