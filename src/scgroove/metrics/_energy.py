@@ -83,9 +83,10 @@ def _score(inputs: MetricInputs) -> Score:
     """Return the mean over labels of ``2 E|a - b| - E|a - a'| - E|b - b'|``.
 
     Distances are Euclidean, and means are over all pairs of at most 1,000 cells of each label and
-    side. By chance, predicted cells of a label are taken for those of another. Chance rests on 20 labels and 200 cells of each, at most. Only the distance between the two
-    sides depends on the labels that are compared, and its mean over pairs is not biased by a
-    smaller sample. (Székely and Rizzo 2013, "Energy statistics", section 2.)
+    side. By chance, predicted cells of a label are taken for those of another. Chance rests on 20
+    labels and 200 cells of each, at most. Only the distance between the two sides depends on the
+    labels that are compared, and its mean over pairs is not biased by a smaller sample. (Székely
+    and Rizzo 2013, "Energy statistics", section 2.)
     """
     samples = _samples(inputs)
     n = len(samples)

@@ -63,7 +63,8 @@ def foscttm(
 
     References
     ----------
-    Liu et al. 2019, "Jointly embedding multiple single-cell omics measurements" (MMD-MA), section 3.
+    Liu et al. 2019, "Jointly embedding multiple single-cell omics measurements" (MMD-MA), section
+    3.
 
     Examples
     --------

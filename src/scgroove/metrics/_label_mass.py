@@ -23,7 +23,8 @@ from scgroove.metrics.registry import MetricInputs, Score, register
 def _score(inputs: MetricInputs) -> Score:
     """Return the share of mass between labeled cells that stays within labels.
 
-    By chance, the labels of the target cells are permuted: as :func:`class_chance`, with the square multiplied out so that zeros cost nothing.
+    By chance, the labels of the target cells are permuted: as :func:`class_chance`, with the square
+    multiplied out so that zeros cost nothing.
     """
     assert inputs.coupling is not None
     pool = inputs.pool(within_label=True)

@@ -111,8 +111,8 @@ def _count_nearer(
     """Return, for rows and columns, the numbers of (nearer, equally near) cells, (2, n) each.
 
     Distances are computed pair by pair, not by expanding the square, so that equal coordinates have
-    equal distances to the last bit and a true match at distance 0 is not lost to rounding. ``own_x``
-    and ``own_y`` are the squared distances to compare with; NaN counts nothing.
+    equal distances to the last bit and a true match at distance 0 is not lost to rounding.
+    ``own_x`` and ``own_y`` are the squared distances to compare with; NaN counts nothing.
     """
     counts_x, counts_y = np.zeros((2, len(x))), np.zeros((2, len(y)))
     for i in range(0, len(x), ROWS):

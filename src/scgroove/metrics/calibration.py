@@ -69,8 +69,8 @@ def expected_calibration_error(
 ) -> float:
     """Mean distance between confidence and share of right cells, over bins.
 
-    ``sum_b (n_b / n) |accuracy_b - confidence_b|``. 0: of cells with confidence 0.8, 80 % are right.
-    It does not depend on how many are right, and is above 0 by chance: by about
+    ``sum_b (n_b / n) |accuracy_b - confidence_b|``. 0: of cells with confidence 0.8, 80 % are
+    right. It does not depend on how many are right, and is above 0 by chance: by about
     ``sqrt(n_bins / (2 pi n))`` for confidences around one half.
 
     Parameters

@@ -19,8 +19,8 @@ class EmbeddingSignal:
     """Result of a held-out-label test.
 
     ``score`` is 1 minus the squared ``error`` of labels left out over the ``error_of_mean`` of the
-    other labels (n_labels,); ``p_value`` the share of shuffled tables with a score as high, ``null``
-    their scores.
+    other labels (n_labels,); ``p_value`` the share of shuffled tables with a score as high,
+    ``null`` their scores.
     """
 
     score: float

@@ -31,8 +31,8 @@ class LabelTest:
     """Labels of held-out cells, predicted from cells of the other modality, against chance.
 
     ``accuracy`` is balanced, the mean over labels of the share of their right cells, with its 95 %
-    interval ``low`` to ``high``; ``chance`` and ``chance_sd`` are its mean and standard deviation if
-    the true labels are permuted; ``p_value`` is one-sided.
+    interval ``low`` to ``high``; ``chance`` and ``chance_sd`` are its mean and standard deviation
+    if the true labels are permuted; ``p_value`` is one-sided.
     """
 
     accuracy: float

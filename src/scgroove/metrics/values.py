@@ -120,7 +120,7 @@ def dense(values: Any) -> Float64Array:
 def across_cells(
     predicted: Any, measured: Any
 ) -> Iterator[tuple[slice, Float64Array, Float64Array]]:
-    """Yield (features, predicted, measured) for some features at a time, dense (features, cells)."""
+    """Yield (features, predicted, measured) by features, dense (features, cells)."""
     p, m = (values.tocsc() if sp.issparse(values) else values for values in (predicted, measured))
     for columns in steps(predicted.shape[1], predicted.shape[0]):
         yield columns, dense(p[:, columns].T), dense(m[:, columns].T)

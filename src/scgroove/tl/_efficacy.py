@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FEWEST_CONTROLS: Final = 20
 """Control cells below which their mean and covariance say too little."""
 CONTROLS_PER_DIMENSION: Final = 4
-"""Control cells that each dimension of the representation needs: with fewer, their covariance fits them alone."""
+"""Control cells that each dimension needs: with fewer, their covariance fits them alone."""
 _ESCAPED: Final = 0.05
 """Mean efficacy below which all cells of a label are taken for escaped."""
 _SHOWN: Final = 8
@@ -52,18 +52,20 @@ def estimate_efficacy(
     of the mean variance added), and for each label g on its own:
 
     1. *Is there an effect at all?* Hotelling's test of the squared distance
-       ``(m_g - m_0)' S^-1 (m_g - m_0)`` of the mean of its n cells from that of the m controls, in d
-       dimensions: it must reach ``(1/n + 1/m) d (m - 1) / (m - d)`` times the ``1 - alpha`` quantile
-       of F(d, m - d). Otherwise, and with fewer than ten cells, the label is *undetectable* and the
-       efficacy of its cells stays 1: a mixture would find two groups in pure noise.
+       ``(m_g - m_0)' S^-1 (m_g - m_0)`` of the mean of its n cells from that of the m controls, in
+       d dimensions: it must reach ``(1/n + 1/m) d (m - 1) / (m - d)`` times the ``1 - alpha``
+       quantile of F(d, m - d). Otherwise, and with fewer than ten cells, the label is
+       *undetectable* and the efficacy of its cells stays 1: a mixture would find two groups in pure
+       noise.
     2. *Which cells show it?* Cells are placed on the line from the controls to the cells with the
        effect, ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``. t is a mixture of
-       two normal distributions: that of the controls around 0, and that of the cells with the effect
-       around 1, with a standard deviation of 0.5 to 1.5 times that of the controls, s. Their ratio
-       turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a stronger effect is no
-       sign of none. Fifteen rounds of expectation and maximization, from the cells beyond the middle
-       of the line to m_g, find m_1, the standard deviation, and the share of cells with the effect,
-       ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b), between 0.05 and 0.98.
+       two normal distributions: that of the controls around 0, and that of the cells with the
+       effect around 1, with a standard deviation of 0.5 to 1.5 times that of the controls, s. Their
+       ratio turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a stronger effect
+       is no sign of none. Fifteen rounds of expectation and maximization, from the cells beyond the
+       middle of the line to m_g, find m_1, the standard deviation, and the share of cells with the
+       effect, ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b), between 0.05 and
+       0.98.
 
     The efficacy is the probability of the second distribution. Where an effect is weak the two
     overlap: single cells can then hardly be told apart, and rates lie nearer to that of the prior
@@ -74,8 +76,8 @@ def estimate_efficacy(
     mdata
         Modalities with control cells.
     control
-        The label of cells that nothing was done to, such as those of non-targeting guides. None: there are none, so that nothing
-        can be told; all labeled cells get 1, with a warning.
+        The label of cells that nothing was done to, such as those of non-targeting guides. None:
+        there are none, so that nothing can be told; all labeled cells get 1, with a warning.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one for each modality.
     modalities
@@ -83,22 +85,23 @@ def estimate_efficacy(
     unlabeled_category
         A label that stands for "no label".
     use_rep
-        Representation in ``mod[m].obsm`` in which effects are looked for, one name or one for each modality. Not one
-        that a model learned from the same labels: it shows what it was told to show. By default the principal
-        components of the standardized values of the modality; counts are scaled to the median library and logged
-        first. All values are made dense for that, some 30 bytes each: choose variable genes first, or give a representation. The result does
-        not depend on a rotation of it.
+        Representation in ``mod[m].obsm`` in which effects are looked for, one name or one for each
+        modality. Not one that a model learned from the same labels: it shows what it was told to
+        show. By default the principal components of the standardized values of the modality; counts
+        are scaled to the median library and logged first. All values are made dense for that, some
+        30 bytes each: choose variable genes first, or give a representation. The result does not
+        depend on a rotation of it.
     n_components
         Principal components, where ``use_rep`` is not given.
     prior
-        a and b above: before any cell is seen, a label works in a / (a + b) of its cells, and this counts as much as
-        a + b cells.
+        a and b above: before any cell is seen, a label works in a / (a + b) of its cells, and this
+        counts as much as a + b cells.
     alpha
-        Level of the test: the share of the labels without any effect that will seem to have one. A lower one leaves more labels of
-        weak effect undetectable.
+        Level of the test: the share of the labels without any effect that will seem to have one. A
+        lower one leaves more labels of weak effect undetectable.
     key_added
-        Name of the results. Those of an earlier call under this name are overwritten, but for ``obs`` of modalities that this call leaves
-        out: they keep their efficacies.
+        Name of the results. Those of an earlier call under this name are overwritten, but for
+        ``obs`` of modalities that this call leaves out: they keep their efficacies.
     seed
         Random state of the principal components where there are many features.
 
@@ -107,15 +110,16 @@ def estimate_efficacy(
     None. Sets the following fields:
 
     ``mod[m].obs[key_added]``
-        Efficacy, float64 between 0 and 1, (n_m,); 1 for control cells and undetectable labels, NaN for cells
-        without a label.
+        Efficacy, float64 between 0 and 1, (n_m,); 1 for control cells and undetectable labels, NaN
+        for cells without a label.
     ``mdata.uns[key_added]``
-        ``"control"``; ``"params"``, the options; and ``"labels"``, a table for each modality with one row a label
-        but the control: ``label``; ``n_cells``; ``rate``, the share of its cells with the effect, and its 95 %
-        interval ``rate_low`` to ``rate_high``, mean and quantiles of the distribution
-        Beta(a + sum of efficacies, b + n - sum of efficacies): they say how many cells there were to count, not
-        whether the two distributions are the right ones, and are NaN where ``undetectable`` is True;
-        ``statistic``, ``threshold`` and ``p_value`` of the first step.
+        ``"control"``; ``"params"``, the options; and ``"labels"``, a table for each modality with
+        one row a label but the control: ``label``; ``n_cells``; ``rate``, the share of its cells
+        with the effect, and its 95 % interval ``rate_low`` to ``rate_high``, mean and quantiles of
+        the distribution Beta(a + sum of efficacies, b + n - sum of efficacies): they say how many
+        cells there were to count, not whether the two distributions are the right ones, and are NaN
+        where ``undetectable`` is True; ``statistic``, ``threshold`` and ``p_value`` of the first
+        step.
 
     Raises
     ------
@@ -124,14 +128,16 @@ def estimate_efficacy(
     KeyError
         If a modality, a label column, the control or a representation does not exist.
     ValueError
-        If there are fewer than 20 control cells, no more than dimensions, or nothing but them; they are all alike; a representation or the
-        values of a modality are not finite; or an option is out of range. ``mdata`` is unchanged then.
+        If there are fewer than 20 control cells, no more than dimensions, or nothing but them; they
+        are all alike; a representation or the values of a modality are not finite; or an option is
+        out of range. ``mdata`` is unchanged then.
 
     Warns
     -----
     UserWarning
-        If there is no control, all cells of a label seem to have escaped, if labels are undetectable, or if there are so few control
-        cells that little can be seen: fewer than four for each dimension.
+        If there is no control, all cells of a label seem to have escaped, if labels are
+        undetectable, or if there are so few control cells that little can be seen: fewer than four
+        for each dimension.
 
     See Also
     --------
@@ -140,8 +146,8 @@ def estimate_efficacy(
 
     References
     ----------
-    Papalexi et al. 2021, Nature Genetics 53, 322-331 (Mixscape, which separates cells by a mixture on a line between
-    means, too); Hotelling 1931, "The generalization of Student's ratio".
+    Papalexi et al. 2021, Nature Genetics 53, 322-331 (Mixscape, which separates cells by a mixture
+    on a line between means, too); Hotelling 1931, "The generalization of Student's ratio".
 
     Examples
     --------
@@ -200,7 +206,8 @@ def _without_control(
 ) -> None:
     """Leave all cells with a label at 1, and say so."""
     warn(
-        "no control label: the efficacy of all labeled cells is left at 1. Name the label of cells that nothing was done to, "
+        "no control label: the efficacy of all labeled cells is left at 1. Name the label of "
+        "cells that nothing was done to, "
         'control="...", to have it estimated.',
     )
     for m, own in labels.items():
@@ -224,25 +231,31 @@ def _check_control(
 ) -> None:
     if control in unlabeled_names(unlabeled):
         raise InputError(
-            f"control={control!r} is among unlabeled_category={unlabeled!r}: control cells must keep their label."
+            f"control={control!r} is among unlabeled_category={unlabeled!r}: control cells must "
+            f"keep their label."
         )
     n = int((labels == control).sum())
     others = sorted({label for label in labels if label not in (None, control)})
     if not n:
         raise UnknownNameError(
-            f"control={control!r}: no cell of {modality!r} has this label in obs[{key!r}], which has {_listed(others)}."
-            f"{did_you_mean(control, others)} Every modality needs control cells of its own; leave one out with "
+            f"control={control!r}: no cell of {modality!r} has this label in obs[{key!r}], which "
+            f"has {_listed(others)}."
+            f"{did_you_mean(control, others)} Every modality needs control cells of its own; "
+            f"leave one out with "
             f"modalities=[...]."
         )
     if n < FEWEST_CONTROLS:
         raise InputError(
-            f"{modality!r} has only {n} cell(s) of the control {control!r}; their mean and covariance, which every label "
-            f"is compared with, need {FEWEST_CONTROLS} or more. Was the data subset? Otherwise leave {modality!r} out with "
+            f"{modality!r} has only {n} cell(s) of the control {control!r}; their mean and "
+            f"covariance, which every label "
+            f"is compared with, need {FEWEST_CONTROLS} or more. Was the data subset? Otherwise "
+            f"leave {modality!r} out with "
             f"modalities=[...]."
         )
     if not others:
         raise InputError(
-            f"all {n} labeled cells of {modality!r} are controls ({control!r} in obs[{key!r}]): there is no perturbation "
+            f"all {n} labeled cells of {modality!r} are controls ({control!r} in obs[{key!r}]): "
+            f"there is no perturbation "
             f"to judge. Is label_key= the column of perturbations?"
         )
 
@@ -258,7 +271,8 @@ def _representation(
     key, known = name_of(use_rep, modality, "use_rep"), list(mdata.mod[modality].obsm)
     if key not in known:
         raise UnknownNameError(
-            f"use_rep={key!r}: no such key in mdata.mod[{modality!r}].obsm, which has {known}.{did_you_mean(key, known)} "
+            f"use_rep={key!r}: no such key in mdata.mod[{modality!r}].obsm, which has "
+            f"{known}.{did_you_mean(key, known)} "
             f"Leave use_rep out to use principal components of the values of each modality."
         )
     return representation(mdata, modality, key)
@@ -267,7 +281,8 @@ def _representation(
 def _check_spread(controls: FloatArray, modality: str, control: str) -> None:
     if not np.ptp(controls, axis=0).any():
         raise InputError(
-            f"all {len(controls)} control cells ({control!r}) of {modality!r} lie at one point, so that there is no telling "
+            f"all {len(controls)} control cells ({control!r}) of {modality!r} lie at one point, "
+            f"so that there is no telling "
             f"what is far from them. Is use_rep= a representation of cells, and not of labels?"
         )
 
@@ -275,7 +290,8 @@ def _check_spread(controls: FloatArray, modality: str, control: str) -> None:
 def _check_dimensions(n: int, d: int, modality: str, control: str) -> None:
     if n <= d:
         raise InputError(
-            f"{modality!r} has {n} cells of the control {control!r} and {d} dimensions, whose covariance they cannot tell. Use fewer dimensions: "
+            f"{modality!r} has {n} cells of the control {control!r} and {d} dimensions, whose "
+            f"covariance they cannot tell. Use fewer dimensions: "
             f"n_components={max(1, n // CONTROLS_PER_DIMENSION)}, or a shorter use_rep."
         )
 
@@ -288,8 +304,10 @@ def _warn_few_controls(
         n, d = int((np.asarray(labels[m]) == control).sum()), places.shape[1]
         if n < CONTROLS_PER_DIMENSION * d:
             warn(
-                f"{m!r} has {n} control cells ({control!r}) for {d} dimensions: only strong effects can then be told from "
-                f"chance. Have {CONTROLS_PER_DIMENSION} controls for each dimension or more; fewer dimensions "
+                f"{m!r} has {n} control cells ({control!r}) for {d} dimensions: only strong "
+                f"effects can then be told from "
+                f"chance. Have {CONTROLS_PER_DIMENSION} controls for each dimension or more; "
+                f"fewer dimensions "
                 f"(n_components=, use_rep=) need fewer.",
             )
 
@@ -307,12 +325,14 @@ def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
             escaped.append(f"in {m!r} {_listed(names)}")
     if unseen:
         warn(
-            f"no effect to be seen of {', '.join(unseen)}: the efficacy of their cells is left at 1."
+            f"no effect to be seen of {', '.join(unseen)}: the efficacy of their cells is left "
+            f"at 1."
         )
     if escaped:
         warn(
             f"nearly all cells seem to have escaped of these labels: {'; '.join(escaped)}. A few "
-            f"cells far away may make an effect of a label that has none: look at them before using "
+            f"cells far away may make an effect of a label that has none: look at them before "
+            f"using "
             f"the efficacy as a weight."
         )
 

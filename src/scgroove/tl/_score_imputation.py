@@ -101,8 +101,8 @@ def score_imputation(
     Returns
     -------
     DataFrame
-        One row a score: ``metric``, ``value``, ``chance``; the baselines ``label_mean`` (the mean of
-        the other measured cells of the label; no correlation over cells with fewer than three
+        One row a score: ``metric``, ``value``, ``chance``; the baselines ``label_mean`` (the mean
+        of the other measured cells of the label; no correlation over cells with fewer than three
         labels), ``control_mean`` and ``shuffled`` (another cell of the label), NaN if there is
         none; ``perfect``, ``better`` (``"lower"``, ``"higher"``, or ``"near"`` for coverage, which
         should be the level), ``n`` (cells or labels). Sets the following fields:
@@ -158,7 +158,8 @@ def score_imputation(
     found = metrics.scores([*OF_CELLS, *OF_LABELS], missing="skip", predicted=predicted, **inputs)
     if not found:
         raise InputError(
-            f"nothing to score {source!r} -> {target!r} by: {why or 'no label is in both'}. Name the "
+            f"nothing to score {source!r} -> {target!r} by: {why or 'no label is in both'}. Name "
+            f"the "
             f"column of pairs with pair_key=, or that of labels with label_key=, and control= for "
             f"effects."
         )
@@ -246,7 +247,8 @@ def _features(
 
     ``pearson`` is over the ``n`` cells with a known pair, beside that of the mean of the other
     measured cells of the label; ``pearson_of_labels`` is over the means of the ``n_labels`` labels
-    on both sides. NaN without pairs, with less than three labels, or if measured values do not vary.
+    on both sides. NaN without pairs, with less than three labels, or if measured values do not
+    vary.
     """
     table = pd.DataFrame({"feature": [str(name) for name in names]})
     table["pearson"] = table["label_mean"] = np.nan

@@ -45,9 +45,9 @@ def select_aligner(
 ) -> Selection:
     """Couple two modalities in several ways, score each without true pairs, and keep the best.
 
-    Which aligner is best depends on the data, and true pairs to tell are what a weakly paired screen does not have. This
-    scores what can be seen without them. ``benchmarks/selection.py`` measures how well that agrees with the truth on data
-    where it is known.
+    Which aligner is best depends on the data, and true pairs to tell are what a weakly paired
+    screen does not have. This scores what can be seen without them. ``benchmarks/selection.py``
+    measures how well that agrees with the truth on data where it is known.
 
     Parameters
     ----------
@@ -56,9 +56,10 @@ def select_aligner(
     source, target
         Names of the modalities.
     methods
-        What to try: names as for :func:`scgroove.tl.align`, with ``" unlabeled"`` after those that shall not see labels, or
-        :class:`scgroove.benchmark.AlignerSpec` with options. Default: ``"emd"``, ``"eot"``, ``"egw"``, ``"coot"`` and
-        ``"snn"``, or those of them that need no shared space where there is none.
+        What to try: names as for :func:`scgroove.tl.align`, with ``" unlabeled"`` after those that
+        shall not see labels, or :class:`scgroove.benchmark.AlignerSpec` with options. Default:
+        ``"emd"``, ``"eot"``, ``"egw"``, ``"coot"`` and ``"snn"``, or those of them that need no
+        shared space where there is none.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one per modality.
     use_rep
@@ -83,8 +84,8 @@ def select_aligner(
     Returns
     -------
     Selection
-        ``best``, ``confidence`` (share of bootstrap samples of the labels in which it stays first), ``runner_up``, ``table`` with
-        all scores, ``couplings``. Sets the following fields:
+        ``best``, ``confidence`` (share of bootstrap samples of the labels in which it stays first),
+        ``runner_up``, ``table`` with all scores, ``couplings``. Sets the following fields:
 
         ``mdata.uns[key_added]``
             The table: one row an aligner, best first; its ``attrs`` are not stored.
@@ -94,8 +95,8 @@ def select_aligner(
     Raises
     ------
     ValueError
-        If a name is unknown, the spaces differ where a method needs one, no label is shared, or fewer than two methods are
-        left. ``mdata`` is unchanged then.
+        If a name is unknown, the spaces differ where a method needs one, no label is shared, or
+        fewer than two methods are left. ``mdata`` is unchanged then.
     KeyError
         If a modality has no such label column. ``mdata`` is unchanged then.
 
