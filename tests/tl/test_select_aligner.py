@@ -63,11 +63,11 @@ def test_names_and_specs_of_methods(mdata):
         "rna",
         "protein",
         methods=[spec, "snn"],
-        score="structure",
+        score="predictability",
         coupling_key="best",
         key_added="table",
     )
-    assert choice.score == "structure"
+    assert choice.score == "predictability"
     assert {"best"} <= set(mdata.obsp)
     assert set(mdata.uns["table"].index) == {"sharp", "snn"}
     assert isinstance(mdata.uns["table"], pd.DataFrame)
