@@ -32,7 +32,7 @@ UnlabeledCategory: TypeAlias = Label | Collection[Label] | None
 """Values of a label column that mean "not known": one, or several; None if there are none."""
 
 _MISSING_TEXTS: Final = """
-    nan NaN NAN -nan -NaN NaT None NA <NA> #NA N/A n/a #N/A null NULL (unlabeled)
+    nan NaN NAN -nan -NaN NaT None NA <NA> #NA N/A n/a #N/A null NULL (unlabeled) (unlabelled)
 """
 NO_LABEL: Final = frozenset(["", *_MISSING_TEXTS.split()])
 """Text that stands for a missing label: as pandas reads it, and as ``astype(str)`` writes it."""
