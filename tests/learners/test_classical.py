@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.linalg import eigh, sqrtm
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.covariance import ledoit_wolf
 
 import scgroove
 from scgroove.data.screen import Screen
@@ -66,49 +66,30 @@ def _alike_up_to_sign(one: np.ndarray, other: np.ndarray) -> None:
     )
 
 
-def test_without_shrinkage_discriminants_are_those_of_scikit_learn() -> None:
+def test_discriminants_solve_the_generalized_eigenproblem() -> None:
+    """With the covariance inside labels as Ledoit and Wolf shrink it."""
     x, codes = _groups()
-    mean, weights, _ = discriminants(x, codes, 4, 0.0)
-    theirs = LinearDiscriminantAnalysis(solver="svd").fit(x, codes)
-    _alike_up_to_sign((x - mean) @ weights, theirs.transform(x))
-
-
-@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
-def test_discriminants_solve_the_generalized_eigenproblem(shrinkage: float) -> None:
-    """Scikit-learn shrinks the covariance of the label means as well, and so has other discriminants where it shrinks."""
-    x, codes = _groups()
-    _, weights, _ = discriminants(x, codes, 4, shrinkage)
+    _, weights, variances = discriminants(x, codes, 4)
     means = np.stack([x[codes == g].mean(axis=0) for g in range(4)])[codes]
-    inside = (x - means).T @ (x - means) / 70
-    inside = (1 - shrinkage) * inside + shrinkage * np.trace(inside) / 7 * np.eye(7)
+    inside, _ = ledoit_wolf(x - means, assume_centered=True)
     between = (means - x.mean(axis=0)).T @ (means - x.mean(axis=0)) / 70
-    _, theirs = eigh(between, inside)
+    sizes, theirs = eigh(between, inside)
     _alike_up_to_sign(weights, theirs[:, ::-1][:, :3])
-
-
-def test_inside_labels_the_coordinates_are_white() -> None:
-    x, codes = _groups(1)
-    mean, weights, _ = discriminants(x, codes, 4, 0.0)
-    z = (x - mean) @ weights
-    inside = z - np.stack([z[codes == g].mean(axis=0) for g in range(4)])[codes]
-    np.testing.assert_allclose(inside.T @ inside / 70, np.eye(3), atol=1e-8)
+    np.testing.assert_allclose(variances, sizes[::-1][:3])
 
 
 def test_discriminants_do_not_depend_on_a_rotation_of_the_features() -> None:
     x, codes = _groups(2)
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(7, 7)))
-    for shrinkage in (0.2, "auto"):
-        (mean, weights, _), (mean2, weights2, _) = (
-            discriminants(y, codes, 4, shrinkage) for y in (x, x @ turn)
-        )
-        one, other = (x - mean) @ weights, (x @ turn - mean2) @ weights2
-        np.testing.assert_allclose(one, other * np.sign((one * other).sum(axis=0)), atol=1e-8)
+    (mean, weights, _), (mean2, weights2, _) = (discriminants(y, codes, 4) for y in (x, x @ turn))
+    one, other = (x - mean) @ weights, (x @ turn - mean2) @ weights2
+    np.testing.assert_allclose(one, other * np.sign((one * other).sum(axis=0)), atol=1e-8)
 
 
 def test_a_label_of_one_cell_and_more_features_than_cells() -> None:
     rng = np.random.default_rng(3)
     codes = np.array([0, 0, 0, 1, 2, 2])
-    _, weights, _ = discriminants(rng.normal(size=(6, 40)), codes, 5, "auto")
+    _, weights, _ = discriminants(rng.normal(size=(6, 40)), codes, 5)
     assert weights.shape == (40, 2)
     assert np.isfinite(weights).all()
 
@@ -116,11 +97,11 @@ def test_a_label_of_one_cell_and_more_features_than_cells() -> None:
 def test_a_flat_feature_counts_for_nothing() -> None:
     x, codes = _groups(4)
     flat = np.insert(x, 3, 7.0, axis=1)
-    (_, weights, _), (_, wider, _) = (discriminants(y, codes, 4, "auto") for y in (x, flat))
+    (_, weights, _), (_, wider, _) = (discriminants(y, codes, 4) for y in (x, flat))
     np.testing.assert_array_equal(wider[3], 0)
     np.testing.assert_allclose(np.delete(wider, 3, axis=0), weights)
     with pytest.raises(ValueError, match="no feature varies"):
-        discriminants(np.ones((4, 2)), np.array([0, 0, 1, 1]), 2, "auto")
+        discriminants(np.ones((4, 2)), np.array([0, 0, 1, 1]), 2)
 
 
 def test_discriminants_of_wide_data_are_few_and_finite() -> None:
@@ -129,7 +110,6 @@ def test_discriminants_of_wide_data_are_few_and_finite() -> None:
     )
     z = LinearDiscriminants(max_features=20).fit_transform(mdata)
     assert {m: one.shape for m, one in z.items()} == {"rna": (48, 3), "protein": (48, 3)}
-    assert LinearDiscriminants(n_components=2).fit_transform(mdata)["protein"].shape == (48, 2)
 
 
 # -------------------------------------------------------------------------------------------------------------- cca
@@ -219,19 +199,12 @@ def test_labels_that_a_modality_lacks_are_left_out_of_its_term() -> None:
 
 
 def test_discriminants_count_by_their_share_of_variance_between_labels(screen: md.MuData) -> None:
-    """With unit variance inside labels (no shrinkage), b is the variance of the label means, by hand."""
-    plain, weighted = (
-        LinearDiscriminants(shrinkage=0.0, weighted=use).fit_transform(screen)
-        for use in (False, True)
-    )
-    codes = Screen.read(screen).codes
-    for m, z in plain.items():
-        sizes = np.bincount(codes[m])
-        means = np.stack([z[codes[m] == g].mean(axis=0) for g in range(len(sizes))])
-        b = (sizes[:, None] / sizes.sum() * means**2).sum(axis=0)
-        np.testing.assert_allclose(weighted[m], z * (b / (1 + b)), rtol=1e-5, atol=1e-8)
-        assert (np.diff(b / (1 + b)) <= 1e-9).all()
-        assert b[0] / (1 + b[0]) - b[-1] / (1 + b[-1]) > 0.1
+    z, read = LinearDiscriminants().fit_transform(screen), Screen.read(screen)
+    for m, codes in read.codes.items():
+        x = read.features()[m](screen[m]).astype(float)
+        mean, weights, b = discriminants(x, codes, read.n_labels)
+        np.testing.assert_allclose(z[m], (x - mean) @ weights * (b / (1 + b)))
+        assert (np.diff(b) <= 1e-9).all()
 
 
 def test_what_one_modality_alone_knows_is_told_half() -> None:
@@ -284,11 +257,7 @@ def test_chance_is_gaussian_and_independent_between_modalities_and_seeds() -> No
     [
         (lambda: PrincipalComponents(0), "n_components must be "),
         (lambda: PrincipalComponents(2.5), "found 2.5"),  # type: ignore[arg-type]
-        (
-            lambda: LinearDiscriminants(shrinkage=1.2),
-            "shrinkage must be between 0 .* or 'auto'; found 1.2",
-        ),
-        (lambda: LinearDiscriminants(n_components=0), "n_components must be"),
+        (lambda: LinearDiscriminants(max_features=0), "max_features must be"),
         (lambda: LabelCCA(regularization=0), "regularization must be "),
         (lambda: LabelCCA(regularization=float("nan")), "regularization must be "),
         (lambda: RandomRepresentation(-3), "found -3"),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scgroove.learners.common import (
     FittedCells,
     apply,
-    check_whole,
     label_means,
     principal_components,
     project,
@@ -100,10 +98,3 @@ def test_cells_are_known_by_name_and_features() -> None:
         1,
     ]  # another cell of the same name
     assert seen.rows(np.array(["b"], dtype=object), np.asfortranarray(x)[[1]]).tolist() == [1]
-
-
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "3", None])
-def test_what_is_no_whole_number_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="n_folds must be a whole number, 2 or more; found"):
-        check_whole("n_folds", value, 2)
-    check_whole("n_folds", np.int64(2), 2)

@@ -144,25 +144,6 @@ def test_two_labels_link_nothing() -> None:
     assert feature_links("labels", {"a": list("xyz"), "b": list("uvw")}, means, present, 2) == []
 
 
-def test_links_that_are_given() -> None:
-    names = {"a": ["CD4", "CD8A"], "b": ["cd4_adt", "cd8_adt"]}
-    found = feature_links(
-        [("CD4", "cd4_adt"), ("cd8_adt", "CD8A"), ("cd4_adt", "CD4")], names, {}, {}, 1
-    )
-    assert [(k.source, k.target) for k in found] == [(("a", 0), ("b", 0)), (("b", 1), ("a", 1))]
-    with pytest.raises(
-        ValueError, match=r"feature 'CD44', which no modality has. Did you mean 'CD4'"
-    ):
-        feature_links([("CD44", "cd4_adt")], names, {}, {}, 1)
-    with pytest.raises(ValueError, match="'CD4' and 'CD8A' are both in 'a'"):
-        feature_links([("CD4", "CD8A")], names, {}, {}, 1)
-    with pytest.raises(
-        ValueError,
-        match="links must be 'auto', 'names', 'labels' or pairs of features; found 'all'",
-    ):
-        feature_links("all", names, {}, {}, 1)  # type: ignore[arg-type]
-
-
 # ----------------------------------------------------------------------------------------------------------- scGLUE
 
 

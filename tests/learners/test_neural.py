@@ -261,13 +261,11 @@ def test_scores_are_the_same_whatever_cells_are_beside(easy):
         ("mmd", {"dropout": 1.0}, "dropout must be a number of at least 0 and below 1"),
         ("mmd", {"encoder": "linaer"}, "encoder must be "),
         ("davae", {"adversary_hidden": 5}, "adversary_hidden must be "),
-        ("lda", {"shrinkage": "oas"}, "shrinkage must be "),
         ("davae", {"adversary_weight": -1}, "adversary_weight must be a number of at least 0"),
         ("davae", {"adversary_steps": 0}, "adversary_steps must be "),
         ("mmd", {"mmd_weight": float("nan")}, "mmd_weight must be a number"),
         ("mmd", {"bandwidths": ()}, "bandwidths must hold positive numbers"),
         ("ps_mlp", {"validation_fraction": 0}, "validation_fraction must be "),
-        ("ps_mlp", {"logits": "rare"}, "logits must be "),
     ],
 )
 def test_options_are_checked_on_construction(name, options, expected):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,6 @@ from scgroove.learners.common import (
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-Shrinkage: TypeAlias = float | Literal["auto"]
 
 
 @LEARNERS.register("pca")
@@ -74,8 +72,8 @@ class LinearDiscriminants(Learner):
     """Linear discriminants of the labels in each modality on its own.
 
     ``z = (x - mean) W`` with ``W = argmax tr(W' B W)``, ``W' S W = I``. B is the covariance of the
-    label means, weighted by their cells. S is the covariance inside labels, shrunk to
-    ``(1 - s) S + s tr(S) / d I``. There is at most one coordinate fewer than labels. Each is
+    label means, weighted by their cells. S is the covariance inside labels with the shrinkage of
+    Ledoit and Wolf. There is at most one coordinate fewer than labels. Each is
     multiplied by its share of variance between labels, ``b / (1 + b)`` with b that of the label
     means, so that directions which hardly tell labels apart count little.
 
@@ -84,12 +82,6 @@ class LinearDiscriminants(Learner):
 
     Parameters
     ----------
-    n_components
-        Largest number of components. As many as there are if None.
-    shrinkage
-        s in [0, 1], or ``"auto"`` for the estimate of Ledoit and Wolf.
-    weighted
-        Multiply by the share of variance between labels.
     max_features
         Wider modalities are first reduced to this many principal components.
 
@@ -102,18 +94,7 @@ class LinearDiscriminants(Learner):
     name: ClassVar[str] = "lda"
     aligned: ClassVar[bool] = False
 
-    n_components: int | None = None
-    shrinkage: Shrinkage = "auto"
-    weighted: bool = True
     max_features: int = 300
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        if self.shrinkage != "auto" and not 0 <= self.shrinkage <= 1:
-            raise InputError(
-                f"shrinkage must be between 0 (none) and 1 (a multiple of the identity), or "
-                f"'auto'; found {self.shrinkage!r}."
-            )
 
     def _fit(self, screen: Screen, seed: int) -> None:
         check_label_counts(screen, self.name)
@@ -131,12 +112,9 @@ class LinearDiscriminants(Learner):
                     f"Expected two cells or more of some label. Learners that need label means "
                     f"alone: 'cca_labels' and 'pca_procrustes'."
                 )
-            mean, weights, between = discriminants(
-                self.reduce_[m](x[known]), codes, screen.n_labels, self.shrinkage
-            )
-            if self.weighted:
-                weights = weights * (between / (1.0 + between))
-            self.maps_[m] = mean, weights[:, : self.n_components]
+            known_cells = self.reduce_[m](x[known])
+            mean, weights, between = discriminants(known_cells, codes, screen.n_labels)
+            self.maps_[m] = mean, weights * (between / (1.0 + between))
 
     def _transform(self, mdata: MuData) -> Representations:
         return {
@@ -146,7 +124,7 @@ class LinearDiscriminants(Learner):
 
 
 def discriminants(
-    x: Float64Array, codes: IntArray, n_labels: int, shrinkage: Shrinkage
+    x: Float64Array, codes: IntArray, n_labels: int
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return the mean of labeled cells, the discriminants, and the variance of means along them.
 
@@ -166,11 +144,7 @@ def discriminants(
         raise InputError(
             "all cells of a label are equal, so that there is no spread to compare labels with."
         )
-    if shrinkage == "auto":
-        covariance, _ = ledoit_wolf(inside, assume_centered=True)
-    else:
-        covariance = (1 - shrinkage) * inside.T @ inside / len(x)
-        covariance += shrinkage * np.square(inside).mean() * np.eye(inside.shape[1])
+    covariance, _ = ledoit_wolf(inside, assume_centered=True)
     whiten = inverse_root(covariance)
     between = np.sqrt(counts / len(x))[:, None] * means
     _, size, rotation = np.linalg.svd(between @ whiten, full_matrices=False)

@@ -32,8 +32,6 @@ from scgroove.errors import (
     ExtraNotInstalledError,
     InputError,
     TooLargeError,
-    UnknownNameError,
-    did_you_mean,
 )
 from scgroove.learners._around import means_by_modality
 from scgroove.learners._base import LEARNERS, Learner, Representations
@@ -53,7 +51,7 @@ LABEL: Final = "label"
 UNLABELED: Final = "(unlabeled)"
 FEATURES_AT_A_TIME: Final = 1024
 
-Links: TypeAlias = Literal["auto", "names", "labels"] | Sequence[tuple[str, str]]
+Links: TypeAlias = Literal["auto", "names", "labels"]
 
 
 @dataclass
@@ -90,7 +88,7 @@ def feature_links(
     ----------
     links
         ``"names"``: those of equal name. ``"labels"``: those whose means over labels correlate most.
-        ``"auto"``: by name if any name is in two modalities, else by labels. Or pairs of names.
+        ``"auto"``: by name if any name is in two modalities, else by labels.
     names
         Features of each modality.
     means, present
@@ -98,48 +96,17 @@ def feature_links(
     n_links
         By labels: strongest partners of each feature in every other modality.
     """
-    place: dict[str, list[tuple[str, int]]] = {}
-    for m, own in names.items():
-        for i, name in enumerate(own):
-            place.setdefault(name, []).append((m, i))
-    if not isinstance(links, str):
-        return _given_links(links, place)
-    if links in ("auto", "names"):
-        pairs = [pair for same in place.values() for pair in combinations(same, 2)]
-        if pairs or links == "names":
-            order = {m: i for i, m in enumerate(names)}
-            pairs.sort(key=lambda pair: (order[pair[0][0]], order[pair[1][0]], pair[0][1]))
-            return [Link(u, v, 1.0) for u, v in pairs]
-    elif links != "labels":
-        raise InputError(
-            f"links must be 'auto', 'names', 'labels' or pairs of features; found {links!r}."
-        )
+    found = []
+    for a, b in combinations(names, 2):
+        place = {name: j for j, name in enumerate(names[b])}
+        both = [(i, place[name]) for i, name in enumerate(names[a]) if name in place]
+        found += [Link((a, i), (b, j), 1.0) for i, j in both]
+    if links == "names" or (links == "auto" and found):
+        return found
     found = []
     for a, b in combinations(names, 2):
         found += _correlated(a, b, means, present[a] & present[b], n_links)
     return found
-
-
-def _given_links(
-    pairs: Sequence[tuple[str, str]], place: Mapping[str, list[tuple[str, int]]]
-) -> list[Link]:
-    found: dict[frozenset[tuple[str, int]], Link] = {}
-    for first, second in pairs:
-        for name in (first, second):
-            if name not in place:
-                raise UnknownNameError(
-                    f"links name the feature {name!r}, which no modality has."
-                    f"{did_you_mean(name, place)}"
-                )
-        between = [(u, v) for u in place[first] for v in place[second] if u[0] != v[0]]
-        if not between:
-            raise InputError(
-                f"links must join features of different modalities; {first!r} and {second!r} are "
-                f"both in {place[first][0][0]!r}."
-            )
-        for u, v in between:
-            found.setdefault(frozenset((u, v)), Link(u, v, 1.0))
-    return list(found.values())
 
 
 def _correlated(
@@ -207,8 +174,8 @@ class GlueLearner(ExternalLearner):
     n_latent
         Dimension of u.
     links, n_links
-        Features that are joined: ``"auto"``, ``"names"``, ``"labels"`` (for each feature its
-        ``n_links`` strongest partners in every other modality) or pairs of features.
+        Features that are joined: ``"names"``, ``"labels"`` (for each feature its ``n_links`` strongest
+        partners in every other modality), or ``"auto"``.
     use_labels
         Whether the labels supervise u and weigh cells. Links do not depend on it.
     label_weight
@@ -463,14 +430,12 @@ class DiagviLearner(ExternalLearner):
 
     Parameters
     ----------
-    n_latent, n_hidden, n_layers, dropout
+    n_latent, dropout
         Networks.
     links, n_links
         As for ``glue``.
     use_labels
         Whether the labels train classifiers. Links do not depend on it.
-    gmm_prior
-        Use a mixture of normals, one a label, as the prior of z.
     max_epochs
         At most 400, by the rule of scvi-tools, if None. Training ends when the loss of 10 %
         held-out cells no longer falls.
@@ -488,13 +453,10 @@ class DiagviLearner(ExternalLearner):
     extra: ClassVar[str] = "diagvi"
 
     n_latent: int = 50
-    n_hidden: int = 256
-    n_layers: int = 2
     dropout: float = 0.1
     links: Links = "auto"
     n_links: int = 5
     use_labels: bool = True
-    gmm_prior: bool = False
     max_epochs: int | None = None
     batch_size: int = 256
     device: Device = "cpu"
@@ -519,8 +481,8 @@ class DiagviLearner(ExternalLearner):
                 adatas,
                 mapping_df=pd.DataFrame(rows, columns=list(adatas)),
                 n_latent=self.n_latent,
-                n_hidden=self.n_hidden,
-                n_layers=self.n_layers,
+                n_hidden=256,
+                n_layers=2,
                 dropout_rate=self.dropout,
             )
             try:
@@ -541,7 +503,6 @@ class DiagviLearner(ExternalLearner):
             labels_key=LABEL if self.use_labels else None,
             likelihood="nb" if is_counts else "normal",
             normalize_lib=is_counts,
-            gmm_prior=self.gmm_prior,
             unlabeled_category=UNLABELED,
         )
         return data

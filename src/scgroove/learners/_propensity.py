@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 import torch
@@ -244,9 +244,6 @@ class MLPPropensity(Learner):
     validation_fraction
         Share of the cells of each label that are held out, at least one. Labels of a single cell
         are trained on.
-    logits
-        ``"raw"``, or ``"standardized"``: mean 0 and variance 1 in each modality, labels weighing
-        alike.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"auto"`` for CUDA if there is one.
 
@@ -265,7 +262,6 @@ class MLPPropensity(Learner):
     max_epochs: int | None = None
     patience: int = 20
     validation_fraction: float = 0.2
-    logits: Literal["raw", "standardized"] = "raw"
     device: Device = "cpu"
 
     def _fit(self, screen: Screen, seed: int) -> None:
@@ -273,7 +269,6 @@ class MLPPropensity(Learner):
         present = check_label_counts(screen, self.name)
         self.features_ = screen.features()
         self.networks_: dict[str, PropensityNetwork] = {}
-        self.scale_: dict[str, tuple[Float64Array, Float64Array]] = {}
         self.held_out_: dict[str, BoolArray] = {}
         self.history_: dict[str, list[float]] = {}
         streams = np.random.default_rng(seed).spawn(len(screen.modalities))
@@ -317,20 +312,12 @@ class MLPPropensity(Learner):
                 epochs=min(300, max(20, math.ceil(TARGET_STEPS / steps))),
             )
         self.networks_[m] = network.cpu().eval()
-        if self.logits == "standardized":
-            known = codes >= 0
-            t = embed(network, m, x[known]).astype(np.float64)
-            self.scale_[m] = balanced_scale(t, codes[known], screen.n_labels)
 
     def _transform(self, mdata: MuData) -> Representations:
-        out: Representations = {}
-        for m, network in self.networks_.items():
-            t = embed(network, m, self.features_[m](mdata.mod[m]))
-            if m in self.scale_:
-                mean, deviation = self.scale_[m]
-                t = (t - mean) / deviation
-            out[m] = t
-        return out
+        return {
+            m: embed(network, m, self.features_[m](mdata.mod[m]))
+            for m, network in self.networks_.items()
+        }
 
 
 class PropensityNetwork(nn.Module):

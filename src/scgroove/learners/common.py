@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -183,22 +182,3 @@ class FittedCells:
 
 def _fingerprint(row: FloatArray) -> bytes:
     return blake2b(np.ascontiguousarray(row).tobytes(), digest_size=8).digest()
-
-
-def check_number(
-    option: str, value: object, least: float, *, above: bool = False, below: float = math.inf
-) -> None:
-    """Refuse anything but a finite number of at least (or ``above``) ``least`` and ``below``."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
-    inside = math.isfinite(number) and least <= number < below
-    if not inside or (above and number == least):
-        bound = "above" if above else "of at least"
-        upper = f" and below {below:g}" if below < math.inf else ""
-        raise InputError(f"{option} must be a number {bound} {least:g}{upper}; found {value!r}.")
-
-
-def check_whole(option: str, value: object, least: int = 1) -> None:
-    """Refuse anything but a whole number of at least ``least``."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"{option} must be a whole number, {least} or more; found {value!r}.")

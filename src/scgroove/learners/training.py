@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -117,16 +117,6 @@ class Optimizer:
         return value
 
 
-class EarlyStopping(Protocol):
-    """Options of :func:`train_until_no_gain`."""
-
-    lr: float
-    weight_decay: float
-    batch_size: int
-    max_epochs: int | None
-    patience: int
-
-
 def train_until_no_gain(
     network: nn.Module,
     loss: Callable[[IntArray], Tensor],
@@ -134,7 +124,7 @@ def train_until_no_gain(
     *,
     validate: Callable[[], float],
     rng: np.random.Generator,
-    options: EarlyStopping,
+    options: Any,
     epochs: int,
 ) -> list[float]:
     """Train until the validation loss no longer falls, and keep the best weights.
@@ -152,7 +142,7 @@ def train_until_no_gain(
     rng
         Random state of the batches.
     options
-        Optimizer, batch size and patience.
+        Object with ``lr``, ``weight_decay``, ``batch_size``, ``max_epochs`` and ``patience``.
     epochs
         Largest number of epochs if the options say nothing.
 

@@ -155,10 +155,9 @@ def estimate_efficacy(
     >>> mdata["rna"].obs["efficacy"].groupby(mdata["rna"].obs["label"]).mean()  # doctest: +SKIP
     >>> scgroove.pl.efficacy(mdata)  # doctest: +SKIP
     """
-    from scgroove.learners.common import check_number
-
     check_call(mdata, key_added, modalities, use_rep)
-    check_number("alpha", alpha, 0, above=True, below=1)
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must be a number above 0 and below 1; found {alpha!r}.")
     if not key_added:
         raise InputError(
             f"key_added must be the name of a column, such as {_keys.EFFICACY!r}; found "
