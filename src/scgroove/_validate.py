@@ -60,6 +60,7 @@ COUNTS: Final = """
 """
 POSITIVE: Final = """
     adversary_lr bandwidths grid lr penalties point_size prior regularization temperature vmax
+    whitening
 """
 NOT_NEGATIVE: Final = """
     adversary_weight backtranslation_weight groupclip_weight kl_weight label_weight mmd_weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +14,7 @@ from scgroove import _keys
 from scgroove._files import make_mudata
 from scgroove.datasets._download import RemoteFile, fetch, unpacked
 from scgroove.datasets._read import Hdf5, read_counts, read_table
-from scgroove.errors import DownloadError, UnknownNameError, did_you_mean
+from scgroove.errors import DownloadError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,9 +161,7 @@ def papalexi_2021(
     --------
     >>> mdata = scgroove.datasets.papalexi_2021(disjoint=True)  # doctest: +SKIP
     """
-    rna, prot, about = (
-        fetch(f, cache, mirror, progress=progress) for f in DATASETS["papalexi_2021"].files
-    )
+    rna, prot, about = _files("papalexi_2021", cache, mirror, progress)
     obs = read_table(about, needed=("gene", "replicate"))
     mods = {}
     for name, path in (("rna", rna), ("prot", prot)):
@@ -197,8 +195,8 @@ def frangieh_2021(
     Parameters
     ----------
     condition
-        ``"Control"``, ``"IFNγ"`` or ``"Co-culture"``: the cells of one condition, which need a third
-        of the memory. All if None.
+        ``"Control"``, ``"IFNγ"`` or ``"Co-culture"``: the cells of one condition, which need a
+        third of the memory. All if None.
     disjoint, seed, cache, mirror, progress
         See :func:`papalexi_2021`. About 1.5 GB are downloaded.
 
@@ -218,11 +216,10 @@ def frangieh_2021(
 
     References
     ----------
-    Frangieh et al. 2021, Nature Genetics 53:332; Peidli et al. 2024, Nature Methods 21:531; Zenodo 10044268.
+    Frangieh et al. 2021, Nature Genetics 53:332; Peidli et al. 2024, Nature Methods 21:531; Zenodo
+    10044268.
     """
-    rna, prot = (
-        fetch(f, cache, mirror, progress=progress) for f in DATASETS["frangieh_2021"].files
-    )
+    rna, prot = _files("frangieh_2021", cache, mirror, progress)
     with Hdf5(rna) as first, Hdf5(prot) as second:
         both = {"rna": first, "prot": second}
         obs = {
@@ -231,8 +228,10 @@ def frangieh_2021(
         }
         shared = obs["rna"].index.intersection(obs["prot"].index)
         if condition is not None:
-            told = obs["rna"].loc[shared, "perturbation_2"].astype(str)
-            shared = shared[(told == _known(condition, told)).to_numpy()]
+            conditions = obs["rna"].loc[shared, "perturbation_2"].astype(str)
+            if condition not in set(conditions):
+                raise UnknownNameError("condition", condition, sorted(set(conditions)))
+            shared = shared[(conditions == condition).to_numpy()]
         mods = {}
         for m, file in both.items():
             rows = obs[m].index.get_indexer(shared)
@@ -281,9 +280,8 @@ def neurips_2021_cite(
     ----------
     Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
     """
-    return _neurips(
-        "neurips_2021_cite", {"rna": "GEX", "prot": "ADT"}, disjoint, seed, cache, mirror, progress
-    )
+    paths = _files("neurips_2021_cite", cache, mirror, progress)
+    return _neurips("neurips_2021_cite", paths, {"rna": "GEX", "prot": "ADT"}, disjoint, seed)
 
 
 def neurips_2021_multiome(
@@ -316,27 +314,18 @@ def neurips_2021_multiome(
     ----------
     Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
     """
-    return _neurips(
-        "neurips_2021_multiome",
-        {"rna": "GEX", "atac": "ATAC"},
-        disjoint,
-        seed,
-        cache,
-        mirror,
-        progress,
-    )
+    paths = _files("neurips_2021_multiome", cache, mirror, progress)
+    return _neurips("neurips_2021_multiome", paths, {"rna": "GEX", "atac": "ATAC"}, disjoint, seed)
+
+
+def _files(name: str, cache: str | Path | None, mirror: str | None, progress: bool) -> list[Path]:
+    return [fetch(file, cache, mirror, progress=progress) for file in DATASETS[name].files]
 
 
 def _neurips(
-    name: str,
-    kinds: Mapping[str, str],
-    disjoint: bool,
-    seed: int,
-    cache: str | Path | None,
-    mirror: str | None,
-    progress: bool,
+    name: str, paths: list[Path], kinds: Mapping[str, str], disjoint: bool, seed: int
 ) -> MuData:
-    (packed,) = (fetch(f, cache, mirror, progress=progress) for f in DATASETS[name].files)
+    (packed,) = paths
     with Hdf5(unpacked(packed)) as file:
         obs = file.table("obs", ("cell_type", "batch"))
         var = file.table("var", ("feature_types",))
@@ -353,46 +342,31 @@ def _neurips(
     return _finished(mods, name, disjoint, seed)
 
 
-def _known(condition: str, told: pd.Series) -> str:
-    names = sorted(set(told))
-    if condition not in names:
-        hint = did_you_mean(condition, names)
-        raise UnknownNameError(
-            f"unknown condition {condition!r}.{hint} Available: {', '.join(map(repr, names))}."
-        )
-    return condition
-
-
 def _modality(
     counts: sp.csr_matrix,
     obs: pd.DataFrame,
     features: Sequence[str],
-    also: Sequence[str] = ("batch",),
+    columns: Sequence[str] = ("batch",),
 ) -> AnnData:
-    """Return a modality with the columns that all data sets have, and some more."""
+    """Return a modality with the label and other columns."""
     import pandas as pd
     from anndata import AnnData
 
-    kept = pd.DataFrame(index=pd.Index(obs.index.astype(str), name=None))
-    for column in ("label", *also):
+    index = pd.Index(obs.index.astype(str), name=None)
+    columns_of_cells = {}
+    for column in ("label", *columns):
         values = obs[column]
-        kept[column] = (
-            values.to_numpy() if pd.api.types.is_numeric_dtype(values) else _as_category(values)
-        )
+        if not pd.api.types.is_numeric_dtype(values):
+            text = [None if pd.isna(one) else str(one) for one in values]
+            values = pd.Series(pd.Categorical(text))
+        columns_of_cells[column] = values.array
     adata = AnnData(
         sp.csr_matrix(counts, dtype=np.float32),
-        obs=kept,
+        obs=pd.DataFrame(columns_of_cells, index=index),
         var=pd.DataFrame(index=pd.Index(features).astype(str)),
     )
     adata.var_names_make_unique()
     return adata
-
-
-def _as_category(values: pd.Series) -> Any:
-    import pandas as pd
-
-    text = values.astype(object).where(values.notna(), None)
-    return pd.Categorical([None if one is None else str(one) for one in text])
 
 
 def _finished(mods: dict[str, AnnData], name: str, disjoint: bool, seed: int) -> MuData:
@@ -402,16 +376,15 @@ def _finished(mods: dict[str, AnnData], name: str, disjoint: bool, seed: int) ->
         for adata in mods.values():
             adata.obs[_keys.PAIR] = adata.obs_names.to_numpy()
     mdata = make_mudata(mods)
-    told = DATASETS[name]
-    mdata.uns["source"] = {
-        **{key: getattr(told, key) for key in ("title", "citation", "doi", "accession", "license")},
-        "files": np.array([file.url for file in told.files], dtype=object),
-    }
+    source = DATASETS[name]
+    keys = ("title", "citation", "doi", "accession", "license")
+    mdata.uns["source"] = {key: getattr(source, key) for key in keys}
+    mdata.uns["source"]["files"] = np.array([file.url for file in source.files], dtype=object)
     return mdata
 
 
 def _halves(mods: Mapping[str, AnnData], seed: int) -> dict[str, AnnData]:
-    """Return the first modality of one half of the cells of each label, and the second of the other half."""
+    """Return each modality of another half of the cells of each label."""
     rng = np.random.default_rng(seed)
     (first, a), (second, b) = mods.items()
     labels = a.obs["label"].cat.codes.to_numpy()
@@ -432,6 +405,9 @@ def table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns = ["title", "size_mb", "citation", "accession", "license"]
-    rows = [[getattr(one, column) for column in columns] for one in DATASETS.values()]
-    return pd.DataFrame(rows, index=pd.Index(list(DATASETS), name="name"), columns=columns)
+    index, sources = pd.Index(list(DATASETS), name="name"), DATASETS.values()
+    columns = ("title", "size_mb", "citation", "accession", "license")
+    table = pd.DataFrame(index=index)
+    for column in columns:
+        table[column] = [getattr(source, column) for source in sources]
+    return table

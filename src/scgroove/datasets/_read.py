@@ -57,8 +57,8 @@ def _columns(path: Path) -> tuple[list[str], int]:
     names = [name.strip('"') for name in head]
     if len(first) not in (len(names), len(names) + 1) or len(first) < 2:
         raise DownloadError(
-            f"{path.name}: expected a table with names in the first line; it has {len(names)} names "
-            f"for {len(first)} columns. The file has changed."
+            f"{path.name}: expected a table with names in the first line; it has "
+            f"{len(names)} names for {len(first)} columns. The file has changed."
         )
     return (names if len(first) > len(names) else names[1:]), len(first)
 
@@ -93,8 +93,9 @@ def _check_columns(path: Path, frame: pd.DataFrame, needed: Sequence[str]) -> No
     missing = [column for column in needed if column not in frame]
     if missing:
         raise DownloadError(
-            f"{path.name} lacks the columns {missing}; it has {list(map(str, frame.columns))[:20]}. "
-            f"The file has changed: please tell the developers of scgroove."
+            f"{path.name} lacks the columns {missing}; it has "
+            f"{list(map(str, frame.columns))[:20]}. The file has changed: please tell the "
+            f"developers of scgroove."
         )
 
 

@@ -1,4 +1,4 @@
-"""Imputation by averages of measured cells: through a coupling, or of neighbors in a shared space."""
+"""Imputation by averages of measured cells: coupled ones, or neighbors in a shared space."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def knn(
         bad = rows_not_finite(checked)
         raise InputError(
             f"y holds NaN or infinite values in {int(bad.sum())} of {bad.size} target cells, first "
-            f"in cell {int(bad.argmax())}. Leave those cells or features out, or fill the values in."
+            f"in cell {int(bad.argmax())}. Leave those cells or features out, or fill them in."
         )
     values = np.empty((len(x), checked.shape[1]), dtype=np.float32)
     n_effective, extrapolated = np.zeros(len(x)), np.zeros(len(x), dtype=np.bool_)

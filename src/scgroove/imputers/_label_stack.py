@@ -71,7 +71,7 @@ class Moments:
         return cls(means, counts, np.maximum(values, 0.0), vectors, basis)
 
     def whitening(self, ridge: float) -> tuple[Float64Array, Float64Array]:
-        """Return R (d, k) with ``R = U diag(v + ridge * mean(v))^(-1/2)``, and its inverse (k, d)."""
+        """Return ``R = U diag(v + ridge * mean(v))^(-1/2)``, (d, k), and its inverse (k, d)."""
         assert self.values is not None
         assert self.vectors is not None
         scale = np.sqrt(self.values + ridge * self.values.mean())
@@ -302,7 +302,7 @@ class LabelStack:
         return root_x @ w_x @ regressed
 
     def _find_reliable_directions(self, x: FloatArray, codes: IntArray, seed: int) -> None:
-        """Set the map of deviations inside labels, each principal direction times its reliability."""
+        """Set the map of deviations inside labels, each direction times its reliability."""
         rng = np.random.default_rng(seed)
         known = np.flatnonzero(codes >= 0)
         rows = rng.permutation(known)[:BLOCK]

@@ -1,4 +1,4 @@
-"""The registry of imputers, for :func:`scgroove.tl.impute` and for the leave-labels-out benchmark."""
+"""The registry of imputers, for verbs and for the leave-labels-out benchmark."""
 
 from __future__ import annotations
 

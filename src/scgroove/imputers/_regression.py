@@ -153,12 +153,13 @@ class CouplingRegression:
     Attributes
     ----------
     evidence
-        After :meth:`fit`: ``best_epoch`` and ``validation_loss``, mean over the networks. A loss of 1
-        is that of the mean of all cells.
+        After :meth:`fit`: ``best_epoch`` and ``validation_loss``, mean over the networks. A loss
+        of 1 is that of the mean of all cells.
 
     References
     ----------
-    Perturb-OT's ``train_mlp`` (Ryu et al. 2024, arXiv 2405.00838) draws one partner a cell and epoch.
+    Perturb-OT's ``train_mlp`` (Ryu et al. 2024, arXiv 2405.00838) draws one partner a cell and
+    epoch.
     """
 
     hidden: Sequence[int] = (256, 256)
@@ -193,7 +194,8 @@ class CouplingRegression:
         coupling
             Between them.
         codes
-            Label of each source cell, (n_source,), of which shares are held out. None: of all alike.
+            Label of each source cell, (n_source,), of which shares are held out. None: of all
+            alike.
         seed
             Random state. The global one is left alone.
 

@@ -167,9 +167,9 @@ def predictive_sd(
     labels. Their b**2 is ``unseen`` plus half of the variance between labels, because the space in
     which labels are left out has seen them in training.
 
-    Errors have the variance v - w if imputed differences inside a label are right, and v + w if they
-    have nothing to do with the cell. Unpaired data cannot tell. v + w / 2 holds in simulations with
-    anything from none to all of the effects shared.
+    Errors have the variance v - w if imputed differences inside a label are right, and v + w if
+    they have nothing to do with the cell. Unpaired data cannot tell. v + w / 2 holds in
+    simulations with anything from none to all of the effects shared.
 
     Parameters
     ----------
@@ -234,9 +234,9 @@ def extrapolation_error(
 ) -> Float64Array | None:
     """Return the mean squared error of label means that are guessed from cells of other labels.
 
-    Each label in turn is left out of the target, and its source cells have the mean of their nearest
-    target cells of other labels. The space has seen the label in training, so that a label never
-    measured is somewhat worse.
+    Each label in turn is left out of the target, and its source cells have the mean of their
+    nearest target cells of other labels. The space has seen the label in training, so that a label
+    never measured is somewhat worse.
 
     Parameters
     ----------

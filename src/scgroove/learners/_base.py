@@ -168,9 +168,9 @@ def preset(base: type[Learner], name: str, summary: str, **options: Any) -> None
     title = name.title().replace("_", "")
     hints = {option: base.__dataclass_fields__[option].type for option in options}
     members = {"__doc__": summary, "__module__": base.__module__, "__annotations__": hints}
-    made: Any = dataclass(type(title, (base,), {**members, "name": name, **options}))
-    setattr(sys.modules[base.__module__], title, made)  # pickle looks for it there
-    LEARNERS.register(name)(made)
+    learner: Any = dataclass(type(title, (base,), {**members, "name": name, **options}))
+    setattr(sys.modules[base.__module__], title, learner)  # pickle looks for it there
+    LEARNERS.register(name)(learner)
 
 
 def get(name: str) -> Any:

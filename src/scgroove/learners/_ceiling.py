@@ -43,8 +43,8 @@ class OracleLatent(Learner):
     small, so the b may be free, penalized as W is, or one for all, by how well held-out cells are
     found inside their label (FOSCTTM of predicted against true u).
 
-    It estimates the best that a linear learner of the features can reach, too low with few cells: on
-    the scenario ``"few_cells"`` (10 of a label) ``cca_labels`` is better.
+    It estimates the best that a linear learner of the features can reach, too low with few cells:
+    on the scenario ``"few_cells"`` (10 of a label) ``cca_labels`` is better.
 
     Parameters
     ----------

@@ -170,11 +170,12 @@ class MMD(NetworkLearner):
     r"""Autoencoders with the maximum mean discrepancy of modalities inside each label.
 
     .. math:: \min \; \sum_m E\Big[-\tfrac{1}{d_m} \log p_m(x | e_m(x))\Big] + w \,
-        \mathrm{mean}_{m < m'} \, \mathrm{mean}_l \, \widehat{MMD}^2 \big( e_m(x) | l, \; e_{m'}(x) | l \big)
+        \mathrm{mean}_{m < m'} \, \mathrm{mean}_l \,
+        \widehat{MMD}^2 \big( e_m(x) | l, \; e_{m'}(x) | l \big)
 
-    The kernel is a mean of Gaussian ones, :math:`\exp(-\|z - z'\|^2 / (f s))` for factors f, where s
-    is the median squared distance inside labels in the batch. Longer latents change nothing, so that
-    the weight has no unit. Cells without a shared label are reconstructed only.
+    The kernel is a mean of Gaussian ones, :math:`\exp(-\|z - z'\|^2 / (f s))` for factors f, where
+    s is the median squared distance inside labels in the batch. Longer latents change nothing, so
+    that the weight has no unit. Cells without a shared label are reconstructed only.
 
     Parameters
     ----------
@@ -256,7 +257,8 @@ def squared_mmd(x: Tensor, y: Tensor, bandwidths: Sequence[float]) -> Tensor:
 
     References
     ----------
-    Gretton et al. 2012, "A kernel two-sample test", Journal of Machine Learning Research 13, lemma 6.
+    Gretton et al. 2012, "A kernel two-sample test", Journal of Machine Learning Research 13, lemma
+    6.
     """
     n, m = x.shape[1], y.shape[1]
     points = torch.cat([x, y], dim=1)

@@ -33,10 +33,10 @@ class DAVAE(NetworkLearner):
         + \kappa \, E[ CE(D(z, y), \text{another modality}) ],
         \qquad \min_D \; E[ CE(D(z, y), \text{the modality}) ].
 
-    The representation is the mean of q_m. Targets of the autoencoder are "flipped": another modality
-    that has the label, each equally. Cells without a shared label are reconstructed, and kept from D.
-    Unlike in Perturb-OT, every modality has a decoder of its own, and features have a learned
-    variance.
+    The representation is the mean of q_m. Targets of the autoencoder are "flipped": another
+    modality that has the label, each equally. Cells without a shared label are reconstructed, and
+    kept from D. Unlike in Perturb-OT, every modality has a decoder of its own, and features have a
+    learned variance.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class DAVAE(NetworkLearner):
     adversary_hidden, adversary_lr, adversary_steps
         Widths of D, its learning rate, and its steps for each of the autoencoders.
     labeled
-        False: D guesses from the latent alone, and batches are drawn from all cells alike. For other
-        options see :class:`NetworkLearner`.
+        False: D guesses from the latent alone, and batches are drawn from all cells alike. For
+        other options see :class:`NetworkLearner`.
 
     References
     ----------
@@ -152,7 +152,7 @@ class _Game:
         )
 
     def confusion(self, z: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> Tensor:
-        """Return the cross-entropy of D with other modalities, after D has learned the right ones."""
+        """Train D on the modalities, and return its cross-entropy with other ones."""
         latents, labels, truth = [], [], []
         for m, places in z.items():
             known = codes[m] >= 0

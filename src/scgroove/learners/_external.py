@@ -1,7 +1,7 @@
 """Adapters to other packages: scGLUE, the translation of moscot, and DIAGVI of scvi-tools.
 
-None of them was made for modalities that share labels only, and each adapter says what it does about
-that. The packages are imported when a learner is fitted.
+None of them was made for modalities that share labels only, and each adapter says what it does
+about that. The packages are imported when a learner is fitted.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def feature_links(
     Parameters
     ----------
     links
-        ``"names"``: those of equal name. ``"labels"``: those whose means over labels correlate most.
-        ``"auto"``: by name if any name is in two modalities, else by labels.
+        ``"names"``: those of equal name. ``"labels"``: those whose means over labels correlate
+        most. ``"auto"``: by name if any name is in two modalities, else by labels.
     names
         Features of each modality.
     means, present
@@ -164,18 +164,18 @@ class GlueLearner(ExternalLearner):
     modalities together. The representation is the mean of ``q(u | x)``.
 
     Unrelated modalities have no prior graph. With ``links="auto"`` features of equal names are
-    joined if there are any, else those whose label means correlate. Labels enter as known cell types
-    do, by a classifier of u, and as weights of cells for the adversary: labels weigh alike, cells of
-    exclusive labels nothing. Counts are decoded as negative binomial, other values as normal. Wide
-    modalities are encoded from their principal components.
+    joined if there are any, else those whose label means correlate. Labels enter as known cell
+    types do, by a classifier of u, and as weights of cells for the adversary: labels weigh alike,
+    cells of exclusive labels nothing. Counts are decoded as negative binomial, other values as
+    normal. Wide modalities are encoded from their principal components.
 
     Parameters
     ----------
     n_latent
         Dimension of u.
     links, n_links
-        Features that are joined: ``"names"``, ``"labels"`` (for each feature its ``n_links`` strongest
-        partners in every other modality), or ``"auto"``.
+        Features that are joined: ``"names"``, ``"labels"`` (for each feature its ``n_links``
+        strongest partners in every other modality), or ``"auto"``.
     use_labels
         Whether the labels supervise u and weigh cells. Links do not depend on it.
     label_weight
@@ -307,9 +307,9 @@ class MoscotLearner(ExternalLearner):
         T = argmin  (1 - alpha) <C, T> + alpha sum_ijkl (Cx_ik - Cy_jl)^2 T_ij T_kl - eps H(T)
 
     The first modality is where its principal components are, and a cell i of another one is at the
-    barycenter ``sum_j T_ij y_j / sum_j T_ij``. The coupling is inside the representation, so that an
-    aligner after it couples a second time. Cells without a shared label cost 1 to those with one. A
-    cell that was not fitted is put at the mean of its nearest fitted cells.
+    barycenter ``sum_j T_ij y_j / sum_j T_ij``. The coupling is inside the representation, so that
+    an aligner after it couples a second time. Cells without a shared label cost 1 to those with
+    one. A cell that was not fitted is put at the mean of its nearest fitted cells.
 
     Parameters
     ----------
@@ -362,8 +362,8 @@ class MoscotLearner(ExternalLearner):
         if self.rank == -1 and needed > self.max_memory_gb:
             raise TooLargeError(
                 f"learner {self.name!r} would need about {needed:.1f} GB for a full coupling of "
-                f"{pairs:,} pairs of cells, and max_memory_gb={self.max_memory_gb:g}. Use a coupling "
-                f"of low rank, such as rank=100, or fewer cells."
+                f"{pairs:,} pairs of cells, and max_memory_gb={self.max_memory_gb:g}. Use a "
+                f"coupling of low rank, such as rank=100, or fewer cells."
             )
         with contained(seed):
             problems = import_extra("moscot.problems.cross_modality", self.extra)

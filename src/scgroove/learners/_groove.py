@@ -59,8 +59,8 @@ class GrooveLearner(Learner):
         The control label. Cells are then weighted by their efficacy, estimated as by
         :func:`scgroove.tl.estimate_efficacy`. All cells count the same if None.
     lr, lr_schedule, weight_decay
-        See :class:`scgroove.train.GROOVETrainingPlan`. All cells are trained on, so that no schedule
-        can follow the loss of others.
+        See :class:`scgroove.train.GROOVETrainingPlan`. All cells are trained on, so that no
+        schedule can follow the loss of others.
     batch_size, n_labels_per_batch, n_cells_per_label, balance, max_epochs
         See :meth:`scgroove.model.GROOVE.train`.
     device
@@ -164,8 +164,8 @@ class GrooveLearner(Learner):
 preset(
     GrooveLearner,
     "groove_paper",
-    "GROOVE as close to the text of the paper as possible: :class:`GrooveLearner` with MLP encoders, "
-    "no dropout or warm-up, temperature 0.1, and a constant learning rate of 0.001.",
+    "GROOVE as close to the text of the paper as possible: :class:`GrooveLearner` with MLP "
+    "encoders, no dropout or warm-up, temperature 0.1, and a constant learning rate of 0.001.",
     encoder="mlp",
     dropout=0.0,
     temperature=0.1,

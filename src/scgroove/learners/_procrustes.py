@@ -76,13 +76,13 @@ class GroupProcrustes(AroundLearner):
 preset(
     GroupProcrustes,
     "pca_procrustes",
-    "Principal components turned into one space by the labels: :class:`GroupProcrustes` of ``pca``.",
+    "Principal components turned to one another by labels: :class:`GroupProcrustes` of ``pca``.",
     learner="pca",
 )
 preset(
     GroupProcrustes,
     "lda_procrustes",
-    "Discriminants turned into one space by the labels: :class:`GroupProcrustes` of ``lda``.",
+    "Discriminants turned to one another by labels: :class:`GroupProcrustes` of ``lda``.",
     learner="lda",
 )
 

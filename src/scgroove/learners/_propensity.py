@@ -54,14 +54,14 @@ class LogisticPropensity(Learner):
         p(label l | x) = exp(t_l(x)) / sum_k exp(t_k(x)),     t(x) = x W + b
         min over W, b of  C sum_i -log p(y_i | x_i) + ||W||^2 / 2
 
-    The representation is t(x): the effect of a treatment on a cell is, up to what it does not touch,
-    a function of its propensity score, whichever modality it is seen in. Logits sum to zero over
-    labels. A label that a modality lacks has logit 0 in it. Only cells with a shared label are
-    fitted.
+    The representation is t(x): the effect of a treatment on a cell is, up to what it does not
+    touch, a function of its propensity score, whichever modality it is seen in. Logits sum to zero
+    over labels. A label that a modality lacks has logit 0 in it. Only cells with a shared label
+    are fitted.
 
-    The penalty is chosen in each modality by the cross-entropy of held-out cells. The grid is walked
-    from the strongest penalty to the weakest, until two in a row do not lower the cross-entropy by
-    2 %. Labels of a single cell are always trained on.
+    The penalty is chosen in each modality by the cross-entropy of held-out cells. The grid is
+    walked from the strongest penalty to the weakest, until two in a row do not lower the
+    cross-entropy by 2 %. Labels of a single cell are always trained on.
 
     Parameters
     ----------

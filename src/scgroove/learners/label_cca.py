@@ -20,7 +20,6 @@ from scgroove.learners.common import (
     AffineMap,
     apply,
     check_label_counts,
-    check_number,
     label_means,
     principal_components,
     project,
@@ -80,11 +79,6 @@ class LabelCCA(Learner):
     regularization: float = 0.3
     n_components: int | None = None
     max_features: int = 300
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be used."""
-        if self.whitening is not None:
-            check_number("whitening", self.whitening, 0.0, above=True)
 
     def _fit(self, screen: Screen, seed: int) -> None:
         check_label_counts(screen, self.name)

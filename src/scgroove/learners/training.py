@@ -308,7 +308,7 @@ class NetworkLearner(Learner):
 
     @abstractmethod
     def _networks(self, n_features: Mapping[str, int]) -> nn.Module:
-        """Return networks with a method ``embed(modality, x)``, on the CPU; called under the seed."""
+        """Return networks with a method ``embed(modality, x)``, on the CPU."""
 
     @abstractmethod
     def _objective(self, networks: Any, cells: Cells, screen: Screen, steps: int) -> Objective:

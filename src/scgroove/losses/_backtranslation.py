@@ -15,9 +15,9 @@ class BackTranslation(Term):
     .. math:: \tilde x = \mathrm{stop}\, E[p_{m'}(\cdot \mid d_{m'}(e_m(x)))], \qquad
         l = -\log p_m(x \mid d_m(e_{m'}(\tilde x)))
 
-    The pseudo-cell :math:`\tilde x` is made without dropout and without a gradient. The loss of a cell
-    is the mean over its measured features. The term is the mean over cells and other modalities of
-    the model, summed over the modalities of the cells.
+    The pseudo-cell :math:`\tilde x` is made without dropout and without a gradient. The loss of a
+    cell is the mean over its measured features. The term is the mean over cells and other
+    modalities of the model, summed over the modalities of the cells.
 
     Parameters
     ----------

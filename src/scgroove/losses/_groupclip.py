@@ -52,8 +52,8 @@ def group_clip_anchors(
     x, y
         Embeddings of the anchors and of the candidates, shapes (n, k) and (m, k).
     labels_x, labels_y
-        Integer label codes, shapes (n,) and (m,). Cells with a negative code are neither anchors nor
-        candidates.
+        Integer label codes, shapes (n,) and (m,). Cells with a negative code are neither anchors
+        nor candidates.
     weights_y
         Weights of the candidates, shape (m,). Ones if None.
     agreement
@@ -236,9 +236,9 @@ class GroupCLIP(Term):
     temperature, positives
         See :func:`group_clip_anchors`.
     agreement
-        Agreement of labels, ``{label: {label: share}}`` or a DataFrame. ``{"A+B": {"A": 0.5,
-        "B": 0.5}}`` makes a cell of a combination half a positive of the cells of its parts. A label
-        of one modality takes part if it agrees with one of another.
+        Agreement of labels, ``{label: {label: share}}`` or a DataFrame. ``{"A+B": {"A": 0.5, "B":
+        0.5}}`` makes a cell of a combination half a positive of the cells of its parts. A label of
+        one modality takes part if it agrees with one of another.
 
     Raises
     ------

@@ -23,8 +23,9 @@ class Prototypes(Term):
         l_i = -\log \frac{e^{s(z_i, b_{y_i}) / \tau}}{\sum_g e^{s(z_i, b_g) / \tau}}
 
     :math:`\bar z_g` is the mean over the cells of label g in the batch. Prototypes have length one
-    if the similarity is the cosine. They carry no gradient. Labels that were never seen in a modality
-    are no candidates there. Use it in place of :class:`GroupCLIP` if a batch cannot hold the labels.
+    if the similarity is the cosine. They carry no gradient. Labels that were never seen in a
+    modality are no candidates there. Use it in place of :class:`GroupCLIP` if a batch cannot hold
+    the labels.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ class Prototypes(Term):
 
     References
     ----------
-    Li et al. 2021, "Prototypical contrastive learning", ICLR. Candidates as in Gorla et al. 2026, arXiv 2602.04021.
+    Li et al. 2021, "Prototypical contrastive learning", ICLR. Candidates as in Gorla et al. 2026,
+    arXiv 2602.04021.
     """
 
     name = "prototypes"
@@ -73,7 +75,7 @@ class Prototypes(Term):
         return {**state, "prototypes": prototypes, "seen": F.pad(state["seen"], (0, n_new))}
 
     def forward(self, batch: TermBatch) -> Tensor:
-        """Return the loss: weighted mean over anchors, then mean over ordered pairs of modalities."""
+        """Return the weighted mean over anchors, then the mean over pairs of modalities."""
         if self.training:
             self.follow(batch)
         kind, terms = batch.networks.similarity, []

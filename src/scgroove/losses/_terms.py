@@ -14,7 +14,7 @@ from .similarities import Similarity
 
 
 class Networks(Protocol):
-    """The encoders and decoders of all modalities, as :class:`scgroove.module.GROOVEModule` has them."""
+    """Encoders and decoders of all modalities, see :class:`scgroove.module.GROOVEModule`."""
 
     modalities: list[str]
     n_latent: int
@@ -30,7 +30,7 @@ class Networks(Protocol):
         """Return the distribution of values (n, d) of cells at latent coordinates ``z``."""
 
     def pseudo_cells(self, modality: str, z: Tensor) -> dict[str, Tensor]:
-        """Return cells with the expected values at latent coordinates, of randomly drawn batches."""
+        """Return cells with expected values at latent coordinates, of random batches."""
 
     def without_dropout(self) -> Any:
         """Return a context in which no layer drops values."""
@@ -92,8 +92,8 @@ class TermBatch:
 class Term(nn.Module):
     """One term of the objective: a name, a weight, a schedule, and a loss of a batch.
 
-    Subclass it, set ``name`` and implement :meth:`forward`. Parameters and buffers are trained and saved with
-    the model.
+    Subclass it, set ``name`` and implement :meth:`forward`. Parameters and buffers are trained and
+    saved with the model.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class Term(nn.Module):
         """Learn of other data that are attached to a trained model."""
 
     def adapted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state of a trained term for this one, which may know more labels, at the end."""
+        """Return the state of a trained term for this one, which may know more labels."""
         return state
 
     def weight_at(self, step: int, n_steps: int) -> float:

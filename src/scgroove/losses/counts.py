@@ -29,7 +29,8 @@ def nb_log_likelihood(
     log_mean
         :math:`\ln \mu`, shape (n, d).
     theta
-        Inverse dispersion of each feature, shape (d,): the variance is :math:`\mu + \mu^2 / \theta`.
+        Inverse dispersion of each feature, shape (d,): the variance is :math:`\mu + \mu^2 /
+        \theta`.
     x
         Counts, shape (n, d). Other values are admitted too.
     mean
@@ -39,8 +40,9 @@ def nb_log_likelihood(
     -------
     Tensor of shape (n, d), with gradients for ``log_mean`` and ``theta``.
     """
-    found: Tensor = _NegativeBinomial.apply(log_mean, theta, x, mean)  # type: ignore[no-untyped-call]
-    return found
+    apply: Any = _NegativeBinomial.apply
+    likelihood: Tensor = apply(log_mean, theta, x, mean)
+    return likelihood
 
 
 def poisson_log_likelihood(log_mean: Tensor, x: Tensor) -> Tensor:

@@ -25,18 +25,20 @@ NOISE: Final = 0.05
 
 
 class LabelTower(Term):
-    r"""Contrast of cells with a network of the embedding of their label, such as one of a gene or a compound.
+    r"""Contrast of cells with a network of the embedding of their label.
 
     .. math:: t_g = \frac{f(E_g)}{\lVert f(E_g) \rVert}, \qquad
         l_i = -\log \frac{e^{\cos(z_i, t_{y_i}) / \tau}}{\sum_{g \in G_m} e^{\cos(z_i, t_g) / \tau}}
 
-    :math:`G_m` are the labels that modality m has. No label has to be in two modalities: they share f. Use it beside
+    :math:`G_m` are the labels that modality m has. No label has to be in two modalities: they
+    share f. Use it beside
     :class:`GroupCLIP`. :meth:`predict` places labels that were never measured.
 
     Parameters
     ----------
     embeddings
-        A DataFrame with labels as index, or ``{label: vector}``. Other labels in the table do no harm.
+        A DataFrame with labels as index, or ``{label: vector}``. Other labels in the table do no
+        harm.
     weight, warmup
         See :class:`Term`.
     temperature
@@ -44,7 +46,8 @@ class LabelTower(Term):
 
     References
     ----------
-    Lu et al. 2025 (CellCLIP), arXiv 2506.06290, contrasts measurements with embeddings of perturbations.
+    Lu et al. 2025 (CellCLIP), arXiv 2506.06290, contrasts measurements with embeddings of
+    perturbations.
     """
 
     name = "label_tower"
@@ -83,7 +86,7 @@ class LabelTower(Term):
         self.present |= info.present.to(self.present.device)
 
     def adapted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the embeddings of labels that the trained term knows, and add those of new labels."""
+        """Keep the embeddings of the trained term, and add those of new labels."""
         n_known = len(state["embeddings"])
         embeddings, present = self.embeddings.clone(), self.present.clone()
         embeddings[:n_known] = state["embeddings"]
@@ -91,7 +94,7 @@ class LabelTower(Term):
         return {**state, "embeddings": embeddings, "present": present}
 
     def forward(self, batch: TermBatch) -> Tensor:
-        """Return the loss: weighted mean over the labeled cells of a modality, then mean over modalities."""
+        """Return the weighted mean over labeled cells, then the mean over modalities."""
         labels, terms = self.place(self.embeddings), []
         for m, z in batch.z.items():
             known = batch.codes[m] >= 0
@@ -110,7 +113,7 @@ class LabelTower(Term):
         return torch.stack(terms).mean() if terms else labels.sum() * 0.0
 
     def place(self, embeddings: Tensor) -> Tensor:
-        """Return latent coordinates (n, k), of length one, of labels with these embeddings (n, d)."""
+        """Return latent coordinates (n, k), of length one, of embeddings (n, d)."""
         h = (embeddings - self.center) / self.scale
         if self.training:
             h = h + NOISE * torch.randn_like(h)
@@ -142,7 +145,8 @@ class LabelTower(Term):
         width = self.embeddings.shape[1]
         if values.shape[1] != width:
             raise InputError(
-                f"Embeddings of labels have {width} values in this model; found shape {tuple(values.shape)}."
+                f"Embeddings of labels have {width} values in this model; "
+                f"found shape {tuple(values.shape)}."
             )
         was_training = self.training
         self.eval()
@@ -178,10 +182,10 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
         )
     if missing := [label for label in labels if label not in counts]:
         raise InputError(
-            f"The embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. They have, "
-            f"for instance, {[label for label, _ in every[:5]]}. Are names spelled alike? Give each "
-            "label of the data an embedding (a control may have zeros), or set the labels of these "
-            "cells to missing."
+            f"The embeddings lack {len(missing)} of {len(labels)} labels: {missing[:5]}. They "
+            f"have, for instance, {[label for label, _ in every[:5]]}. Are names spelled alike? "
+            "Give each label of the data an embedding (a control may have zeros), or set the "
+            "labels of these cells to missing."
         )
     try:
         found = {label: np.asarray(row, dtype=float) for label, row in rows}
@@ -195,6 +199,6 @@ def embedding_matrix(table: LabelEmbeddings, labels: Sequence[str]) -> list[list
     if len(widths) != 1 or min(widths) < 1 or not is_finite:
         raise InputError(
             "The embeddings must hold finite numbers, as many for each label; found lengths "
-            f"{sorted(widths)} or values that are missing. Fill them in: table.fillna(table.mean())."
+            f"{sorted(widths)} or missing values. Fill them in: table.fillna(table.mean())."
         )
     return [found[label].tolist() for label in labels]

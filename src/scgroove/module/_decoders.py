@@ -121,8 +121,8 @@ class Decoder(nn.Module):
     """Decoder of one modality: latent coordinates and batch to :math:`p_m(x | z)`.
 
     The network predicts deviations from ``location``, which starts at the average cell: the mean
-    (``normal``), the log-proportions (``nb``, ``poisson``), the logarithm of the mean (``nb_panel``,
-    ``poisson_panel``), the logits (``bernoulli``).
+    (``normal``), the log-proportions (``nb``, ``poisson``), the logarithm of the mean
+    (``nb_panel``, ``poisson_panel``), the logits (``bernoulli``).
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ CLIP_AT = 10.0
 def mlp(
     n_in: int, hidden: Sequence[int], n_out: int, dropout: float, bias: bool = True
 ) -> nn.Sequential:
-    """Linear, LayerNorm, ReLU, dropout for every hidden width; then a linear layer. No batch statistics."""
+    """Return linear, LayerNorm, ReLU and dropout for every hidden width, and a linear layer."""
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [nn.Linear(n_in, width), nn.LayerNorm(width), nn.ReLU()]
@@ -84,11 +84,11 @@ class InputTransform(nn.Module):
 class Encoder(nn.Module):
     """Encoder of one modality, :math:`e_m: R^d -> R^k`.
 
-    Contrastive losses do not see an offset common to all cells of a modality, so that modalities end
-    up beside one another ("modality gap"). Therefore latents are centered: ``offset`` follows the mean
-    over labeled cells of the label-balanced batches. With an ``origin``, they are then scaled to
-    length one, seen from a learned point that all modalities share, so that a cell without a clear
-    signal lies near it.
+    Contrastive losses do not see an offset common to all cells of a modality, so that modalities
+    end up beside one another ("modality gap"). Therefore latents are centered: ``offset`` follows
+    the mean over labeled cells of the label-balanced batches. With an ``origin``, they are then
+    scaled to length one, seen from a learned point that all modalities share, so that a cell
+    without a clear signal lies near it.
 
     Parameters
     ----------

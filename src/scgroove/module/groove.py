@@ -67,7 +67,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
     likelihood
         Likelihood of each modality, keys of :data:`scgroove.module.LIKELIHOODS`.
     batch_proportions
-        For each modality, the share of its cells in each batch category (length: number of categories).
+        For each modality, the share of its cells in each batch category (length: number of
+        categories).
     terms
         Terms of the objective. The module has copies of them.
     info
@@ -155,7 +156,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     def batch_proportions_of(self, modality: str) -> Tensor:
         """Share of the cells of a modality in each batch category, shape (n_batch,)."""
-        return getattr(self, f"batch_proportions_{self.modalities.index(modality)}")  # type: ignore[no-any-return]
+        shares: Tensor = getattr(self, f"batch_proportions_{self.modalities.index(modality)}")
+        return shares
 
     @property
     def objective(self) -> list[Term]:
@@ -209,7 +211,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         tensors, inference_outputs, generative_outputs
             A batch, its latent coordinates and the distributions decoded from them.
         weights
-            Weight of each term by its name. The final ones if None. A term of weight zero is not computed.
+            Weight of each term by its name. The final ones if None. A term of weight zero is not
+            computed.
         """
         z = inference_outputs["z"]
         batch = _term_batch(self, tensors, z, generative_outputs["px"])
@@ -217,7 +220,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         logged: dict[str, Tensor] = {}
         for term in self.objective:
             weight = term.weight if weights is None else weights[term.name]
-            # NaN, not zero, where it is not computed: the history must not show a loss that was never there
+            # NaN if it is not computed, so that the history shows no loss
             logged |= {name: total.new_full((), torch.nan) for name in _logged_names(term)}
             if weight:
                 value = term(batch)
@@ -255,10 +258,12 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         library = (
             tensors[X].sum(dim=1, keepdim=True).clamp_min(1e-8) if seen is None else seen.library
         )
-        return self.decoder_of(modality)(z, self._batch_weights(modality, tensors), library)  # type: ignore[no-any-return]
+        decode: Any = self.decoder_of(modality)
+        decoded: Distribution = decode(z, self._batch_weights(modality, tensors), library)
+        return decoded
 
     def pseudo_cells(self, modality: str, z: Tensor) -> dict[str, Tensor]:
-        """Return cells with the expected values at latent coordinates, of randomly drawn batches."""
+        """Return cells with expected values at latent coordinates, of random batches."""
         share = self.batch_proportions_of(modality)
         codes = z.new_zeros(len(z)).long()
         if len(share) > 1:
@@ -274,7 +279,7 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     @contextmanager
     def without_dropout(self) -> Iterator[None]:
-        """Drop no values inside the context. Nothing else differs between training and evaluation."""
+        """Drop no values in the block. Nothing else differs in training."""
         training = [layer.training for layer in self.dropouts]
         for layer in self.dropouts:
             layer.training = False
@@ -286,7 +291,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
 
     def mask_of(self, modality: str) -> Tensor | None:
         """Return which features each batch measured, (n_batch, d), or None if all did."""
-        return getattr(self, f"measured_{self.modalities.index(modality)}")  # type: ignore[no-any-return]
+        mask: Tensor | None = getattr(self, f"measured_{self.modalities.index(modality)}")
+        return mask
 
     def _seen(self, modality: str, tensors: Mapping[str, Tensor]) -> Seen | None:
         """Return masks and library sizes of cells if their batches did not measure all features."""
@@ -309,7 +315,8 @@ class GROOVEModule(BaseModuleClass):  # type: ignore[misc]
         if library is None:
             library = self.encoder_of(modality).transform.median_library
         one_hot = F.one_hot(batch, len(self.batch_proportions_of(modality))).to(z.dtype)
-        return self.decoder_of(modality)(z, one_hot, library.expand(len(z), 1)).mean  # type: ignore[no-any-return]
+        expected: Tensor = self.decoder_of(modality)(z, one_hot, library.expand(len(z), 1)).mean
+        return expected
 
     def _batch_weights(self, modality: str, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return one-hot batches, (n, n_batch), or shares of batches for cells of no batch (-1)."""

@@ -18,8 +18,9 @@ SMALLEST_LABEL = 2
 def zipf_sizes(n_labels: int, n_cells: int, exponent: float) -> tuple[int, ...]:
     """Share out cells in proportion to rank**-exponent, at least two to each label.
 
-    Labels whose part would be smaller get two cells, and the others share the rest. Parts are rounded
-    by largest remainder, so that the sizes add up to ``n_cells`` and never rise with the rank.
+    Labels whose part would be smaller get two cells, and the others share the rest. Parts are
+    rounded by largest remainder, so that the sizes add up to ``n_cells`` and never rise with the
+    rank.
 
     Examples
     --------

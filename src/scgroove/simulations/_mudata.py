@@ -51,17 +51,17 @@ def weakly_paired(
         own, and a larger share adds cells to those of a smaller one.
     **parameters
         Other parameters of :class:`Scenario`, such as ``rho=0.5``, ``modalities=("rna", "atac")``,
-        ``n_features=(100, 50)``, ``counts=["rna"]`` or ``escape=0.3``. Every default is the reference
-        scenario.
+        ``n_features=(100, 50)``, ``counts=["rna"]`` or ``escape=0.3``. Every default is the
+        reference scenario.
 
     Returns
     -------
     MuData
         In each modality: ``X`` float32; ``obs["label"]`` categorical, missing where hidden;
         ``obs["true_label"]``; ``obs["pair_id"]`` where co-assayed (missing for cells of exclusive
-        labels); ``obsm["state"]`` = c, ``obsm["latent"]`` = u and ``obsm["shared"]``, u without what
-        only this modality sees, (n, k). Where in use: ``obs["escaped"]`` bool, ``obs["substate"]``
-        and ``obs["batch"]`` categorical.
+        labels); ``obsm["state"]`` = c, ``obsm["latent"]`` = u and ``obsm["shared"]``, u without
+        what only this modality sees, (n, k). Where in use: ``obs["escaped"]`` bool,
+        ``obs["substate"]`` and ``obs["batch"]`` categorical.
 
         In ``uns["simulation"]``: all parameters (those given per modality as arrays in the order of
         ``"modalities"``), ``"labels"`` (names in the order of the rows below), ``"inert_labels"``

@@ -59,7 +59,9 @@ class NamedScenario:
 
 
 SCENARIOS: Final[Registry[NamedScenario]] = Registry("scenario")
-"""Named scenarios. Add one with ``SCENARIOS.register(name)(NamedScenario(name, reason, scenario))``.
+"""Named scenarios.
+
+Add one with ``SCENARIOS.register(name)(NamedScenario(name, reason, scenario))``.
 """
 
 _SHIPPED: Final[dict[str, tuple[str, Scenario]]] = {

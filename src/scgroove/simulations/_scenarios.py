@@ -72,8 +72,8 @@ class Scenario:
         Batches of equal size, per modality, and the standard deviation b of the shift of a feature
         in a batch, in units of its signal (in log rate for counts).
     n_substates, substate_effect
-        Sub-states of equal size in each label, and the standard deviation h of their shift, in units
-        of the cell state. All modalities see the same shift, also of cells that escape.
+        Sub-states of equal size in each label, and the standard deviation h of their shift, in
+        units of the cell state. All modalities see the same shift, also of cells that escape.
     inert
         Share of labels without any effect, in [0, 1].
     """
@@ -117,13 +117,15 @@ class Scenario:
         """Return the number of cells of each label."""
         given = self.n_cells_per_label
         several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
-        numbers: list[Any] = list(given) if several else [given] * self.n_labels  # type: ignore[arg-type]
+        numbers: list[Any] = [given] * self.n_labels
+        if several:
+            numbers = list(given)  # type: ignore[arg-type]
         whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in numbers)
         cells = tuple(int(n) for n in numbers) if whole else ()
         if len(cells) != self.n_labels or min(cells) < 1:
             raise InputError(
-                f"n_cells_per_label must be a positive number, or {self.n_labels} positive numbers (one per "
-                f"label, n_labels={self.n_labels}); found {given!r}."
+                f"n_cells_per_label must be a positive number, or {self.n_labels} positive numbers "
+                f"(one per label, n_labels={self.n_labels}); found {given!r}."
             )
         if not self.imbalance:
             return cells
@@ -145,8 +147,8 @@ class Scenario:
         if min(counts.values()) < 0 or sum(counts.values()) >= self.n_labels:
             raise InputError(
                 f"exclusive_labels must leave at least one shared label: found {counts} (in all "
-                f"{sum(counts.values())}) of n_labels={self.n_labels}. Exclusive labels are taken out of "
-                f"n_labels: lower exclusive_labels or raise n_labels."
+                f"{sum(counts.values())}) of n_labels={self.n_labels}. Exclusive labels are "
+                f"taken out of n_labels: lower exclusive_labels or raise n_labels."
             )
         return counts
 
@@ -265,8 +267,8 @@ def _check_shares(s: Scenario) -> None:
         raise InputError(
             f"escape must be one number where co_assayed=True, found {dict(s.escape)!r}: the "
             f"modalities measure the same cells, and a cell that escapes does so in all of them. "
-            f"Give escape={max(s.escape.values(), default=0.0)!r}, or co_assayed=False for cells of "
-            f"their own."
+            f"Give escape={max(s.escape.values(), default=0.0)!r}, or co_assayed=False for "
+            f"cells of their own."
         )
     exclusive = s.exclusive()
     n_shared = s.n_labels - sum(exclusive.values())

@@ -5,10 +5,11 @@ Equation (user guide, "Simulated screens"), for cell i of modality m with label 
     u_i = c_i + r_i e [sqrt(rho) D_g + sqrt(1 - rho) D_g^(m)] + h E_gq
     x_i = f_m([u_i, s_i]) / sd + b B_a^(m) + sigma * noise
 
-c_i ~ N(0, I_k) is the cell state (the shared truth), D_g ~ N(0, I_k) the effect of the label that all
-modalities see, D_g^(m) the one that only modality m sees, s_i ~ N(0, I_p) private to the modality.
-r_i is 0 for a cell that escapes and 1 otherwise; D_g = D_g^(m) = 0 for an inert label; E_gq ~ N(0, I_k) is the
-shift of sub-state q of label g, which all modalities see; B_a^(m) ~ N(0, I_d) that of batch a of modality m.
+c_i ~ N(0, I_k) is the cell state (the shared truth), D_g ~ N(0, I_k) the effect of the label that
+all modalities see, D_g^(m) the one that only modality m sees, s_i ~ N(0, I_p) private to the
+modality. r_i is 0 for a cell that escapes and 1 otherwise; D_g = D_g^(m) = 0 for an inert label;
+E_gq ~ N(0, I_k) is the shift of sub-state q of label g, which all modalities see; B_a^(m) ~ N(0,
+I_d) that of batch a of modality m.
 
 The data show y_i = g, for the cells of label noise any other label of the modality, for those of
 confusion the label g' other than g with the least ||D_g' - D_g||.
@@ -127,8 +128,8 @@ def simulate(scenario: Scenario, seed: int = 0) -> Simulation:
     """Draw one data set.
 
     Structure, cells and each modality have random streams of their own, and so has each parameter.
-    An option of one modality leaves the others as they were, and a parameter leaves what it does not
-    touch as it was. The same seed gives the same bytes on one machine.
+    An option of one modality leaves the others as they were, and a parameter leaves what it does
+    not touch as it was. The same seed gives the same bytes on one machine.
     """
     # a new stream is spawned after the others, so that an old seed keeps giving the old data
     structure, common, *own = np.random.default_rng(seed).spawn(2 + len(scenario.modalities))
@@ -295,9 +296,9 @@ def draw_counts(
 ) -> sp.csr_matrix:
     """Draw negative-binomial counts.
 
-    mean_ij = L_i softmax_j(b_j + log_rate_ij), L_i log-normal around ``library_size``, b_j ~ N(0, 1),
-    variance = mean + mean**2 / ``dispersion``. A cell that would be all zero gets one count of its
-    most abundant feature. Returns whole numbers as float32, (n, d).
+    mean_ij = L_i softmax_j(b_j + log_rate_ij), L_i log-normal around ``library_size``, b_j ~ N(0,
+    1), variance = mean + mean**2 / ``dispersion``. A cell that would be all zero gets one count of
+    its most abundant feature. Returns whole numbers as float32, (n, d).
     """
     n, d = log_rate.shape
     logits = log_rate + BASE_LOG_SD * rng.normal(size=d)

@@ -47,14 +47,15 @@ def impute(
     Labels that were never measured in the target are included.
 
     ``"decoder"``
-        The values that the model expects, ``E[p_t(x | d_t(e_s(x_i)))]``, the mean of several models.
+        The values that the model expects, ``E[p_t(x | d_t(e_s(x_i)))]``, the mean of several
+        models.
     ``"barycentric"``
         The mean of the coupled target cells, ``sum_j T_ij x_j / sum_j T_ij``. Cells without mass in
         the coupling get the entropic map of the shared representation, ``sum_j w_ij x_j`` with
         ``w_ij`` proportional to ``exp(-c(z_i, z_j) / eps)`` over all target cells.
     ``"knn"``
-        The mean of the nearest target cells in the shared representation: of the cells of its label,
-        where the target has them, else of all.
+        The mean of the nearest target cells in the shared representation: of the cells of its
+        label, where the target has them, else of all.
     ``"entropic"``
         The entropic map of the shared representation for all cells.
     ``"regression"``
@@ -65,8 +66,8 @@ def impute(
         :class:`scgroove.imputers.LabelRidge`. Hard to beat for labels never measured in the target.
 
     ``"auto"``
-        A stack of linear maps of label means, weighted by how well they predict labels that were left
-        out, or the means of labels where no map predicts them:
+        A stack of linear maps of label means, weighted by how well they predict labels that were
+        left out, or the means of labels where no map predicts them:
         :class:`scgroove.imputers.LabelStack`. Its verdict is in ``uns``.
 
     The standard deviation of measured values around each imputed value comes from the spread of
@@ -92,16 +93,16 @@ def impute(
         that the model was trained on. X if None.
     use_rep
         Shared representation: that of the coupling for ``"barycentric"``, ``"X_groove"`` for
-        ``"knn"`` and ``"entropic"`` if None. For ``"regression"``, ``"label_ridge"`` and ``"auto"``:
-        ``obsm`` key of the source to predict from, its standardized features if None.
+        ``"knn"`` and ``"entropic"`` if None. For ``"regression"``, ``"label_ridge"`` and
+        ``"auto"``: ``obsm`` key of the source to predict from, its standardized features if None.
     shrink
-        Draw values to the measured mean of their label, where the target has it: 0 corrects the mean
-        of each label, 1 gives every cell the mean, 0.5 halves differences between its cells.
+        Draw values to the measured mean of their label, where the target has it: 0 corrects the
+        mean of each label, 1 gives every cell the mean, 0.5 halves differences between its cells.
     uncertainty
         Whether to compute standard deviations, which take as much memory again.
     label_key
-        Column of ``mod[m].obs`` with the label. Labels are not known if None. ``"auto"``: that of the
-        model, as far as the data have it, else ``"label"`` or the column of the set-up.
+        Column of ``mod[m].obs`` with the label. Labels are not known if None. ``"auto"``: that of
+        the model, as far as the data have it, else ``"label"`` or the column of the set-up.
     unlabeled_category
         A label that stands for "no label". That of the model, for its own labels, if None.
     seed
@@ -111,11 +112,11 @@ def impute(
     max_memory_gb
         Larger results are refused before any memory is taken.
     **options
-        ``coupling_key``, the name of the coupling for ``"barycentric"`` and ``"regression"``, default
-        ``"coupling_<source>_<target>"``. ``epsilon`` of the entropic map, relative to the mean cost,
-        default that of the coupling or 0.05. ``n_neighbors``, cells averaged by ``"knn"``, default
-        30. ``regression``, options of :class:`scgroove.imputers.CouplingRegression` such as
-        ``{"n_models": 3}``.
+        ``coupling_key``, the name of the coupling for ``"barycentric"`` and ``"regression"``,
+        default ``"coupling_<source>_<target>"``. ``epsilon`` of the entropic map, relative to the
+        mean cost, default that of the coupling or 0.05. ``n_neighbors``, cells averaged by
+        ``"knn"``, default 30. ``regression``, options of
+        :class:`scgroove.imputers.CouplingRegression` such as ``{"n_models": 3}``.
 
     Returns
     -------
@@ -125,34 +126,35 @@ def impute(
         ``mdata.mod[source].obsm[key_added]``
             Imputed values, float32 (n_source, d_target), in the units of the target.
         ``mdata.mod[source].obsm[key_added + "_sd"]``
-            With ``uncertainty``, where measured cells of the target are at hand: standard deviations,
-            float32 (n_source, d_target). Removed otherwise.
+            With ``uncertainty``, where measured cells of the target are at hand: standard
+            deviations, float32 (n_source, d_target). Removed otherwise.
         ``mdata.mod[source].uns[key_added]``
-            ``features`` (names), ``method``, ``source``, ``target``. For ``"decoder"`` the layer, the
-            number of models and, for counts, the ``library_size`` at which they are expected. For
-            others the layer and the number of extrapolated cells. Coupling, neighbors, absolute eps
-            and ``shrink`` where there are any. With ``uncertainty``, ``levels`` and ``quantiles``
-            (levels, d_target), in standard deviations.
+            ``features`` (names), ``method``, ``source``, ``target``. For ``"decoder"`` the layer,
+            the number of models and, for counts, the ``library_size`` at which they are expected.
+            For others the layer and the number of extrapolated cells. Coupling, neighbors,
+            absolute eps and ``shrink`` where there are any. With ``uncertainty``, ``levels`` and
+            ``quantiles`` (levels, d_target), in standard deviations.
         ``mdata.mod[source].obs[key_added + "_extrapolated"]``
-            For all but ``"decoder"``: True where a cell had no mass in the coupling, or its label no
-            cell in the target. Removed by ``"decoder"``.
+            For all but ``"decoder"``: True where a cell had no mass in the coupling, or its label
+            no cell in the target. Removed by ``"decoder"``.
 
     Raises
     ------
     ValueError
-        A modality, method, layer, coupling or representation is missing, an argument does not go with
-        the method, the model does not return one row per cell, or memory is too small. ``mdata`` is
-        unchanged then.
+        A modality, method, layer, coupling or representation is missing, an argument does not go
+        with the method, the model does not return one row per cell, or memory is too small.
+        ``mdata`` is unchanged then.
 
     Warns
     -----
     UserWarning
-        No label is known because there is no column ``"label"``, or every label has one measured cell
-        only, so that the spread inside labels is not known.
+        No label is known because there is no column ``"label"``, or every label has one measured
+        cell only, so that the spread inside labels is not known.
 
     See Also
     --------
-    scgroove.get.imputed, scgroove.get.imputed_interval, scgroove.tl.score_imputation, scgroove.tl.align
+    scgroove.get.imputed, scgroove.get.imputed_interval, scgroove.tl.score_imputation,
+    scgroove.tl.align
 
     References
     ----------
@@ -212,7 +214,7 @@ def _labels_to_use(
     label_key: PerModality | None,
     unlabeled_category: UnlabeledCategory,
 ) -> tuple[PerModality | None, UnlabeledCategory]:
-    """Return the label columns and the label that stands for none, by default those of the model."""
+    """Return label columns and the label that stands for none, by default of the model."""
     describe = getattr(models[0], "get_label_columns", None) if models else None
     known: dict[str, Any] = {} if describe is None else dict(describe())
     if label_key in (AUTO, known.get("label_key")) and unlabeled_category is None:

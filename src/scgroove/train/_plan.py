@@ -22,12 +22,12 @@ Schedule = Literal["one_cycle", "cosine", "constant", "plateau"]
 class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     """One loss and one backward pass per step, over the terms of the module.
 
-    Each term is logged once per epoch: losses are summed on the device, because Lightning's ``log`` at
-    every step costs more time than loading the batch. Their names in ``model.history`` end in
-    ``_train`` and ``_validation``: the name of each term, ``reconstruction_{modality}``, and
-    ``label_accuracy``. There are also ``train_loss``, ``validation_loss`` and the weights of terms that
-    warm up, such as ``backtranslation_weight``. Validation always uses the final weights, so that its
-    losses can be compared between epochs.
+    Each term is logged once per epoch: losses are summed on the device, because Lightning's
+    ``log`` at every step costs more time than loading the batch. Their names in ``model.history``
+    end in ``_train`` and ``_validation``: the name of each term, ``reconstruction_{modality}``,
+    and ``label_accuracy``. There are also ``train_loss``, ``validation_loss`` and the weights of
+    terms that warm up, such as ``backtranslation_weight``. Validation always uses the final
+    weights, so that its losses can be compared between epochs.
 
     Parameters
     ----------
@@ -36,12 +36,14 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
     lr, weight_decay, eps
         Learning rate, weight decay and epsilon of AdamW.
     lr_schedule
-        ``"one_cycle"`` (peak at ``lr`` after 30 % of the steps), ``"cosine"`` (to zero), ``"constant"``, or
-        ``"plateau"`` (divided by two when ``validation_loss`` has not improved for ``lr_patience`` epochs).
+        ``"one_cycle"`` (peak at ``lr`` after 30 % of the steps), ``"cosine"`` (to zero),
+        ``"constant"``, or ``"plateau"`` (divided by two when ``validation_loss`` has not improved
+        for ``lr_patience`` epochs).
     lr_patience
         See ``lr_schedule``.
     seed
-        Random state of dropout and of the batches of pseudo-cells. The random state of torch as it is if None.
+        Random state of dropout and of the batches of pseudo-cells. The random state of torch as it
+        is if None.
     compile, compile_kwargs
         Compile the module with :func:`torch.compile`.
 
