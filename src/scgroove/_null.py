@@ -11,6 +11,7 @@ import pandas as pd
 
 from scgroove import _keys, metrics
 from scgroove._report import Results, cell_agreement
+from scgroove.data.checks import modality_of
 from scgroove.errors import MissingTruthError
 from scgroove.metrics.neighbors import neighbor_labels
 
@@ -304,8 +305,8 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
     rows = {m: _some(own, asked.seed) for m, own in with_label.items()}
     parts = {}
     for m in sides:
-        adata = results.mdata.mod[m][rows[m]]
-        x = adata.layers[asked.layers[m]] if m in asked.layers else adata.X
+        adata = modality_of(results.mdata, m)[rows[m]]
+        x: Any = adata.layers[asked.layers[m]] if m in asked.layers else adata.X
         obs = pd.DataFrame({"label": labels[m][rows[m]]}, index=adata.obs_names)
         parts[m] = AnnData(x.copy(), obs=obs, var=pd.DataFrame(index=adata.var_names))
     learner = learners.get("pca")(n_components=COMPONENTS)
@@ -430,13 +431,15 @@ def permuted(results: Results, rng: np.random.Generator) -> Results:
     asked = results.settings
     parts = {}
     for m in asked.modalities:
-        adata = results.mdata.mod[m]
+        adata = modality_of(results.mdata, m)
         own = results.labels_of(m)
-        obs = adata.obs.drop(columns=[_keys.PAIR], errors="ignore")
+        obs: Any = adata.obs
+        obs = obs.drop(columns=[_keys.PAIR], errors="ignore")
         index = [f"{m} {name}" for name in adata.obs_names]
         obs = obs.assign(**{_UNPERMUTED: pd.Series(own, index=obs.index, dtype=object)})
         obs[results.label_column(m)] = pd.Series(permute(own, rng), index=obs.index, dtype=object)
-        layers = {name: adata.layers[name] for name in {asked.layers.get(m)} - {None}}
+        layer = asked.layers.get(m)
+        layers: dict[str, Any] = {} if layer is None else {layer: adata.layers[layer]}
         parts[m] = AnnData(adata.X, obs=obs.set_axis(index), var=adata.var, layers=layers)
     settings = replace(asked, pair_key=None, paired=False, null=0, unlabeled_category=None)
     return Results(MuData(parts), settings, results.data_name)

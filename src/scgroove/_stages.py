@@ -237,7 +237,7 @@ def _read(file: Path) -> tuple[dict[Place, Any], dict[str, Any]]:
         for learner, source, target, test in fields.pop("tests", []):
             fields.setdefault("tests", {}).setdefault(learner, {})[source, target] = test
         for name in opened.get(_TABLES, {}):
-            table = read_elem(opened[_TABLES][name])
+            table: Any = read_elem(opened[_TABLES][name])
             is_series = bool(opened[_TABLES][name].attrs["series"])
             fields[name] = table.iloc[:, 0] if is_series else table
     return contents, fields
@@ -249,5 +249,5 @@ def _places(opened: h5py.File) -> Iterator[tuple[Place, Any]]:
     for number in sorted(opened.get(_VALUES, {}), key=int):
         group = opened[_VALUES][number]
         modality, field, key = json.loads(group.attrs["place"])
-        value = read_elem(group["value"])
+        value: Any = read_elem(group["value"])
         yield (modality, field, key), value.iloc[:, 0] if field == "obs" else value

@@ -316,13 +316,14 @@ def _draw_confusion(results: Results, folder: Path) -> dict[str, Path]:
     from mudata import MuData
 
     from scgroove import get, pl, tl
+    from scgroove.data.checks import modality_of
 
     asked = results.settings
     rows = _sampled(results)
     if rows is None:
         return {}
     sides = (asked.source, asked.target)
-    sample = MuData({m: results.mdata.mod[m][rows[m]].copy() for m in sides})
+    sample = MuData({m: modality_of(results.mdata, m)[rows[m]].copy() for m in sides})
     tl.align(sample, *sides, method=asked.method, labeled=False, label_key=asked.label_key)
     mass = get.coupling(sample, *sides).label_mass(*(results.labels_of(m)[rows[m]] for m in sides))
     results.recovered = pd.Series(np.diag(mass) / mass.sum(axis=1), index=mass.index)

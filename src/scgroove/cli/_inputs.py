@@ -20,7 +20,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
     """Return the settings of a run from its options, which must fit the data."""
     from scgroove._labels import plain_category
     from scgroove._report import Settings
-    from scgroove.data.checks import layers_of
+    from scgroove.data.checks import layers_of, modality_of
 
     source, target = _source_and_target(mdata, asked["source"], asked["target"])
     modalities = tuple(dict.fromkeys([source, target, *(asked["also"] or [])]))
@@ -40,7 +40,7 @@ def settings_for(mdata: MuData, asked: Mapping[str, Any]) -> Settings:
     layers = _assignments("--layer", asked["layer"], modalities)
     for modality, layer in layers.items():
         where = f" in the layers of {modality!r}"
-        _check_choice(f"--layer {modality}=", layer, layers_of(mdata.mod[modality]), where)
+        _check_choice(f"--layer {modality}=", layer, layers_of(modality_of(mdata, modality)), where)
     likelihood = _assignments("--likelihood", asked["likelihood"], modalities)
     for modality, name in likelihood.items():
         _check_choice(f"--likelihood {modality}=", name, LIKELIHOODS)

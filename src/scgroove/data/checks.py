@@ -208,7 +208,25 @@ def name_of(given: PerModality, modality: str, argument: str) -> str:
 
 def layers_of(adata: AnnData) -> list[str]:
     """Return the names of the layers. anndata 0.13 lists X as None."""
-    return [str(name) for name in adata.layers if name is not None]
+    names: Iterable[str | None] = adata.layers
+    return [name for name in names if name is not None]
+
+
+def modality_of(mdata: MuData, name: str) -> AnnData:
+    """Return a modality that exists.
+
+    Raises
+    ------
+    TypeError
+        It is a MuData of its own.
+    """
+    adata = mdata.mod[name]
+    if isinstance(adata, AnnData):
+        return adata
+    raise InputTypeError(
+        f"mdata.mod[{name!r}] is a {type(adata).__name__}; expected an AnnData. Put its modalities "
+        f"beside the others: mudata.MuData({{**mdata.mod, **mdata.mod[{name!r}].mod}})."
+    )
 
 
 def matrix(adata: AnnData, layer: str | None) -> Any:

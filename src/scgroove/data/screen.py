@@ -23,7 +23,14 @@ from ..errors import (
     did_you_mean,
     near_miss,
 )
-from .checks import PerModality, check_cell_names, check_modalities, layers_of, name_of
+from .checks import (
+    PerModality,
+    check_cell_names,
+    check_modalities,
+    layers_of,
+    modality_of,
+    name_of,
+)
 from .features import Features
 from .labels import (
     encode_labels,
@@ -112,7 +119,7 @@ class Screen:
 
     def features(self) -> dict[str, Features]:
         """Return the scaling of the features of each modality, fitted on all of its cells."""
-        return {m: Features.fit(self.mdata.mod[m], m) for m in self.modalities}
+        return {m: Features.fit(modality_of(self.mdata, m), m) for m in self.modalities}
 
     def partners(self, source: str, target: str) -> IntArray:
         """Return the target row of the same cell for each source row, -1 where none is known."""
@@ -187,7 +194,7 @@ def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
         raise UnknownNameError("modality", name, known, message)
     if mdata.mod[name].n_obs == 0:
         raise InputError(f"{role}={name!r}: mdata.mod[{name!r}] has no cells.")
-    return mdata.mod[name]
+    return modality_of(mdata, name)
 
 
 def labels_of_modality(
@@ -314,7 +321,7 @@ def representation(
 
     With ``precomputed``, ``obsp[key]`` comes first: costs between the cells.
     """
-    adata = mdata.mod[modality]
+    adata = modality_of(mdata, modality)
     where = f"{key!r} of {modality!r}"
     values = _stored(adata, modality, key, precomputed)
     needed = 8.0 * float(np.prod(np.shape(values), dtype=np.float64)) / 1e9

@@ -158,7 +158,7 @@ class Hdf5:
         from anndata.io import read_elem
 
         with _reading_hdf5(self.path):
-            frame = read_elem(self._element(name))
+            frame: Any = read_elem(self._element(name))
         frame.index = frame.index.astype(str)
         _check_columns(self.path, frame, needed)
         return frame

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._warnings import warn
 from ..data import ModalityManager
-from ..data.checks import profile
+from ..data.checks import modality_of, profile
 from ..data.features import columns_of
 from ..data.fields import NOT_MEASURED, VOCABULARY, ZERO_SHARES, batches_of
 from ..data.manager import FIELDS
@@ -43,10 +43,10 @@ def check_screen(mdata: MuData | AnnData | None, reference: Registered) -> list[
         )
     present = reference.present_in(mdata)
     for m in present:
-        profile(mdata.mod[m], m, reference._layer_of(m))
+        profile(modality_of(mdata, m), m, reference._layer_of(m))
         columns = columns_of(mdata.mod[m].var_names, reference.get_var_names()[m], modality=m)
         trained = {"profile": reference._state(REGISTRY_KEYS.X_KEY, m)["profile"]}
-        reference._check_units(mdata.mod[m], m, columns, state=trained, strict=True)
+        reference._check_units(modality_of(mdata, m), m, columns, state=trained, strict=True)
     return present
 
 

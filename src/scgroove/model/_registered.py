@@ -208,7 +208,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
     def _validate_anndata(self, adata: MuData | None = None, copy_if_view: bool = True) -> MuData:
         data = self.adata if adata is None else adata
         with restored_on_error(data):
-            return super()._validate_anndata(adata, copy_if_view)
+            checked: MuData = super()._validate_anndata(adata, copy_if_view)
+            return checked
 
     def _labels(self) -> list[str]:
         """All labels of the model, in the order of their codes."""

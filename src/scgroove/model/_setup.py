@@ -24,6 +24,7 @@ from ..data.checks import (
     check_modalities,
     layers_of,
     matrix,
+    modality_of,
     per_modality,
     profile,
 )
@@ -65,7 +66,7 @@ def check_names(mdata: MuData, modalities: Sequence[str]) -> None:
         check_name(m, "modality")
         if m not in mdata.mod:
             continue
-        check_cell_names(mdata.mod[m], m)
+        check_cell_names(modality_of(mdata, m), m)
         for names in (mdata.mod[m].obs_names, mdata.mod[m].var_names):
             if not can_be_stored("".join(map(str, names))):
                 bad = next(name for name in names if not can_be_stored(name))
@@ -85,15 +86,15 @@ def check_setup(
     for m, key in batches.items():
         _check_batches(mdata, m, key, batches)
     for m, layer in layers.items():
-        if layer is not None and layer not in layers_of(mdata.mod[m]):
+        if layer is not None and layer not in layers_of(modality_of(mdata, m)):
             raise UnknownNameError(
                 f"Layer '{layer}' not found in mdata['{m}'].layers, which has "
-                f"{layers_of(mdata.mod[m])}. layers={ {**layers, m: None} } uses X."
+                f"{layers_of(modality_of(mdata, m))}. layers={ {**layers, m: None} } uses X."
             )
-    profiles = {m: profile(mdata.mod[m], m, layers.get(m)) for m in labels}
+    profiles = {m: profile(modality_of(mdata, m), m, layers.get(m)) for m in labels}
     for m in labels:
         feature_positions(mdata.mod[m].var_names, mdata.mod[m].var_names, modality=m)  # none twice
-        x = matrix(mdata.mod[m], layers.get(m))
+        x = matrix(modality_of(mdata, m), layers.get(m))
         if isinstance(x, CSCDataset) or (sp.issparse(x) and x.format == "csc"):
             where = f"mdata['{m}']" + (".X" if layers.get(m) is None else f".layers['{layers[m]}']")
             warn(

@@ -137,7 +137,9 @@ def column_of(mdata: MuData, modalities: Sequence[str], name: str) -> Array:
     Numbers, NaN where a modality has no such column or no value, or else text, None there.
     """
     empty = pd.Series(dtype=float)
-    parts = [mdata.mod[m].obs.get(name, empty.reindex(mdata.mod[m].obs_names)) for m in modalities]
+    parts: list[Any] = [
+        mdata.mod[m].obs.get(name, empty.reindex(mdata.mod[m].obs_names)) for m in modalities
+    ]
     has_column = [
         part for m, part in zip(modalities, parts, strict=True) if name in mdata.mod[m].obs
     ]

@@ -152,7 +152,11 @@ def _to_anndata(simulation: Simulation, name: str) -> AnnData:
 
     part = simulation.modalities[name]
     var = pd.DataFrame(index=[f"{name}_{j}" for j in range(part.x.shape[1])])
-    obsm = {_keys.STATE: part.state, _keys.TRUE_LATENT: part.latent, _keys.SHARED: part.shared}
+    obsm: dict[str, Any] = {
+        _keys.STATE: part.state,
+        _keys.TRUE_LATENT: part.latent,
+        _keys.SHARED: part.shared,
+    }
     return AnnData(part.x, obs=_obs(simulation, name, part), var=var, obsm=obsm)
 
 

@@ -11,7 +11,7 @@ from scgroove import _keys
 from scgroove._labels import Label, UnlabeledCategory, label_name, unlabeled_names
 from scgroove._types import FloatArray, Labels
 from scgroove._warnings import warn
-from scgroove.data.checks import PerModality, name_of
+from scgroove.data.checks import PerModality, modality_of, name_of
 from scgroove.data.labels import labels_by_modality
 from scgroove.data.screen import check_call, check_modality, representation
 from scgroove.errors import InputError, UnknownNameError, did_you_mean
@@ -266,7 +266,7 @@ def _representation(
     if use_rep is None:
         from scgroove.learners.common import components_of
 
-        return components_of(mdata.mod[modality], modality, n_components, seed)
+        return components_of(modality_of(mdata, modality), modality, n_components, seed)
     key, known = name_of(use_rep, modality, "use_rep"), list(mdata.mod[modality].obsm)
     if key not in known:
         raise UnknownNameError(

@@ -14,7 +14,7 @@ from scgroove._labels import UnlabeledCategory, encode
 from scgroove._types import FloatArray, IntArray, Labels
 from scgroove._warnings import warn
 from scgroove.aligners import Coupling
-from scgroove.data.checks import PerModality, check_finite
+from scgroove.data.checks import PerModality, check_finite, modality_of
 from scgroove.data.features import Features, as_names, feature_positions, take_features
 from scgroove.data.labels import encode_labels
 from scgroove.data.measured import Measured, fill
@@ -140,7 +140,7 @@ class Request:
 
     def target(self) -> Any:
         """Return finite measured values of the target, completed by means of labels."""
-        name, adata = self.target_name, self.mdata.mod[self.target_name]
+        name, adata = self.target_name, modality_of(self.mdata, self.target_name)
         feature_positions(adata.var_names, adata.var_names, modality=name)
         self.check_memory(self.mdata.mod[self.source].n_obs, adata.n_vars)
         values = values_of(adata, name, self.layer)
@@ -155,7 +155,7 @@ class Request:
 
     def features(self) -> FloatArray:
         """Return standardized features of the source, or its representation if one is named."""
-        adata = self.mdata.mod[self.source]
+        adata = modality_of(self.mdata, self.source)
         if self.use_rep is None:
             self.check_memory(adata.n_obs, adata.n_vars)
             return Features.fit(adata, self.source)(adata)
@@ -244,7 +244,7 @@ class Request:
 
     def completed(self, values: Any, data: MuData, features: Any = None) -> Any:
         """Return values with means of labels where a batch did not measure a feature."""
-        known = Measured.of(data.mod[self.target_name], features)
+        known = Measured.of(modality_of(data, self.target_name), features)
         if known is None:
             return values
         return fill(known.without(values), self._labels(data, self.target_name))
