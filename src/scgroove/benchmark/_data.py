@@ -18,6 +18,7 @@ from scgroove._files import digest_of, make_mudata, read_mudata
 from scgroove._labels import names_of, unlabeled_names
 from scgroove._types import Float64Array, IntArray
 from scgroove.benchmark.spec import DataSpec
+from scgroove.data.checks import modality_of
 from scgroove.data.labels import label_keys, labels_of
 from scgroove.data.pairing import known_partners
 from scgroove.errors import FileError, SpecError, did_you_mean
@@ -81,7 +82,7 @@ class Loaded:
     def copy(self, with_truth: bool) -> MuData:
         """Return data for one learner, which may change them."""
         mdata = self.full if with_truth else self.hidden
-        own = make_mudata({m: adata.copy() for m, adata in mdata.mod.items()})
+        own = make_mudata({m: modality_of(mdata, m).copy() for m in mdata.mod})
         own.uns = dict(mdata.uns)
         return own
 
@@ -129,7 +130,8 @@ class Loaded:
 
 def some_cells(mdata: MuData, rows: Mapping[str, Any]) -> MuData:
     """Return a MuData with some cells of the named modalities, copied; others are whole."""
-    mods = {m: adata[rows[m]].copy() if m in rows else adata for m, adata in mdata.mod.items()}
+    mods = {m: modality_of(mdata, m) for m in mdata.mod}
+    mods.update({m: mods[m][some].copy() for m, some in rows.items() if m in mods})
     return make_mudata(mods)
 
 
@@ -138,11 +140,13 @@ def _shuffled(mdata: MuData, orders: Mapping[str, IntArray]) -> MuData:
     from anndata import AnnData
 
     mods = {}
-    for m, adata in mdata.mod.items():
-        obs = adata.obs.copy()
+    for m in mdata.mod:
+        adata = modality_of(mdata, m)
+        x: Any = adata.X
+        obs: Any = adata.obs.copy()
         for column in set(COVARIATES) & set(obs):
             obs[column] = obs[column].to_numpy()[orders[m]]
-        mods[m] = AnnData(X=adata.X[orders[m]], obs=obs, var=adata.var, obsm=dict(adata.obsm))
+        mods[m] = AnnData(X=x[orders[m]], obs=obs, var=adata.var, obsm=dict(adata.obsm))
     shuffled = make_mudata(mods)
     shuffled.uns = dict(mdata.uns)
     return shuffled
@@ -286,7 +290,7 @@ def _read(spec: DataSpec) -> MuData:
                     f"{did_you_mean(label, there)}"
                 )
     rng = np.random.default_rng(0)
-    mods = {m: _prepared(mdata.mod[m], spec, rng) for m in names}
+    mods = {m: _prepared(modality_of(mdata, m), spec, rng) for m in names}
     empty = [m for m, adata in mods.items() if adata.n_obs == 0]
     if empty:
         raise SpecError(
@@ -326,7 +330,8 @@ def _most_variable(adata: AnnData, n: int) -> AnnData:
     sc.pp.highly_variable_genes(logged, n_top_genes=n)
     adata = adata[:, logged.var["highly_variable"].to_numpy()].copy()
     if seen.integer and seen.minimum >= 0:
-        adata = adata[np.asarray(adata.X.sum(axis=1)).ravel() > 0].copy()
+        x: Any = adata.X
+        adata = adata[np.asarray(x.sum(axis=1)).ravel() > 0].copy()
     return adata
 
 

@@ -19,6 +19,7 @@ from scgroove._warnings import warn
 from scgroove.aligners import Coupling
 from scgroove.benchmark._compare import half_width, holm, signed_rank
 from scgroove.benchmark.spec import AlignerSpec, LearnerSpec
+from scgroove.data.checks import modality_of
 from scgroove.data.features import Features
 from scgroove.data.screen import Screen, check_pair
 from scgroove.errors import InputError, ResultsWarning, UnknownNameError, did_you_mean
@@ -274,7 +275,7 @@ class _Data:
                 f"{', the control aside' if own is not None else ''}. Lower min_cells_per_label, "
                 "or use a screen with more shared labels."
             )
-        given = {m: screen.mdata.mod[m] for m in screen.modalities}
+        given = {m: modality_of(screen.mdata, m) for m in screen.modalities}
         x, y = (Features.fit(given[m], m)(given[m]) for m in (source, target))
         mods = {}
         for m, adata in given.items():

@@ -15,6 +15,7 @@ from scgroove._types import FloatArray, IntArray
 from scgroove.aligners import Coupling
 from scgroove.benchmark._data import Loaded, some_cells
 from scgroove.benchmark.spec import LearnerSpec
+from scgroove.data.checks import modality_of
 from scgroove.data.features import Features
 from scgroove.learners.common import stratified_folds
 
@@ -44,7 +45,7 @@ def score_coupling(
     rows = _scores(loaded, names, "coupling", seed, coupling=coupling, **pair)
     if not _of_kind(names, "imputation"):
         return rows
-    adata = loaded.hidden.mod[loaded.target]
+    adata = modality_of(loaded.hidden, loaded.target)
     measured = Features.fit(adata, loaded.target)(adata)
     predicted = coupling.push(measured)
     reached = ~np.isnan(predicted).any(axis=1)

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from scgroove import _keys
 from scgroove._types import Float64Array, FloatArray, IntArray
+from scgroove.data.checks import modality_of
 from scgroove.data.labels import labels_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError, UnknownNameError
@@ -78,7 +79,7 @@ class OracleLatent(Learner):
             )
 
     def _fit(self, screen: Screen, seed: int) -> None:
-        truth = {m: self._truth(screen.mdata.mod[m], m) for m in screen.modalities}
+        truth = {m: self._truth(modality_of(screen.mdata, m), m) for m in screen.modalities}
         self.label_keys_ = dict(screen.label_keys)
         labels = set().union(*(screen.labels[m] for m in screen.modalities)) - {None}
         self.labels_ = {label: code for code, label in enumerate(sorted(labels))}
@@ -96,7 +97,7 @@ class OracleLatent(Learner):
     def _fit_modality(
         self, screen: Screen, m: str, truth: Float64Array, seed: int, rng: np.random.Generator
     ) -> None:
-        adata = screen.mdata.mod[m]
+        adata = modality_of(screen.mdata, m)
         features = self.features_[m](adata)
         self.reduce_[m] = reduction(features, self.max_features, seed)
         self.seen_[m] = FittedCells.of(adata.obs_names.to_numpy(dtype=object), features)
@@ -137,7 +138,7 @@ class OracleLatent(Learner):
         return np.array([self.labels_.get(label, unknown) for label in labels], dtype=np.intp)
 
     def _transform(self, mdata: MuData) -> Representations:
-        return {m: self._predict(m, mdata.mod[m]) for m in self.models_}
+        return {m: self._predict(m, modality_of(mdata, m)) for m in self.models_}
 
     def _predict(self, m: str, adata: AnnData) -> Float64Array:
         x, model = self.features_[m](adata), self.models_[m]

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
 from scgroove._types import Float64Array, IntArray
+from scgroove.data.checks import modality_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS, Learner, Representations
@@ -53,7 +54,7 @@ class PrincipalComponents(Learner):
     def _fit(self, screen: Screen, seed: int) -> None:
         self.features_ = screen.features()
         self.components_ = {
-            m: principal_components(of(screen.mdata.mod[m]), self.n_components, seed)
+            m: principal_components(of(modality_of(screen.mdata, m)), self.n_components, seed)
             for m, of in self.features_.items()
         }
         self.evidence["variance_explained"] = {
@@ -62,7 +63,8 @@ class PrincipalComponents(Learner):
 
     def _transform(self, mdata: MuData) -> Representations:
         return {
-            m: project(pca, self.features_[m](mdata.mod[m])) for m, pca in self.components_.items()
+            m: project(pca, self.features_[m](modality_of(mdata, m)))
+            for m, pca in self.components_.items()
         }
 
 
@@ -101,7 +103,7 @@ class LinearDiscriminants(Learner):
         self.features_ = screen.features()
         self.reduce_, self.maps_ = {}, {}
         for m in screen.modalities:
-            x = self.features_[m](screen.mdata.mod[m])
+            x = self.features_[m](modality_of(screen.mdata, m))
             self.reduce_[m] = reduction(x, self.max_features, seed)
             known = screen.codes[m] >= 0
             codes = screen.codes[m][known]
@@ -118,7 +120,7 @@ class LinearDiscriminants(Learner):
 
     def _transform(self, mdata: MuData) -> Representations:
         return {
-            m: (self.reduce_[m](self.features_[m](mdata.mod[m])) - mean) @ weights
+            m: (self.reduce_[m](self.features_[m](modality_of(mdata, m))) - mean) @ weights
             for m, (mean, weights) in self.maps_.items()
         }
 

@@ -26,6 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgroove._optional import import_extra, missing
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove.data.checks import modality_of
 from scgroove.data.features import Features
 from scgroove.data.screen import Screen
 from scgroove.errors import (
@@ -148,7 +149,7 @@ def screen_links(
     screen: Screen, features: Mapping[str, Features], links: Links, n_links: int
 ) -> list[Link]:
     """Return the links of the features of a screen."""
-    x = {m: of(screen.mdata.mod[m]) for m, of in features.items()}
+    x = {m: of(modality_of(screen.mdata, m)) for m, of in features.items()}
     means, present = means_by_modality(x, screen.codes, screen.n_labels)
     names = {m: list(map(str, of.names)) for m, of in features.items()}
     return feature_links(links, names, means, present, n_links)
@@ -212,7 +213,7 @@ class GlueLearner(ExternalLearner):
         self.components_: dict[str, PCA] = {}
         for m, features in self.features_.items():
             if len(features.names) > self.n_components:
-                x = features(screen.mdata.mod[m])
+                x = features(modality_of(screen.mdata, m))
                 self.components_[m] = principal_components(x, self.n_components, seed)
         links = screen_links(screen, self.features_, self.links, self.n_links)
         epochs = {}
@@ -234,7 +235,7 @@ class GlueLearner(ExternalLearner):
         self.evidence["n_links"] = len(links)
 
     def _configured(self, glue: Any, screen: Screen, m: str) -> AnnData:
-        adata = self._data(m, screen.mdata.mod[m], shared_labels(screen, m))
+        adata = self._data(m, modality_of(screen.mdata, m), shared_labels(screen, m))
         adata.obs["weight"] = label_weights(screen, m)
         glue.models.configure_dataset(
             adata,
@@ -258,7 +259,7 @@ class GlueLearner(ExternalLearner):
         z: Representations = {}
         with contained():
             for m in self.features_:
-                data = self._data(m, mdata.mod[m])
+                data = self._data(m, modality_of(mdata, m))
                 z[m] = np.asarray(self.model_.encode_data(m, data, self.batch_size))
         return z
 
@@ -387,21 +388,22 @@ class MoscotLearner(ExternalLearner):
             self.evidence.setdefault("converged", {})[m] = converged
 
     def _data(self, screen: Screen, m: str, seed: int) -> AnnData:
-        adata = screen.mdata.mod[m]
+        adata = modality_of(screen.mdata, m)
         x = self.features_[m](adata)
         names = adata.obs_names.to_numpy(dtype=object)
         self.components_[m] = principal_components(x, self.n_components, seed)
         self.seen_[m] = FittedCells.of(names, x)
         onehot = screen.codes[m][:, None] == np.arange(screen.n_labels)
         z = project(self.components_[m], x).astype(np.float32)
+        coordinates: dict[str, Any] = {"X_pca": z, LABEL: onehot.astype(np.float32)}
         return AnnData(
             np.zeros((len(x), 1), dtype=np.float32),  # moscot refuses data without features
             obs=pd.DataFrame(index=names),
-            obsm={"X_pca": z, LABEL: onehot.astype(np.float32)},
+            obsm=coordinates,
         )
 
     def _transform(self, mdata: MuData) -> Representations:
-        return {m: self._place(m, mdata.mod[m]) for m in self.features_}
+        return {m: self._place(m, modality_of(mdata, m)) for m in self.features_}
 
     def _place(self, m: str, adata: AnnData) -> Float64Array:
         x = self.features_[m](adata)
@@ -494,7 +496,7 @@ class DiagviLearner(ExternalLearner):
         self.evidence.update(n_links=len(rows), epochs=len(model.history["training_loss"]))
 
     def _registered(self, diagvi: Any, screen: Screen, m: str) -> AnnData:
-        data = raw_or_standardized(self.features_[m], screen.mdata.mod[m], m)
+        data = raw_or_standardized(self.features_[m], modality_of(screen.mdata, m), m)
         labels = [UNLABELED if one is None else one for one in shared_labels(screen, m)]
         data.obs[LABEL] = pd.Categorical(labels)
         is_counts = self.features_[m].library is not None
@@ -528,12 +530,12 @@ class DiagviLearner(ExternalLearner):
 
     def _transform(self, mdata: MuData) -> Representations:
         with contained():
-            return {m: self._encode(m, mdata.mod[m]) for m in self.features_}
+            return {m: self._encode(m, modality_of(mdata, m)) for m in self.features_}
 
     def _encode(self, m: str, adata: AnnData) -> FloatArray:
         import torch
 
-        x = raw_or_standardized(self.features_[m], adata, m).X
+        x: Any = raw_or_standardized(self.features_[m], adata, m).X
         blocks = []
         for start in range(0, adata.n_obs, CELLS_AT_A_TIME):
             block = x[start : start + CELLS_AT_A_TIME]

@@ -16,7 +16,7 @@ import pandas as pd
 from scgroove._files import make_mudata
 from scgroove._labels import Label
 from scgroove._types import FloatArray
-from scgroove.data.checks import check_modalities
+from scgroove.data.checks import check_modalities, modality_of
 from scgroove.data.screen import Screen
 from scgroove.learners._base import LEARNERS, Learner, preset
 from scgroove.learners.common import components_of
@@ -143,7 +143,7 @@ class GrooveLearner(Learner):
     def _estimate_efficacy(self, screen: Screen, data: MuData, seed: int) -> None:
         """Write the efficacy of cells into the copy that is learned from."""
         for m in screen.modalities:
-            places = components_of(screen.mdata.mod[m], m, N_COMPONENTS, seed)
+            places = components_of(modality_of(screen.mdata, m), m, N_COMPONENTS, seed)
             efficacy = label_efficacy(places, screen.labels[m], self.control)
             data.mod[m].obs[WEIGHT] = efficacy.probability
 
@@ -151,14 +151,18 @@ class GrooveLearner(Learner):
         names = check_modalities(mdata, self.modalities_)
         with quiet():
             return {
-                m: np.asarray(self.model_.get_latent_representation(_values(mdata.mod[m]), m))
+                m: np.asarray(
+                    self.model_.get_latent_representation(_values(modality_of(mdata, m)), m)
+                )
                 for m in names
             }
 
     def translate(self, mdata: MuData, source: str, target: str) -> FloatArray:
         """Return expected values of the target for the source cells, (n_source, d_target)."""
         with quiet():
-            return np.asarray(self.model_.translate(source, target, _values(mdata.mod[source])))
+            return np.asarray(
+                self.model_.translate(source, target, _values(modality_of(mdata, source)))
+            )
 
 
 preset(
@@ -178,7 +182,7 @@ preset(
 def shared_values(screen: Screen) -> MuData:
     """Return a MuData of the values and labels of a screen, without copying the values."""
     return make_mudata(
-        {m: _values(screen.mdata.mod[m], screen.labels[m]) for m in screen.modalities}
+        {m: _values(modality_of(screen.mdata, m), screen.labels[m]) for m in screen.modalities}
     )
 
 

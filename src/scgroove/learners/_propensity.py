@@ -17,6 +17,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray
+from scgroove.data.checks import modality_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
 from scgroove.learners._base import LEARNERS, Learner, Representations, preset
@@ -107,7 +108,7 @@ class LogisticPropensity(Learner):
         for m, rng in zip(screen.modalities, streams, strict=True):
             known = screen.codes[m] >= 0
             codes = screen.codes[m][known]
-            features = self.features_[m](screen.mdata.mod[m])
+            features = self.features_[m](modality_of(screen.mdata, m))
             self.reduce_[m] = reduction(features, self.max_features, seed)
             x = self.reduce_[m](features[known])
             c, losses = choose_penalty(x, codes, self.grid, self.n_folds, rng)
@@ -128,7 +129,7 @@ class LogisticPropensity(Learner):
     def _transform(self, mdata: MuData) -> Representations:
         out: Representations = {}
         for m in self.models_:
-            t = self._logits(m, self.reduce_[m](self.features_[m](mdata.mod[m])))
+            t = self._logits(m, self.reduce_[m](self.features_[m](modality_of(mdata, m))))
             mean, deviation = self.scale_.get(m, (0.0, 1.0))
             out[m] = (t - mean) / deviation
         return out
@@ -289,7 +290,7 @@ class MLPPropensity(Learner):
                 f"learner 'ps_mlp' holds out cells to know when to stop, but no shared label of "
                 f"{m!r} has two cells or more. Take 'ps_logistic'."
             )
-        x = self.features_[m](screen.mdata.mod[m])
+        x = self.features_[m](modality_of(screen.mdata, m))
         rows = np.flatnonzero((codes >= 0) & ~self.held_out_[m])
         targets = np.searchsorted(np.flatnonzero(present), codes)
         weights = torch.as_tensor(1.0 / np.bincount(targets[rows]), dtype=torch.float32).to(device)
@@ -315,7 +316,7 @@ class MLPPropensity(Learner):
 
     def _transform(self, mdata: MuData) -> Representations:
         return {
-            m: embed(network, m, self.features_[m](mdata.mod[m]))
+            m: embed(network, m, self.features_[m](modality_of(mdata, m)))
             for m, network in self.networks_.items()
         }
 

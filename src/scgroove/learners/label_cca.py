@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.covariance import ledoit_wolf
 
 from scgroove._types import BoolArray, Float64Array, FloatArray, IntArray, Labels
+from scgroove.data.checks import modality_of
 from scgroove.data.screen import Screen
 from scgroove.errors import InputError
 from scgroove.learners._around import means_by_modality
@@ -83,7 +84,7 @@ class LabelCCA(Learner):
     def _fit(self, screen: Screen, seed: int) -> None:
         check_label_counts(screen, self.name)
         self.features_ = screen.features()
-        x = {m: of(screen.mdata.mod[m]) for m, of in self.features_.items()}
+        x = {m: of(modality_of(screen.mdata, m)) for m, of in self.features_.items()}
         means, present = means_by_modality(x, screen.codes, screen.n_labels)
         if self.whitening is None:
             self.maps_, self.evidence["told"] = maxvar(
@@ -111,7 +112,10 @@ class LabelCCA(Learner):
         return basis
 
     def _transform(self, mdata: MuData) -> Representations:
-        return {m: apply(step, self.features_[m](mdata.mod[m])) for m, step in self.maps_.items()}
+        return {
+            m: apply(step, self.features_[m](modality_of(mdata, m)))
+            for m, step in self.maps_.items()
+        }
 
 
 preset(

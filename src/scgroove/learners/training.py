@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 
 from scgroove._types import FloatArray, IntArray
 from scgroove.data import GroupSampler
+from scgroove.data.checks import modality_of
 from scgroove.data.screen import Screen
 from scgroove.errors import DivergedError, InputError
 from scgroove.learners._base import Learner
@@ -325,7 +326,7 @@ class NetworkLearner(Learner):
     def _fit(self, screen: Screen, seed: int) -> None:
         device = resolve_device(self.device)
         self.features_ = screen.features()
-        x = {m: of(screen.mdata.mod[m]) for m, of in self.features_.items()}
+        x = {m: of(modality_of(screen.mdata, m)) for m, of in self.features_.items()}
         codes = self._codes(screen)
         sampling: dict[str, Any] = {
             "labels": codes,
@@ -361,7 +362,10 @@ class NetworkLearner(Learner):
         """Refuse batches that the objective cannot use."""
 
     def _transform(self, mdata: MuData) -> dict[str, FloatArray]:
-        return {m: embed(self.networks_, m, of(mdata.mod[m])) for m, of in self.features_.items()}
+        return {
+            m: embed(self.networks_, m, of(modality_of(mdata, m)))
+            for m, of in self.features_.items()
+        }
 
 
 @torch.inference_mode()
