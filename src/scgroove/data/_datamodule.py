@@ -49,12 +49,15 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     agreement
         How far labels agree, (n_labels, n_labels): a label of one modality takes part if it agrees
         with one of another.
-    on_device
-        Keep all cells there, as dense tensors; None: where they are.
     seed
         Random state of the split and of the batches.
     **data_loader_kwargs
         Of :class:`torch.utils.data.DataLoader`.
+
+    Attributes
+    ----------
+    device
+        Where to keep all cells, as dense tensors. They stay where they are if None.
 
     Raises
     ------
@@ -78,7 +81,6 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         window_gb: float = 1.0,
         extras: Extras | None = None,
         agreement: NDArray[Any] | None = None,
-        on_device: torch.device | str | None = None,
         seed: int = 0,
         **data_loader_kwargs: Any,
     ) -> None:
@@ -109,7 +111,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
                 f"window_gb, the memory for cells read ahead, must be positive; found {window_gb}."
             )
         self.managers, self.seed, self.window_gb, self.extras = managers, seed, window_gb, extras
-        self.device = None if on_device is None else torch.device(on_device)
+        self.device: torch.device | None = None
         self.shape, self.free_fraction = sizes, free_fraction
         self.balance, self.agreement = balance, agreement
         data_loader_kwargs.setdefault("num_workers", settings.dl_num_workers)

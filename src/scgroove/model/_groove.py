@@ -380,10 +380,10 @@ class GROOVE(Results):
             pairs=self._pairs(),
             extras=self._extras(managers),
             agreement=None if agreement is None else agreement.cpu().numpy(),
-            on_device=data_device(data_on_device, managers, accelerator, devices),
             seed=seed,
             **(datasplitter_kwargs or {}),
         )
+        splitter.device = data_device(data_on_device, managers, accelerator, devices)
         needs = {
             "early_stopping=True": early_stopping,
             "lr_schedule='plateau'": (plan_kwargs or {}).get("lr_schedule") == "plateau",

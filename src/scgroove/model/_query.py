@@ -131,25 +131,3 @@ def _widened(weight: Tensor, width: int, shares: Tensor) -> Tensor:
     # with one batch there are no columns to take the mean of
     mean = weight[:, -len(shares) :] @ shares if len(shares) > 1 else weight.new_zeros(len(weight))
     return torch.cat([weight, mean[:, None].expand(-1, n_new)], dim=1)
-
-
-def check_trainable(managers: Mapping[str, ModalityManager]) -> None:
-    """Refuse to train on data without labels, or on cells of unknown batches."""
-    for m, manager in managers.items():
-        if REGISTRY_KEYS.LABELS_KEY not in manager.registry[FIELDS]:
-            raise InputError(
-                f"Training needs labels, and modality '{m}' of the attached data has no label "
-                "column. "
-                "Labels are all that links the modalities: add the column that the model was set "
-                "up "
-                "with. Mapping cells needs neither labels nor training."
-            )
-        codes: Any = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
-        if (codes < 0).any():
-            raise InputError(
-                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a "
-                "batch that "
-                "the model does not know. GROOVE.load_query_data(mdata, model) makes a model that "
-                "knows "
-                "it; train that one."
-            )

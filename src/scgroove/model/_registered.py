@@ -34,7 +34,6 @@ from ..losses import ScreenInfo
 from ..module import GROOVEModule
 from ..module.groove import CODES, WEIGHT
 from ..train import Freeze
-from ._query import check_trainable
 from ._setup import restored_on_error, weights_of
 
 X, BATCH, LABELS = REGISTRY_KEYS.X_KEY, REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY
@@ -252,7 +251,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
                 "model."
             )
         managers = self._checked_managers()
-        check_trainable(managers)
+        _check_trainable(managers)
         return managers
 
     def _checked_managers(self) -> dict[str, ModalityManager]:
@@ -317,3 +316,21 @@ def _held_by_data(
     found = store if isinstance(store, WeakValueDictionary) else WeakValueDictionary(store)
     found[manager.adata_uuid] = manager
     return found
+
+
+def _check_trainable(managers: Mapping[str, ModalityManager]) -> None:
+    """Refuse to train on data without labels, or on cells of unknown batches."""
+    for m, manager in managers.items():
+        if REGISTRY_KEYS.LABELS_KEY not in manager.registry[FIELDS]:
+            raise InputError(
+                f"Training needs labels, and modality '{m}' of the attached data has no label "
+                "column. Labels are all that links the modalities: add the column that the model "
+                "was set up with. Mapping cells needs neither labels nor training."
+            )
+        codes: Any = manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
+        if (codes < 0).any():
+            raise InputError(
+                f"Modality '{m}' of the attached data has {int((codes < 0).sum())} cells of a "
+                "batch that the model does not know. GROOVE.load_query_data(mdata, model) makes a "
+                "model that knows it; train that one."
+            )
