@@ -1,4 +1,4 @@
-"""The page of the public API, written by the build from ``__all__`` and the docstrings of each room."""
+"""The page of the public API, written from ``__all__`` and the docstrings of each room."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def section(room: str, title: str) -> str:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """Return the names that a room exports, or the classes that a module without ``__all__`` defines."""
+    """Return the names that a room exports, or the classes of a module without ``__all__``."""
     if hasattr(module, "__all__"):
         return sorted(module.__all__, key=str.lower)
     own = [name for name, value in vars(module).items() if is_code(value)]

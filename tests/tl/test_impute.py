@@ -209,10 +209,10 @@ def test_nothing_n_by_m_and_no_dense_target_is_built() -> None:
     ("options", "kind", "message"),
     [
         ({}, ValueError, r"method='decoder' needs the trained model: scgroove\.tl\.impute\(mdata, 'rna', 'protein', model=model\)"),
-        ({"method": "decode"}, ValueError, r"unknown imputation method 'decode'\. Did you mean 'decoder'\? Available: 'barycentric', 'decoder'"),
+        ({"method": "decode"}, ValueError, r"unknown imputation method 'decode'\. Did you mean 'decoder'\? Available: 'auto', 'barycentric', 'decoder'"),
         ({"model": FakeModel(np.ones((48, 6)))}, ValueError, r"returned values of shape \(48, 6\) for 48 cells of 'rna' and 7 features"),
         ({"model": FakeModel(np.full((48, 7), np.nan))}, ValueError, r"returned NaN or infinite values for 48 of 48 cells"),
-        ({"model": FakeModel(np.ones((48, 7))), "layer": "raw"}, ValueError, r"layer only goes with method='barycentric'"),
+        ({"model": FakeModel(np.ones((48, 7))), "layer": "raw"}, ValueError, r"layer only goes with method='auto' or 'barycentric'"),
         ({"model": FakeModel(np.ones((48, 7))), "max_memory_gb": 1e-7}, TooLargeError, r"imputing 7 features for 48 cells would take"),
         ({"method": "barycentric", "model": FakeModel(np.ones(1))}, ValueError, r"model only goes with method='decoder'"),
         ({"method": "barycentric", "layer": "raww"}, ValueError, r"layer='raww': no such layer in mdata\.mod\['protein'\]\.layers, which has \['raw', 'nan'\]\. Did you mean 'raw'\?"),

@@ -71,8 +71,7 @@ def read_link(tests: Mapping[str, Tests], labels: pd.DataFrame, source: str, tar
             "caution",
             f"Cannot tell whether the labels link the modalities: a test needs {FEWEST_CELLS} "
             "cells of shared labels in each modality that a learner has not seen, and there are "
-            f"too few ({counts} cells). Take no match and no imputed value from this run as "
-            "shown.",
+            f"too few ({counts} cells). Take no match and no imputed value from this run as shown.",
         )
     numbers = _numbers(learner, own, source, target)
     if label_verdict(list(own.values())) == "better than chance":

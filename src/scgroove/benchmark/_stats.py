@@ -102,8 +102,7 @@ def summarize(
     if lonely:
         warn(
             f"{metric!r}: {lonely} of {counted(len(n), 'group')} "
-            f"{'has' if lonely == 1 else 'have'} a single seed, hence no interval. "
-            "Run more seeds.",
+            f"{'has' if lonely == 1 else 'have'} a single seed, hence no interval. Run more seeds.",
             ResultsWarning,
         )
     if rows["null"].notna().any():

@@ -96,8 +96,7 @@ class Evidence:
             first, second = self.names[0][:2] if len(self.names[0]) > 1 else (*self.names[0], "...")
             return (
                 f"those of {list(modalities)} look like a default numbering ('{first}', "
-                f"'{second}', ...), and "
-                "labels do not show that equal numbers are equal cells"
+                f"'{second}', ...), and labels do not show that equal numbers are equal cells"
             )
         if self.most or not self._all_match(BARCODE):
             return ""
@@ -106,8 +105,7 @@ class Evidence:
             return ""
         return (
             f"they look like barcodes, which all runs draw from one list, and only {self.shared} "
-            f"of {self.smaller} "
-            f"cells have one in both ({expected:.2g} expected by chance)"
+            f"of {self.smaller} cells have one in both ({expected:.2g} expected by chance)"
         )
 
     def _all_match(self, pattern: str) -> bool:

@@ -62,15 +62,12 @@ class StreamedSampler(GroupSampler):
             raise StateError(
                 f"Reading the cells of modality {modality!r} from {where(x)} failed: "
                 f"{type(error).__name__}: {error}. Was the file moved, or written to, while the "
-                "model "
-                "was trained? The last checkpoint is whole."
+                "model was trained? The last checkpoint is whole."
             ) from error
         if stamp(x) != self.stamps[modality]:
             raise StateError(
                 f"{where(x)}, which holds the cells of modality {modality!r}, was changed while "
-                "the "
-                "model was trained on it. What was read since can be wrong: train again, on a file "
-                "that "
-                "nothing writes to."
+                "the model was trained on it. What was read since can be wrong: train again, on a "
+                "file that nothing writes to."
             )
         return Window(rows, found)

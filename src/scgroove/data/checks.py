@@ -268,20 +268,16 @@ def profile(adata: AnnData, modality: str, layer: str | None = None) -> DataProf
     if 0 < max(found.maximum, -found.minimum) < SMALLEST:
         raise InputError(
             f"{where} has no value larger than {max(found.maximum, -found.minimum):.3g}, and "
-            "models "
-            f"compute in float32, which has no squares of sizes below {SMALLEST:g}. Give it in "
-            "other "
-            "units: multiply all values by a constant."
+            f"models compute in float32, which has no squares of sizes below {SMALLEST:g}. Give "
+            "it in other units: multiply all values by a constant."
         )
     if zero_rows:
         raise InputError(
             f"{where} has {len(zero_rows)} cell(s) in which every value is zero, the first is "
             f"'{adata.obs_names[zero_rows[0]]}'. They hold nothing to learn from and have no "
-            "library "
-            f"size. Remove them: keep = np.asarray(abs({where}).sum(axis=1)).ravel() > 0; "
+            f"library size. Remove them: keep = np.asarray(abs({where}).sum(axis=1)).ravel() > 0; "
             f"mdata.mod['{modality}'] = mdata['{modality}'][keep].copy() before building the "
-            "MuData, "
-            "or scanpy.pp.filter_cells(adata, min_counts=1) on the modality."
+            "MuData, or scanpy.pp.filter_cells(adata, min_counts=1) on the modality."
         )
     return found
 
@@ -346,10 +342,8 @@ def check_cell_names(adata: AnnData, modality: str) -> None:
         name = adata.obs_names[adata.obs_names.duplicated()][0]
         raise InputError(
             f"mdata['{modality}'].obs_names are not unique: '{name}' stands for more than one "
-            "cell. "
-            f"Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best before "
-            "building "
-            "the MuData."
+            f"cell. Call mdata['{modality}'].obs_names_make_unique() and mdata.update(), best "
+            "before building the MuData."
         )
 
 
@@ -357,17 +351,14 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise InputError(
             f"Modality '{modality}' is empty: {adata.n_obs} cells x {adata.n_vars} features. A "
-            "filter "
-            "may have removed everything; leave the modality out with modalities=[...] or check "
-            "the "
-            "filter."
+            "filter may have removed everything; leave the modality out with modalities=[...] or "
+            "check the filter."
         )
     check_cell_names(adata, modality)
     if layer is not None and layer not in adata.layers:
         raise UnknownNameError(
             f"Layer '{layer}' not found in mdata['{modality}'].layers, which has "
-            f"{layers_of(adata)}. "
-            f"Modalities that layers does not name use X."
+            f"{layers_of(adata)}. Modalities that layers does not name use X."
         )
     if layer is None and adata.X is None:
         raise InputTypeError(
@@ -391,25 +382,21 @@ def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
     if finite.all():
         raise InputError(
             f"{where} holds a value of size {size[bad]:.3g} in {place}. Expected at most "
-            f"{LARGEST:g}: "
-            "models compute in float32. Does it stand for a missing value? Drop that cell or "
-            "feature, "
-            "or divide the feature by a constant."
+            f"{LARGEST:g}: models compute in float32. Does it stand for a missing value? Drop "
+            "that cell or feature, or divide the feature by a constant."
         )
     n_nan, n_inf = int(np.isnan(flat).sum()), int(np.isinf(flat).sum())
     stored = where if coo is None else f"{where}.data"
     advice = ""
     if n_nan:
         advice = (
-            "If NaN stands for a feature that a batch did not measure, write 0, "
-            f"{stored} = np.nan_to_num({stored}), and set up with batch_key='...': features that "
-            "are "
-            "zero in all cells of a batch, and not elsewhere, are found and masked. Otherwise a"
+            f"If NaN stands for a feature that a batch did not measure, write 0, {stored} = "
+            f"np.nan_to_num({stored}), and set up with batch_key='...': features that are zero in "
+            "all cells of a batch, and not elsewhere, are found and masked. Otherwise a"
         )
     raise InputError(
         f"{where} holds {n_nan} NaN and {n_inf} infinite value(s) among the first {rows.stop} "
-        "cells, "
-        f"the first in {place}. Expected finite numbers. {advice or 'A'} division by zero or the "
-        "logarithm of zero in preprocessing is likely: mend it there, or drop those cells or "
-        "features."
+        f"cells, the first in {place}. Expected finite numbers. {advice or 'A'} division by zero "
+        "or the logarithm of zero in preprocessing is likely: mend it there, or drop those cells "
+        "or features."
     )

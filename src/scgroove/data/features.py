@@ -51,8 +51,7 @@ def feature_positions(
     if len(doubled):
         raise FeatureNamesError(
             f"The var_names of modality {modality!r} are not unique: {_first(doubled)} stand for "
-            "more "
-            f"than one feature each, so that names do not tell which is meant. Call "
+            "more than one feature each, so that names do not tell which is meant. Call "
             f"mdata[{modality!r}].var_names_make_unique(), or drop one of each.",
             modality,
             doubled=doubled,

@@ -165,9 +165,8 @@ class BatchField(ModalityField):
             if missing:
                 raise InputError(
                     f"{missing} of {len(names)} cells of modality '{self.mod_key}' have no batch "
-                    "in "
-                    f"obs['{self.batch_key}'], which the model was trained with (batches {known}). "
-                    "Fill the column in: one name for all cells of a new batch."
+                    f"in obs['{self.batch_key}'], which the model was trained with (batches "
+                    f"{known}). Fill the column in: one name for all cells of a new batch."
                 )
             known += sorted(set(names) - set(known))
         obs[self.attr_key] = encode_labels(names, known)

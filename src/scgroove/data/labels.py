@@ -211,8 +211,7 @@ def warn_of_labels(labels: Mapping[str, NDArray[Any]], keys: Mapping[str, str]) 
     if words:
         warn(
             f"The labels {words} link the modalities like any other label, but they look like "
-            "cells without a label. If they are, declare them: "
-            f"unlabeled_category={words}."
+            f"cells without a label. If they are, declare them: unlabeled_category={words}."
         )
 
 

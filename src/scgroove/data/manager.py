@@ -95,8 +95,7 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
                 raise InputTypeError(
                     f"'{key}' is a {type(value).__name__}, expected a NumPy array, a SciPy sparse "
                     "matrix, a dask array, or a backed .h5mu/.h5ad. Load it into memory first: "
-                    "adata = "
-                    "adata.to_memory()."
+                    "adata = adata.to_memory()."
                 )
 
     def __getstate__(self) -> dict[str, Any]:

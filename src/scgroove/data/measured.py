@@ -177,11 +177,9 @@ def _warn(
         remedy = f"say that all was measured: {uns} = {{}}"
     warn(
         f"Missing features in modality '{modality}': {'; '.join(shown)}{more}. They are zero in "
-        "all "
-        "cells there, and in most cells elsewhere they are not: taken as not measured, so that "
-        "these "
-        "zeros are neither learned, nor compared with what is imputed. If they are true zeros, "
-        f"{remedy}."
+        "all cells there, and in most cells elsewhere they are not: taken as not measured, so "
+        "that these zeros are neither learned, nor compared with what is imputed. If they are "
+        f"true zeros, {remedy}."
     )
 
 

@@ -215,8 +215,7 @@ def _of_default_column(
     found = "cells of equal names are the same" if by_name.ids is not None else by_name.reason
     text = (
         f"obs[{_keys.PAIR!r}] holds no identifier in {empty}, so that cell names are looked at "
-        f"instead: {found}. "
-        "To silence this, drop the column, or paired=False."
+        f"instead: {found}. To silence this, drop the column, or paired=False."
     )
     return Pairing(by_name.ids, text, doubtful=True)
 
@@ -251,8 +250,7 @@ def _judged(pairing: Pairing, evidence: Evidence, pair: tuple[str, str]) -> Pair
     if evidence.wrong:
         text = (
             f"{found} and taken as the same cells, though {evidence.disagreement(pair)}. If they "
-            "are different "
-            "cells, say so with paired=False; to silence this, paired=True."
+            "are different cells, say so with paired=False; to silence this, paired=True."
         )
         return Pairing(pairing.ids, text, doubtful=True)
     return pairing
@@ -306,9 +304,8 @@ def _check_column(mdata: MuData, modality: str, column: str, argument: str) -> N
         )
         raise UnknownNameError(
             f"{argument}={column!r}: no such column in mdata.mod[{modality!r}].obs, which has "
-            f"{columns}."
-            f"{did_you_mean(column, columns)} Expected a column that is equal for the same cell, "
-            f"or {values}."
+            f"{columns}.{did_you_mean(column, columns)} Expected a column that is equal for the "
+            f"same cell, or {values}."
         )
 
 

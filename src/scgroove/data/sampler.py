@@ -182,9 +182,8 @@ class GroupSampler(DistributedSampler[Any]):
         self.shared = np.unique(np.concatenate([c[c >= 0] for c in seen]))
         if not len(self.shared):
             raise InputError(
-                "No label is left in two modalities of this split. Use a larger train_size, or set "
-                "labels up that "
-                "have at least two cells in each modality."
+                "No label is left in two modalities of this split. Use a larger train_size, or "
+                "set labels up that have at least two cells in each modality."
             )
         shared = set(self.shared.tolist())
         self.pools: dict[tuple[str, int], NDArray[np.int64]] = {}

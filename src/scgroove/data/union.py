@@ -24,9 +24,8 @@ def union_rows(mdata: MuData, modality: str) -> IntArray:
         rows[placed[present].astype(np.intp) - 1] = present
     if (rows < 0).any() or not (mdata.obs_names[rows] == adata.obs_names).all():
         raise InputError(
-            f"mdata does not know the cells that mdata.mod[{modality!r}] has now: the modality was "
-            "changed after the "
-            f"MuData was made. Call mdata.update() and try again."
+            f"mdata does not know the cells that mdata.mod[{modality!r}] has now: the modality "
+            "was changed after the MuData was made. Call mdata.update() and try again."
         )
     return rows
 

@@ -119,8 +119,7 @@ def check_units(
     elif changed:
         warn(
             f"The data of {where} have changed since they were registered: {_described(then)} "
-            "then, "
-            f"{_described(found)} now. {remedy}"
+            f"then, {_described(found)} now. {remedy}"
         )
 
 

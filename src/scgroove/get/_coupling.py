@@ -81,10 +81,9 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     except ChangedError as error:
         warn(
             f"the labels that the coupling {name!r} was made with are not known: {error}. It is "
-            "returned as one block without "
-            "labels, so that confidence and label_mass are not those of a labeled coupling. Put "
-            "the column back as it was, or "
-            f"align again with scgroove.tl.align(mdata, {source!r}, {target!r}).",
+            "returned as one block without labels, so that confidence and label_mass are not "
+            "those of a labeled coupling. Put the column back as it was, or align again with "
+            f"scgroove.tl.align(mdata, {source!r}, {target!r}).",
         )
         return Coupling.from_sparse(matrix, evidence, *names)
     return Coupling(blocks, (len(names[0]), len(names[1])), evidence, *names)

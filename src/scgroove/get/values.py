@@ -84,10 +84,9 @@ def imputed_sd(mdata: MuData, source: str, target: str, key: str | None = None) 
     if _keys.imputed_sd(name) not in adata.obsm:
         raise UnknownNameError(
             f"{name!r} of {source!r} was imputed without uncertainty: with uncertainty=False, or "
-            "with no measured cell of "
-            f"{target!r} at hand. Impute again with scgroove.tl.impute(mdata, {source!r}, "
-            f"{target!r}, ..., uncertainty=True), and a "
-            f"model that is loaded with its data."
+            f"with no measured cell of {target!r} at hand. Impute again with "
+            f"scgroove.tl.impute(mdata, {source!r}, {target!r}, ..., uncertainty=True), and a "
+            "model that is loaded with its data."
         )
     return _frame(mdata, source, target, name, adata.obsm[_keys.imputed_sd(name)])
 
@@ -233,8 +232,7 @@ def measured(
         layer = str(made["layer"])
     remedy = (
         f"They were imputed for {source!r}, so that values measured in {target!r} cannot be "
-        "compared with them. Use the "
-        "unfiltered data, or impute again with scgroove.tl.impute."
+        "compared with them. Use the unfiltered data, or impute again with scgroove.tl.impute."
     )
     values = values_of(adata, target, layer)
     _check_counts(adata, target, layer, made)
@@ -250,10 +248,9 @@ def _check_counts(adata: AnnData, target: str, layer: str | None, made: Mapping[
     if found is not None and (problem := found.problem_with("nb")):
         warn(
             f"The data of modality {target!r} ({'X' if layer is None else f'layer {layer!r}'}) "
-            f"have {problem}, and counts were "
-            "imputed, with which they are compared. Were they normalized, logged or scaled in "
-            "place? Put the raw counts back, or "
-            f"name the layer that has them: layer='counts'."
+            f"have {problem}, and counts were imputed, with which they are compared. Were they "
+            "normalized, logged or scaled in place? Put the raw counts back, or name the layer "
+            "that has them: layer='counts'."
         )
 
 

@@ -82,7 +82,6 @@ def _score_over_chance(inputs: MetricInputs) -> Score:
     if score.chance == 0:
         raise MissingTruthError(
             "the cells that can be scored have no mass at any candidate, so that a random match "
-            "has "
-            "probability 0, too."
+            "has probability 0, too."
         )
     return Score(score.value / score.chance, 1.0, score.chance_sd / score.chance, score.n)

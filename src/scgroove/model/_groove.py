@@ -392,8 +392,7 @@ class GROOVE(Results):
             if asked and not splitter.n_val:
                 raise InputError(
                     f"{option} needs validation cells, and train_size={train_size} leaves none. "
-                    "Use "
-                    "train_size=0.9, or leave the option out."
+                    "Use train_size=0.9, or leave the option out."
                 )
         goes_on = self.is_trained_ or self.freeze_ is not None
         plan_defaults, n_steps, most_epochs = training_defaults(self.encoder, goes_on)

@@ -64,16 +64,13 @@ def check_batches(
     shown = f"such as {names[:5]}" if batch_key in obs else "as there is no such column"
     found = (
         f"{int(unknown.sum())} of {len(obs)} cells of modality '{modality}' are of a batch that "
-        "the "
-        f"model does not know ({shown} in obs['{batch_key}']; known: {known[:10]})"
+        f"the model does not know ({shown} in obs['{batch_key}']; known: {known[:10]})"
     )
     if module.encoder_of(modality).n_batch:
         raise InputError(
             f"{found}, and its encoders see the batch (encode_batch=True). Train on with the new "
-            "batch, "
-            "query = GROOVE.load_query_data(mdata, model); query.train(); or name the known batch "
-            "most "
-            "like it in that column."
+            "batch, query = GROOVE.load_query_data(mdata, model); query.train(); or name the "
+            "known batch most like it in that column."
         )
     warn(f"{found}: taken as unknown. Latent coordinates and translations do not depend on it.")
 

@@ -95,8 +95,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
             state = self._state(X, m)
             lines.append(
                 f"  {m}: {state['profile']['n_obs']} cells x {len(state['column_names'])} "
-                "features, "
-                f"{self.likelihood[m]} ({self.likelihood_reasons[m]}), "
+                f"features, {self.likelihood[m]} ({self.likelihood_reasons[m]}), "
                 f"{len(self._state(BATCH, m)[VOCABULARY])} batch(es)"
             )
         trained = "weights of a reference" if self.freeze_ is not None else "no"
@@ -246,9 +245,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         if missing := [m for m in self.modalities if m not in present]:
             raise InputError(
                 f"Training needs all modalities {self.modalities}; the attached data lack "
-                f"{missing}. "
-                "Load the model on data that have them, GROOVE.load(path, mdata), or train a new "
-                "model."
+                f"{missing}. Load the model on data that have them, GROOVE.load(path, mdata), or "
+                "train a new model."
             )
         managers = self._checked_managers()
         _check_trainable(managers)

@@ -307,9 +307,8 @@ class Results(Registered):
             return kept
         warn(
             "No cells were kept out of training, so that the accuracy is that of cells whose "
-            "labels "
-            "the model has seen: it is high on noise too. Train with train_size=0.9, or say "
-            "held_out=False."
+            "labels the model has seen: it is high on noise too. Train with train_size=0.9, or "
+            "say held_out=False."
         )
         return None
 
@@ -400,11 +399,9 @@ class Results(Registered):
             if not np.isfinite(values).all():
                 raise InputError(
                     f"The model gives NaN or infinite values for cells of modality '{modality}': "
-                    "its "
-                    "matrix of values holds some, or values far outside those of the training "
-                    "cells. "
-                    "Expected finite numbers in the units of the training data; find them with "
-                    "np.isfinite, and impute them or drop those cells."
+                    "its matrix of values holds some, or values far outside those of the training "
+                    "cells. Expected finite numbers in the units of the training data; find them "
+                    "with np.isfinite, and impute them or drop those cells."
                 )
             if found is None:
                 # preallocated: concatenating pieces fragments memory

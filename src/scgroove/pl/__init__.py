@@ -1,6 +1,7 @@
 """Figures of what the verbs in ``scgroove.tl`` wrote.
 
-They read and draw; they compute nothing anew. All take ``ax``, ``show``, ``save`` and ``return_fig``.
+They read and draw, and compute nothing. All take ``ax``, ``show``, ``save`` and
+``return_fig``.
 Matplotlib is imported when the first figure is drawn.
 """
 

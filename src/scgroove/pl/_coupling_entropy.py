@@ -71,8 +71,8 @@ def coupling_entropy(
     The entropy of a match is 0 if all mass of a cell goes to one partner, and log m if it is spread
     evenly over m candidates. The upper axis shows its exponential, the effective number of
     partners, and a gray tick in each row the value of an even match. Dot: the median; bar: the
-    middle half; line: 5 to 95 %. Labels of few cells show every cell. A sharp coupling need not be right: a
-    smaller eps makes every cell more decided.
+    middle half; line: 5 to 95 %. Labels of few cells show every cell. A sharp coupling need not be
+    right: a smaller eps makes every cell more decided.
 
     Parameters
     ----------

@@ -229,8 +229,9 @@ def _warn_or_log(tables: Mapping[str, pd.DataFrame]) -> None:
         "labels. The likely cause: the contrast of labels outweighs reconstruction. Make the model "
         "again with a lower weight, a lower temperature, encoder='linear' or more latent "
         "dimensions, such as scgroove.model.GROOVE(mdata, n_latent=32, "
-        "terms=[Reconstruction(), GroupCLIP(0.3), BackTranslation()]) with the terms of scgroove.losses. If the measured values of these "
-        "cells hardly differ, there is nothing to keep."
+        "terms=[Reconstruction(), GroupCLIP(0.3), BackTranslation()]) with the terms of "
+        "scgroove.losses. If the measured values of these cells hardly differ, there is nothing "
+        "to keep."
     )
 
 

@@ -238,24 +238,19 @@ def _check_control(
     if not n:
         raise UnknownNameError(
             f"control={control!r}: no cell of {modality!r} has this label in obs[{key!r}], which "
-            f"has {_listed(others)}."
-            f"{did_you_mean(control, others)} Every modality needs control cells of its own; "
-            f"leave one out with "
-            f"modalities=[...]."
+            f"has {_listed(others)}.{did_you_mean(control, others)} Every modality needs control "
+            "cells of its own; leave one out with modalities=[...]."
         )
     if n < FEWEST_CONTROLS:
         raise InputError(
             f"{modality!r} has only {n} cell(s) of the control {control!r}; their mean and "
-            f"covariance, which every label "
-            f"is compared with, need {FEWEST_CONTROLS} or more. Was the data subset? Otherwise "
-            f"leave {modality!r} out with "
-            f"modalities=[...]."
+            f"covariance, which every label is compared with, need {FEWEST_CONTROLS} or more. Was "
+            f"the data subset? Otherwise leave {modality!r} out with modalities=[...]."
         )
     if not others:
         raise InputError(
             f"all {n} labeled cells of {modality!r} are controls ({control!r} in obs[{key!r}]): "
-            f"there is no perturbation "
-            f"to judge. Is label_key= the column of perturbations?"
+            "there is no perturbation to judge. Is label_key= the column of perturbations?"
         )
 
 
@@ -304,10 +299,9 @@ def _warn_few_controls(
         if n < CONTROLS_PER_DIMENSION * d:
             warn(
                 f"{m!r} has {n} control cells ({control!r}) for {d} dimensions: only strong "
-                f"effects can then be told from "
-                f"chance. Have {CONTROLS_PER_DIMENSION} controls for each dimension or more; "
-                f"fewer dimensions "
-                f"(n_components=, use_rep=) need fewer.",
+                f"effects can then be told from chance. Have {CONTROLS_PER_DIMENSION} controls "
+                "for each dimension or more; fewer dimensions (n_components=, use_rep=) need "
+                "fewer.",
             )
 
 
@@ -330,9 +324,8 @@ def _warn_labels(found: Mapping[str, LabelEfficacy]) -> None:
     if escaped:
         warn(
             f"nearly all cells seem to have escaped of these labels: {'; '.join(escaped)}. A few "
-            f"cells far away may make an effect of a label that has none: look at them before "
-            f"using "
-            f"the efficacy as a weight."
+            "cells far away may make an effect of a label that has none: look at them before "
+            "using the efficacy as a weight."
         )
 
 

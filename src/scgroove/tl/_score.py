@@ -109,9 +109,8 @@ def score_matching(
     if x is None and coupling is None:
         raise InputError(
             f"nothing to score: neither a representation {use_rep!r} in both modalities nor a "
-            f"coupling. Make them with scgroove.tl.embed(mdata, model) and "
-            f"scgroove.tl.align(mdata, "
-            f"{source!r}, {target!r})."
+            "coupling. Make them with scgroove.tl.embed(mdata, model) and "
+            f"scgroove.tl.align(mdata, {source!r}, {target!r})."
         )
     scopes = ("global",) if label_key is None else ("within_label", "global")
     names = [f"foscttm_{scope}" for scope in scopes]

@@ -159,9 +159,8 @@ def score_imputation(
     if not found:
         raise InputError(
             f"nothing to score {source!r} -> {target!r} by: {why or 'no label is in both'}. Name "
-            f"the "
-            f"column of pairs with pair_key=, or that of labels with label_key=, and control= for "
-            f"effects."
+            "the column of pairs with pair_key=, or that of labels with label_key=, and control= "
+            "for effects."
         )
     table = found.to_frame().rename(columns={"name": "metric"})
     for name, values in _baselines(inputs, [one for one in table["metric"] if one in OF_CELLS]):
