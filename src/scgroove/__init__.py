@@ -7,7 +7,7 @@ The public API, by layer:
 - :mod:`scgroove.pl`: figures of what ``tl`` wrote
 - :mod:`scgroove.get`: results as ordinary objects
 - :mod:`scgroove.learners`, :mod:`scgroove.benchmark`: methods to compare, and the comparison
-- :mod:`scgroove.simulations`: screens with known truth; :mod:`scgroove.datasets`: published ones
+- :mod:`scgroove.simulations`: screens with known truth. :mod:`scgroove.datasets`: published ones
 - :mod:`scgroove.aligners`, :mod:`scgroove.imputers`, :mod:`scgroove.metrics`,
   :mod:`scgroove.losses`: the numerics, on arrays and tensors
 - :mod:`scgroove.errors`: all errors and warnings

@@ -89,7 +89,7 @@ def finish(
     save: str | Path | None,
     return_fig: bool,
 ) -> Plotted:
-    """Save and show as asked; return the figure, or the axes when nothing was shown."""
+    """Save and show as asked. Return the figure, or the axes when nothing was shown."""
     if save is not None:
         if Path(save).name in ("", ".."):
             raise ArgumentError(

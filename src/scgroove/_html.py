@@ -46,7 +46,7 @@ def table(columns: Iterable[str], rows: list[list[str]], strong: Iterable[list[i
     Parameters
     ----------
     columns
-        Titles; ``#`` before one: numbers, aligned to the right.
+        Titles. ``#`` before one: numbers, aligned to the right.
     rows
         Cells as text.
     strong

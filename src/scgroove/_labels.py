@@ -29,7 +29,7 @@ Label: TypeAlias = str | float | bool | bytes | Decimal
 """A label as users may write it."""
 
 UnlabeledCategory: TypeAlias = Label | Collection[Label] | None
-"""Values of a label column that mean "not known": one, or several; None if there are none."""
+"""Values of a label column that mean "not known": one, or several. None if there are none."""
 
 _MISSING_TEXTS: Final = """
     nan NaN NAN -nan -NaN NaT None NA <NA> #NA N/A n/a #N/A null NULL (unlabeled) (unlabelled)
@@ -110,7 +110,7 @@ def stored_category(category: UnlabeledCategory) -> str | np.ndarray[Any, Any]:
 def read_labels(
     labels: Labels, unlabeled_category: UnlabeledCategory = None, where: str = "labels"
 ) -> ObjectArray:
-    """Labels by name, None where there is none; shape (n,).
+    """Labels by name, None where there is none. Shape (n,).
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def read_labels(
 
 
 def names_of(values: Labels) -> ObjectArray:
-    """Values by name, None where missing; shape (n,). No text stands for a missing value."""
+    """Values by name, None where missing. Shape (n,). No text stands for a missing value."""
     codes, uniques = pd.factorize(as_objects(values), use_na_sentinel=True)
     found: ObjectArray = np.array([*map(label_name, uniques), None], dtype=object)[codes]
     return found

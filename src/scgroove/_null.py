@@ -81,7 +81,7 @@ def _if_known(test: Callable[..., Any], *data: Any, **options: Any) -> Any:
 
 
 def _kept_out(results: Results) -> dict[str, Array] | None:
-    """Rows of source and target that training kept out; None if there are none in one of them."""
+    """Rows of source and target that training kept out. None if there are none in one of them."""
     kept = getattr(results.model, "validation_indices", None) or {}
     sides = (results.settings.source, results.settings.target)
     rows = {m: np.sort(np.asarray(kept.get(m, ()), dtype=np.intp)) for m in sides}
@@ -146,7 +146,7 @@ def _measured(results: Results) -> Any:
 
 
 def imputed_cells_test(results: Results) -> CorrelationTest | None:
-    """Test whether cells of one label are told apart; None where no true values are known."""
+    """Test whether cells of one label are told apart. None where no true values are known."""
     from scgroove import get
 
     if results.pairs is None:

@@ -20,7 +20,7 @@ class Requirement(NamedTuple):
     minimum: str = ""
 
     def problem(self) -> str | None:
-        """Return why this package cannot be used, without importing it; None if it can."""
+        """Return why this package cannot be used, without importing it. None if it can."""
         try:
             exists = find_spec(self.module) is not None
         except ValueError:  # imported already, by something that left no specification
@@ -49,7 +49,7 @@ EXTRAS: Final[dict[str, tuple[Requirement, ...]]] = {
 
 
 def missing(extra: str) -> str | None:
-    """Return why an extra cannot be used and the line that installs it; None if it can be used.
+    """Return why an extra cannot be used and the line that installs it. None if it can be used.
 
     It imports nothing, so that it takes milliseconds.
     """

@@ -47,7 +47,7 @@ def label_styles(
     labels
         Labels, without repetition.
     colors
-        Colors that are asked for; the others keep their own.
+        Colors that are asked for. The others keep their own.
     """
     chosen = colors or {}
     return {

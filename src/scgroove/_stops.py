@@ -99,7 +99,7 @@ def noticed() -> Iterator[list[int]]:
 
 @contextmanager
 def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Handle signals that are not ignored, in the main thread of a process; others cannot."""
+    """Handle signals that are not ignored, in the main thread of a process. Others cannot."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

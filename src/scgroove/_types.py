@@ -22,7 +22,7 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 """Masks."""
 
 Labels: TypeAlias = npt.ArrayLike | Sequence[Any]
-"""One label a cell: strings, numbers or objects; ``None`` and NaN mean *unlabeled*."""
+"""One label a cell: strings, numbers or objects. ``None`` and NaN mean *unlabeled*."""
 
 Plan: TypeAlias = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.spmatrix | sp.sparray
 """A transport plan, (n_source, n_target), dense or scipy sparse."""

@@ -152,7 +152,7 @@ def _checked(function: Callable[..., Any], owner: type | None) -> Callable[..., 
 
 
 class _Names(ChainMap[str, Any]):
-    """Names that hints are made of; one for type checkers only admits anything."""
+    """Names that hints are made of. One for type checkers only admits anything."""
 
     def __missing__(self, name: str) -> Any:
         return Any

@@ -395,7 +395,7 @@ def _draw(results: Results, folder: Path) -> dict[str, Path]:
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Put an apostrophe before text that spreadsheets would run as a formula; numbers stay."""
+    """Put an apostrophe before text that spreadsheets would run as a formula. Numbers stay."""
 
     def safe(value: Any) -> Any:
         risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))

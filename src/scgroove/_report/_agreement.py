@@ -35,8 +35,8 @@ def label_agreement(
     Returns
     -------
     DataFrame
-        Indexed by feature: ``r`` (Pearson; NaN with fewer than three shared labels); ``n``, the
-        number of labels; ``measured`` and ``imputed``, the means; and ``shift``, how far the second
+        Indexed by feature: ``r`` (Pearson; NaN with fewer than three shared labels). ``n``, the
+        number of labels. ``measured`` and ``imputed``, the means, and ``shift``, how far the second
         lies above the first, in standard deviations of the measured cells.
     """
     names, (source, target) = encode(source_labels, target_labels)
@@ -95,7 +95,7 @@ def cell_agreement(
 
 
 def correlation(x: Array, y: Array) -> Array:
-    """Pearson's r of each column; NaN if one is constant or there are fewer than three rows."""
+    """Pearson's r of each column. NaN if one is constant or there are fewer than three rows."""
     if len(x) < 3:
         return np.full(x.shape[1], np.nan)
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)

@@ -1,4 +1,4 @@
-"""The report of a screen as one HTML page: numbers and tables; the template has the sentences."""
+"""The report of a screen as one HTML page: numbers and tables. The template has the sentences."""
 
 from __future__ import annotations
 

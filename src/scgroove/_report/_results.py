@@ -31,7 +31,7 @@ class Settings:
     batch_key
         Column of the batch in each modality that has one.
     unlabeled_category, pair_key
-        Label that stands for "no label", and column that pairs cells; None where there are none.
+        Label that stands for "no label", and column that pairs cells. None where there are none.
     paired
         Whether equal names of cells mean the same cell: True, False or ``"auto"``.
         ``pair_key`` goes first.
@@ -89,7 +89,7 @@ class Results:
         Tests of labels found across modalities, for each learner and direction: of ``"groove"``
         over the cells kept out of training, and of a learner in closed form.
     agreement_test
-        Of label means of imputed values, over cells kept out of training; None if impossible.
+        Of label means of imputed values, over cells kept out of training. None if impossible.
     label_mean_r
         The same correlation for the measured label means of the training cells.
     partner_test
@@ -99,13 +99,13 @@ class Results:
     permuted
         Scores and agreement of features of each repetition on permuted labels.
     pairs
-        Rows of source and target that are the same cell; None if nothing is known.
+        Rows of source and target that are the same cell. None if nothing is known.
     mixing
         Share of the nearest neighbors of a cell that are of the other modality, for as many cells
         of each label in both: 0.5 if they mix.
     sample, sample_size, sample_held_out
-        Cells that were matched once more without labels, in words, and how many of each label;
-        empty if that was not possible; and whether training kept them out.
+        Cells that were matched once more without labels, in words, and how many of each label.
+        Empty if that was not possible, and whether training kept them out.
     recovered
         Share of the mass of each label that went to the right label then.
     evidence
@@ -113,7 +113,7 @@ class Results:
     agreement
         Correlation of imputed and measured values, one row a feature.
     scores
-        Against the known truth; None if there is none.
+        Against the known truth. None if there is none.
     warnings, other_warnings
         Raised on the way: ours, and those of other packages.
     split

@@ -41,7 +41,7 @@ ROUNDING: Final = 1e-13
 """Share of their middle within which values differ by rounding only."""
 
 LOOSE: Final = 1e-2
-"""Tolerance of Sinkhorn while the couplings still change much; the last solutions meet ``tol``."""
+"""Tolerance of Sinkhorn while the couplings still change much. The last solutions meet ``tol``."""
 
 NEAR_VALUE: Final = 1e-3
 NEAR_COUPLING: Final = 1e-2
@@ -359,7 +359,7 @@ def is_enough(costs: Sequence[float]) -> bool:
 
 
 def _without_middle(x: Float64Array, y: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Both less a number from the middle of all values; zeros where only rounding is left."""
+    """Both less a number from the middle of all values. Zeros where only rounding is left."""
     middle = 0.5 * (x.mean() + y.mean())
     centered = x - middle, y - middle
     size = max(float(np.abs(z).max(initial=0.0)) for z in centered)
@@ -386,18 +386,18 @@ class CoOptimalTransport(EntropicAligner):
     ----------
     epsilon
         eps_1 and eps_2, relative to the mean cost between cells, over all labels, and between
-        features at the product couplings. 0: exact, by linear programs; about as many pairs as
+        features at the product couplings. 0: exact, by linear programs. About as many pairs as
         cells then have mass. ``"auto"`` (default): T and V pass through ever smaller eps, which
         finds better stationary points than a small one at once, and stop where the transport cost
-        falls by less than 5 % of its whole fall so far; usually between 0.01 and 0.001.
+        falls by less than 5 % of its whole fall so far. Usually between 0.01 and 0.001.
     tol_outer
         Stop when a sweep lowers the objective by less than this share of the transport cost, or
         moves V by less than ``tol`` (L1).
     max_outer
         Largest number of sweeps.
     n_starts
-        Descents, of which the best is returned. The first starts from product couplings; the second
-        from V at large eps, unless ``epsilon="auto"`` did that already; the others from a random V.
+        Descents, of which the best is returned. The first starts from product couplings. The second
+        from V at large eps, unless ``epsilon="auto"`` did that already. The others from a random V.
     seed
         Of the random starts.
     tol
@@ -411,12 +411,12 @@ class CoOptimalTransport(EntropicAligner):
     Notes
     -----
     The evidence has, beside that of every coupling: ``feature_coupling`` V (d_source, d_target) and
-    the L1 error of its marginals ``feature_error``; ``objectives`` of all starts; ``n_outer``, the
-    sweeps; ``epsilon_relative`` and ``epsilon_features_absolute``.
+    the L1 error of its marginals ``feature_error``. ``objectives`` of all starts. ``n_outer``, the
+    sweeps. ``epsilon_relative`` and ``epsilon_features_absolute``.
 
     References
     ----------
-    Redko et al. 2020, arXiv 2002.03731; Ryu et al. 2024, arXiv 2405.00838 (labels).
+    Redko et al. 2020, arXiv 2002.03731. Ryu et al. 2024, arXiv 2405.00838 (labels).
     """
 
     name: ClassVar[str] = "coot"

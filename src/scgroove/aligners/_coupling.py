@@ -37,13 +37,13 @@ class CouplingBlock:
     Attributes
     ----------
     label
-        The label of these cells; ``""`` where the coupling is not labeled.
+        The label of these cells. ``""`` where the coupling is not labeled.
     rows, columns
         Positions of the source (n,) and target cells (m,).
     plan
         Masses (n, m): dense or CSR of float64 or float32, or factors to compute them from.
     a, b
-        Masses that the source (n,) and target cells (m,) were to have; None if not known.
+        Masses that the source (n,) and target cells (m,) were to have. None if not known.
     """
 
     label: str
@@ -83,7 +83,7 @@ class Coupling:
     Attributes
     ----------
     blocks
-        Disjoint blocks; one a label for a labeled coupling.
+        Disjoint blocks. One a label for a labeled coupling.
     shape
         (n_source, n_target), cells without mass included.
     evidence
@@ -132,7 +132,7 @@ class Coupling:
 
     @property
     def labels(self) -> list[str]:
-        """Labels of the blocks, in order; ``[""]`` for an unlabeled coupling."""
+        """Labels of the blocks, in order. ``[""]`` for an unlabeled coupling."""
         return [block.label for block in self.blocks]
 
     @property
@@ -159,11 +159,11 @@ class Coupling:
                 yield block.rows[start:stop], block.columns, part
 
     def row_mass(self) -> Float64Array:
-        """Return the mass of each source cell, (n_source,); 0 for cells that take no part."""
+        """Return the mass of each source cell, (n_source,). 0 for cells that take no part."""
         return self._masses(0)
 
     def column_mass(self) -> Float64Array:
-        """Return the mass of each target cell, (n_target,); 0 for cells that take no part."""
+        """Return the mass of each target cell, (n_target,). 0 for cells that take no part."""
         return self._masses(1)
 
     def _masses(self, axis: int, wanted: bool = False) -> Float64Array:
@@ -176,7 +176,7 @@ class Coupling:
 
     @property
     def mass(self) -> float:
-        """Total mass; 1 for a balanced coupling."""
+        """Total mass. 1 for a balanced coupling."""
         return float(sum(block.sums(0).sum() for block in self.blocks))
 
     @property
@@ -190,7 +190,7 @@ class Coupling:
         return float(np.abs(self.row_mass() - a).sum()), float(np.abs(self.column_mass() - b).sum())
 
     def entropy(self, side: Side = "source") -> Float64Array:
-        """Return the entropy of the match of each cell in nats; NaN without mass.
+        """Return the entropy of the match of each cell in nats. NaN without mass.
 
         ``-sum_j p_ij log p_ij`` with ``p_ij = T_ij / sum_j T_ij``: 0 if all mass goes to one cell,
         log m if it is even over m of them. Its exponential is the effective number of partners.
@@ -198,7 +198,7 @@ class Coupling:
         Parameters
         ----------
         side
-            ``"source"``: of each source cell, (n_source,); ``"target"``: of each target cell,
+            ``"source"``: of each source cell, (n_source,). ``"target"``: of each target cell,
             (n_target,).
         """
         axis = _axis(side)
@@ -242,7 +242,7 @@ class Coupling:
         Parameters
         ----------
         labels_x, labels_y
-            Label of each source and target cell, None and NaN for none; those stand under
+            Label of each source and target cell, None and NaN for none. Those stand under
             ``(unlabeled)``. Neither given: the labels that the coupling was made with.
         max_memory_gb
             Refuse to build a larger table.
@@ -318,7 +318,7 @@ class Coupling:
         Returns
         -------
         ndarray
-            (n_source, d); NaN for source cells without mass.
+            (n_source, d). NaN for source cells without mass.
 
         Raises
         ------
@@ -352,7 +352,7 @@ class Coupling:
         """Send mass from source cells to target cells: ``q_j = sum_i p_i T_ij / sum_k T_ik``.
 
         Where the cells of a subset, a cluster or a score of the source go: p (n_source,) or
-        (n_source, k), dense; q (n_target,) or (n_target, k). Mass is kept, but for that of cells
+        (n_source, k), dense. q (n_target,) or (n_target, k). Mass is kept, but for that of cells
         without a row in the coupling.
         """
         return self._send(weights, "source")
@@ -407,14 +407,14 @@ class Coupling:
         n
             Matches a cell, at most.
         side
-            ``"source"``: target cells for each source cell; ``"target"``: source cells for each
+            ``"source"``: target cells for each source cell. ``"target"``: source cells for each
             target cell.
 
         Returns
         -------
         DataFrame
             Columns ``source`` and ``target`` (names of the cells, or positions), ``rank`` from 1,
-            ``probability`` (share of the mass of the cell), ``mass`` and ``label``; ordered by cell
+            ``probability`` (share of the mass of the cell), ``mass`` and ``label``. Ordered by cell
             and rank.
         """
         axis = _axis(side)
@@ -470,7 +470,7 @@ class Coupling:
         -------
         csr_matrix
             (n_source, n_target). What is left of a row is scaled up to the mass that it had, so row
-            masses are kept; column masses are not (:meth:`sparsify` says how far off they are).
+            masses are kept. Column masses are not (:meth:`sparsify` says how far off they are).
 
         Raises
         ------
@@ -490,10 +490,10 @@ class Coupling:
     ) -> tuple[sp.csr_matrix, dict[str, Any]]:
         """Return :meth:`to_sparse` and the evidence of the matrix.
 
-        The evidence: ``threshold`` and, if given, ``top_k``; ``n_dropped``, entries;
-        ``mass_dropped``, the share of the mass that they held; ``row_error`` and ``column_error``,
+        The evidence: ``threshold`` and, if given, ``top_k``. ``n_dropped``, entries.
+        ``mass_dropped``, the share of the mass that they held. ``row_error`` and ``column_error``,
         L1 errors of the masses of the matrix, in its ``dtype``, against :attr:`marginals`, relative
-        to the mass; and both for each block as ``row_error_per_label`` and
+        to the mass, and both for each block as ``row_error_per_label`` and
         ``column_error_per_label``. Parameters and errors are those of :meth:`to_sparse`.
         """
         share, entry = check_kept(top_k, threshold), (np.dtype(dtype).itemsize + 4) / 1e9
@@ -550,7 +550,7 @@ class Coupling:
         Raises
         ------
         FileError
-            There is no such file; it holds no coupling, or is damaged.
+            There is no such file. It holds no coupling, or is damaged.
         """
         return _storage.load(Path(path), cls)
 

@@ -63,7 +63,7 @@ class Group:
 class Contraction:
     """Of the coupling T of a group, what a linearized problem needs: K = R' T W.
 
-    For costs C = L R', D = V W'; C T where they are matrices.
+    For costs C = L R', D = V W'. C T where they are matrices.
     """
 
     def __init__(self, group: Group) -> None:

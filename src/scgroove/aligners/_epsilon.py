@@ -34,7 +34,7 @@ ENOUGH: Final = 0.01
 
 
 def cost_scale(costs: Iterable[BlockCost]) -> float:
-    """Mean cost over the pairs of all blocks, in linear time between representations; 1 if 0."""
+    """Mean cost over the pairs of all blocks, in linear time between representations. 1 if 0."""
     total, pairs = 0.0, 0
     for cost in costs:
         if isinstance(cost, PairCost):

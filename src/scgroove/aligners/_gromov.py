@@ -160,7 +160,7 @@ class GromovWasserstein(_Quadratic):
     ----------
     epsilon
         eps, relative to the mean costs. Twice that of ott-jax, whose linearization is half the
-        gradient; equal to that of POT. ``"auto"``: the smallest that still makes the coupling
+        gradient. Equal to that of POT. ``"auto"``: the smallest that still makes the coupling
         cheaper.
     intra_cost
         Costs inside each modality: ``"sqeuclidean"``, ``"cosine"``, ``"euclidean"`` (builds n x n,
@@ -172,10 +172,10 @@ class GromovWasserstein(_Quadratic):
     max_outer, tol_outer
         Linearize at most this many times at an eps, and stop when the coupling, as far as the next
         step depends on it, changes by less than this share of its distance from the product
-        coupling; or ceases to change by less, within ten times ``tol``.
+        coupling, or ceases to change by less, within ten times ``tol``.
     rank
         None: the plan itself. A number: a plan of this rank by ott-jax, for an unlabeled problem
-        too large for a plan; squared Euclidean costs only, and ``epsilon="auto"`` is none.
+        too large for a plan. Squared Euclidean costs only, and ``epsilon="auto"`` is none.
     seed
         Of the first factors, with ``rank``.
     tol, max_iter
@@ -185,8 +185,8 @@ class GromovWasserstein(_Quadratic):
 
     References
     ----------
-    Peyré, Cuturi and Solomon 2016, "Gromov-Wasserstein averaging of kernel and distance matrices";
-    Ryu et al. 2024, arXiv 2405.00838 (labels); Scetbon, Peyré and Cuturi 2022, arXiv 2106.01128
+    Peyré, Cuturi and Solomon 2016, "Gromov-Wasserstein averaging of kernel and distance matrices".
+    Ryu et al. 2024, arXiv 2405.00838 (labels). Scetbon, Peyré and Cuturi 2022, arXiv 2106.01128
     (factors of the costs; low rank).
     """
 
@@ -238,7 +238,7 @@ class GromovWasserstein(_Quadratic):
         }
 
     def estimate_memory(self, parts: Partition, x: Any, y: Any) -> float:
-        """Return the largest memory needed at a time, in GB; with ``rank``, that of the factors."""
+        """Return the largest memory needed at a time, in GB. With ``rank``, that of the factors."""
         if self.rank is None:
             return super().estimate_memory(parts, x, y)
         n, m = parts.n_used
@@ -336,12 +336,12 @@ class FusedGromovWasserstein(_Quadratic):
     Parameters
     ----------
     alpha
-        Weight of the quadratic part, in [0, 1]. 0: as ``eot``, with one eps for all labels; 1: as
+        Weight of the quadratic part, in [0, 1]. 0: as ``eot``, with one eps for all labels. 1: as
         ``egw``.
     cost
         M: ``"sqeuclidean"`` or ``"cosine"``.
     structure_x, structure_y
-        Other representations (n_source, .) and (n_target, .) to take Cx and Cy from, of any widths;
+        Other representations (n_source, .) and (n_target, .) to take Cx and Cy from, of any widths.
         None: x and y.
     epsilon, intra_cost, anneal, max_outer, tol_outer, tol, max_iter
         As for :class:`GromovWasserstein`.

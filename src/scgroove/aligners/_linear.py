@@ -112,7 +112,7 @@ class EntropicOT(_EntropicLinear):
     ----------
     epsilon
         eps, relative to the mean cost of each label, so that labels are alike sharp. Small: each
-        cell matches few; large: everyone matches everyone. ``"auto"``: the noise between matched
+        cell matches few. Large: everyone matches everyone. ``"auto"``: the noise between matched
         cells, estimated by maximum likelihood (Rigollet and Weed 2018).
     tol
         Stop when the L1 error of the column marginals, relative to the mass, is below this.
@@ -131,7 +131,7 @@ class EntropicOT(_EntropicLinear):
     cost
         ``"sqeuclidean"`` (default) or ``"cosine"`` (1 - cosine similarity).
     n_jobs
-        Workers of joblib, -1 for all cores; None: one, or what ``joblib.parallel_config`` says, so
+        Workers of joblib, -1 for all cores. None: one, or what ``joblib.parallel_config`` says, so
         that any of its backends can be used, a Dask cluster included.
     label_weights
         Mass of a label: ``"mean"`` of its shares of the source and target cells, ``"source"``,
@@ -143,7 +143,7 @@ class EntropicOT(_EntropicLinear):
 
     References
     ----------
-    Cuturi 2013, arXiv 1306.0895; Scetbon, Cuturi and Peyré 2021, arXiv 2103.04737 (low rank);
+    Cuturi 2013, arXiv 1306.0895. Scetbon, Cuturi and Peyré 2021, arXiv 2103.04737 (low rank).
     Rigollet and Weed 2018, arXiv 1809.05572 (``epsilon="auto"``).
     """
 
@@ -189,7 +189,7 @@ class EntropicOT(_EntropicLinear):
         return replace(solved, cost_scale=scale)
 
     def estimate_memory(self, parts: Partition, x: Float64Array, y: Float64Array) -> float:
-        """Return the largest memory needed at a time, in GB; with ``rank``, that of the factors."""
+        """Return the largest memory needed at a time, in GB. With ``rank``, that of the factors."""
         if self.rank is None:
             return super().estimate_memory(parts, x, y)
         cells = max(block.n_cells for block in parts.blocks)
@@ -213,8 +213,8 @@ class UnbalancedOT(_EntropicLinear):
     Parameters
     ----------
     rho_source, rho_target
-        Penalties of the marginals, relative to the same cost as eps. Large: as ``eot``; ``inf``:
-        that side is met exactly; small: cells that are far from all others lose their mass.
+        Penalties of the marginals, relative to the same cost as eps. Large: as ``eot``. ``inf``:
+        that side is met exactly. Small: cells that are far from all others lose their mass.
     tol
         Stop when no potential changes by more than this, in units of eps, in an iteration.
     epsilon, max_iter, backend, cost, n_jobs, label_weights, max_memory_gb, strict
@@ -222,7 +222,7 @@ class UnbalancedOT(_EntropicLinear):
 
     References
     ----------
-    Chizat et al. 2018, arXiv 1607.05816; Séjourné, Vialard and Peyré 2022, arXiv 2201.00730.
+    Chizat et al. 2018, arXiv 1607.05816. Séjourné, Vialard and Peyré 2022, arXiv 2201.00730.
     """
 
     name: ClassVar[str] = "uot"
@@ -308,7 +308,7 @@ class ExactOT(LinearAligner):
 
 
 def solve_exactly(problem: Problem, max_iter: int) -> Solved:
-    """Solve a problem without entropy by POT's network simplex; the plan is CSR.
+    """Solve a problem without entropy by POT's network simplex. The plan is CSR.
 
     Costs are divided by the largest one: the simplex takes differences below about 1e-15 for none.
     """

@@ -1,6 +1,6 @@
 """Matchers by neighbors. They solve no transport problem.
 
-Rows have the masses a, unless a cell has no partner; columns have the masses b only by luck. The
+Rows have the masses a, unless a cell has no partner. Columns have the masses b only by luck. The
 evidence says how far off they are, and no warning is given for it.
 """
 
@@ -87,23 +87,23 @@ class SharedNearestNeighbors(NeighborAligner):
 
     ``J = A B' + D C'`` counts the cells that are neighbors of both i and j. The k nearest neighbors
     are: in A (n x m) targets of sources, in B (m x m) targets of targets, in C (m x n) sources of
-    targets, in D (n x n) sources of sources; a cell is its own neighbor. Rows are scaled to the
+    targets, in D (n x n) sources of sources. A cell is its own neighbor. Rows are scaled to the
     masses a, and none is empty. With k = 1, mutual nearest neighbors weigh 1 and one-sided ones 1/3
     before the rows are scaled.
 
     Parameters
     ----------
     k
-        Neighbors of a cell, itself included; all cells of the block where it has fewer: ``4k`` is
+        Neighbors of a cell, itself included. All cells of the block where it has fewer: ``4k`` is
         then ``2 min(k, n) + 2 min(k, m)``. Xi et al. 2024 use 1.
     cost
-        ``"cosine"``: nearest by angle; or ``"sqeuclidean"``.
+        ``"cosine"``: nearest by angle, or ``"sqeuclidean"``.
     n_jobs, label_weights, max_memory_gb, strict
         As for :class:`EntropicOT`.
 
     References
     ----------
-    Jarvis and Patrick 1973; Xi et al. 2024, arXiv 2404.01595; Lance et al. 2022.
+    Jarvis and Patrick 1973. Xi et al. 2024, arXiv 2404.01595. Lance et al. 2022.
     """
 
     name: ClassVar[str] = "snn"
@@ -147,9 +147,9 @@ class MutualNearestNeighbors(NeighborAligner):
     Parameters
     ----------
     k
-        Neighbors of a cell; all cells of the block where it has fewer.
+        Neighbors of a cell. All cells of the block where it has fewer.
     cost
-        ``"cosine"``: nearest by angle; or ``"sqeuclidean"``.
+        ``"cosine"``: nearest by angle, or ``"sqeuclidean"``.
     n_jobs, label_weights, max_memory_gb, strict
         As for :class:`EntropicOT`.
 
@@ -200,14 +200,14 @@ def shared_neighbors(
 
 
 def mutual_neighbors(x: Float64Array, y: Float64Array, k: int) -> sp.csr_matrix:
-    """Ones where i and j are among the k nearest of one another, (n, m); rows may be empty."""
+    """Ones where i and j are among the k nearest of one another, (n, m). Rows may be empty."""
     forward = _graph(nearest(x, y, min(k, len(y))), len(y))
     backward = _graph(nearest(y, x, min(k, len(x))), len(x))
     return sp.csr_matrix(forward.multiply(backward.T), dtype=np.float64)
 
 
 def nearest(x: Float64Array, y: Float64Array, k: int) -> IntArray:
-    """Positions (n, k) of the k nearest of m targets by Euclidean distance; of equals, the first.
+    """Positions (n, k) of the k nearest of m targets by Euclidean distance. Of equals, the first.
 
     In no particular order, and in memory linear in the number of cells.
     """
@@ -244,7 +244,7 @@ def _undecided(x: Float64Array, distance: Float64Array) -> BoolArray:
 
 
 def _first_smallest(values: Float64Array, k: int) -> IntArray:
-    """Positions of the k smallest values of each row, (n, k); of equals, the first."""
+    """Positions of the k smallest values of each row, (n, k). Of equals, the first."""
     limit = np.partition(values, k - 1, axis=1)[:, k - 1, None]
     less, equal = values < limit, values == limit
     wanted = k - less.sum(axis=1, keepdims=True)
@@ -264,6 +264,6 @@ def entries(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> sp.csr
 
 
 def with_rows(plan: sp.csr_matrix, a: Float64Array) -> sp.csr_matrix:
-    """Plan (n, m) with rows of mass a, (n,); empty rows stay empty."""
+    """Plan (n, m) with rows of mass a, (n,). Empty rows stay empty."""
     found = row_sums(plan)
     return scaled(plan, np.divide(a, found, out=np.zeros_like(a), where=found > 0))

@@ -79,7 +79,7 @@ def solve_many(
     Problems are padded to a few common sizes and stacked, so that few programs are compiled. Those
     of a batch have the same number of larger eps to pass through, or the same damping: ott takes
     penalties as static values. ``tol`` bounds the L1 error of the columns relative to the mass, or
-    with penalties the L1 norm of the gradient of the dual problem; ``max_iter`` the iterations at
+    with penalties the L1 norm of the gradient of the dual problem. ``max_iter`` the iterations at
     the last eps.
     """
     balanced = math.isinf(rho[0]) and math.isinf(rho[1])

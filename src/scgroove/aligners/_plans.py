@@ -135,14 +135,14 @@ def column_slice(plan: Any, start: int, stop: int) -> Float64Array:
 
 
 def dot(plan: Any, y: Any) -> Any:
-    """Product ``T y``; sparse if both are."""
+    """Product ``T y``. Sparse if both are."""
     if isinstance(plan, FACTORED):
         return np.concatenate([part for *_, part in products(plan, y)])
     return plan @ y
 
 
 def tdot(plan: Any, x: Any) -> Any:
-    """Product ``T' x``; sparse if both are."""
+    """Product ``T' x``. Sparse if both are."""
     if isinstance(plan, LowRankPlan):
         return np.asarray((plan.r / plan.g) @ _times(plan.q.T, x))
     if isinstance(plan, PotentialPlan):

@@ -9,7 +9,7 @@ domain. Small eps is reached through larger ones (annealing).
 
 References
 ----------
-Cuturi 2013, arXiv 1306.0895; Schmitzer 2019, arXiv 1610.06519 (absorption and annealing).
+Cuturi 2013, arXiv 1306.0895. Schmitzer 2019, arXiv 1610.06519 (absorption and annealing).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def unbalanced_sinkhorn(
 
     References
     ----------
-    Chizat et al. 2018, arXiv 1607.05816; Séjourné, Vialard and Peyré 2022, arXiv 2201.00730
+    Chizat et al. 2018, arXiv 1607.05816. Séjourné, Vialard and Peyré 2022, arXiv 2201.00730
     (the shift).
     """
     cost, masses, epsilon = problem.cost.rows(), (problem.a, problem.b), problem.epsilon

@@ -67,7 +67,7 @@ UNREADABLE: Final = (
 
 
 def save(value: Any, path: Path) -> None:
-    """Write an object into a file; one that is there is replaced once all is written."""
+    """Write an object into a file. One that is there is replaced once all is written."""
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"cannot save the coupling: there is no folder {str(path.parent)!r}. Make it first: "

@@ -34,7 +34,7 @@ SMALL_MEAN: Final = 1e-3
 class LowRankCost:
     """Symmetric costs ``C = left @ right.T`` between the cells of a modality, by factors (n, r).
 
-    Give it in the place of a representation. Costs are divided by their mean; where that is near 0
+    Give it in the place of a representation. Costs are divided by their mean. Where that is near 0
     or below, as for inner products and kernels, by their root mean square. Kernels whose rows sum
     to 0 (of centered data) make the product coupling stationary, so that a descent may stay there:
     take distances then.
@@ -99,13 +99,13 @@ class Structure:
         return int(self.left.shape[1])
 
     def times(self, cells: slice, z: Float64Array) -> Float64Array:
-        """Product ``right[cells].T @ z``; of the matrix, ``C[:, cells] @ z``."""
+        """Product ``right[cells].T @ z``. Of the matrix, ``C[:, cells] @ z``."""
         if self.right is None:
             return np.asarray(self.left[:, cells] @ z)
         return np.asarray(self.right[cells].T @ z)
 
     def squared_dot(self, p: Float64Array) -> Float64Array:
-        """Values ``sum_k C_ik^2 p_k``, (n,); in linear time by factors."""
+        """Values ``sum_k C_ik^2 p_k``, (n,). In linear time by factors."""
         if self.right is None:
             bounds = in_slices(len(self), len(self))
             return np.concatenate([self.left[start:stop] ** 2 @ p for start, stop in bounds])
@@ -113,7 +113,7 @@ class Structure:
         return np.asarray(((self.left @ inner) * self.left).sum(axis=1))
 
     def size(self) -> float:
-        """Mean cost; the root mean square where that says nothing, as of kernels."""
+        """Mean cost. The root mean square where that says nothing, as of kernels."""
         n = len(self)
         root = float(np.sqrt(max(self.squared_dot(np.full(n, 1.0 / n)).mean(), 0.0)))
         if self.right is None:
@@ -133,7 +133,7 @@ class Structure:
 
 
 def structure(given: Any, cells: IntArray, cost: IntraCost, side: str) -> Structure:
-    """Costs between some cells of a modality, in their order; ``side`` is for messages.
+    """Costs between some cells of a modality, in their order. ``side`` is for messages.
 
     From a representation (n, d), a :class:`LowRankCost`, or costs (n, n) for ``"precomputed"``.
     """

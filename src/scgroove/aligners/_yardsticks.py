@@ -91,12 +91,12 @@ class OracleMatching(YardstickAligner):
     ----------
     pairs_x, pairs_y
         Identifier of the measured unit of each source (n_source,) and target cell (n_target,),
-        unique within each; None and NaN mean unknown. They are compared by name, as labels are.
+        unique within each. None and NaN mean unknown. They are compared by name, as labels are.
 
     Raises
     ------
     ValueError
-        If identifiers are used twice on one side; on alignment, if they are missing, there is not
+        If identifiers are used twice on one side. On alignment, if they are missing, there is not
         one a cell, or no pair lies in a block.
 
     Examples
@@ -172,7 +172,7 @@ def random_plan(a: Float64Array, b: Float64Array, rng: np.random.Generator) -> s
 def north_west_corner(a: Float64Array, b: Float64Array) -> tuple[IntArray, IntArray, Float64Array]:
     """Entries (rows, columns, mass) of a coupling filled in order, at most n + m - 1.
 
-    Row i covers ``[sum a_<i, sum a_<=i)`` of a line, column j likewise; their mass is what both
+    Row i covers ``[sum a_<i, sum a_<=i)`` of a line, column j likewise. Their mass is what both
     cover.
     """
     ends_a, ends_b = np.cumsum(a), np.cumsum(b)

@@ -78,7 +78,7 @@ class BaseAligner(ABC):
             Representations of the source (n_source, d_source) and target cells
             (n_target, d_target), of one width where the method compares them directly.
         labels_x, labels_y
-            Label of each cell; None and NaN mean unlabeled. Mass stays within labels, and only
+            Label of each cell. None and NaN mean unlabeled. Mass stays within labels, and only
             cells with a label of both modalities take part. Both None: an unlabeled coupling.
         weights_x, weights_y
             Weights of the cells, at least 0, by which the mass of a label is shared out inside it.
@@ -169,7 +169,7 @@ class BaseAligner(ABC):
         return ""
 
     def _options(self) -> Evidence:
-        """Return the options that are numbers or words; None is ``"none"``."""
+        """Return the options that are numbers or words. None is ``"none"``."""
         found: Evidence = {}
         for option in fields(self):
             value = getattr(self, option.name)

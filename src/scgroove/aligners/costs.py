@@ -162,7 +162,7 @@ def pairwise_cost(x: Float64Array, y: Float64Array, cost: Cost = "sqeuclidean") 
 
 
 def unit_rows(x: Float64Array, side: str) -> Float64Array:
-    """Scale rows to length 1; ``side`` names whose cells they are if one has length 0."""
+    """Scale rows to length 1. ``side`` names whose cells they are if one has length 0."""
     length = np.linalg.norm(x, axis=1, keepdims=True)
     if (length == 0).any():
         raise InputError(

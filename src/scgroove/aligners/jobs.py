@@ -25,7 +25,7 @@ def run(
 ) -> list[R]:
     """Apply a function to chunks of items of equal work, in the order of the items.
 
-    ``solve`` takes some items and returns one result each; it is picklable if the backend of joblib
+    ``solve`` takes some items and returns one result each. It is picklable if the backend of joblib
     has processes. ``n_jobs`` is that of joblib.
     """
     workers = joblib.effective_n_jobs(n_jobs)

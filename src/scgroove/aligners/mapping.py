@@ -26,7 +26,7 @@ def entropic_map(
     """Return means of target values weighted by closeness in a shared representation.
 
     ``sum_j w_ij v_j`` with ``w_ij = exp(-c(x_i, y_j) / eps) / sum_k exp(-c(x_i, y_k) / eps)``: the
-    entropic map with zero potentials. In blocks of rows; nothing (n, m) is built.
+    entropic map with zero potentials. In blocks of rows. Nothing (n, m) is built.
 
     Parameters
     ----------

@@ -51,9 +51,9 @@ def epsilon_scan(
     -------
     DataFrame
         One row an eps: ``epsilon`` and ``epsilon_absolute``, its mean over labels in units of the
-        cost; means over source cells of ``entropy`` (nats), of its exponential ``partners``, and of
-        ``confidence``; ``marginal_error``, of both sides relative to the mass (L1), ``converged``;
-        ``transport_cost`` and ``objective``, without and with the entropy; ``iterations``,
+        cost. Means over source cells of ``entropy`` (nats), of its exponential ``partners``, and of
+        ``confidence``. ``marginal_error``, of both sides relative to the mass (L1), ``converged``.
+        ``transport_cost`` and ``objective``, without and with the entropy. ``iterations``,
         ``seconds``.
 
     Raises
@@ -89,7 +89,7 @@ def epsilon_scan(
 
 
 def _grid(base: Any, epsilons: Sequence[float]) -> list[float]:
-    """Return the eps to try, largest first; 0 among them only if the aligner takes it."""
+    """Return the eps to try, largest first. 0 among them only if the aligner takes it."""
     grid = sorted({float(epsilon) for epsilon in epsilons}, reverse=True)
     if not grid:
         raise InputError(

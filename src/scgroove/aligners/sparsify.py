@@ -33,7 +33,7 @@ Pieces: TypeAlias = Callable[[], Iterator[Piece]]
 
 
 def check_kept(top_k: Any, threshold: Any) -> float:
-    """Return the share of the mass of a row that may be dropped; refuse what cannot be used."""
+    """Return the share of the mass of a row that may be dropped. Refuse what cannot be used."""
     if top_k is not None:
         check_number("top_k, the entries kept of a row,", top_k)
     share = 0.0 if threshold is None else threshold
@@ -81,7 +81,7 @@ def largest_entries(
 
 
 def _largest(plan: Float64Array, top_k: int | None) -> BoolArray | bool:
-    """Where the ``top_k`` largest entries of each row are; of equal ones, some."""
+    """Where the ``top_k`` largest entries of each row are. Of equal ones, some."""
     if top_k is None or top_k >= plan.shape[1]:
         return True
     place = plan.shape[1] - top_k
@@ -93,7 +93,7 @@ def _largest(plan: Float64Array, top_k: int | None) -> BoolArray | bool:
 def gather(
     pieces: Pieces, shape: tuple[int, int], dtype: npt.DTypeLike, check: Callable[[int], None]
 ) -> tuple[sp.csr_matrix, int, float]:
-    """Put pieces together; return the matrix, the entries left out and their share of the mass.
+    """Put pieces together. Return the matrix, the entries left out and their share of the mass.
 
     Goes through the pieces twice, so that the matrix is the only large thing taken. ``check``
     refuses a number of entries that is too large. Masses that ``dtype`` cannot hold are left out.

@@ -17,7 +17,7 @@ NUMBERS: Final = "buif"
 
 
 def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
-    """Return a representation as a float64 matrix; refuse NaN, infinite, huge or tiny values."""
+    """Return a representation as a float64 matrix. Refuse NaN, infinite, huge or tiny values."""
     try:
         array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -41,7 +41,7 @@ def check_representation(name: str, given: npt.ArrayLike) -> Float64Array:
 
 
 def check_values(name: str, given: Any, n: int, side: str) -> Any:
-    """Return values as a matrix of real numbers (n, d), dense or CSR; NaN is not looked for."""
+    """Return values as a matrix of real numbers (n, d), dense or CSR. NaN is not looked for."""
     values = given.tocsr() if sp.issparse(given) else np.asarray(given)
     if values.ndim != 2 or values.shape[0] != n:
         column = ""
@@ -55,7 +55,7 @@ def check_values(name: str, given: Any, n: int, side: str) -> Any:
 
 
 def as_numbers(name: str, values: Any) -> Any:
-    """Return an array or sparse matrix of real numbers; objects become float64."""
+    """Return an array or sparse matrix of real numbers. Objects become float64."""
     if values.dtype.kind in NUMBERS:
         return values
     if values.dtype.kind == "O":

@@ -97,8 +97,8 @@ def compare(
         ``wins``, ``losses``, ``ties``
             Of the candidate, over repetitions.
         ``p``, ``p_holm``, ``p_smallest``
-            Wilcoxon's signed-rank test, two-sided and exact (zeros after Pratt); after Holm's
-            correction over the family; and the smallest p possible with as many differences.
+            Wilcoxon's signed-rank test, two-sided and exact (zeros after Pratt). After Holm's
+            correction over the family, and the smallest p possible with as many differences.
         ``family``
             The comparisons of the correction, written out: all of the same scope.
         ``verdict``
@@ -253,7 +253,7 @@ def _warn_missing(table: pd.DataFrame, reference: str) -> None:
 
 
 def half_width(sd: pd.Series, n: pd.Series, level: float) -> Float64Array:
-    """Return half of Student's interval of a mean: t sd / sqrt(n); NaN with one value."""
+    """Return half of Student's interval of a mean: t sd / sqrt(n). NaN with one value."""
     count = np.asarray(n, dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
         quantile = stats.t.ppf((1 + level) / 2, count - 1)
@@ -263,7 +263,7 @@ def half_width(sd: pd.Series, n: pd.Series, level: float) -> Float64Array:
 def signed_rank(differences: npt.ArrayLike) -> tuple[float, float]:
     """Return the two-sided p of Wilcoxon's signed-rank test, and the smallest p possible.
 
-    Ties share their mean rank; zeros are ranked with the others and then left out (Pratt 1959).
+    Ties share their mean rank. Zeros are ranked with the others and then left out (Pratt 1959).
     NaN without differences.
     """
     d = np.asarray(differences, dtype=float)
@@ -305,7 +305,7 @@ class Ranks:
     metric, over, level
         The arguments.
     table
-        ``method``, ``mean_rank`` (1 is best) and ``mean`` of the metric; best first.
+        ``method``, ``mean_rank`` (1 is best) and ``mean`` of the metric. Best first.
     n_blocks, n_dropped
         Blocks ranked, and blocks left out because a method was not scored there.
     left_out
@@ -317,8 +317,8 @@ class Ranks:
     critical_difference
         Mean ranks further apart than this differ (Nemenyi), if Friedman's test says any do.
     cliques
-        Groups of two methods or more, best first, that cannot be told apart. They may overlap;
-        all methods are in one if Friedman's p is above 1 - level.
+        Groups of two methods or more, best first, that cannot be told apart. They may overlap.
+        All methods are in one if Friedman's p is above 1 - level.
     in_blocks
         The rank of each method (columns, best first) in each block (data set and seed).
     """
@@ -355,7 +355,7 @@ def ranks(
 ) -> Ranks:
     """Rank all methods in each block, a data set and a seed, and compare their mean ranks.
 
-    The best has rank 1; ties share their mean rank. Only cells in which every method was scored
+    The best has rank 1. Ties share their mean rank. Only cells in which every method was scored
     are used, so that no method is ranked on easier ones. The test takes blocks for independent.
     Blocks of one data set or one seed are not: it sees too many differences.
 
@@ -373,7 +373,7 @@ def ranks(
     Returns
     -------
     Ranks
-        Mean ranks, test, critical difference and cliques; ``.by_data()`` has the mean ranks on
+        Mean ranks, test, critical difference and cliques. ``.by_data()`` has the mean ranks on
         each data set.
 
     Raises
@@ -465,7 +465,7 @@ def _warn_left_out(
 
 
 def _friedman_p(ranked: Float64Array) -> float:
-    """Return the p of Friedman's test from (n_blocks, k) ranks; 1 if all are tied.
+    """Return the p of Friedman's test from (n_blocks, k) ranks. 1 if all are tied.
 
     scipy's ``friedmanchisquare`` refuses two methods.
     """
@@ -478,7 +478,7 @@ def _friedman_p(ranked: Float64Array) -> float:
 def critical_difference(n_methods: int, n_blocks: int, level: float = 0.95) -> float:
     """Return how far mean ranks must be apart to differ, after Nemenyi.
 
-    ``q sqrt(k (k + 1) / (6 n))`` for k methods and n blocks; q is the quantile of the studentized
+    ``q sqrt(k (k + 1) / (6 n))`` for k methods and n blocks. q is the quantile of the studentized
     range with infinite degrees of freedom, divided by sqrt(2) (Demsar 2006, table 5).
     """
     q = stats.studentized_range.ppf(level, n_methods, np.inf) / math.sqrt(2)

@@ -63,7 +63,7 @@ def benchmark_curves(
     parameter
         A column with one number for each data set.
     learners, aligners
-        Names to show; by default all.
+        Names to show. By default all.
     level
         Confidence of the intervals.
     ncols
@@ -156,7 +156,7 @@ def benchmark_cost(
     by
         Columns that make a point.
     ax, show, save, return_fig
-        As for :func:`benchmark_heatmap`; two axes.
+        As for :func:`benchmark_heatmap`. Two axes.
     """
     import seaborn as sns
 

@@ -53,18 +53,18 @@ class Loaded:
     labels
         For both, the label by which cells are scored (n_m,): in simulations the true one.
     observed
-        For both, the label that learners and aligners see; None for cells without one.
+        For both, the label that learners and aligners see. None for cells without one.
     partner
-        Target row of the same cell for each source row, -1 if there is none; None if no pair is
+        Target row of the same cell for each source row, -1 if there is none. None if no pair is
         known.
     latents
         True shared latent of source and target cells, or None.
     parameters
-        Parameters of the simulation, numbers and text; empty for a file.
+        Parameters of the simulation, numbers and text. Empty for a file.
     control
         Label of unperturbed cells, or None.
     doses
-        For both, the dose of each cell (n_m,), None if unknown; None without a ``dose_key``.
+        For both, the dose of each cell (n_m,), None if unknown. None without a ``dose_key``.
     """
 
     hidden: MuData
@@ -129,7 +129,7 @@ class Loaded:
 
 
 def some_cells(mdata: MuData, rows: Mapping[str, Any]) -> MuData:
-    """Return a MuData with some cells of the named modalities, copied; others are whole."""
+    """Return a MuData with some cells of the named modalities, copied. Others are whole."""
     mods = {m: modality_of(mdata, m) for m in mdata.mod}
     mods.update({m: mods[m][some].copy() for m, some in rows.items() if m in mods})
     return make_mudata(mods)
@@ -165,7 +165,7 @@ def load(spec: DataSpec, seed: int) -> Loaded:
 
 
 def identity(spec: DataSpec) -> list[Any]:
-    """Return everything that the data depend on; of a file the contents, not its place."""
+    """Return everything that the data depend on. Of a file the contents, not its place."""
     plain = spec.as_plain()
     return [{**plain, "file": None if spec.file is None else True}, _file_digest(spec.file)]
 
@@ -251,7 +251,7 @@ def _dose_key(spec: DataSpec, mdata: MuData, names: Sequence[str]) -> str:
 
 
 def _parameters(scenario: Scenario) -> dict[str, float | str]:
-    """Return parameters as columns; a number given for each modality has a column of its own."""
+    """Return parameters as columns. A number given for each modality has a column of its own."""
     found: dict[str, float | str] = {}
     for option in fields(scenario):
         value, default = getattr(scenario, option.name), option.default
@@ -316,7 +316,7 @@ def _prepared(adata: AnnData, spec: DataSpec, rng: np.random.Generator) -> AnnDa
 
 
 def _most_variable(adata: AnnData, n: int) -> AnnData:
-    """Return the features of largest dispersion; values stay as they are."""
+    """Return the features of largest dispersion. Values stay as they are."""
     import scanpy as sc
 
     from scgroove.data.checks import profile
@@ -357,7 +357,7 @@ def _modalities(spec: DataSpec, mdata: MuData) -> tuple[str, str]:
 
 
 def _without_truth(mdata: MuData, label_key: str) -> MuData:
-    """Return the data without anything that identifies cells; matrices are shared, not copied."""
+    """Return the data without anything that identifies cells. Matrices are shared, not copied."""
     from anndata import AnnData
 
     mods = {}

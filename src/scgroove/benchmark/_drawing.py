@@ -34,7 +34,7 @@ def metric_title(name: str) -> str:
 
 
 def metric_meaning(name: str) -> str:
-    """Return one or two sentences on a metric; empty if it is not registered."""
+    """Return one or two sentences on a metric. Empty if it is not registered."""
     return metrics.METRICS.get(name).meaning if name in metrics.METRICS else ""
 
 
@@ -69,13 +69,13 @@ def is_limit(name: str) -> bool:
 
 
 def without_limits(results: pd.DataFrame, limits: Collection[str]) -> pd.DataFrame:
-    """Leave out learners and aligners that know the truth; everything, if nothing else is there."""
+    """Leave out learners and aligners that know the truth. Everything, if nothing else is there."""
     rows = results[~results["learner"].isin(limits) & ~results["aligner"].isin(limits)]
     return rows if len(rows) else results
 
 
 def chosen(kind: str, asked: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return the names asked for, or all; an unknown one raises an error."""
+    """Return the names asked for, or all. An unknown one raises an error."""
     for name in asked or ():
         if name not in known:
             raise UnknownNameError(f"{kind} of these results", name, known)
@@ -96,7 +96,7 @@ def aligner_order(aligners: Iterable[str]) -> list[str]:
 
 
 def learner_styles(results: pd.DataFrame, limits: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Color, marker and dashes of each learner, the same in all figures; limits black, dashed."""
+    """Color, marker and dashes of each learner, the same in all figures. Limits black, dashed."""
     learners = natural_order(results["learner"].astype(str))
     colors = [color for color in LABELS if color not in TOO_LIGHT]
     styles: dict[str, dict[str, Any]] = {}

@@ -162,7 +162,7 @@ def rivals_of(best: pd.DataFrame, data: str) -> list[str]:
 
 
 def _beats_chance(row: pd.Series) -> bool | None:
-    """Whether the interval lies on the better side of chance; None if that is not known."""
+    """Whether the interval lies on the better side of chance. None if that is not known."""
     if not (math.isfinite(row["low"]) and math.isfinite(row["chance"])):
         return None
     lower = row["better"] == "lower"
@@ -202,7 +202,7 @@ def _shown(row: Any) -> str:
 def against_reference(table: pd.DataFrame, metric: str, level: float) -> list[Note]:
     """Say what is better or worse than the reference, and what other data sets may show.
 
-    Better or worse must hold with intervals widened for their number; what only stands out by
+    Better or worse must hold with intervals widened for their number. What only stands out by
     its own interval is listed apart.
     """
     rows = _pooled(table).sort_values("mean", ascending=False, kind="stable")

@@ -54,7 +54,7 @@ def benchmark_heatmap(
 ) -> Plotted:
     """Plot the mean over seeds of every learner with every aligner, one panel a data set.
 
-    Cells hold the mean and its interval over seeds; darker is better. A thick frame marks the
+    Cells hold the mean and its interval over seeds. Darker is better. A thick frame marks the
     best mean of a data set, a thin frame the methods not told apart from it
     (:func:`scgroove.benchmark.best`). ``4/5`` beside an interval: so many seeds of those asked
     for. A dash was skipped, and what was not run is blank. Learners that know the truth stand
@@ -70,7 +70,7 @@ def benchmark_heatmap(
         ``"aligner"``: a panel for each data set. ``"data"``: a panel for each aligner, the
         default for metrics of the representation alone.
     data, learners, aligners
-        Names to show, in this order; by default all, the best learners first.
+        Names to show, in this order. By default all, the best learners first.
     level
         Confidence of the intervals.
     ncols

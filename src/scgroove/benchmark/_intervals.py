@@ -93,9 +93,9 @@ def benchmark_intervals(
         The table that :func:`scgroove.benchmark.read` returns, or that of
         :func:`scgroove.benchmark.compare`.
     metric, reference, over, level
-        As for :func:`scgroove.benchmark.compare`; not needed with its table.
+        As for :func:`scgroove.benchmark.compare`. Not needed with its table.
     ax, show, save, return_fig
-        As for :func:`benchmark_heatmap`; one axes for each panel.
+        As for :func:`benchmark_heatmap`. One axes for each panel.
     """
     table = results
     if "verdict" not in results:
@@ -140,7 +140,7 @@ def benchmark_intervals(
 
 
 def _reach(table: pd.DataFrame, rows: pd.DataFrame) -> tuple[float, float]:
-    """Return limits of a panel: its means and steady intervals; limits may lie beyond."""
+    """Return limits of a panel: its means and steady intervals. Limits may lie beyond."""
     methods = rows[~rows["limit"]] if (~rows["limit"]).any() else rows
     steady = methods
     if methods["scope"].iloc[0] == ACROSS and (table["scope"] != ACROSS).any():
@@ -233,7 +233,7 @@ def benchmark_critical_difference(
     metric
         Name of a metric in the results.
     over, level
-        As for :func:`scgroove.benchmark.ranks`; not needed with ranks.
+        As for :func:`scgroove.benchmark.ranks`. Not needed with ranks.
     ax, show, save, return_fig
         As for :func:`benchmark_heatmap`.
 

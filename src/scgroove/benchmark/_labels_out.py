@@ -78,13 +78,13 @@ def leave_labels_out(
     Parameters
     ----------
     mdata
-        Modalities linked by labels; left as it is.
+        Modalities linked by labels. Left as it is.
     source, target
         Modality to impute for, and modality in which labels are hidden. Others take part in
         training.
     methods
         Names of ways to impute: ``"<learner>/<how>"`` with ``how`` an imputer of
-        :data:`scgroove.imputers.IMPUTERS`, such as ``decoder`` or ``knn``; without a
+        :data:`scgroove.imputers.IMPUTERS`, such as ``decoder`` or ``knn``. Without a
         learner ``label_ridge`` (ridge regression of label means on label means),
         ``label_regression`` (a network from source cells to the mean of their label), and the
         baselines ``control_mean`` (nothing has an effect), ``other_labels`` (the mean effect
@@ -94,11 +94,11 @@ def leave_labels_out(
     label_key, unlabeled_category
         As for :class:`scgroove.model.GROOVE`.
     control
-        The label that effects are differences to; never hidden.
+        The label that effects are differences to. Never hidden.
     min_cells_per_label
         Labels with fewer cells in either modality are not hidden.
     n_folds
-        Parts of the labels; all labels of a part are hidden at once.
+        Parts of the labels. All labels of a part are hidden at once.
     seeds
         Number of repetitions with other folds and random states.
     n_jobs
@@ -108,10 +108,10 @@ def leave_labels_out(
     -------
     DataFrame
         One row a seed, label and method: ``method``, ``seed``, ``fold``, ``label``, ``n_source``,
-        ``n_target`` (cells); ``effect_pearson``, ``effect_sign_agreement`` (of the 20 features of
+        ``n_target`` (cells). ``effect_pearson``, ``effect_sign_agreement`` (of the 20 features of
         the largest measured effects), ``relative_error`` (squared distance of the effects over
-        the squared length of the measured one: 1 is the value of ``control_mean``);
-        ``reliability``, the correlation of the measured effect with itself if measured again;
+        the squared length of the measured one: 1 is the value of ``control_mean``).
+        ``reliability``, the correlation of the measured effect with itself if measured again.
         ``error``, empty unless the method failed. Features of the target are standardized first
         (counts normalized and logged). Read it with :func:`summarize_labels`.
 
@@ -228,7 +228,7 @@ class _Data:
     Attributes
     ----------
     mods
-        All modalities with their labels; of the target the standardized features.
+        All modalities with their labels. Of the target the standardized features.
     names
         Vocabulary of the labels.
     codes_x, codes_y
@@ -236,7 +236,7 @@ class _Data:
     x, y
         Standardized features of source and target cells.
     control
-        Code of the control; None: effects are differences to the mean of the known labels.
+        Code of the control. None: effects are differences to the mean of the known labels.
     candidates
         Codes of the labels that can be hidden.
     """
@@ -363,7 +363,7 @@ class _Fold:
         return np.asarray(means[self.known].mean(axis=0) if control is None else means[control])
 
     def means(self, values: FloatArray, codes: IntArray) -> Float64Array:
-        """Return the mean of each label, (labels, f); NaN without cells."""
+        """Return the mean of each label, (labels, f). NaN without cells."""
         sums, counts = label_sums(values, codes, len(self.data.names))
         with np.errstate(invalid="ignore"):
             return np.asarray(sums / counts[:, None], dtype=np.float64)
@@ -449,13 +449,13 @@ class _Inputs:
         return self.fold.data.x
 
     def space(self) -> tuple[FloatArray, FloatArray]:
-        """Representations by the learner; nothing without one."""
+        """Representations by the learner. Nothing without one."""
         if self.method.learner is None:
             return np.zeros((len(self.fold.data.x), 1)), np.zeros((len(self.fold.y), 1))
         return self.fold.fit(self.method.learner)[1:]
 
     def coupling(self) -> Coupling:
-        """Coupling within labels; uniform without a learner."""
+        """Coupling within labels. Uniform without a learner."""
         uniform = self.method.learner is None
         aligner = aligners.get("uniform")() if uniform else self.method.aligner.build(self.seed)
         names = np.array([*map(str, range(len(self.fold.data.names))), None], dtype=object)
@@ -505,11 +505,11 @@ def summarize_labels(
     Parameters
     ----------
     table
-        The table of :func:`leave_labels_out`; several put together need a column ``screen``.
+        The table of :func:`leave_labels_out`. Several put together need a column ``screen``.
     metric
         ``"effect_pearson"``, ``"effect_sign_agreement"`` or ``"relative_error"``.
     reference
-        Method that the others are compared with; default the best of the baselines.
+        Method that the others are compared with. Default the best of the baselines.
     interval, level
         Student's, or quantiles of bootstrap samples of the labels, and the confidence.
     n_boot, seed
@@ -518,12 +518,12 @@ def summarize_labels(
     Returns
     -------
     DataFrame
-        Best first: ``method``, ``mean``, ``low``, ``high``, ``n_labels``; ``difference`` from the
-        reference, positive if the method is better, ``difference_low``, ``difference_high``;
+        Best first: ``method``, ``mean``, ``low``, ``high``, ``n_labels``. ``difference`` from the
+        reference, positive if the method is better, ``difference_low``, ``difference_high``.
         ``p`` of Wilcoxon's signed-rank test over labels, ``p_holm`` corrected for the number of
-        methods; ``verdict``: ``"better"`` or ``"worse"`` if the interval of the difference leaves
+        methods. ``verdict``: ``"better"`` or ``"worse"`` if the interval of the difference leaves
         out 0 and ``p_holm`` is below one minus the level, ``"unclear"`` if the two disagree,
-        else ``"no difference shown"``; ``reference``. Labels that a method lacks, because it
+        else ``"no difference shown"``. ``reference``. Labels that a method lacks, because it
         failed, are left out for all.
 
     Raises

@@ -118,7 +118,7 @@ def run(
 ) -> pd.DataFrame:
     """Run every combination of data, learner, aligner and seed, and write each when it is done.
 
-    A run that was stopped goes on where it stopped when it is started again; a spec that has grown
+    A run that was stopped goes on where it stopped when it is started again. A spec that has grown
     adds its new cells. A learner is fitted once for all aligners. A failure is recorded with its
     error, and the rest goes on.
 
@@ -130,16 +130,16 @@ def run(
         Folder of the results: a new one, or that of an earlier run.
     n_jobs
         Processes: None for one, or as ``joblib.parallel_config`` says (a Dask or Ray cluster, whose
-        workers must see ``out`` and the files of the spec under the same names); -1 for all cores.
+        workers must see ``out`` and the files of the spec under the same names). -1 for all cores.
     shard
-        ``(i, n)``: do only every n-th job, from the i-th on; n processes on a cluster, each with
+        ``(i, n)``: do only every n-th job, from the i-th on. n processes on a cluster, each with
         its own i, do all of them into one folder.
     retry_failed
         Do failed or skipped cells again.
     mix_versions
         Add to results that another version of scgroove made.
     progress
-        Show a bar; or a function that is called with a line and the counts of cells (``total``,
+        Show a bar, or a function that is called with a line and the counts of cells (``total``,
         ``kept``, ``done``, ``failed``, ``skipped``, ``finished``).
 
     Returns
@@ -150,11 +150,11 @@ def run(
     Raises
     ------
     SpecError
-        If the spec cannot be run; nothing is written then.
+        If the spec cannot be run. Nothing is written then.
     ResultsError
         If the folder holds something else, or results of another version.
     CannotWriteError
-        If results cannot be written (full disk, permissions); finished cells are kept.
+        If results cannot be written (full disk, permissions). Finished cells are kept.
 
     See Also
     --------
@@ -458,7 +458,7 @@ def _save(store: Store, cell: Cell, rows: Rows) -> str:
 
 
 def _score_cell(work: _Work, aligner: AlignerSpec | None, columns: dict[str, Any]) -> Rows:
-    """Return the scores of a cell; cost and evidence of the aligner go into the columns."""
+    """Return the scores of a cell. Cost and evidence of the aligner go into the columns."""
     loaded, seed, name = work.loaded, work.job.seed, work.job.learner.name
     if aligner is None:
         if not work.job.learner.aligned:
@@ -497,7 +497,7 @@ def _score_cell(work: _Work, aligner: AlignerSpec | None, columns: dict[str, Any
 def _couple(
     built: Any, aligner: AlignerSpec, loaded: Loaded, spaces: Spaces, columns: dict[str, Any]
 ) -> Any:
-    """Return the coupling; its cost and evidence go into the columns."""
+    """Return the coupling. Its cost and evidence go into the columns."""
     partner = loaded.partner
     if hasattr(built, "pairs_x") and partner is not None:  # the oracle
         pairs_x = np.full(partner.size, None, dtype=object)

@@ -121,7 +121,7 @@ def folds_of(loaded: Loaded, seed: int) -> dict[str, IntArray]:
 
 
 def _deal(loaded: Loaded, n: int, seed: list[int]) -> tuple[IntArray, IntArray]:
-    """Deal cells into n parts, label by label; the same cell is in one part in both modalities."""
+    """Deal cells into n parts, label by label. The same cell is in one part in both modalities."""
     rng = np.random.default_rng(seed)
     _, codes = encode(*loaded.observed)
     source, target = (stratified_folds(one, n, rng) for one in codes)

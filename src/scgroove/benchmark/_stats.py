@@ -247,7 +247,7 @@ def best(
 
     The best is the method with the best mean among those with the most seeds. Means of learners
     (aligners) are over the aligners (learners) that all were run with. A method is told apart if
-    the interval of the paired difference lies wholly on the worse side; intervals are not
+    the interval of the paired difference lies wholly on the worse side. Intervals are not
     widened for their number. Leave out first the learners that must not win.
 
     Parameters
@@ -296,9 +296,9 @@ def costs(
     Returns
     -------
     DataFrame
-        One row a group: ``mean`` of the metric; ``seconds``, to learn and to align;
-        ``memory_mb``, the larger of the two peaks; ``n`` cells averaged and ``lacks``, how many
-        fewer than the most complete group; ``front_seconds`` and ``front_memory``: no other
+        One row a group: ``mean`` of the metric. ``seconds``, to learn and to align.
+        ``memory_mb``, the larger of the two peaks. ``n`` cells averaged and ``lacks``, how many
+        fewer than the most complete group. ``front_seconds`` and ``front_memory``: no other
         complete group is as good for less, or better for as much. Means over data sets and
         seeds, each cell weighing the same. NaN if the cost was not measured.
     """

@@ -167,7 +167,7 @@ def with_method(rows: pd.DataFrame, over: Over) -> pd.DataFrame:
 
 
 def method_names(learners: Iterable[str], aligners: Iterable[str]) -> list[str]:
-    """Name pairs of a learner and an aligner; a representation alone has the learner's name."""
+    """Name pairs of a learner and an aligner. A representation alone has the learner's name."""
     return [f"{a}{JOINED}{b}" if b else a for a, b in zip(learners, aligners, strict=True)]
 
 

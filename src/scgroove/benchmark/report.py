@@ -58,7 +58,7 @@ MAIN: Final = (
     *("foscttm_within_label", "barycentric_foscttm_within_label"),
     *("trace_over_chance", "latent_error"),
 )
-"""Metrics of the page, of those that were scored; without any of them, the first few."""
+"""Metrics of the page, of those that were scored. Without any of them, the first few."""
 
 MOST: Final = 4
 COLUMNS_UP_TO: Final = 9
@@ -113,7 +113,7 @@ def benchmark_report(
     UnknownNameError, InputError
         If this is no table of results, or the reference or a metric is not in it.
     OSError
-        If the file cannot be written; an earlier one is left as it is.
+        If the file cannot be written. An earlier one is left as it is.
 
     Examples
     --------
@@ -267,7 +267,7 @@ class _Page:
         return aligner_order(rows.loc[rows["metric"] == metric, "aligner"].unique())
 
     def add_heatmaps(self, section: _Section) -> None:
-        """Add one picture a data set; with few aligners, data sets are the columns."""
+        """Add one picture a data set. With few aligners, data sets are the columns."""
         rows = self.done[self.done["metric"] == section.name]
         names = [a for a in self.aligners_of(rows, section.name) if a not in self.limits]
         sets = natural_order(rows["data"])
@@ -424,7 +424,7 @@ def _best_table(summary: pd.DataFrame, first: pd.DataFrame) -> Table:
 
 
 def _null_table(summary: pd.DataFrame) -> Table | None:
-    """Every mean beside chance and permuted labels; None if labels were not permuted."""
+    """Every mean beside chance and permuted labels. None if labels were not permuted."""
     if "null" not in summary:
         return None
     rows = []

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT: Final = 2
-"""Of the folder; another one is not read."""
+"""Of the folder. Another one is not read."""
 
 PACKAGES: Final = (
     *("scgroove", "scvi-tools", "torch", "numpy", "scipy", "scikit-learn", "POT", "jax"),
@@ -54,7 +54,7 @@ COLUMNS: Final = (
     *("better", "perfect", "status", "error"),
     *("fit_seconds", "fit_memory_mb", "align_seconds", "align_memory_mb"),
 )
-"""Columns that every table of results has, in this order; others follow."""
+"""Columns that every table of results has, in this order. Others follow."""
 
 NULL: Final = ("null", "null_sd", "n_null")
 """Columns with mean and spread of a score on permuted labels, and the number of permutations."""
@@ -123,7 +123,7 @@ class Store:
 
     @property
     def representations(self) -> Path:
-        """Folder of the representations; may be deleted when a run is over."""
+        """Folder of the representations. May be deleted when a run is over."""
         return self.folder / "representations"
 
     @property
@@ -183,7 +183,7 @@ class Store:
         self.write(self.manifest, lambda file: file.write(json.dumps(about, indent=1).encode()))
 
     def _tidy_up(self) -> None:
-        """Remove what killed runs left half-written; others may still write recent files."""
+        """Remove what killed runs left half-written. Others may still write recent files."""
         oldest = time.time() - STALE
         for folder in (self.folder, self.cells, self.representations):
             for path in folder.glob(f"{UNFINISHED}*"):
@@ -227,7 +227,7 @@ class Store:
         return about
 
     def status(self, cell: Cell) -> str | None:
-        """Return the status of a cell, ``"failed"`` if a part of it is; None if it is not there."""
+        """Return the status of a cell, ``"failed"`` if a part of it is. None if it is not there."""
         try:
             found = [str(one) for one in _read_table(self.cells / cell.file_name)["status"]]
         except Exception:  # damaged bytes raise errors of any class
@@ -316,7 +316,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _checksum(table: pa.Table) -> bytes:
-    """Digest names and values; the checksums of the format leave out the names of columns."""
+    """Digest names and values. The checksums of the format leave out the names of columns."""
     return digest(table.column_names, [column.to_pylist() for column in table.columns]).encode()
 
 
@@ -332,7 +332,7 @@ def _read_table(file: Path) -> pa.Table:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of a cell; none, with a warning, if it cannot be read."""
+    """Return the rows of a cell. None, with a warning, if it cannot be read."""
     try:
         frame = _read_table(file).to_pandas(ignore_metadata=True)
     except Exception:  # damaged bytes raise errors of any class
@@ -379,7 +379,7 @@ def read(folder: str | Path, *, everything: bool = False, permuted: bool = False
         of the representation alone), ``seed``, ``metric``, ``value``, ``chance`` and
         ``chance_sd``, ``n`` cells scored, ``better`` (``"lower"`` or ``"higher"``), ``perfect``,
         ``status`` (``"done"``, ``"failed"``, ``"skipped"``, or ``"by construction"`` for a
-        metric that a coupling meets because it was told the labels) and ``error``; seconds and
+        metric that a coupling meets because it was told the labels) and ``error``. Seconds and
         megabytes of learner and aligner, evidence of the aligner, ``knows_truth`` (learner or
         aligner was told it: a limit and no method), versions, options as ``learner.<option>``
         and ``aligner.<option>``, and parameters of simulations. A cell that failed or was
@@ -394,7 +394,7 @@ def read(folder: str | Path, *, everything: bool = False, permuted: bool = False
     Warns
     -----
     ResultsWarning
-        If a file is damaged; its cell counts as not done.
+        If a file is damaged. Its cell counts as not done.
     """
     store = Store(Path(folder))
     frame = store.read(everything=everything, permuted=permuted)

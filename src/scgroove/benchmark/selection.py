@@ -50,7 +50,7 @@ class Trial:
     coupling
         The coupling.
     projected
-        Barycentric projection of each source cell, (n_source, e); NaN without mass.
+        Barycentric projection of each source cell, (n_source, e). NaN without mass.
     others
         The projections of the other aligners.
     seed
@@ -75,7 +75,7 @@ class Trial:
             yield label, rows[sent[rows]], columns
 
     def per_label(self, score: Callable[[int, IntArray, IntArray], float]) -> Float64Array:
-        """Return a score of each label; NaN with too few source or target cells."""
+        """Return a score of each label. NaN with too few source or target cells."""
         found = np.full(self.n_labels, np.nan)
         for label, rows, columns in self.cells():
             if min(rows.size, columns.size) >= FEWEST_CELLS:
@@ -143,7 +143,7 @@ SCORES: Final[Mapping[str, Callable[[Trial], Float64Array]]] = {
 
 
 def label_means(values: Float64Array, codes: IntArray, n: int) -> Float64Array:
-    """Return the mean of the cells of each label, (n, d); 0 without cells."""
+    """Return the mean of the cells of each label, (n, d). 0 without cells."""
     sums = np.zeros((n, values.shape[1]))
     np.add.at(sums, codes[codes >= 0], values[codes >= 0])
     counts = np.bincount(codes[codes >= 0], minlength=n)
@@ -151,7 +151,7 @@ def label_means(values: Float64Array, codes: IntArray, n: int) -> Float64Array:
 
 
 def correlation(x: Float64Array, y: Float64Array) -> float:
-    """Pearson's r; 0 if one side is constant."""
+    """Pearson's r. 0 if one side is constant."""
     x, y = x - x.mean(), y - y.mean()
     scale = np.sqrt((x * x).sum() * (y * y).sum())
     return float((x * y).sum() / scale) if scale > 1e-12 else 0.0
@@ -171,7 +171,7 @@ class Selection:
         Share of bootstrap samples of the labels in which it has the highest score too. It says
         how sure the order of the scores is, not that the score is right.
     runner_up
-        The aligner that is first most often in the other samples; empty if there is none.
+        The aligner that is first most often in the other samples. Empty if there is none.
     table
         One row an aligner, best first: ``rank``, both scores (means over labels), ``first``
         (share of bootstrap samples in which it is first), ``seconds``, ``converged``.
@@ -215,11 +215,11 @@ def select(
     x, y
         Representations of source and target, (n_source, d) and (n_target, e).
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabeled.
+        Label of each cell. None and NaN mean unlabeled.
     candidates
         Names of aligners, or :class:`AlignerSpec` with options.
     score
-        Default ``"agreement"``, which ranks best by the place that cells are moved to; between two
+        Default ``"agreement"``, which ranks best by the place that cells are moved to. Between two
         candidates, or with ``"random"`` or ``"uniform"`` among them, ``"predictability"``, also
         the better one for single partners.
     n_boot
@@ -297,7 +297,7 @@ def make_trials(
     specs: Sequence[AlignerSpec],
     seed: int,
 ) -> dict[str, Trial]:
-    """Couple with every aligner; one that fails is left out with a warning."""
+    """Couple with every aligner. One that fails is left out with a warning."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     codes_x, codes_y, n_labels = shared_codes(labels_x, labels_y)
     couplings: dict[str, Coupling] = {}

@@ -1,4 +1,4 @@
-"""Specification of a benchmark: data, learners, aligners, seeds; from TOML or Python."""
+"""Specification of a benchmark: data, learners, aligners, seeds. From TOML or Python."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LearnerSpec:
     learner
         Name in :data:`scgroove.learners.LEARNERS`.
     name
-        Name in the results; default that of the learner.
+        Name in the results. Default that of the learner.
     options
         Of its class.
     """
@@ -79,7 +79,7 @@ class AlignerSpec:
     labeled
         Whether mass stays within labels.
     name
-        Name in the results; default that of the method, with ``" unlabeled"`` if so.
+        Name in the results. Default that of the method, with ``" unlabeled"`` if so.
     options
         Of its class.
     """
@@ -102,7 +102,7 @@ class AlignerSpec:
         return cls(name.removesuffix(UNLABELED), labeled=not name.endswith(UNLABELED))
 
     def build(self, seed: int) -> Any:
-        """Return the aligner; one that draws gets the seed."""
+        """Return the aligner. One that draws gets the seed."""
         cls = aligners.get(self.method)
         known = [option.name for option in fields(cls)]
         for option in self.options:
@@ -123,24 +123,24 @@ class DataSpec:
     name
         Name in the results.
     scenario
-        Name in :data:`scgroove.simulations.SCENARIOS`; None for a file.
+        Name in :data:`scgroove.simulations.SCENARIOS`. None for a file.
     parameters
         Of :class:`scgroove.simulations.Scenario`, if they differ from the named one.
     file
-        A ``.h5mu`` file; None for a simulation.
+        A ``.h5mu`` file. None for a simulation.
     source, target
-        The modalities to match; default the first two.
+        The modalities to match. Default the first two.
     label_key, pair_key
-        Columns of ``mod[m].obs``. The pairing is hidden from learners and serves as the truth;
-        without it, only scores of labels are made. Default: ``"pair_id"`` if it exists.
+        Columns of ``mod[m].obs``. The pairing is hidden from learners and serves as the truth.
+        Without it, only scores of labels are made. Default: ``"pair_id"`` if it exists.
     drop_labels
         Labels whose cells are left out.
     min_cells_per_label
         Labels with fewer cells in a modality are left out there.
     n_top_features
-        Keep this many of the most variable features; None keeps all.
+        Keep this many of the most variable features. None keeps all.
     control
-        Label of unperturbed cells, the zero of effects; None: effects are not scored.
+        Label of unperturbed cells, the zero of effects. None: effects are not scored.
     dose_key
         Column of ``mod[m].obs`` with the dose of a cell, hidden from learners.
     unlabeled_category
@@ -239,7 +239,7 @@ class Spec:
     seeds
         Of simulations, learners and aligners that draw.
     metrics
-        Names of metrics; empty for all that the data allow.
+        Names of metrics. Empty for all that the data allow.
     title
         Of the report.
     null
@@ -330,7 +330,7 @@ class Spec:
         Raises
         ------
         SpecError
-            If it cannot be run; the message says where.
+            If it cannot be run. The message says where.
         """
         _check_keys("the spec", given, [option.name for option in fields(cls)])
         try:
@@ -379,7 +379,7 @@ class Spec:
         return cls.from_dict(given) if isinstance(given, Mapping) else cls.from_toml(given)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the spec as plain values; :meth:`from_dict` reads it."""
+        """Return the spec as plain values. :meth:`from_dict` reads it."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         for axis in ("data", "learners", "aligners"):
             for entry in plain[axis]:

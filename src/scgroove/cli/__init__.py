@@ -9,5 +9,5 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line; the entry point of ``scgroove``."""
+    """Run the command line. The entry point of ``scgroove``."""
     app()

@@ -121,7 +121,7 @@ def _demo(
 
     Two modalities, RNA counts and protein, with 20 perturbations: two were seen in RNA only and one
     in protein only, and a few cells have lost their label. The model never learns which cells are
-    the same; the report compares with that truth at the end.
+    the same. The report compares with that truth at the end.
     """
 
     def prepare(display: Display) -> Prepared:

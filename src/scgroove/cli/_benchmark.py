@@ -67,7 +67,7 @@ def run(
     imports: Imports = None,
     debug: _Debug = False,
 ) -> None:
-    """Run every combination of a spec; what is in the folder already is not done again.
+    """Run every combination of a spec. What is in the folder already is not done again.
 
     Each cell of the grid is written when it is done. Stop it whenever you like: the same command
     goes on where it stopped.
@@ -124,7 +124,7 @@ def _spec(given: str) -> Spec:
 
 
 def _progress() -> Any:
-    """Return a bar on a terminal; elsewhere a function that writes a line for each tenth."""
+    """Return a bar on a terminal. Elsewhere a function that writes a line for each tenth."""
     from rich.console import Console
 
     if Console(stderr=True).is_terminal:

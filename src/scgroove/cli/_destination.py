@@ -44,7 +44,7 @@ class Destination:
     path, shown
         The folder, and its name as the user gave it.
     overwrite, resume
-        Replace the results of an earlier run; go on with one that stopped.
+        Replace the results of an earlier run. Go on with one that stopped.
     command
         ``"run"`` or ``"demo"``. A demo replaces an earlier demo without being asked.
     """
@@ -320,7 +320,7 @@ def _carry(old: Path, new: Path, ours: set[str], nested: bool, prefix: str = "")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """Return what a run wrote of itself; empty if scgroove did not make the folder."""
+    """Return what a run wrote of itself. Empty if scgroove did not make the folder."""
     read = _read_json(folder / MANIFEST)
     return read if str(read.get("made_by", "")).startswith("scgroove") else {}
 

@@ -15,7 +15,7 @@ from scgroove._files import columns_stay
 
 
 class Display:
-    """Bars on a terminal, plain lines elsewhere; both on the error stream."""
+    """Bars on a terminal, plain lines elsewhere. Both on the error stream."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -44,7 +44,7 @@ class Display:
         self._bars.stop()
 
     def step(self, name: str, title: str) -> None:
-        """Start a step; the one before is done."""
+        """Start a step. The one before is done."""
         self._finish()
         self._tenth = -1
         self._task = self._bars.add_task(title, total=None, note="")

@@ -32,9 +32,9 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
     managers
         The view of each modality.
     train_size
-        Share of the cells of each label to train on; at least one cell of each label is.
+        Share of the cells of each label to train on. At least one cell of each label is.
     validation_size
-        Share to validate on; the rest of the cells by default.
+        Share to validate on. The rest of the cells by default.
     batch_size, n_labels_per_batch, n_cells_per_label, balance, free_fraction
         See :class:`GroupSampler`.
     pairs
@@ -136,7 +136,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         return self._loader(self.train_idx, shuffle=True, **self.shape)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Loader over the validation cells, the same batches at every epoch; may be empty."""
+        """Loader over the validation cells, the same batches at every epoch. May be empty."""
         most = 0
         for m, rows in self.val_idx.items():
             codes = self.labels[m][rows]
@@ -150,7 +150,7 @@ class GroupDataSplitter(pl.LightningDataModule):  # type: ignore[misc]
         return loader
 
     def _dataset(self) -> MultiModalDataset | ResidentDataset:
-        """All cells; those on a device are moved there once."""
+        """All cells. Those on a device are moved there once."""
         if self.device is None:
             return MultiModalDataset(self.managers, self.labels, self.extras)
         if self._resident is None:

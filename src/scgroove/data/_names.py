@@ -76,7 +76,7 @@ class Evidence:
         return f"{self.wrong} of {self.labeled} of them have different labels in '{a}' and '{b}'"
 
     def against(self, modalities: tuple[str, str]) -> str:
-        """Return why equal names are not believed; empty if they are.
+        """Return why equal names are not believed. Empty if they are.
 
         They are believed where most cells of the smaller modality are in both and labels do not
         speak against it. Elsewhere barcodes are believed where labels agree beyond chance, other

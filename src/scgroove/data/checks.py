@@ -45,14 +45,14 @@ class DataProfile:
     median_library
         Median over cells of the sum of the values.
     largest_share
-        Share of the sum of all values that the largest feature has; 0 if unknown.
+        Share of the sum of all values that the largest feature has. 0 if unknown.
     size
-        Median over cells of the mean absolute value; NaN if unknown (older models).
+        Median over cells of the mean absolute value. NaN if unknown (older models).
     transformed
         ``"normalized values"`` if the values of each cell have the same sum, ``"logged normalized
         values"`` if those of ``exp(x) - 1`` have, else ``""``.
     negative
-        Share of negative values; 0 if unknown.
+        Share of negative values. 0 if unknown.
     """
 
     n_obs: int
@@ -368,7 +368,7 @@ def _check_shape(adata: AnnData, modality: str, layer: str | None, where: str) -
 
 
 def check_finite(block: Any, rows: slice, adata: AnnData, where: str) -> None:
-    """Refuse NaN, infinite and huge values among some rows; the message names cell and feature."""
+    """Refuse NaN, infinite and huge values among some rows. The message names cell and feature."""
     values = block.data if sp.issparse(block) else block
     if not values.size or (values.min() >= -LARGEST and values.max() <= LARGEST):  # false for NaN
         return

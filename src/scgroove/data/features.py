@@ -138,11 +138,11 @@ class Features:
     counts
         Whether the values are counts (whole numbers of at least 0 and above 1).
     library
-        Median total count of a cell; None without library sizes.
+        Median total count of a cell. None without library sizes.
     mean, scale
-        Of the training cells, (d,); features without variance have scale 1.
+        Of the training cells, (d,). Features without variance have scale 1.
     shares
-        Of the features in the total of a cell, (d,), where batches did not measure some; else None.
+        Of the features in the total of a cell, (d,), where batches did not measure some, else None.
     """
 
     modality: str

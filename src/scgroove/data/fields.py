@@ -37,7 +37,7 @@ def field_key(kind: str, modality: str) -> str:
 
 
 class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
-    """An AnnData field of one modality; data without it keep the source state."""
+    """An AnnData field of one modality. Data without it keep the source state."""
 
     def __init__(self, adata_field: Any, mod_key: str) -> None:
         super().__init__(mod_key=mod_key, mod_required=True)
@@ -104,7 +104,7 @@ class FeatureField(ModalityField):
         extend_categories: bool = False,
         **kwargs: Any,
     ) -> State:
-        """Register new data; features and the profile stay those of the training data."""
+        """Register new data. Features and the profile stay those of the training data."""
         if self.absent(mdata_target):
             return deepcopy(state_registry)
         adata, names = self.get_modality(mdata_target), state_registry[LayerField.COLUMN_NAMES_KEY]

@@ -78,7 +78,7 @@ def labels_of(
     unlabeled_category: UnlabeledCategory = None,
     modality: str | None = None,
 ) -> NDArray[Any]:
-    """Labels of one modality by name, None where there is none; shape (n,)."""
+    """Labels of one modality by name, None where there is none. Shape (n,)."""
     column, unlabeled, columns = obs[key], unlabeled_names(unlabeled_category), _read.get()
     for known, category, labels in columns or []:
         if category == unlabeled and known.dtype == column.dtype and known.equals(column):
@@ -158,7 +158,7 @@ def labels_by_modality(
     *,
     declared: bool = True,
 ) -> dict[str, NDArray[Any]]:
-    """Labels of several modalities by name, None where there is none; (n_m,) each.
+    """Labels of several modalities by name, None where there is none. (n_m,) each.
 
     ``declared``: the user gave ``unlabeled_category`` with these data.
     """
@@ -228,7 +228,7 @@ def _spelled_alike(
 
 
 def encode_labels(labels: NDArray[Any], vocabulary: Sequence[str]) -> IntArray:
-    """Codes of labels in a vocabulary, -1 where missing or not in it; shape (n,)."""
+    """Codes of labels in a vocabulary, -1 where missing or not in it. Shape (n,)."""
     known = pd.Index(list(vocabulary), dtype=object)
     return np.asarray(known.get_indexer(pd.Index(labels, dtype=object)), dtype=np.intp)
 
@@ -255,7 +255,7 @@ def label_table(
     label_key
         Label column, one name or one for each modality.
     modalities
-        The modalities to count; all by default.
+        The modalities to count. All by default.
     unlabeled_category
         Values of the label columns that mean "not known": one or a list.
 

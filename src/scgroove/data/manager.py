@@ -59,7 +59,7 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
         self.columns = self._columns()
 
     def _columns(self) -> NDArray[np.intp] | None:
-        """Where the features of the model stand; None if they are all there is, in this order."""
+        """Where the features of the model stand. None if they are all there is, in this order."""
         names = self._registry[FIELDS][X]["state_registry"]["column_names"]
         return columns_of(self.adata.var_names, names, modality=self.modality)
 
@@ -69,7 +69,7 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
         data_and_attributes: Any = None,
         load_sparse_tensor: bool = False,
     ) -> Any:
-        """Dataset over the cells of the modality; a :class:`ModalityDataset`, or rows of one."""
+        """Dataset over the cells of the modality. A :class:`ModalityDataset`, or rows of one."""
         dataset = ModalityDataset(self, data_and_attributes, load_sparse_tensor)
         return dataset if indices is None else Subset(dataset, indices)
 
@@ -83,7 +83,7 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
 
 
 class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
-    """Rows of one modality in the order asked for, dense per batch only; features of the model."""
+    """Rows of one modality in the order asked for, dense per batch only. Features of the model."""
 
     def __init__(self, manager: ModalityManager, *args: Any, **kwargs: Any) -> None:
         super().__init__(manager, *args, **kwargs)
@@ -118,7 +118,7 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         return got
 
     def values(self, rows: NDArray[np.int64]) -> Any:
-        """Values of increasing rows as they are stored, sparse or dense; features of the model."""
+        """Values of increasing rows as they are stored, sparse or dense. Features of the model."""
         x = self.data[X]
         if on_disk(x):
             found = read_rows(x, rows)
@@ -127,7 +127,7 @@ class ModalityDataset(AnnTorchDataset):  # type: ignore[misc]
         return found if self.columns is None else found[:, self.columns]
 
     def blocks(self, rows: NDArray[np.int64], n: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-        """``self[rows]``, n rows at a time; what is on disk is read many blocks at a time."""
+        """``self[rows]``, n rows at a time. What is on disk is read many blocks at a time."""
         x = self.data[X]
         if not on_disk(x):
             yield from (self[rows[i : i + n]] for i in range(0, len(rows), n))

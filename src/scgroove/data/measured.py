@@ -40,7 +40,7 @@ class Zeros:
     def count(
         cls, x: Any, codes: NDArray[np.int64], n_batch: int, columns: IntArray | None = None
     ) -> Self:
-        """Count in (columns of) a matrix (n, d); cells of code -1 are in no batch."""
+        """Count in (columns of) a matrix (n, d). Cells of code -1 are in no batch."""
         nonzero = np.zeros((n_batch, x.shape[1] if columns is None else len(columns)))
         for rows, block in row_blocks(x):
             own = np.flatnonzero(codes[rows] >= 0)
@@ -54,7 +54,7 @@ class Zeros:
         return cls(n_cells, nonzero)
 
     def largest_shares(self) -> NDArray[np.float64]:
-        """Largest share of zeros of a batch that measured the feature, (d,); 1 where none did."""
+        """Largest share of zeros of a batch that measured the feature, (d,). 1 where none did."""
         shares = (self.n_cells[:, None] - self.nonzero + 1) / (self.n_cells[:, None] + 2)
         measured = self.nonzero > 0
         largest = np.where(measured, shares, 0.0).max(axis=0)
@@ -111,9 +111,9 @@ def look_for_absent(
     Parameters
     ----------
     adata, modality, layer, batch_key
-        The data, and their batch column; None: all cells are one batch.
+        The data, and their batch column. None: all cells are one batch.
     known
-        Feature -> share of zeros where a model was trained; None: those of the data themselves.
+        Feature -> share of zeros where a model was trained. None: those of the data themselves.
     labels
         Of the cells, (n,), None where missing, where the data themselves are looked at.
 
@@ -155,7 +155,7 @@ def _batches(adata: AnnData, batch_key: str | None) -> NDArray[Any]:
 
 
 def _groups_of(labels: Labels) -> tuple[NDArray[np.int64], int]:
-    """Return codes of labels, (n,), and their number; cells of rare labels or none share a code."""
+    """Return codes of labels, (n,), and their number. Cells of rare labels or none share a code."""
     names = pd.Series(np.asarray(labels, dtype=object))
     names = names.where(names.map(names.value_counts()) >= FEWEST_CELLS)
     codes, known = pd.factorize(names)
@@ -184,7 +184,7 @@ def _warn(
 
 
 def mask_of(absent: Mapping[str, list[str]], batches: Any, features: Any) -> BoolArray | None:
-    """Return which features each batch measured, (n_batch, d); None if all measured all."""
+    """Return which features each batch measured, (n_batch, d). None if all measured all."""
     mask = np.ones((len(batches), len(features)), dtype=bool)
     for code, batch in enumerate(batches):
         lacks = [] if batch is None else absent.get(label_name(batch) or "", [])
@@ -210,7 +210,7 @@ class Measured:
 
     @classmethod
     def of(cls, adata: AnnData, features: Any = None) -> Self | None:
-        """Read the record, for some features by name, else for all; None if all was measured."""
+        """Read the record, for some features by name, else for all. None if all was measured."""
         record = adata.uns.get(_keys.NOT_MEASURED)
         key = str(record["batch_key"]) if record else None
         if not record or (key and key not in adata.obs):
@@ -224,7 +224,7 @@ class Measured:
     def by_batch(
         cls, adata: AnnData, batch_key: str | None, absent: Mapping[str, list[str]], features: Any
     ) -> Self | None:
-        """Look up what batches lack, of these features; None if all was measured."""
+        """Look up what batches lack, of these features. None if all was measured."""
         known = list(absent)
         mask = mask_of(absent, [*known, None], features)
         return None if mask is None else cls(encode_labels(_batches(adata, batch_key), known), mask)
@@ -279,7 +279,7 @@ def fill(values: Any, labels: Labels) -> Any:
 
 
 def complete_partners(partner: IntArray | None, values: Any) -> IntArray | None:
-    """Return partners, -1 where not all values (n, d) were measured; None if none is left."""
+    """Return partners, -1 where not all values (n, d) were measured. None if none is left."""
     if partner is None:
         return None
     found = np.where(incomplete(values)[partner], -1, partner)

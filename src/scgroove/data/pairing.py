@@ -42,7 +42,7 @@ class Pairing:
         Identifiers of the cells of both, (n_a,) and (n_b,), None where a cell has none. None if no
         pair is known.
     reason
-        Why not; or what speaks against pairs that are believed.
+        Why not, or what speaks against pairs that are believed.
     doubtful
         Whether equal names do not speak for themselves, so that the user should hear of it.
     """
@@ -131,7 +131,7 @@ def known_partners(
     Returns
     -------
     partner
-        (n_source,), -1 where none is known; None if no pair is.
+        (n_source,), -1 where none is known. None if no pair is.
     reason
         Why there are none, or what speaks against them.
     """
@@ -192,7 +192,7 @@ def pairing_of(
 def _of_default_column(
     mdata: MuData, pair: tuple[str, str], labels: tuple[NDArray[Any], NDArray[Any]] | None
 ) -> Pairing:
-    """Believe the default column if it identifies cells; where it is empty, use names."""
+    """Believe the default column if it identifies cells. Where it is empty, use names."""
     ids = [_as_ids(mdata.mod[m].obs[_keys.PAIR]) for m in pair]
     known = [pd.Series(one, dtype=object).dropna() for one in ids]
     for m, own in zip(pair, known, strict=True):
@@ -325,7 +325,7 @@ def _name_ids(mdata: MuData, modality: str) -> Ids:
 
 
 def _as_ids(values: Any) -> Ids:
-    """Identifiers as text, equal for 1, 1.0 and "1"; None where there is none."""
+    """Identifiers as text, equal for 1, 1.0 and "1". None where there is none."""
     codes, uniques = pd.factorize(np.asarray(pd.Series(values, dtype=object), dtype=object))
     names = pd.Series([label_name(value).strip() for value in uniques], dtype=object)
     names[names.str.lower().isin(NO_ID)] = None

@@ -64,7 +64,7 @@ class ResidentDataset(Dataset[Any]):
 
 
 def bytes_on_device(managers: Mapping[str, ModalityManager]) -> int | None:
-    """What the data take as dense tensors; None if some are on disk."""
+    """What the data take as dense tensors. None if some are on disk."""
     needed = 0
     for manager in managers.values():
         dataset = manager.create_torch_dataset(data_and_attributes=[X, BATCH])
@@ -76,7 +76,7 @@ def bytes_on_device(managers: Mapping[str, ModalityManager]) -> int | None:
 
 
 def fits(managers: Mapping[str, ModalityManager], device: torch.device) -> bool:
-    """Whether data take a small share of the free memory of a GPU; never on other devices."""
+    """Whether data take a small share of the free memory of a GPU. Never on other devices."""
     if device.type != "cuda":
         return False
     needed = bytes_on_device(managers)

@@ -101,7 +101,7 @@ def shared_codes(
 ) -> dict[str, NDArray[np.int64]]:
     """Label codes, -1 for labels that only one modality has and that agree with none of another.
 
-    ``codes`` (n_m,) by modality, negative for no label; ``agreement`` (n_labels, n_labels), None if
+    ``codes`` (n_m,) by modality, negative for no label. ``agreement`` (n_labels, n_labels), None if
     labels agree with themselves alone.
     """
     whole = {m: c.astype(np.int64) for m, c in codes.items()}
@@ -130,7 +130,7 @@ class GroupSampler(DistributedSampler[Any]):
     dataset
         The cells.
     labels
-        Codes of the shared labels by modality, (n_m,); -1: no shared label.
+        Codes of the shared labels by modality, (n_m,). -1: no shared label.
     rows
         Cells to draw from, by modality.
     batch_size
@@ -146,7 +146,7 @@ class GroupSampler(DistributedSampler[Any]):
     free_fraction
         Share of the label-free cells in a batch, where a modality has any.
     shuffle
-        Different batches at every epoch; the same ones otherwise (validation).
+        Different batches at every epoch. The same ones otherwise (validation).
     seed
         Random state.
     agreement

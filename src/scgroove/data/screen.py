@@ -181,7 +181,7 @@ def check_pair(mdata: MuData, source: str, target: str) -> None:
 
 
 def check_modality(mdata: MuData, name: str, role: str) -> AnnData:
-    """Return a modality that must exist and have cells; errors as for :func:`check_pair`."""
+    """Return a modality that must exist and have cells. Errors as for :func:`check_pair`."""
     if not hasattr(mdata, "mod"):
         raise InputTypeError(
             f"expected a MuData, found {type(mdata).__name__}. Put the modalities together first: "
@@ -399,7 +399,7 @@ def weights_of_pair(
 
 
 def values_of(adata: AnnData, modality: str, layer: str | None) -> Any:
-    """Return X or a layer in memory; sparse stays sparse."""
+    """Return X or a layer in memory. Sparse stays sparse."""
     if layer is None:
         return to_memory(adata.X)
     known = layers_of(adata)

@@ -90,9 +90,9 @@ def check_units(
     likelihood, modality, layer
         Of the model.
     columns
-        Where the features of the model stand; None: they are all there is.
+        Where the features of the model stand. None: they are all there is.
     rows
-        Cells that are used; None: all.
+        Cells that are used. None: all.
     strict
         Refuse all that the likelihood cannot have. Otherwise fractional values that are neither
         logged nor normalized lead to a warning, as they may be estimated counts.

@@ -155,7 +155,7 @@ def papalexi_2021(
 
     References
     ----------
-    Papalexi et al. 2021, Nature Genetics 53:322; GEO GSE153056.
+    Papalexi et al. 2021, Nature Genetics 53:322. GEO GSE153056.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def frangieh_2021(
 
     References
     ----------
-    Frangieh et al. 2021, Nature Genetics 53:332; Peidli et al. 2024, Nature Methods 21:531; Zenodo
+    Frangieh et al. 2021, Nature Genetics 53:332. Peidli et al. 2024, Nature Methods 21:531. Zenodo
     10044268.
     """
     rna, prot = _files("frangieh_2021", cache, mirror, progress)
@@ -278,7 +278,7 @@ def neurips_2021_cite(
 
     References
     ----------
-    Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
+    Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track. GEO GSE194122.
     """
     paths = _files("neurips_2021_cite", cache, mirror, progress)
     return _neurips("neurips_2021_cite", paths, {"rna": "GEX", "prot": "ADT"}, disjoint, seed)
@@ -312,7 +312,7 @@ def neurips_2021_multiome(
 
     References
     ----------
-    Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track; GEO GSE194122.
+    Luecken et al. 2021, NeurIPS Datasets and Benchmarks Track. GEO GSE194122.
     """
     paths = _files("neurips_2021_multiome", cache, mirror, progress)
     return _neurips("neurips_2021_multiome", paths, {"rna": "GEX", "atac": "ATAC"}, disjoint, seed)

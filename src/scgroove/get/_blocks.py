@@ -50,7 +50,7 @@ class _Cells:
     Attributes
     ----------
     codes
-        Position of the label of each cell among those of the coupling, (n,); -1 for cells that
+        Position of the label of each cell among those of the coupling, (n,). -1 for cells that
         take no part.
     members
         Cells of each label, ascending.
@@ -85,7 +85,7 @@ class _Cells:
         return np.asarray(lookup[codes], dtype=np.intp)
 
     def _read_weights(self, obs: DataFrame) -> tuple[Float64Array | None, bool]:
-        """Return the weights, None if all are alike or not known; and whether they are known."""
+        """Return the weights, None if all are alike or not known, and whether they are known."""
         key = self._evidence.get(f"weight_key_{self._side}")
         if key is None:
             return None, True
@@ -106,7 +106,7 @@ class _Cells:
         )
 
     def masses(self, code: int, mass: float) -> Float64Array | None:
-        """Return the masses that the cells of a label were to have, of a sum; None if not known."""
+        """Return the masses that the cells of a label were to have, of a sum. None if not known."""
         if not (self._weighted and np.isfinite(mass)):
             return None
         own = self.members[code]

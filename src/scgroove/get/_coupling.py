@@ -33,7 +33,7 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     source, target
         The modalities, in the direction in which they were aligned.
     key
-        Name given as ``key_added``; default ``"coupling_<source>_<target>"``.
+        Name given as ``key_added``. Default ``"coupling_<source>_<target>"``.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def coupling(mdata: MuData, source: str, target: str, key: str | None = None) ->
     ------
     ValueError
         If a modality is unknown, there is no such coupling, or it goes from other modalities to
-        others; the message gives the call that makes it, or reads it.
+        others. The message gives the call that makes it, or reads it.
 
     Warns
     -----

@@ -34,18 +34,18 @@ def imputed(mdata: MuData, source: str, target: str, key: str | None = None) -> 
     source, target
         The cells, and the modality imputed for them.
     key
-        Name given as ``key_added``; default ``"imputed_<target>"``.
+        Name given as ``key_added``. Default ``"imputed_<target>"``.
 
     Returns
     -------
     DataFrame
-        float32 (n_source, d_target); index: names of the source cells, columns: features of the
+        float32 (n_source, d_target). Index: names of the source cells, columns: features of the
         target.
 
     Raises
     ------
     ValueError
-        If a modality is unknown, or nothing was imputed; the message gives the call that does it.
+        If a modality is unknown, or nothing was imputed. The message gives the call that does it.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def measured(
     mdata, source, target, key
         As for :func:`imputed`.
     layer
-        Layer of the target; by default the one that imputation used, or X.
+        Layer of the target. By default the one that imputation used, or X.
 
     Returns
     -------

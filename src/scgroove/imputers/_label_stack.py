@@ -101,7 +101,7 @@ class LabelStack:
     A cell x of label g is imputed as
 
     - ``mean + kappa (x - mean_x) B``, if the target has no cell of the label, with means over
-      labels;
+      labels.
     - ``mean_y,g + sqrt(kappa) (x - mean_x,g) B`` else, each principal direction of the
       deviations times its split-half reliability (Guttman's lambda 4 over random halves of the
       source's features), because deviations of single cells are mostly noise.

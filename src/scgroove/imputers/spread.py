@@ -159,9 +159,9 @@ def predictive_sd(
     """Return the standard deviation of measured values around imputed ones, float32 (n, f).
 
     ``sd_i**2 = v_g (1 + 1 / n_i) + w_g / 2 + b_g**2 + s_i**2``: the variance v of measured cells
-    inside the label of the cell; the error of a mean of n cells; half of the variance w of imputed
-    values inside the label, beyond that error; the bias b of the mean of the label, imputed minus
-    measured; and the variance s between the members of an ensemble.
+    inside the label of the cell. The error of a mean of n cells. Half of the variance w of imputed
+    values inside the label, beyond that error. The bias b of the mean of the label, imputed minus
+    measured, and the variance s between the members of an ensemble.
 
     Cells without a label, or of one never measured in the target, have the mean variance inside
     labels. Their b**2 is ``unseen`` plus half of the variance between labels, because the space in

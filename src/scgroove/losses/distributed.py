@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 if there are no others."""
+    """Number of processes that train together. 1 if there are no others."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -14,7 +14,7 @@ from scgroove.metrics.registry import MetricInputs, Score, register_scopes
 
 
 def barycentric_projection(plan: PlanLike, y: Float64Array) -> Float64Array:
-    """Return ``sum_j T_ij y_j / sum_j T_ij``, float64 (n_source, d); NaN for cells without mass."""
+    """Return ``sum_j T_ij y_j / sum_j T_ij``, float64 (n_source, d). NaN for cells without mass."""
     total, mass = np.zeros((plan.shape[0], y.shape[1])), np.zeros(plan.shape[0])
     for rows, columns, part in slices(plan):
         total[rows] += part @ y[columns]

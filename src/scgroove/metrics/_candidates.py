@@ -38,7 +38,7 @@ PlanLike: TypeAlias = Plan | BlockPlan
 class CandidateSet:
     """Cells that are compared with one another: all (code 0), or those of one label.
 
-    ``rows`` are the rows ``x`` whose true match is known and in ``y``; all ascending.
+    ``rows`` are the rows ``x`` whose true match is known and in ``y``. All ascending.
     """
 
     code: int

@@ -61,12 +61,12 @@ def chance(
     n_target
         Number of target cells.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabeled.
+        Label of each cell. None and NaN mean unlabeled.
     within_label
         Candidates are the cells of the same label, else all. Default: True if labels are given.
         Cells without a label, or with a true match of another label, have no partner then.
     n_permutations
-        Draws; the relative error of the spread is about ``1 / sqrt(2 n)``.
+        Draws. The relative error of the spread is about ``1 / sqrt(2 n)``.
     seed
         The same seed draws the same partners.
 
@@ -143,7 +143,7 @@ def matching_variance(a: Float64Array, n_x: int, n_y: int, k: int) -> float:
 def class_chance(gain: Float64Array, n_rows: IntArray, n_columns: IntArray) -> Chance:
     """Return mean and spread of ``sum_i gain[p_i, q_s(i)]`` over permutations s of n cells.
 
-    ``gain`` (P, Q) is the value of a cell of class p that meets one of class q; ``n_rows`` (P,) and
+    ``gain`` (P, Q) is the value of a cell of class p that meets one of class q. ``n_rows`` (P,) and
     ``n_columns`` (Q,) are the cells of each class.
     """
     n = int(n_rows.sum())
@@ -176,7 +176,7 @@ class RankTable:
 
 
 def sample(sets: list[CandidateSet], seed: int) -> list[tuple[IntArray, IntArray]]:
-    """Return, for each set, cells of x and of y that stand for all, ascending; all if few."""
+    """Return, for each set, cells of x and of y that stand for all, ascending. All if few."""
     least, most, together = SAMPLED
     size = min(most, max(least, together // max(1, len(sets))))
     rng = np.random.default_rng(seed)
@@ -190,7 +190,7 @@ def sample(sets: list[CandidateSet], seed: int) -> list[tuple[IntArray, IntArray
 def distance_tables(
     x: Float64Array, y: Float64Array, sets: list[CandidateSet], seed: int, *, both: bool = True
 ) -> list[RankTable]:
-    """Return the places by distance; NaN rows of x have none. Not ``both``: source cells only."""
+    """Return the places by distance. NaN rows of x have none. Not ``both``: source cells only."""
     tables = []
     for group, (rows, columns) in zip(sets, sample(sets, seed), strict=True):
         has_x = np.asarray(~np.isnan(x[rows]).any(axis=1))

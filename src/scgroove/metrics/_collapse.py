@@ -38,14 +38,14 @@ def within_label_rank(
     z
         Representation, (n, d).
     labels
-        Label of each cell, (n,); None and NaN mean unlabeled. Labels of one cell are left out.
+        Label of each cell, (n,). None and NaN mean unlabeled. Labels of one cell are left out.
     per
         ``"label"`` to return the rank of each label.
 
     Returns
     -------
     float or dict
-        Between 0 and d; NaN in the dictionary for a label of one cell.
+        Between 0 and d. NaN in the dictionary for a label of one cell.
 
     Raises
     ------
@@ -60,8 +60,8 @@ def within_label_rank(
 
     References
     ----------
-    Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", EUSIPCO;
-    here of a covariance matrix, whose eigenvalues are the squares of the singular values of the
+    Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality", EUSIPCO.
+    Here of a covariance matrix, whose eigenvalues are the squares of the singular values of the
     centered cells.
 
     Examples
@@ -81,7 +81,7 @@ def within_label_rank(
 
 
 def _effective_rank(z: Float64Array) -> float:
-    """Return the effective rank of some cells, (n, d); 0 if they differ by rounding only."""
+    """Return the effective rank of some cells, (n, d). 0 if they differ by rounding only."""
     centered = z - z.mean(axis=0)
     gram = centered.T @ centered if len(z) > z.shape[1] else centered @ centered.T
     rounding = (np.finfo(np.float64).eps * np.abs(z).max()) ** 2 * z.size
@@ -120,7 +120,7 @@ def within_label_variance(
     Returns
     -------
     float or dict
-        Between 0 and 1 over all labels; 0 if all cells lie in one point.
+        Between 0 and 1 over all labels. 0 if all cells lie in one point.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _cells_by_label(
 
 
 def _spread(z: Float64Array, rows: IntArray) -> float:
-    """Return the mean squared distance of cells to their mean; exactly 0 for equal cells."""
+    """Return the mean squared distance of cells to their mean. Exactly 0 for equal cells."""
     if not rows.size:
         return 0.0
     offset = z[rows] - z[rows[0]]

@@ -121,7 +121,7 @@ def units(
 
 
 def _score(inputs: MetricInputs, *, per: str, ranked: bool) -> Score:
-    """Return the mean; by chance, predictions are permuted among the cells of a label."""
+    """Return the mean. By chance, predictions are permuted among the cells of a label."""
     pairs = pairs_of(inputs)
     permuted, total, n = PermutedSum(pairs, inputs.seed), 0.0, 0
     precision = _precision(pairs.predicted, pairs.measured)

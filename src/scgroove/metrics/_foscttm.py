@@ -25,7 +25,7 @@ def foscttm(
     metric: Distance = "euclidean",
     per: Literal["cell"] | None = None,
 ) -> Any:
-    """Fraction of samples closer than the true match (FOSCTTM); 0 is perfect, 0.5 is chance.
+    """Fraction of samples closer than the true match (FOSCTTM). 0 is perfect, 0.5 is chance.
 
     For a cell with true match p among n candidates,
 
@@ -38,9 +38,9 @@ def foscttm(
     x, y
         Representations in one space, (n_x, d) and (n_y, d). The cells need not be as many.
     partner
-        (n_x,) row of y that truly matches each row of x, -1 for none; None: row i matches row i.
+        (n_x,) row of y that truly matches each row of x, -1 for none. None: row i matches row i.
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabeled.
+        Label of each cell. None and NaN mean unlabeled.
     within_label
         Candidates are the cells of the same label (the hard form), else all cells. Default: True
         if labels are given. Within labels, cells without a label, cells whose true match has

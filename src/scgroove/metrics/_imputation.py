@@ -19,7 +19,7 @@ from scgroove.metrics.values import check_values, is_complete
 class Pairs(NamedTuple):
     """Predicted and measured values of the same cells, (n, f), without missing values.
 
-    ``codes`` (n,) are those of their labels; cells without a label are a group of their own.
+    ``codes`` (n,) are those of their labels. Cells without a label are a group of their own.
     """
 
     predicted: Any

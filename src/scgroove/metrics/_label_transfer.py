@@ -39,9 +39,9 @@ def label_transfer(
     x, y
         Representations of source and target cells in one space, (n_source, d) and (n_target, d).
     labels_x, labels_y
-        Label of each cell; None and NaN mean unlabeled: these neither vote nor are scored.
+        Label of each cell. None and NaN mean unlabeled: these neither vote nor are scored.
     n_neighbors
-        Number of source cells that vote; all of them if there are fewer.
+        Number of source cells that vote. All of them if there are fewer.
     balanced
         Mean over the labels of the share of their cells, so that rare labels weigh as much as
         abundant ones.
@@ -54,7 +54,7 @@ def label_transfer(
     -------
     float or ndarray
         Between 0 and 1. By chance ``sum_l p_l q_l``, p the shares of the predicted and q of the
-        true labels; balanced, one over the number of labels. With ``per="cell"``, float64
+        true labels. Balanced, one over the number of labels. With ``per="cell"``, float64
         (n_target,), NaN for cells that are not scored.
 
     Raises
@@ -64,7 +64,7 @@ def label_transfer(
 
     See Also
     --------
-    scgroove.model.GROOVE.get_cross_modal_label_accuracy : for a trained model; its votes weigh
+    scgroove.model.GROOVE.get_cross_modal_label_accuracy : for a trained model. Its votes weigh
         rare labels up.
 
     Examples

@@ -20,9 +20,9 @@ COLUMNS: Final = 1024
 
 @dataclass(frozen=True)
 class Ranks:
-    """The place of the true match of each cell; NaN without a match or another candidate.
+    """The place of the true match of each cell. NaN without a match or another candidate.
 
-    ``before`` it come nearer candidates, or those given more mass; ``ties`` are as near; ``n`` is
+    ``before`` it come nearer candidates, or those given more mass. ``ties`` are as near. ``n`` is
     the number of candidates.
     """
 
@@ -77,11 +77,11 @@ RECIPROCAL: Final = Rule(
     lambda before, ties, n: (digamma(before + ties + 2) - digamma(before + 1)) / (ties + 1),
     lambda n: (digamma(np.asarray(n) + 1.0) - digamma(1.0)) / n,
 )
-"""One over the place of the true match; a sum of reciprocals is a difference of digammas."""
+"""One over the place of the true match. A sum of reciprocals is a difference of digammas."""
 
 
 def sorted_places(values: Float64Array) -> tuple[IntArray, IntArray]:
-    """Return the first and last place, from 0, of each value in its row; they differ for ties."""
+    """Return the first and last place, from 0, of each value in its row. They differ for ties."""
     n = values.shape[1]
     place = np.arange(n)
     order = np.argsort(values, axis=1)
@@ -112,7 +112,7 @@ def _count_nearer(
 
     Distances are computed pair by pair, not by expanding the square, so that equal coordinates have
     equal distances to the last bit and a true match at distance 0 is not lost to rounding.
-    ``own_x`` and ``own_y`` are the squared distances to compare with; NaN counts nothing.
+    ``own_x`` and ``own_y`` are the squared distances to compare with. NaN counts nothing.
     """
     counts_x, counts_y = np.zeros((2, len(x))), np.zeros((2, len(y)))
     for i in range(0, len(x), ROWS):
@@ -165,7 +165,7 @@ def projected_ranks(
 
 
 def _enter(out: Ranks, cells: IntArray, counts: Float64Array, n: int) -> None:
-    """Write counts of (before, equal); the match is among the equal, unless tiles round apart."""
+    """Write counts of (before, equal). The match is among the equal, unless tiles round apart."""
     if n > 1:
         out.before[cells], out.n[cells] = counts[0], n
         out.ties[cells] = np.maximum(counts[1] - 1, 0)
@@ -222,7 +222,7 @@ def coupling_ranks(
 def _enter_mass(
     out: Ranks, cells: IntArray, counts: Float64Array, own: Float64Array, n: IntArray
 ) -> None:
-    """Write counts of (more, equal and positive); a match without mass ties with all such cells."""
+    """Write counts of (more, equal and positive). A match without mass ties with all such cells."""
     cells = cells[n[cells] > 1]
     more, equal = counts[:, cells]
     out.before[cells], out.n[cells] = more, n[cells]

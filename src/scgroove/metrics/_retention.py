@@ -39,7 +39,7 @@ def retention(
     .. math:: 1 - \sum_i (t_i - \bar t_{l(i)} - f(z_i - \bar z_{l(i)}))^2
               \Bigm/ \sum_i (t_i - \bar t_{l(i)})^2
 
-    over the held-out cells of all labels; each fold has its share of each label. 1 is all, 0 is the
+    over the held-out cells of all labels. Each fold has its share of each label. 1 is all, 0 is the
     part that the label tells.
 
     Parameters
@@ -50,7 +50,7 @@ def retention(
         Numbers: one covariate, (n,), or several, (n, c), such as ``adata.obs[["S_score"]]``. Cells
         with NaN are left out for this covariate.
     labels
-        Label of each cell, (n,); None and NaN mean unlabeled: those cells are left out, as are
+        Label of each cell, (n,). None and NaN mean unlabeled: those cells are left out, as are
         cells alone with their label. None: all cells have one label.
     n_splits
         Folds of the cross-validation.
@@ -109,7 +109,7 @@ def retention(
 
 
 def _not_alone(codes: IntArray) -> IntArray:
-    """Return the cells whose code another cell has too; those of code -1 are left out."""
+    """Return the cells whose code another cell has too. Those of code -1 are left out."""
     known = np.flatnonzero(codes >= 0)
     counts = np.bincount(codes[known], minlength=1)
     return known[counts[codes[known]] > 1]
@@ -123,7 +123,7 @@ def _of_numbers(
     n_permutations: int,
     seed: int,
 ) -> Score:
-    """Return the R2 of a covariate; by chance, it is permuted within labels."""
+    """Return the R2 of a covariate. By chance, it is permuted within labels."""
     rng = np.random.default_rng(seed)
     cells = _not_alone(np.where(np.isnan(values), -1, codes))
     # sorted, so that folds do not depend on the order of cells

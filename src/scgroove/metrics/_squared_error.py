@@ -24,7 +24,7 @@ class _Squares(NamedTuple):
 
 
 def _squares(inputs: MetricInputs) -> _Squares:
-    """Return the sums; by chance, predictions are permuted among the cells of a label.
+    """Return the sums. By chance, predictions are permuted among the cells of a label.
 
     About the mean of the measured feature, ``sum (p - m)^2 = sum p^2 + sum m^2 - 2 sum p m``, and
     only the last term depends on the permutation.

@@ -33,7 +33,7 @@ def label_mean(
     measured
         Measured values, (n_measured, f), dense or sparse.
     labels_measured
-        Label of each measured cell; None and NaN mean unlabeled.
+        Label of each measured cell. None and NaN mean unlabeled.
     labels
         Label of each cell to predict, (n,).
     exclude
@@ -44,7 +44,7 @@ def label_mean(
     Returns
     -------
     ndarray
-        float64 (n, f); NaN for cells without a label or without another measured cell of it.
+        float64 (n, f). NaN for cells without a label or without another measured cell of it.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def shuffled_within_label(
     Returns
     -------
     ndarray
-        (n, f), of the type of ``measured`` or float64; NaN for cells without a label or without a
+        (n, f), of the type of ``measured`` or float64. NaN for cells without a label or without a
         measured cell of it. A measured cell is taken again only when all of its label have been.
 
     Raises

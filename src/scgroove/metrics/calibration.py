@@ -35,7 +35,7 @@ def reliability(
     correct
         Whether it is, (n,).
     n_bins
-        Number of bins; with few cells in each, chance alone keeps the two apart.
+        Number of bins. With few cells in each, chance alone keeps the two apart.
 
     Raises
     ------

@@ -76,7 +76,7 @@ def effect_correlations(predicted: Float64Array, measured: Float64Array) -> Floa
 
 
 def effect_signs(predicted: Float64Array, measured: Float64Array, top_k: int) -> Float64Array:
-    """Return the share of the top features of equal sign of each label; NaN without an effect."""
+    """Return the share of the top features of equal sign of each label. NaN without an effect."""
     top, n = _top_signs(measured, top_k)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(0.5 + 0.5 * (np.sign(predicted) * top).sum(axis=1) / n)
@@ -103,7 +103,7 @@ def _sign_pairs(predicted: Float64Array, measured: Float64Array) -> Float64Array
 
 
 def _score(inputs: MetricInputs, name: str) -> Score:
-    """Return the mean; by chance, the predicted effects are permuted among the labels."""
+    """Return the mean. By chance, the predicted effects are permuted among the labels."""
     effects = inputs.once("effects", lambda: _effects(inputs))
     of_labels, of_pairs = _STATISTICS[name]
     by_label = of_labels(effects.predicted, effects.measured)

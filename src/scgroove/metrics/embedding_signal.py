@@ -19,7 +19,7 @@ class EmbeddingSignal:
     """Result of a held-out-label test.
 
     ``score`` is 1 minus the squared ``error`` of labels left out over the ``error_of_mean`` of the
-    other labels (n_labels,); ``p_value`` the share of shuffled tables with a score as high,
+    other labels (n_labels,). ``p_value`` the share of shuffled tables with a score as high,
     ``null`` their scores.
     """
 
@@ -44,7 +44,7 @@ def embedding_signal(
     embeddings
         (n_labels, d), finite.
     places
-        (n_labels, k), finite; three labels or more.
+        (n_labels, k), finite. Three labels or more.
     n_permutations
         Number of shuffled tables.
     seed

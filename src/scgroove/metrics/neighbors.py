@@ -22,7 +22,7 @@ def nearest(voters: Float64Array, queries: Float64Array, k: int) -> IntArray:
 
 
 def vote(codes: IntArray) -> IntArray:
-    """Return the most frequent code of each row (n, k); of equally frequent ones, the first."""
+    """Return the most frequent code of each row (n, k). Of equally frequent ones, the first."""
     winner = np.empty(len(codes), dtype=np.intp)
     step = rows_per_block(codes.shape[1] ** 2)
     for start in range(0, len(codes), step):
@@ -50,16 +50,16 @@ def neighbor_labels(
     queries, voters
         Representations in one space, (n, d) and (m, d).
     labels
-        Labels of the voters, (m,); those without a label do not vote.
+        Labels of the voters, (m,). Those without a label do not vote.
     n_neighbors
-        Number of voters; all of them if there are fewer.
+        Number of voters. All of them if there are fewer.
     metric
         ``"euclidean"`` or ``"cosine"``.
 
     Returns
     -------
     ndarray
-        Names of labels, (n,); all None if no voter has a label.
+        Names of labels, (n,). All None if no voter has a label.
     """
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -31,8 +31,8 @@ class LabelTest:
     """Labels of held-out cells, predicted from cells of the other modality, against chance.
 
     ``accuracy`` is balanced, the mean over labels of the share of their right cells, with its 95 %
-    interval ``low`` to ``high``; ``chance`` and ``chance_sd`` are its mean and standard deviation
-    if the true labels are permuted; ``p_value`` is one-sided.
+    interval ``low`` to ``high``. ``chance`` and ``chance_sd`` are its mean and standard deviation
+    if the true labels are permuted. ``p_value`` is one-sided.
     """
 
     accuracy: float
@@ -153,7 +153,7 @@ def label_verdict(tests: Sequence[LabelTest]) -> LabelVerdict:
     -------
     str
         ``"cannot tell"`` if a direction has fewer than 20 cells or fewer than two labels, or none
-        was tested; ``"better than chance"`` if the larger of the p-values is at most 0.05; else
+        was tested. ``"better than chance"`` if the larger of the p-values is at most 0.05, else
         ``"not shown"``.
 
     References
@@ -205,7 +205,7 @@ def label_mean_test(
     imputed, measured
         Values of held-out source and target cells, (n, d) and (m, d), of the same features.
     labels_imputed, labels_measured
-        Label of each cell; None and NaN: unlabeled, left out.
+        Label of each cell. None and NaN: unlabeled, left out.
     n_permutations, seed
         As for :func:`label_test`.
 
@@ -260,7 +260,7 @@ def partner_test(
     imputed, measured
         Values of the same cells in the same order, (n, d).
     labels
-        Label of each cell; None and NaN: unlabeled, permuted among themselves.
+        Label of each cell. None and NaN: unlabeled, permuted among themselves.
     n_permutations, seed
         As for :func:`label_test`.
 
@@ -296,7 +296,7 @@ def _label_means(values: Float64Array, codes: IntArray) -> Float64Array:
 
 
 def _median_correlation(x: Float64Array, y: Float64Array) -> float:
-    """Return the median over columns of Pearson's r; columns that do not vary are left out."""
+    """Return the median over columns of Pearson's r. Columns that do not vary are left out."""
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     varies = scale > 1e-12
@@ -306,7 +306,7 @@ def _median_correlation(x: Float64Array, y: Float64Array) -> float:
 
 
 def _tested(r: float, drawn: Float64Array, n_cells: int, n_points: int) -> CorrelationTest:
-    """Return the test; of several kinds of permutations (columns), the largest p-value counts."""
+    """Return the test. Of several kinds of permutations (columns), the largest p-value counts."""
     p_values = (1 + (drawn >= r - 1e-12).sum(axis=0)) / (1 + len(drawn))
     p_value = float(p_values.max())
     return CorrelationTest(r, float(drawn.mean()), float(drawn.std()), p_value, n_cells, n_points)

@@ -66,7 +66,7 @@ class Score:
         Mean and standard deviation if the true partners were drawn at random among the candidates:
         without any knowledge beyond the label (``*_within_label``), or without any.
     n
-        Number of source cells averaged over; target cells for label transfer, labels for effects
+        Number of source cells averaged over. Target cells for label transfer, labels for effects
         and distributions.
     better, perfect
         ``"lower"`` or ``"higher"``, and the value of a perfect match, NaN if there is none.
@@ -131,7 +131,7 @@ def register(
     Parameters
     ----------
     name
-        Name of the metric; end it in ``_within_label`` or ``_global`` if it compares cells of a
+        Name of the metric. End it in ``_within_label`` or ``_global`` if it compares cells of a
         label or all cells.
     kind
         ``"representation"``, ``"coupling"`` or ``"imputation"`` (in the benchmark: values that a
@@ -139,7 +139,7 @@ def register(
     better
         ``"lower"`` or ``"higher"``.
     perfect
-        Value of a perfect match; NaN if there is none.
+        Value of a perfect match. NaN if there is none.
     needs
         Inputs without which the metric is left out: ``"coupling"``, ``"x"``, ``"y"``,
         ``"partner"``, ``"labels"``, ``"latents"``, ``"predicted"``, ``"measured"``, ``"control"``
@@ -240,7 +240,7 @@ class MetricInputs:
         self.sizes = self._size(0, "source", source), self._size(1, "target", target)
 
     def _size(self, axis: int, side: str, names: tuple[str, ...]) -> int:
-        """Return the number of cells of a side; 0 if nothing of it is given."""
+        """Return the number of cells of a side. 0 if nothing of it is given."""
         sizes = {}
         for name in names:
             part = getattr(self, name)
@@ -276,7 +276,7 @@ class MetricInputs:
         return result
 
     def pool(self, within_label: bool | None = None) -> Candidates:
-        """Return the candidates; None: within labels if there are labels."""
+        """Return the candidates. None: within labels if there are labels."""
         labels = self.labels_x, self.labels_y
         return self.once(
             ("pool", within_label), lambda: candidates(*self.sizes, *labels, within_label)
@@ -330,14 +330,14 @@ def scores(
         For a metric whose truth is not given: ``"raise"``, or ``"skip"`` to leave it out, with the
         reason in ``.skipped[name]``.
     **given
-        ``x`` (n_source, d) and ``y`` (n_target, d), representations in one space; ``coupling``
-        (n_source, n_target), dense, scipy sparse or in blocks; ``partner`` (n_source,), target row
-        that truly matches each source row, -1 for none; ``labels_x`` and ``labels_y``, ``doses_x``
-        and ``doses_y``, None and NaN for unknown; ``latent_x`` and ``latent_y``, true latents;
-        ``predicted`` (n_source, f), target values predicted for source cells; ``measured``
-        (n_target, f); ``control``, the label that effects are differences to; ``metric``,
-        ``"euclidean"`` (default) or ``"cosine"``; ``n_neighbors`` that vote in label transfer,
-        default 15; ``seed`` of the samples that the spread by chance rests on, default 0.
+        ``x`` (n_source, d) and ``y`` (n_target, d), representations in one space. ``coupling``
+        (n_source, n_target), dense, scipy sparse or in blocks. ``partner`` (n_source,), target row
+        that truly matches each source row, -1 for none. ``labels_x`` and ``labels_y``, ``doses_x``
+        and ``doses_y``, None and NaN for unknown. ``latent_x`` and ``latent_y``, true latents.
+        ``predicted`` (n_source, f), target values predicted for source cells. ``measured``
+        (n_target, f). ``control``, the label that effects are differences to. ``metric``,
+        ``"euclidean"`` (default) or ``"cosine"``. ``n_neighbors`` that vote in label transfer,
+        default 15. ``seed`` of the samples that the spread by chance rests on, default 0.
 
     Returns
     -------

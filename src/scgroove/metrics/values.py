@@ -98,7 +98,7 @@ def is_complete(values: Any, rows: IntArray) -> BoolArray:
 
 
 def _float_pieces(values: Any) -> Iterator[npt.NDArray[Any]]:
-    """Yield stored values, some rows at a time; nothing for whole numbers, which are all finite."""
+    """Yield stored values, some rows at a time. Nothing for whole numbers, which are all finite."""
     if values.dtype.kind == "f":
         for rows in steps(*values.shape):
             yield np.asarray(values[rows].data if sp.issparse(values) else values[rows])
@@ -135,7 +135,7 @@ def across_features(
 
 
 def label_sums(values: Any, codes: IntArray, n_labels: int) -> tuple[Float64Array, Float64Array]:
-    """Return sums (n_labels, f) and counts (n_labels,) of the cells of each label; -1: no label."""
+    """Return sums (n_labels, f) and counts (n_labels,) of the cells of each label. -1: no label."""
     labeled = np.flatnonzero(codes >= 0)
     one_hot = sp.csc_matrix(
         (np.ones(labeled.size), (codes[labeled], labeled)), shape=(n_labels, codes.size)

@@ -193,27 +193,27 @@ class GROOVE(Results):
         mdata
             The data. Sparse and backed matrices stay as they are.
         label_key
-            Column of each modality's ``obs`` with the label (such as the perturbation); one name
+            Column of each modality's ``obs`` with the label (such as the perturbation). One name
             for all modalities or ``{modality: name}``.
         modalities
-            The modalities to use; all by default.
+            The modalities to use. All by default.
         layers
-            Layer to use; one name for all modalities or ``{modality: layer}``, X for those not
+            Layer to use. One name for all modalities or ``{modality: layer}``, X for those not
             named.
         batch_key
-            Column of ``obs`` with the batch; one name for all modalities or ``{modality: name}``.
+            Column of ``obs`` with the batch. One name for all modalities or ``{modality: name}``.
         unlabeled_category
             Values of the label columns that mean "not known": one or a list. Numbers are named like
             labels, so that 0, 0.0 and "0" are the same.
         weight_key
             Column of ``obs`` with the weight of each cell in terms that use labels, from 0 to 1,
-            such as the probability that its perturbation worked; one name for all modalities or
+            such as the probability that its perturbation worked. One name for all modalities or
             ``{modality: name}``. From :func:`scgroove.tl.estimate_efficacy`, or from elsewhere,
             such as the posterior of pertpy's Mixscape.
         paired
             Whether equal obs names mean the same cell: ``True``, ``False``, ``"auto"``, or the
             ``obs`` column that identifies the measured unit. Known pairs are kept together in the
-            validation split, and serve as truth for scores and figures; training never uses them.
+            validation split, and serve as truth for scores and figures. Training never uses them.
             ``"auto"`` takes the column ``"pair_id"`` where two modalities have it, else equal
             names, unless they look like a numbering, wells or colliding barcodes, or their labels
             disagree. A warning says so.
@@ -335,7 +335,7 @@ class GROOVE(Results):
         accelerator, devices
             Where to train, see :class:`lightning.pytorch.Trainer`.
         train_size, validation_size
-            Shares of the cells of each label; the rest of the cells validates by default. Cells
+            Shares of the cells of each label. The rest of the cells validates by default. Cells
             measured in several modalities fall into the same part in all of them.
         batch_size
             Labeled cells of each modality in a step.
@@ -433,7 +433,7 @@ class GROOVE(Results):
         overwrite: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Save the model; other arguments: :meth:`scvi.model.base.BaseModelClass.save`.
+        """Save the model. Other arguments: :meth:`scvi.model.base.BaseModelClass.save`.
 
         The files take their place when they are complete: an interruption leaves an old model as
         it was.
@@ -464,7 +464,7 @@ class GROOVE(Results):
 
     @staticmethod
     def load_registry(dir_path: str | PathLike[str], prefix: str | None = None) -> dict[str, Any]:
-        """Return what a saved model knows of its data; arguments are those of scvi-tools.
+        """Return what a saved model knows of its data. Arguments are those of scvi-tools.
 
         Raises
         ------
@@ -477,7 +477,7 @@ class GROOVE(Results):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:
-        """Load a saved model; arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
+        """Load a saved model. Arguments are those of :meth:`scvi.model.base.BaseModelClass.load`.
 
         ``adata`` may have some of the modalities only, and features in another order or beside
         those of the model. The format of scvi-tools is a pickle: load models of people that you
@@ -548,7 +548,7 @@ class GROOVE(Results):
         freeze
             What :meth:`train` leaves as it is. ``"nothing"``: all weights go on learning, and
             cells of the reference have to be embedded anew. ``"encoders"``: latent coordinates
-            are, to the bit, those of the reference; decoders learn. ``"all_but_batch"``: decoders
+            are, to the bit, those of the reference. Decoders learn. ``"all_but_batch"``: decoders
             learn only what a batch adds (and encoders too, with ``encode_batch=True``).
         terms
             Terms with the names of those of the reference, where these have to know more, such as
@@ -567,8 +567,8 @@ class GROOVE(Results):
         TypeError
             ``adata`` is no MuData.
         ValueError
-            The reference is not trained; the data lack features, have values that the likelihood
-            cannot have, or cells without a batch; a term does not fit new labels; nothing is left
+            The reference is not trained. The data lack features, have values that the likelihood
+            cannot have, or cells without a batch. A term does not fit new labels. Nothing is left
             to learn. ``adata`` is left as it was.
 
         Notes
@@ -613,7 +613,7 @@ class GROOVE(Results):
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """A torch random state of our own; the global one is as before afterwards."""
+    """A torch random state of our own. The global one is as before afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

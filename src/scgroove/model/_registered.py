@@ -219,7 +219,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         return ScreenInfo(labels, torch.from_numpy(self._labels_present(len(labels))))
 
     def _labels_present(self, n_labels: int) -> NDArray[np.bool_]:
-        """Which labels each modality has; all without data, and none where the data lack it."""
+        """Which labels each modality has. All without data, and none where the data lack it."""
         present = np.full((len(self.modalities), n_labels), self.adata is None)
         if self.adata is not None:
             for i, m in enumerate(self.modalities):
@@ -230,7 +230,7 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         return present
 
     def _read_labels(self, modalities: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Labels of the attached data, None where there is none; (n_m,) each."""
+        """Labels of the attached data, None where there is none. (n_m,) each."""
         args = self.registry["setup_args"]
         keys = label_keys(self.adata, args["label_key"], modalities, exact=False)
         with warnings.catch_warnings():

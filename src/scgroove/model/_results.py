@@ -57,14 +57,14 @@ class Results(Registered):
         Parameters
         ----------
         mdata
-            The model's own data if None; else a MuData with some or all of the modalities, or an
+            The model's own data if None, else a MuData with some or all of the modalities, or an
             AnnData of ``modality``. Labels are not needed, and features are found by name.
         modality
-            The modality to encode; all that the data have if None.
+            The modality to encode. All that the data have if None.
         indices
             Rows of ``modality`` to encode, in this order.
         batch_size
-            Cells at a time; 1,024 by default.
+            Cells at a time. 1,024 by default.
 
         Returns
         -------
@@ -73,7 +73,7 @@ class Results(Registered):
         Raises
         ------
         ValueError
-            ``indices`` without ``modality``; or new data that lack features, or are of a batch
+            ``indices`` without ``modality``, or new data that lack features, or are of a batch
             unknown to encoders that see it.
         KeyError
             The model or the data have no such modality.
@@ -114,15 +114,15 @@ class Results(Registered):
         Parameters
         ----------
         source, target
-            Modality of the cells, and modality to predict; equal ones reconstruct.
+            Modality of the cells, and modality to predict. Equal ones reconstruct.
         mdata
-            The model's own data if None; else a MuData that has ``source``, or an AnnData of it.
+            The model's own data if None, else a MuData that has ``source``, or an AnnData of it.
         indices
             Rows of ``source`` to translate, in this order.
         batch_size
-            Cells at a time; 1,024 by default.
+            Cells at a time. 1,024 by default.
         library_size
-            Total counts of the predicted cells where the target is counts; by default the median of
+            Total counts of the predicted cells where the target is counts. By default the median of
             its training cells.
         target_batch
             Predict as if measured in this batch of the target. By default the mean over its
@@ -182,7 +182,7 @@ class Results(Registered):
         indices: Sequence[int] | NDArray[Any] | None = None,
         batch_size: int | None = None,
     ) -> dict[str, float]:
-        """Mean negative log-likelihood per cell and feature of each modality; lower is better.
+        """Mean negative log-likelihood per cell and feature of each modality. Lower is better.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class Results(Registered):
         Parameters
         ----------
         mdata
-            The model's own data if None; else a MuData with labels in two modalities or more, all
+            The model's own data if None, else a MuData with labels in two modalities or more, all
             of whose cells are scored.
         held_out
             Of the model's own data, score the cells kept out of training, by the votes of the cells
@@ -247,7 +247,7 @@ class Results(Registered):
         n_neighbors
             Nearest cells of the other modality that vote.
         batch_size
-            Cells at a time; 1,024 by default.
+            Cells at a time. 1,024 by default.
 
         Returns
         -------
@@ -297,7 +297,7 @@ class Results(Registered):
         return pd.DataFrame(rows)
 
     def _kept_out(self, latent: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]] | None:
-        """Cells of the own data that were not trained on; None, and a warning, if all were."""
+        """Cells of the own data that were not trained on. None, and a warning, if all were."""
         kept = {}
         for m, z in latent.items():
             kept[m] = np.zeros(len(z), dtype=bool)

@@ -129,7 +129,7 @@ class _CountSums:
         median_library: float,
         batch: NDArray[np.int64],
     ) -> None:
-        """Add the cells of a block; library sizes count for the features that a batch measured."""
+        """Add the cells of a block. Library sizes count for the features that a batch measured."""
         of_value = np.repeat(library, np.diff(x.indptr))
         value = x.data.astype(np.float64)
         logged = np.log1p(value * (median_library / np.maximum(of_value, 1e-8)))

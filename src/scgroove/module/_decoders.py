@@ -174,7 +174,7 @@ class Decoder(nn.Module):
         batch
             Batch weights (one-hot), shape (n, n_batch).
         library
-            Library sizes, shape (n, 1); ignored where the likelihood has none.
+            Library sizes, shape (n, 1). Ignored where the likelihood has none.
 
         Returns
         -------

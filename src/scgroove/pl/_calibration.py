@@ -58,7 +58,7 @@ def calibration(
         Keys of the scores in ``mdata.uns``, for several ways of imputing in one figure. A mapping
         gives each a name in the legend: ``{"decoder": "imputation_rna_protein"}``.
     ax
-        One axes; a new figure by default.
+        One axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

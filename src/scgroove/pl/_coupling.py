@@ -67,15 +67,15 @@ def coupling_label_mass(
     label_key
         Column of the labels in ``mod[m].obs``, or one for each modality.
     coupling_key
-        Key of the coupling in ``mdata.obsp``; default ``"coupling_<source>_<target>"``.
+        Key of the coupling in ``mdata.obsp``. Default ``"coupling_<source>_<target>"``.
     unlabeled_category
         Label that stands for "no label".
     normalize
         ``"row"``: the share of each source label's mass. ``"none"``: the share of all mass.
     numbers
-        Write the shares into the cells; by default where there are few labels.
+        Write the shares into the cells. By default where there are few labels.
     ax
-        One axes; a new figure by default.
+        One axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -70,8 +70,8 @@ def coupling_entropy(
 
     The entropy of a match is 0 if all mass of a cell goes to one partner, and log m if it is spread
     evenly over m candidates. The upper axis shows its exponential, the effective number of
-    partners, and a gray tick in each row the value of an even match. Dot: the median; bar: the
-    middle half; line: 5 to 95 %. Labels of few cells show every cell. A sharp coupling need not be
+    partners, and a gray tick in each row the value of an even match. Dot: the median. Bar: the
+    middle half. Line: 5 to 95 %. Labels of few cells show every cell. A sharp coupling need not be
     right: a smaller eps makes every cell more decided.
 
     Parameters
@@ -86,17 +86,17 @@ def coupling_entropy(
     side
         ``"source"``: source cells over target cells. ``"target"``: the reverse.
     labels
-        Labels to show, in this order; by default all.
+        Labels to show, in this order. By default all.
     label_key
         Column of the labels in ``mod[m].obs``, or one for each modality.
     coupling_key
-        Key of the coupling in ``mdata.obsp``; default ``"coupling_<source>_<target>"``.
+        Key of the coupling in ``mdata.obsp``. Default ``"coupling_<source>_<target>"``.
     unlabeled_category
         Label that stands for "no label".
     colors
-        Colors of some labels; by default those in ``mod[m].uns["<label>_colors"]``.
+        Colors of some labels. By default those in ``mod[m].uns["<label>_colors"]``.
     ax
-        One axes; a new figure by default.
+        One axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -86,13 +86,13 @@ def coupling_top_matches(
     label_key
         Column of the labels in ``mod[m].obs``, or one for each modality.
     coupling_key
-        Key of the coupling in ``mdata.obsp``; default ``"coupling_<source>_<target>"``.
+        Key of the coupling in ``mdata.obsp``. Default ``"coupling_<source>_<target>"``.
     unlabeled_category
         Label that stands for "no label".
     seed
         Random state of the draw.
     ax
-        One axes; a new figure by default.
+        One axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -80,11 +80,11 @@ def effects(
         Put similar labels and features beside each other. Otherwise they stand as given, or labels
         by name and features by the size of their effects.
     vmax
-        Effect at which colors end; by default nearly the largest.
+        Effect at which colors end. By default nearly the largest.
     key
-        Key of the table in ``mdata.uns``; default ``"effects_<source>_<target>"``.
+        Key of the table in ``mdata.uns``. Default ``"effects_<source>_<target>"``.
     ax
-        Two axes; a new figure by default.
+        Two axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -65,11 +65,11 @@ def efficacy(
     key
         Key of the rates in ``mdata.uns``.
     modality
-        Modalities to show, one or several; default all that were estimated.
+        Modalities to show, one or several. Default all that were estimated.
     labels
-        Labels to show; default all. A panel leaves out those that its modality lacks.
+        Labels to show. Default all. A panel leaves out those that its modality lacks.
     ax
-        One axes for each modality; a new figure by default.
+        One axes for each modality. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -24,7 +24,7 @@ _PANELS: Final = {
     "seconds": "seconds",
 }
 _TRUSTED: Final = 1e-3
-"""Marginal error above which a coupling should not be trusted; see the user guide."""
+"""Marginal error above which a coupling should not be trusted. See the user guide."""
 
 
 def epsilon_scan(
@@ -40,7 +40,7 @@ def epsilon_scan(
 ) -> Plotted:
     """Plot partners of a cell, marginal error, cost and time against eps.
 
-    Small eps: few partners, and more work to meet the marginals; hollow points did not. Large eps:
+    Small eps: few partners, and more work to meet the marginals. Hollow points did not. Large eps:
     everyone matches everyone. A good eps is the largest below which the cost without entropy hardly
     falls.
 
@@ -49,11 +49,11 @@ def epsilon_scan(
     mdata
         With the table that :func:`scgroove.tl.epsilon_scan` wrote, or that table itself.
     source, target
-        The modalities, as given there; not needed for a table.
+        The modalities, as given there. Not needed for a table.
     key
-        Key of the table in ``mdata.uns``; default ``"epsilon_scan_<source>_<target>"``.
+        Key of the table in ``mdata.uns``. Default ``"epsilon_scan_<source>_<target>"``.
     ax
-        Four axes; a new figure by default.
+        Four axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

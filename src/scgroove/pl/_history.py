@@ -52,12 +52,12 @@ def training_history(
         A trained :class:`scgroove.model.GROOVE`, or its ``history``: name to data frame indexed by
         epoch.
     terms
-        Terms to show, in this order, such as ``"groupclip"``; all by default. ``"loss"`` is the
+        Terms to show, in this order, such as ``"groupclip"``. All by default. ``"loss"`` is the
         total.
     ncols
-        Panels in a row; by default at most four, in rows as even as can be.
+        Panels in a row. By default at most four, in rows as even as can be.
     ax
-        One axes for each panel; a new figure by default.
+        One axes for each panel. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -98,14 +98,14 @@ def imputed_vs_measured(
         Column of ``mod[m].obs`` that tells which cells are the same. Default: as ``paired`` of
         ``setup_mudata`` says, ``"auto"`` for data that were not set up.
     key
-        Key of the imputed values; default ``"imputed_<target>"``.
+        Key of the imputed values. Default ``"imputed_<target>"``.
     layer
-        Layer of the target that holds the measured values; by default that of the imputation.
+        Layer of the target that holds the measured values. By default that of the imputation.
         Counts are scaled to the library size of the imputed ones (:func:`scgroove.get.measured`).
     unlabeled_category
         Label that stands for "no label".
     ax
-        One axes for each panel; a new figure by default.
+        One axes for each panel. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 
@@ -224,7 +224,7 @@ def _by_label(
 
 
 def _moments(values: Array, labels: Array, shared: Sequence[str]) -> tuple[Array, Array]:
-    """Return means and their standard errors, NaN of a single cell; each (n_labels, d)."""
+    """Return means and their standard errors, NaN of a single cell. Each (n_labels, d)."""
     import pandas as pd
 
     groups = pd.DataFrame(values).groupby(pd.Series(labels, dtype=object))

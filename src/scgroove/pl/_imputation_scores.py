@@ -63,9 +63,9 @@ def imputation_scores(
     features
         Names of features, or how many: evenly from the best to the worst.
     key
-        Key of the scores in ``mdata.uns``; default ``"imputation_<source>_<target>"``.
+        Key of the scores in ``mdata.uns``. Default ``"imputation_<source>_<target>"``.
     ax
-        One axes; a new figure by default.
+        One axes. A new figure by default.
     show, save, return_fig
         As for :func:`scgroove.pl.latent`.
 

@@ -112,7 +112,7 @@ def latent(
     label_key
         Column of the labels in every ``mod[m].obs``, or one for each modality.
     modalities
-        Modalities to draw; by default all that have the UMAP.
+        Modalities to draw. By default all that have the UMAP.
     use_rep
         The representation whose UMAP is drawn (``mod[m].obsm[f"{use_rep}_umap"]``).
     unlabeled_category
@@ -123,15 +123,15 @@ def latent(
         text with a legend. Cells of modalities without the column are gray. By default the modality
         and the label, or the modality, the shared and the exclusive labels.
     colors
-        Colors of some labels; by default those in ``mod[m].uns["<label>_colors"]``.
+        Colors of some labels. By default those in ``mod[m].uns["<label>_colors"]``.
     max_legend
         Labels named in a legend: those with most cells.
     point_size
-        Area of a point in square points; by default it follows from the number of cells.
+        Area of a point in square points. By default it follows from the number of cells.
     seed
         Seed of the drawing order.
     ax
-        One axes for each panel; a new figure by default.
+        One axes for each panel. A new figure by default.
     show
         Show the figure. By default only in an interactive session, if it is neither saved nor
         returned.

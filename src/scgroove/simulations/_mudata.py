@@ -57,9 +57,9 @@ def weakly_paired(
     Returns
     -------
     MuData
-        In each modality: ``X`` float32; ``obs["label"]`` categorical, missing where hidden;
-        ``obs["true_label"]``; ``obs["pair_id"]`` where co-assayed (missing for cells of exclusive
-        labels); ``obsm["state"]`` = c, ``obsm["latent"]`` = u and ``obsm["shared"]``, u without
+        In each modality: ``X`` float32. ``obs["label"]`` categorical, missing where hidden.
+        ``obs["true_label"]``. ``obs["pair_id"]`` where co-assayed (missing for cells of exclusive
+        labels). ``obsm["state"]`` = c, ``obsm["latent"]`` = u and ``obsm["shared"]``, u without
         what only this modality sees, (n, k). Where in use: ``obs["escaped"]`` bool,
         ``obs["substate"]`` and ``obs["batch"]`` categorical.
 

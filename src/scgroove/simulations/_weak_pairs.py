@@ -7,8 +7,8 @@ Equation (user guide, "Simulated screens"), for cell i of modality m with label 
 
 c_i ~ N(0, I_k) is the cell state (the shared truth), D_g ~ N(0, I_k) the effect of the label that
 all modalities see, D_g^(m) the one that only modality m sees, s_i ~ N(0, I_p) private to the
-modality. r_i is 0 for a cell that escapes and 1 otherwise; D_g = D_g^(m) = 0 for an inert label;
-E_gq ~ N(0, I_k) is the shift of sub-state q of label g, which all modalities see; B_a^(m) ~ N(0,
+modality. r_i is 0 for a cell that escapes and 1 otherwise. D_g = D_g^(m) = 0 for an inert label.
+E_gq ~ N(0, I_k) is the shift of sub-state q of label g, which all modalities see. B_a^(m) ~ N(0,
 I_d) that of batch a of modality m.
 
 The data show y_i = g, for the cells of label noise any other label of the modality, for those of

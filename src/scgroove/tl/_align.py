@@ -92,7 +92,7 @@ def align(
         For ``"oracle"``: column of ``obs`` that is equal for the same cell in both modalities.
         Default: ``"pair_id"`` if there is one, else the names of the cells.
     key_added
-        Name of the result; default ``"coupling_<source>_<target>"``.
+        Name of the result. Default ``"coupling_<source>_<target>"``.
     threshold
         Share of the mass of a row that may be dropped by storing only the entries that matter. Rows
         are scaled to keep their mass. 0 keeps everything.
@@ -148,7 +148,7 @@ def align(
 
     References
     ----------
-    User guide, "Alignment"; Cuturi 2013, arXiv 1306.0895; Ryu et al. 2024, arXiv 2405.00838.
+    User guide, "Alignment". Cuturi 2013, arXiv 1306.0895. Ryu et al. 2024, arXiv 2405.00838.
 
     Examples
     --------
@@ -218,7 +218,7 @@ def to_store(
 
 
 def _judge_stored(evidence: dict[str, Any], bad: BoolArray, method: str, strict: bool) -> None:
-    """Warn, or raise, if storing moved the column masses of a label; ``bad``: of which labels."""
+    """Warn, or raise, if storing moved the column masses of a label. ``bad``: of which labels."""
     if not bad.any():
         return
     for name, good in (("converged", False), ("converged_per_label", ~bad)):
@@ -260,7 +260,7 @@ class Problem:
     x, y
         Representations of source and target cells.
     labels
-        Of source and target cells; None if the alignment is blind to them.
+        Of source and target cells. None if the alignment is blind to them.
     weights
         Arguments of ``align``, empty if cells weigh alike.
     evidence
@@ -335,7 +335,7 @@ def _spaces(
     use_rep: PerModality,
     shared: bool | None = None,
 ) -> tuple[Any, Any]:
-    """Return representations, of one width if ``shared``; None: if the method needs that."""
+    """Return representations, of one width if ``shared``. None: if the method needs that."""
     return representations(
         mdata,
         source,

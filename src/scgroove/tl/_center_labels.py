@@ -46,16 +46,16 @@ def center_labels(
     use_rep
         Representation in ``mod[m].obsm``, one name or one for each modality.
     label_key
-        Column of ``mod[m].obs`` with the label, one name or one for each modality; by default
+        Column of ``mod[m].obs`` with the label, one name or one for each modality. By default
         ``"label"``, or that of the set-up.
     modalities
-        Those to bring together; by default all that have the representation.
+        Those to bring together. By default all that have the representation.
     unlabeled_category
         A label that stands for "no label".
     normalize
         Keep only the direction of a cell from the mean of its label. False: its distance too.
     key_added
-        Name of the result; default ``f"{use_rep}_centered"``.
+        Name of the result. Default ``f"{use_rep}_centered"``.
 
     Raises
     ------

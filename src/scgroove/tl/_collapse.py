@@ -69,9 +69,9 @@ def collapse(
     use_rep
         Representation in ``mod[m].obsm``. The modalities need not share it.
     label_key
-        Column of ``mod[m].obs`` with the label; by default ``"label"``, or that of the set-up.
+        Column of ``mod[m].obs`` with the label. By default ``"label"``, or that of the set-up.
     modalities
-        The modalities to look at; by default all that have the representation.
+        The modalities to look at. By default all that have the representation.
     unlabeled_category
         A label that stands for "no label".
     min_cells

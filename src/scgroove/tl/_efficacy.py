@@ -61,7 +61,7 @@ def estimate_efficacy(
        effect, ``t = d'(x - m_0) / d'(m_1 - m_0)`` with ``d = S^-1 (m_1 - m_0)``. t is a mixture of
        two normal distributions: that of the controls around 0, and that of the cells with the
        effect around 1, with a standard deviation of 0.5 to 1.5 times that of the controls, s. Their
-       ratio turns at ``t = 1 / (1 - s^2)``; cells beyond count as cells there, as a stronger effect
+       ratio turns at ``t = 1 / (1 - s^2)``. Cells beyond count as cells there, as a stronger effect
        is no sign of none. Fifteen rounds of expectation and maximization, from the cells beyond the
        middle of the line to m_g, find m_1, the standard deviation, and the share of cells with the
        effect, ``(a + sum of efficacies) / (a + b + n)`` for a prior Beta(a, b), between 0.05 and
@@ -77,17 +77,17 @@ def estimate_efficacy(
         Modalities with control cells.
     control
         The label of cells that nothing was done to, such as those of non-targeting guides. None:
-        there are none, so that nothing can be told; all labeled cells get 1, with a warning.
+        there are none, so that nothing can be told. All labeled cells get 1, with a warning.
     label_key
         Column of ``mod[m].obs`` with the label, one name or one for each modality.
     modalities
-        Names of the modalities; all by default.
+        Names of the modalities. All by default.
     unlabeled_category
         A label that stands for "no label".
     use_rep
         Representation in ``mod[m].obsm`` in which effects are looked for, one name or one for each
         modality. Not one that a model learned from the same labels: it shows what it was told to
-        show. By default the principal components of the standardized values of the modality; counts
+        show. By default the principal components of the standardized values of the modality. Counts
         are scaled to the median library and logged first. All values are made dense for that, some
         30 bytes each: choose variable genes first, or give a representation. The result does not
         depend on a rotation of it.
@@ -110,15 +110,15 @@ def estimate_efficacy(
     None. Sets the following fields:
 
     ``mod[m].obs[key_added]``
-        Efficacy, float64 between 0 and 1, (n_m,); 1 for control cells and undetectable labels, NaN
+        Efficacy, float64 between 0 and 1, (n_m,). 1 for control cells and undetectable labels, NaN
         for cells without a label.
     ``mdata.uns[key_added]``
-        ``"control"``; ``"params"``, the options; and ``"labels"``, a table for each modality with
-        one row a label but the control: ``label``; ``n_cells``; ``rate``, the share of its cells
+        ``"control"``. ``"params"``, the options, and ``"labels"``, a table for each modality with
+        one row a label but the control: ``label``. ``n_cells``. ``rate``, the share of its cells
         with the effect, and its 95 % interval ``rate_low`` to ``rate_high``, mean and quantiles of
         the distribution Beta(a + sum of efficacies, b + n - sum of efficacies): they say how many
         cells there were to count, not whether the two distributions are the right ones, and are NaN
-        where ``undetectable`` is True; ``statistic``, ``threshold`` and ``p_value`` of the first
+        where ``undetectable`` is True. ``statistic``, ``threshold`` and ``p_value`` of the first
         step.
 
     Raises
@@ -128,8 +128,8 @@ def estimate_efficacy(
     KeyError
         If a modality, a label column, the control or a representation does not exist.
     ValueError
-        If there are fewer than 20 control cells, no more than dimensions, or nothing but them; they
-        are all alike; a representation or the values of a modality are not finite; or an option is
+        If there are fewer than 20 control cells, no more than dimensions, or nothing but them. They
+        are all alike. A representation or the values of a modality are not finite, or an option is
         out of range. ``mdata`` is unchanged then.
 
     Warns
@@ -147,7 +147,7 @@ def estimate_efficacy(
     References
     ----------
     Papalexi et al. 2021, Nature Genetics 53, 322-331 (Mixscape, which separates cells by a mixture
-    on a line between means, too); Hotelling 1931, "The generalization of Student's ratio".
+    on a line between means, too). Hotelling 1931, "The generalization of Student's ratio".
 
     Examples
     --------
@@ -216,7 +216,7 @@ def _without_control(
 
 
 def _modalities(mdata: MuData, modalities: Sequence[str] | None) -> list[str]:
-    """Return the names of the modalities, which must have cells; one is enough."""
+    """Return the names of the modalities, which must have cells. One is enough."""
     names = list(getattr(mdata, "mod", ()))
     if modalities is not None:
         names = [modalities] if isinstance(modalities, str) else list(modalities)

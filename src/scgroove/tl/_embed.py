@@ -33,7 +33,7 @@ def embed(
     model
         A trained model.
     modalities
-        The modalities to embed; by default all that both the data and the model have.
+        The modalities to embed. By default all that both the data and the model have.
     key_added
         Name of the result.
     batch_size

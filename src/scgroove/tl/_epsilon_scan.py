@@ -44,14 +44,14 @@ def epsilon_scan(
     epsilons
         Values to try, relative to the mean cost: positive, and for ``"coot"`` also 0, no entropy.
     label_key, use_rep, method, labeled, unlabeled_category, weight_key, structure_rep, **options
-        As for :func:`scgroove.tl.align`; the method must have an eps.
+        As for :func:`scgroove.tl.align`. The method must have an eps.
     key_added
-        Name of the result; default ``"epsilon_scan_<source>_<target>"``.
+        Name of the result. Default ``"epsilon_scan_<source>_<target>"``.
 
     Returns
     -------
     DataFrame
-        One row an eps; columns as of :func:`scgroove.aligners.scan.epsilon_scan`. Sets the
+        One row an eps. Columns as of :func:`scgroove.aligners.scan.epsilon_scan`. Sets the
         following fields:
 
         ``mdata.uns[key_added]``

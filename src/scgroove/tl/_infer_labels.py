@@ -53,10 +53,10 @@ def infer_labels(
     use_rep
         Representation in ``mod[m].obsm``.
     label_key
-        Column of ``mod[m].obs`` with the label, one name or one for each modality; by default
+        Column of ``mod[m].obs`` with the label, one name or one for each modality. By default
         ``"label"``, or that of the set-up.
     modalities
-        Those to look at; by default all that have the representation.
+        Those to look at. By default all that have the representation.
     unlabeled_category
         A label that stands for "no label".
     temperature

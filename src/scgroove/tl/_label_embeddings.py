@@ -63,10 +63,10 @@ def check_label_embeddings(
     use_rep
         Representation in ``mod[m].obsm``.
     label_key
-        Column of ``mod[m].obs`` with the label, one name or one for each modality; by default
+        Column of ``mod[m].obs`` with the label, one name or one for each modality. By default
         ``"label"``, or that of the set-up.
     modalities
-        Those to look at; by default all that have the representation. A label lies at the mean over
+        Those to look at. By default all that have the representation. A label lies at the mean over
         the modalities that have it.
     unlabeled_category
         A label that stands for "no label".
@@ -82,8 +82,8 @@ def check_label_embeddings(
     None. Sets the following field:
 
     ``mdata.uns[key_added]``
-        ``"score"``, at most 1, 0 for no more than the mean; ``"p_value"``; ``"null_mean"``, the
-        mean score of shuffled tables; ``"n_labels"``; and ``"labels"``, a table with ``label``,
+        ``"score"``, at most 1, 0 for no more than the mean. ``"p_value"``. ``"null_mean"``, the
+        mean score of shuffled tables. ``"n_labels"``, and ``"labels"``, a table with ``label``,
         ``error`` and ``error_of_mean``, squared errors of each label left out.
 
     Raises

@@ -89,7 +89,7 @@ def nearest_votes(
     n_labels
         Labels, each of which some voter has.
     n_neighbors
-        Cells that vote; all if there are fewer.
+        Cells that vote. All if there are fewer.
     own
         Position of each cell among the voters, -1 without one, (n,). It does not vote for itself.
     """
@@ -147,7 +147,7 @@ class Calibration:
         )
 
     def probabilities(self, votes: Votes) -> npt.NDArray[np.float32]:
-        """Return the probability of every label, (n, n_labels); rows sum to one."""
+        """Return the probability of every label, (n, n_labels). Rows sum to one."""
         total = self._total(votes)[:, None]
         out = np.empty((len(total), votes.n_labels), dtype=np.float32)
         out[:] = self._power(np.zeros(1)) / total

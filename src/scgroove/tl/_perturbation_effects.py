@@ -66,19 +66,19 @@ def perturbation_effects(
     control
         The label that effects are differences to. There is no default: it is not guessed.
     key
-        Key of the imputed values; default ``"imputed_<target>"``.
+        Key of the imputed values. Default ``"imputed_<target>"``.
     layer
-        Layer of the target that holds the measured values; default that of the imputation. Counts
+        Layer of the target that holds the measured values. Default that of the imputation. Counts
         are scaled to the library size of the imputed ones.
     controls
         The control cells of imputed effects: ``"measured"`` in the target, or its ``"own"``,
         imputed for the source.
     label_key
-        Column of ``mod[m].obs`` with the label; by default ``"label"``, or that of the set-up.
+        Column of ``mod[m].obs`` with the label. By default ``"label"``, or that of the set-up.
     unlabeled_category
         A label that stands for "no label".
     features
-        Features of the target to look at; default all.
+        Features of the target to look at. Default all.
     level
         Of the bootstrap intervals.
     n_boot
@@ -86,7 +86,7 @@ def perturbation_effects(
     seed
         Random state.
     key_added
-        Name of the result; default ``"effects_<source>_<target>"``.
+        Name of the result. Default ``"effects_<source>_<target>"``.
 
     Returns
     -------

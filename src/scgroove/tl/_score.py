@@ -44,25 +44,25 @@ def score_matching(
     source, target
         Names of the modalities.
     label_key
-        Column of ``mod[m].obs`` with the label; None to score among all cells only.
+        Column of ``mod[m].obs`` with the label. None to score among all cells only.
     use_rep
-        Shared representation in ``mod[m].obsm``; not scored if there is none, or None.
+        Shared representation in ``mod[m].obsm``. Not scored if there is none, or None.
     coupling_key
-        Name of the coupling; default ``"coupling_<source>_<target>"``, not scored if there is none.
+        Name of the coupling. Default ``"coupling_<source>_<target>"``, not scored if there is none.
     pair_key
         Column of ``mod[m].obs`` that is equal for the same cell. Default: as ``paired`` of
-        ``setup_mudata`` says; ``"auto"`` for data that were not set up.
+        ``setup_mudata`` says. ``"auto"`` for data that were not set up.
     unlabeled_category
         A label that stands for "no label".
     metric
         Distance between representations: ``"euclidean"`` or ``"cosine"``.
     key_added
-        Name of the result; default ``"matching_<source>_<target>"``.
+        Name of the result. Default ``"matching_<source>_<target>"``.
 
     Returns
     -------
     DataFrame
-        One row a score; columns ``metric``, ``value``, ``chance`` (its expectation without any
+        One row a score. Columns ``metric``, ``value``, ``chance`` (its expectation without any
         knowledge beyond the label, for ``*_within_label``, or without any), ``chance_sd`` (its
         standard deviation if the true partners are drawn at random among the candidates),
         ``p_value`` (one-sided, that chance is as good, by the normal limit; NaN among all cells if
@@ -89,7 +89,7 @@ def score_matching(
 
     References
     ----------
-    User guide, "Evaluation"; Liu et al. 2019 (FOSCTTM).
+    User guide, "Evaluation". Liu et al. 2019 (FOSCTTM).
 
     Examples
     --------
@@ -167,7 +167,7 @@ def true_partners(
 def _representations(
     mdata: MuData, source: str, target: str, use_rep: PerModality | None
 ) -> tuple[Any, Any]:
-    """Return the representations; None without the default one."""
+    """Return the representations. None without the default one."""
     if use_rep is None:
         return None, None
     for m in (source, target):

@@ -80,38 +80,38 @@ def score_imputation(
     source, target
         The cells imputed for, and the modality imputed.
     key
-        Key of the imputed values; default ``"imputed_<target>"``.
+        Key of the imputed values. Default ``"imputed_<target>"``.
     layer
-        Layer of the target that holds the measured values; default that of the imputation. Counts
+        Layer of the target that holds the measured values. Default that of the imputation. Counts
         are scaled to the library size of the imputed ones.
     pair_key
         Column of ``mod[m].obs`` that is equal for the same cell. Default: as ``paired`` of
-        ``setup_mudata`` says; ``"auto"`` for data that were not set up.
+        ``setup_mudata`` says. ``"auto"`` for data that were not set up.
     label_key
-        Column of ``mod[m].obs`` with the label; None: only scores that need none.
+        Column of ``mod[m].obs`` with the label. None: only scores that need none.
     control
-        The label that effects are differences to; None: no scores of effects.
+        The label that effects are differences to. None: no scores of effects.
     unlabeled_category
         A label that stands for "no label".
     seed
         Random state of the shuffled baseline and of chance.
     key_added
-        Name of the result; default ``"imputation_<source>_<target>"``.
+        Name of the result. Default ``"imputation_<source>_<target>"``.
 
     Returns
     -------
     DataFrame
-        One row a score: ``metric``, ``value``, ``chance``; the baselines ``label_mean`` (the mean
+        One row a score: ``metric``, ``value``, ``chance``. The baselines ``label_mean`` (the mean
         of the other measured cells of the label; no correlation over cells with fewer than three
         labels), ``control_mean`` and ``shuffled`` (another cell of the label), NaN if there is
-        none; ``perfect``, ``better`` (``"lower"``, ``"higher"``, or ``"near"`` for coverage, which
+        none. ``perfect``, ``better`` (``"lower"``, ``"higher"``, or ``"near"`` for coverage, which
         should be the level), ``n`` (cells or labels). Sets the following fields:
 
         ``mdata.uns[key_added]``
-            ``scores``: the same table; ``features``: one row a feature, with ``pearson`` over the
+            ``scores``: the same table. ``features``: one row a feature, with ``pearson`` over the
             cells with a known pair, its ``label_mean`` baseline and ``n``, and
-            ``pearson_of_labels`` over the means of the labels in both modalities and ``n_labels``;
-            ``calibration``: coverage at every level, with ``uncertainty`` and known pairs;
+            ``pearson_of_labels`` over the means of the labels in both modalities and ``n_labels``.
+            ``calibration``: coverage at every level, with ``uncertainty`` and known pairs.
             ``skipped``: the reason for each score that was left out.
 
     Raises
@@ -245,7 +245,7 @@ def _features(
     """Return the correlation of imputed and measured values of each feature.
 
     ``pearson`` is over the ``n`` cells with a known pair, beside that of the mean of the other
-    measured cells of the label; ``pearson_of_labels`` is over the means of the ``n_labels`` labels
+    measured cells of the label. ``pearson_of_labels`` is over the means of the ``n_labels`` labels
     on both sides. NaN without pairs, with less than three labels, or if measured values do not
     vary.
     """

@@ -68,16 +68,16 @@ def select_aligner(
         A label that stands for "no label".
     score
         The score to choose by, ``"agreement"`` or ``"predictability"``. By default the first,
-        which ranks best by the place that cells are moved to; between two methods, or with
+        which ranks best by the place that cells are moved to. Between two methods, or with
         ``"random"`` or ``"uniform"`` among them, the second.
     n_boot
         Bootstrap samples of the labels, for the confidence.
     seed
         Random state.
     key_added
-        Name of the table; default ``"selection_<source>_<target>"``.
+        Name of the table. Default ``"selection_<source>_<target>"``.
     coupling_key
-        Name of the best coupling; default ``"coupling_<source>_<target>"``.
+        Name of the best coupling. Default ``"coupling_<source>_<target>"``.
     threshold
         As for :func:`scgroove.tl.align`.
 
@@ -88,7 +88,7 @@ def select_aligner(
         ``runner_up``, ``table`` with all scores, ``couplings``. Sets the following fields:
 
         ``mdata.uns[key_added]``
-            The table: one row an aligner, best first; its ``attrs`` are not stored.
+            The table: one row an aligner, best first. Its ``attrs`` are not stored.
         ``mdata.obsp[coupling_key]``, ``mdata.uns[coupling_key]``
             The best coupling and its evidence, as :func:`scgroove.tl.align` writes them.
 
@@ -145,7 +145,7 @@ def select_aligner(
 
 
 def _candidates(methods: Sequence[str | AlignerSpec] | None, shared: bool) -> list[AlignerSpec]:
-    """Return what to try; without a shared space, only what needs none."""
+    """Return what to try. Without a shared space, only what needs none."""
     from scgroove.benchmark import AlignerSpec
     from scgroove.benchmark.selection import CANDIDATES
 

@@ -69,11 +69,11 @@ def transfer_labels(
     source
         Modality of the cells to label.
     target
-        Modality of the labeled cells that vote; that of the cells themselves by default.
+        Modality of the labeled cells that vote. That of the cells themselves by default.
     reference
-        The data of the labeled cells; by default the query, where ``target`` has labels.
+        The data of the labeled cells. By default the query, where ``target`` has labels.
     label_key
-        Column of ``mod[m].obs`` with the label; by default ``"label"``, or that of the set-up.
+        Column of ``mod[m].obs`` with the label. By default ``"label"``, or that of the set-up.
     unlabeled_category
         A label that stands for "no label".
     use_rep
@@ -269,7 +269,7 @@ def _true_codes(
 
 
 def _held_out(mdata: MuData, source: str, model: GROOVE | None) -> BoolArray:
-    """Return the cells that a model was not trained on; all without a model."""
+    """Return the cells that a model was not trained on. All without a model."""
     cells = mdata.mod[source].obs_names
     if model is None:
         return np.ones(len(cells), dtype=bool)

@@ -48,7 +48,7 @@ def umap(
     use_rep
         Key of the representation in ``mod[m].obsm``, of equal width in every modality.
     modalities
-        Modalities to lay out; by default all that have ``use_rep``.
+        Modalities to lay out. By default all that have ``use_rep``.
     metric
         Distance that defines neighbors. ``"cosine"``, the similarity of GroupCLIP, looks at the
         direction of a representation and not at its length.
@@ -60,7 +60,7 @@ def umap(
     seed
         The same seed gives the same picture on one machine.
     key_added
-        Name of the result; default ``f"{use_rep}_umap"``.
+        Name of the result. Default ``f"{use_rep}_umap"``.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def umap(
 def _layout(
     x: FloatArray, fitted: BoolArray, n_neighbors: int, min_dist: float, seed: int
 ) -> FloatArray:
-    """Return coordinates of all rows; those that are not fitted are placed afterwards."""
+    """Return coordinates of all rows. Those that are not fitted are placed afterwards."""
     from umap import UMAP
 
     reducer = UMAP(

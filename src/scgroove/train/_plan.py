@@ -88,7 +88,7 @@ class GROOVETrainingPlan(TrainingPlan):  # type: ignore[misc]
         self._sums: dict[str, tuple[list[str], Tensor]] = {}
 
     def configure_optimizers(self) -> Any:
-        """AdamW with the chosen schedule; ours, because scvi's differs between its versions."""
+        """AdamW with the chosen schedule. Ours, because scvi's differs between its versions."""
         learned = [p for p in self.module.parameters() if p.requires_grad]
         # one pass over each parameter; in mixed precision Lightning could not clip gradients
         is_on_cpu = all(p.device.type == "cpu" for p in learned)
