@@ -170,10 +170,10 @@ def shared_labels(results: Results) -> dict[str, Array]:
     sides = (results.settings.source, results.settings.target)
     labels = {m: results.labels_of(m) for m in sides}
     both = {la for la in labels[sides[0]] if la is not None} & set(labels[sides[1]])
-    return {
-        m: np.array([la if la in both else None for la in own], dtype=object)
-        for m, own in labels.items()
-    }
+    shared = {}
+    for m, own in labels.items():
+        shared[m] = np.array([label if label in both else None for label in own], dtype=object)
+    return shared
 
 
 def _some(rows: Array, seed: int, most: int = CELLS) -> Array:
@@ -301,7 +301,7 @@ def closed_form(results: Results, *, measured: bool = True) -> ClosedForm | None
     labels = shared_labels(results)
     if len(set(labels[asked.source]) - {None}) < 2:
         return None
-    with_label = {m: np.flatnonzero([la is not None for la in own]) for m, own in labels.items()}
+    with_label = {m: np.flatnonzero(pd.notna(own)) for m, own in labels.items()}
     rows = {m: _some(own, asked.seed) for m, own in with_label.items()}
     parts = {}
     for m in sides:

@@ -139,7 +139,7 @@ class Stages:
             os.replace(part, self.results / MODEL)
         for name in SPLIT:
             indices = getattr(results.model, name, None) or {}
-            results.split[name] = {m: [int(i) for i in rows] for m, rows in indices.items()}
+            results.split[name] = {m: np.asarray(rows).tolist() for m, rows in indices.items()}
 
     def _restore_model(self, results: Results) -> None:
         """Load the model that was saved, as it was after training."""

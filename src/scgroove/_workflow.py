@@ -348,7 +348,9 @@ def _sampled(results: Results) -> dict[str, np.ndarray[Any, Any]] | None:
         held_out[m] = {la: np.intersect1d(r, kept.get(m, [])) for la, r in pools[m].items()}
     enough = all(len(r) >= FEWEST for of in held_out.values() for r in of.values())
     pools = held_out if enough else pools
-    fewest = {la: min(len(of[la]) for of in pools.values()) for la in shared}
+    fewest = {}
+    for label in shared:
+        fewest[label] = min(len(rows[label]) for rows in pools.values())
     used = [la for la in shared if fewest[la] >= FEWEST]
     used = used if len(used) > 1 else shared
     size = min(SAMPLE // len(used), *(fewest[la] for la in used))

@@ -499,7 +499,8 @@ class Coupling:
         share, entry = check_kept(top_k, threshold), (np.dtype(dtype).itemsize + 4) / 1e9
         if top_k is None:  # a plan of low rank has no small entries: no need to count them
             plans = [b.plan for b in self.blocks if isinstance(b.plan, _plans.LowRankPlan)]
-            _check_size(entry * sum(n * m for n, m in (p.shape for p in plans)), max_memory_gb)
+            n_entries = sum(plan.shape[0] * plan.shape[1] for plan in plans)
+            _check_size(entry * n_entries, max_memory_gb)
 
         def pieces() -> Iterator[Piece]:
             for block in self.blocks:

@@ -229,9 +229,8 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 def _block_evidence(parts: Partition, solved: Sequence[Solved]) -> Evidence:
     mass = np.array([block.mass for block in parts.blocks])
-    rows, columns = (
-        np.array([getattr(one, f"{side}_error") for one in solved]) for side in ("row", "column")
-    )
+    rows = np.array([one.row_error for one in solved])
+    columns = np.array([one.column_error for one in solved])
     return {
         "label_mass": mass,
         "row_error": float(rows.sum()),

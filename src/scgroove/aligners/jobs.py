@@ -32,7 +32,9 @@ def run(
     if workers == 1 or len(items) == 1:
         return solve(items)
     parts = chunks(sizes, CHUNKS_PER_WORKER * workers)
-    jobs = (joblib.delayed(solve)([items[i] for i in part]) for part in parts)
+    jobs = []
+    for part in parts:
+        jobs.append(joblib.delayed(solve)([items[i] for i in part]))
     return [result for part in joblib.Parallel(n_jobs=n_jobs)(jobs) for result in part]
 
 

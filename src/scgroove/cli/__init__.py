@@ -5,7 +5,7 @@ Nothing heavy is imported before a command starts, so that ``--help`` is instant
 
 from scgroove.cli._app import app
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
 
 
 def main() -> None:

@@ -48,14 +48,12 @@ class ModalityManager(AnnDataManager):  # type: ignore[misc]
         }
         # the one private name of scvi-tools that is set: there is no public way to make a view
         self._registry = {k: v for k, v in parent.registry.items() if k != FIELDS}
-        self._registry[FIELDS] = {
-            key.removesuffix(f"_{modality}"): {
-                **state,
-                LOCATION: {k: v for k, v in state[LOCATION].items() if k != "mod_key"},
-            }
-            for key, state in parent.registry[FIELDS].items()
-            if key in present
-        }
+        fields: dict[str, Any] = {}
+        for key, state in parent.registry[FIELDS].items():
+            if key in present:
+                location = {k: v for k, v in state[LOCATION].items() if k != "mod_key"}
+                fields[key.removesuffix(f"_{modality}")] = {**state, LOCATION: location}
+        self._registry[FIELDS] = fields
         self.columns = self._columns()
 
     def _columns(self) -> NDArray[np.intp] | None:

@@ -281,11 +281,10 @@ def _from_column(mdata: MuData, modalities: list[str], column: str) -> PairIds:
     ids = {m: np.full(mdata.mod[m].n_obs, None, dtype=object) for m in modalities}
     ids |= {m: _column_ids(mdata, m, column) for m in having}
     if len(modalities) > 1 and not _any_shared(ids):
-        few = {m: [one for one in ids[m] if one is not None][:3] for m in having}
+        few = {m: ids[m][pd.notna(ids[m])][:3].tolist() for m in having}
         warn(
             f"paired='{column}': no identifier is in two modalities, so that no cell is known to "
-            "be the same. "
-            f"The first ones: {few}. If all cells are different, paired=False says so.",
+            f"be the same. The first ones: {few}. If all cells are different, say paired=False.",
         )
     return ids
 

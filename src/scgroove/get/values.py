@@ -143,10 +143,10 @@ def interval_maker(
         if not 0 < level <= widest + 1e-9:
             raise InputError(f"level must be above 0 and at most {widest:.2f}; found {level!r}.")
         outer = (0.5 - level / 2, 0.5 + level / 2)
-        q = [
-            np.array([np.interp(p, levels, one) for one in quantiles.T], dtype=np.float32)
-            for p in outer
-        ]
+        q = []
+        for p in outer:
+            of_features = [np.interp(p, levels, one) for one in quantiles.T]
+            q.append(np.array(of_features, dtype=np.float32))
         return (
             np.maximum(values[rows] + sd[rows] * q[0], floor),
             np.maximum(values[rows] + sd[rows] * q[1], floor),

@@ -257,11 +257,12 @@ class MetricInputs:
 
     def lacks(self, needs: Collection[str]) -> list[str]:
         """Return the needs that are not given."""
-        return [
-            need
-            for need, (arguments, _) in NEEDS.items()
-            if need in needs and any(getattr(self, name) is None for name in arguments)
-        ]
+        lacking = []
+        for need, (arguments, _) in NEEDS.items():
+            missing = [name for name in arguments if getattr(self, name) is None]
+            if need in needs and missing:
+                lacking.append(need)
+        return lacking
 
     @property
     def has_labels(self) -> bool:

@@ -124,10 +124,8 @@ def _label_mass(coupling: Any, rows: Array, columns: Array) -> pd.DataFrame:
     total = by_label.sort_values(ascending=False, kind="stable")
     others = f"({len(total) - _LABELS_UP_TO:,} other labels)"
     small = dict.fromkeys(total.index[_LABELS_UP_TO:], others)
-    rows, columns = (
-        np.array([small.get(label, label) for label in side], dtype=object)
-        for side in (rows, columns)
-    )
+    rows = np.array([small.get(label, label) for label in rows], dtype=object)
+    columns = np.array([small.get(label, label) for label in columns], dtype=object)
     mass = coupling.label_mass(rows, columns)
     last = [others, NO_LABEL_NAME]
     both = set(mass.index) & set(mass.columns)

@@ -111,10 +111,8 @@ def effects(
     n_all = sides["imputed"]["effect"].shape
     rows, columns = _chosen(sides, labels, features)
     rows, columns = _ordered(sides, rows, columns, cluster=cluster)
-    sides = {
-        name: {kind: table.loc[rows, columns] for kind, table in side.items()}
-        for name, side in sides.items()
-    }
+    for name, side in sides.items():
+        sides[name] = {kind: table.loc[rows, columns] for kind, table in side.items()}
     values = np.abs([side["effect"].to_numpy(dtype=float) for side in sides.values()])
     top = vmax if vmax is not None else float(np.nanquantile(values, _MOST)) or 1.0
     extend = "both" if np.nanmax(values, initial=0.0) > top else "neither"
