@@ -32,3 +32,13 @@ def test_functions_are_short_and_take_few_arguments(trees: dict[Path, ast.Module
     assert max(house.body_lines(one) for one in functions) <= 80
     public = [one for tree in trees.values() for one in house.public_functions(tree)]
     assert max(house.n_parameters(one) for one in public) <= 14
+
+
+def test_no_comprehension_holds_another(trees: dict[Path, ast.Module]) -> None:
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
+    found = [node for node in nodes if isinstance(node, house.COMPREHENSIONS)]
+    assert not any(house.is_nested(node) for node in found)
+
+
+def test_the_public_api_is_small(trees: dict[Path, ast.Module]) -> None:
+    assert len(house.exported(PACKAGE, trees)) <= 170
