@@ -33,7 +33,7 @@ ROOMS = {
 }
 HEAD = """# API
 
-This page lists every public name of scgroove by room, with the first sentence of its docstring. The
+This page lists every public name of scgroove by module, with the first sentence of its docstring. The
 build writes it from the source. *Sets the following fields* in the documentation of a function
 lists the keys that it writes to the MuData.
 
