@@ -30,6 +30,7 @@ def cluster():
         yield client
 
 
+@pytest.mark.slow
 def test_workers_solve_what_one_process_solves(cluster) -> None:
     import joblib
 

@@ -753,6 +753,7 @@ def test_the_number_of_workers_changes_nothing(make: Callable[..., Any]) -> None
     _assert_equal(make().align(x, y, lx, ly), two)
 
 
+@pytest.mark.slow
 def test_processes_change_nothing() -> None:
     x, y, lx, ly = _data(41, 200, 100, 5)
     _assert_equal(EntropicOT().align(x, y, lx, ly), EntropicOT(n_jobs=2).align(x, y, lx, ly))

@@ -224,6 +224,7 @@ def _clusters(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return center[group] + rng.normal(size=(n, 4)), group
 
 
+@pytest.mark.slow
 def test_low_rank_linear_meets_its_marginals_and_is_better_than_clusters() -> None:
     (x, _), (y, _) = _clusters(0, 200), _clusters(1, 160)
     coupling = EntropicOT(rank=20, epsilon=1e-3).align(x, y)
@@ -259,6 +260,7 @@ def _masses(seed: int, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.3 * rng.dirichlet(np.full(n, 5.0)), 0.3 * rng.dirichlet(np.full(m, 5.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan(
     epsilon: float,
@@ -291,6 +293,7 @@ def test_low_rank_factors_are_exact_couplings_and_their_cost_is_that_of_the_plan
     np.testing.assert_array_equal(again.plan.q, factors.q)
 
 
+@pytest.mark.slow
 def test_low_rank_comes_close_to_the_exact_cost_of_tight_clusters() -> None:
     rng = np.random.default_rng(0)
     center, (few, many) = rng.normal(size=(6, 5)), rng.dirichlet(np.full(6, 3.0), size=2)
@@ -316,6 +319,7 @@ def test_low_rank_cosine_costs_one_minus_the_similarity_and_needs_a_direction() 
         low_rank_sinkhorn(PairCost(x, y, "cosine"), a, b, **options)
 
 
+@pytest.mark.slow
 def test_low_rank_gromov_reports_the_distortion_of_its_plan() -> None:
     (x, _), (y, _) = _clusters(2, 60), _clusters(3, 50)
     a, b = _masses(1, 60, 50)

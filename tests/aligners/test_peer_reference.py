@@ -132,6 +132,7 @@ def _peer_rules(
     return plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["egw_labels", "egw_all"])
 def test_where_the_peer_stopped_short_its_rules_carried_on_lead_to_our_coupling(kind: str) -> None:
     x, y, lx, ly, theirs = _case(B, f"{kind}/eps0.001")
@@ -158,6 +159,7 @@ def test_gromov_of_each_label_agrees_with_the_peer(epsilon: str) -> None:
         assert np.abs(ours - theirs[np.ix_(i, j)]).sum() < 5e-3
 
 
+@pytest.mark.slow
 def test_where_the_peer_stopped_short_in_each_label_its_rules_carried_on_lead_to_our_couplings() -> (
     None
 ):

@@ -295,7 +295,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     old, new = _coupling(PLANS["dense"]), _coupling(PLANS["csr"])
     old.save(tmp_path / "coupling.npz")
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(f"scgroove.aligners._storage.{where}", fail)
@@ -307,7 +307,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(np, "savez", interrupt)

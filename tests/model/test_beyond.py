@@ -50,6 +50,7 @@ def matched(mdata, z, keep=None):
     )
 
 
+@pytest.mark.slow
 def test_cells_without_a_label_cost_little():
     """Half of the labels hidden: FOSCTTM at most 1.3 times as large; nine tenths: at most 3 times."""
     found = {0.0: [], 0.5: [], 0.9: []}
@@ -67,6 +68,7 @@ def test_cells_without_a_label_cost_little():
     assert tenth < 0.2  # 0.5 is chance
 
 
+@pytest.mark.slow
 def test_efficacy_regains_what_escaped_cells_cost():
     """Half of the cells escaped: of what the truth regains in labels found, the estimate regains a good part."""
     found = {"hard": [], "estimated": [], "oracle": []}

@@ -88,7 +88,7 @@ def save(value: Any, path: Path) -> None:
     text = json.dumps(description, allow_nan=False).encode("ascii")
     arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in writer.parts.items()}
     with _replacing(path) as file:
-        np.savez(file, allow_pickle=False, **{DESCRIPTION: np.array(text)}, **arrays)
+        np.savez(file, **{DESCRIPTION: np.array(text)}, **arrays)
 
 
 def load(path: Path, kind: type[T]) -> T:
