@@ -93,6 +93,7 @@ def test_efficacy_regains_what_escaped_cells_cost():
     assert estimated - hard >= 0.25 * (oracle - hard)  # over ten seeds it is half
 
 
+@pytest.mark.slow
 def test_balanced_batches_find_rare_labels():
     """Label sizes fall off as rank to the power -1.5: the rarer half is found more often, the other hardly less."""
     rare, abundant = [], []
@@ -112,6 +113,7 @@ def test_balanced_batches_find_rare_labels():
     assert np.mean(abundant[1::2]) >= np.mean(abundant[::2]) - 0.03
 
 
+@pytest.mark.slow
 def test_labels_of_one_modality_are_placed_by_what_they_are():
     """Four labels were measured in RNA only and four in protein only: FOSCTTM of their cells falls by a fifth or more."""
     found = {False: [], True: []}

@@ -83,6 +83,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(factory):
         assert float(h[f"{s}_loss"].iloc[-1, 0]) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_lowers_every_term(factory):
     model = fit(factory(), {"max_epochs": 30})
     for t in ("groupclip", "reconstruction_rna", "reconstruction_img"):
@@ -121,6 +122,7 @@ def test_label_accuracy_is_that_of_cells_kept_out_of_training(factory):
         model.get_cross_modal_label_accuracy()
 
 
+@pytest.mark.slow
 def test_without_groupclip_labels_are_not_found_across_modalities(factory):
     model = fit(factory(), {"max_epochs": 30}, terms=[Reconstruction(), BackTranslation()])
     assert (model.get_cross_modal_label_accuracy()["balanced_accuracy"] < 0.6).all()
@@ -224,6 +226,7 @@ def test_three_modalities(factory):
     assert len(model.get_cross_modal_label_accuracy()) == 6
 
 
+@pytest.mark.slow
 def test_workers_and_bf16(factory):
     model = fit(
         factory(),
