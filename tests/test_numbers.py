@@ -15,6 +15,7 @@ import scgroove as sg
 from scgroove.aligners import ALIGNERS, UnbalancedOT
 from scgroove.data.checks import profile
 from scgroove.model import GROOVE
+from scgroove.model._statistics import fit_input_statistics
 
 Make = Callable[[np.ndarray], Any]
 
@@ -65,7 +66,8 @@ def _fitted(mdata: md.MuData) -> dict[str, np.ndarray]:
     GROOVE.setup_mudata(mdata, "label", paired=False)
     model = GROOVE(mdata, n_latent=2)
     rows = {m: np.arange(mdata[m].n_obs) for m in mdata.mod}
-    model._fit_statistics(model._training_managers(), rows)
+    for m, manager in model._training_managers().items():
+        fit_input_statistics(model.module, m, manager, rows[m])
     return {
         name: value.numpy()
         for name, value in model.module.state_dict().items()
