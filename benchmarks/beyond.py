@@ -26,6 +26,7 @@ from statsmodels.stats.multitest import multipletests
 
 import scgroove as sg
 from _common import PROTOTYPES, groove, half_width, trained
+from scgroove.data.labels import labels_of
 from scgroove.learners import GrooveLearner
 from scgroove.losses import BackTranslation, GroupCLIP, LabelTower, Reconstruction, Term
 
@@ -90,7 +91,7 @@ def both_ways(fitted: sg.learners.LabelCentered, mdata: MuData) -> Scores:
         a, b = list(z)[:2]
         pairs = mdata[a].obs_names.intersection(mdata[b].obs_names)
         rows = {m: mdata[m].obs_names.get_indexer(pairs) for m in (a, b)}
-        labels = {m: sg.data.labels_of(mdata[m].obs, "label")[rows[m]] for m in (a, b)}
+        labels = {m: labels_of(mdata[m].obs, "label")[rows[m]] for m in (a, b)}
         known = np.array(
             [p is not None and q is not None for p, q in zip(*labels.values(), strict=True)]
         )

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import scgroove as sg
+from scgroove._files import make_mudata
 
 CELLS_OF_A_LABEL = 2
 N_FEATURES = 20
@@ -37,8 +38,7 @@ def screen(n_labels: int) -> mudata.MuData:
         mods[m] = ad.AnnData(z @ rng.normal(size=(5, N_FEATURES)), obs=obs)
         mods[m].obsm["X_groove"] = z
         mods[m].var_names = [f"{m}_{j}" for j in range(N_FEATURES)]
-    with mudata.set_options(pull_on_update=False):
-        return mudata.MuData(mods)
+    return make_mudata(mods)
 
 
 def infer_labels(mdata: mudata.MuData) -> None:
