@@ -150,6 +150,7 @@ def n_source_cells(inputs):
 '''
 
 
+@pytest.mark.slow
 def test_methods_of_a_file_take_part_on_workers_too(tmp_path):
     """In a process of its own: what it registers must not stay in this one."""
     from scgroove import benchmark

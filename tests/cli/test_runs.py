@@ -302,6 +302,7 @@ def test_options_reach_the_steps(run):
     assert "unknown" not in list(mdata.uns["coupling_rna_protein"]["labels"])
 
 
+@pytest.mark.slow
 def test_a_coupling_without_labels_and_the_other_methods(screen, tmp_path):
     call(
         "run", screen, "--source", "protein", "--target", "rna", "--label", "rna=gene", "--label", "protein=target",
@@ -317,6 +318,7 @@ def test_a_coupling_without_labels_and_the_other_methods(screen, tmp_path):
     assert not mdata.uns["coupling_protein_rna"]["labeled"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result(screen, tmp_path):
     latents = []
     for name in ("a", "b"):
@@ -329,6 +331,7 @@ def test_the_same_seed_gives_the_same_result(screen, tmp_path):
         np.testing.assert_array_equal(latents[0][key], latents[1][key])
 
 
+@pytest.mark.slow
 def test_overwriting_and_the_default_folder(screen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = [

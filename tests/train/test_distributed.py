@@ -46,6 +46,7 @@ def free_port():
         return one.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "atol"), [("loss", 1e-12), ("soft", 1e-6)])
 def test_the_loss_of_two_halves_is_that_of_the_whole(what, atol, tmp_path):
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}

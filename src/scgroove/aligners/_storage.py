@@ -87,8 +87,9 @@ def save(value: Any, path: Path) -> None:
     }
     text = json.dumps(description, allow_nan=False).encode("ascii")
     arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in writer.parts.items()}
+    arrays[DESCRIPTION] = np.array(text)
     with _replacing(path) as file:
-        np.savez(file, **{DESCRIPTION: np.array(text)}, **arrays)
+        np.savez(file, **arrays)
 
 
 def load(path: Path, kind: type[T]) -> T:
