@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from scgroove import benchmark
 from scgroove.benchmark._compare import holm, signed_rank
@@ -71,6 +72,12 @@ def test_signed_rank_of_nothing():
     assert signed_rank([0, 0, 0]) == (1.0, 1.0)
     assert signed_rank(np.zeros(300)) == (1.0, 1.0)
     assert math.isnan(signed_rank([])[0])
+
+
+@pytest.mark.parametrize("m", [1, 9, 60])
+def test_holm_agrees_with_statsmodels(m):
+    p = pd.Series(np.round(np.random.default_rng(m).random(m) ** 3, 2))  # with ties
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-12)
 
 
 def test_holm_leaves_out_what_was_not_tested():

@@ -286,14 +286,13 @@ def signed_rank(differences: npt.ArrayLike) -> tuple[float, float]:
 
 
 def holm(p: pd.Series) -> pd.Series:
-    """Correct p values for their number, after Holm. NaN are no tests, and stay."""
-    from statsmodels.stats.multitest import multipletests
+    """Correct p values for their number, after Holm. NaN are no tests, and stay.
 
-    tested = p.notna()
-    corrected = p.astype(float)
-    if tested.any():
-        corrected[tested] = multipletests(p[tested], method="holm")[1]
-    return corrected
+    ``multipletests`` of statsmodels collects garbage in each call, which takes 0.7 s here.
+    """
+    ordered = p.dropna().astype(float).sort_values(kind="stable")
+    steps = ordered * np.arange(len(ordered), 0, -1)
+    return steps.cummax().clip(upper=1.0).reindex(p.index)
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,6 +159,7 @@ def benchmark_cost(
         As for :func:`benchmark_heatmap`. Two axes.
     """
     import seaborn as sns
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
     limits = limits_of(results)
     table = costs(without_limits(results, limits), metric, by=by)
@@ -195,6 +196,11 @@ def benchmark_cost(
             }
             panel.plot(front[column], front["mean"], label="nothing as good for less", **line)
             panel.set(xscale="log", xlabel=label, ylabel=axis_title(table))
+            ends = own[column].min(), own[column].max()
+            few = MaxNLocator(4) if ends[1] < 5 * ends[0] else LogLocator(subs=(1.0, 2.0, 5.0))
+            panel.xaxis.set_major_locator(few)
+            panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            panel.xaxis.set_minor_formatter(NullFormatter())
             if table["better"].iloc[0] == "lower":
                 panel.invert_yaxis()
         handles, labels = axes[0].get_legend_handles_labels()
