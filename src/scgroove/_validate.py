@@ -122,7 +122,7 @@ def check_room(room: str, *registries: Registry[Any]) -> None:
     """Check the arguments of all functions that a package exports, also where they are defined."""
     package = sys.modules[room]
     for name in package.__all__:
-        item = getattr(package, name)
+        item = vars(package).get(name)  # not those that are imported when they are first used
         if inspect.isfunction(item):
             call = checked(item)
             setattr(package, name, call)

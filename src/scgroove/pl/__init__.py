@@ -1,19 +1,12 @@
 """Figures of what the verbs in ``scgroove.tl`` wrote.
 
-They read and draw, and compute nothing. All take ``ax``, ``show``, ``save`` and
-``return_fig``.
+They read and draw, and compute nothing. All take ``ax``, ``show``, ``save`` and ``return_fig``.
 Matplotlib is imported when the first figure is drawn.
 """
 
-from scgroove._validate import check_room
-from scgroove.benchmark.figures import (
-    benchmark_cost,
-    benchmark_critical_difference,
-    benchmark_curves,
-    benchmark_heatmap,
-    benchmark_intervals,
-    benchmark_report,
-)
+from typing import Any
+
+from scgroove._validate import check_room, checked
 from scgroove.pl._calibration import calibration
 from scgroove.pl._coupling import coupling_label_mass
 from scgroove.pl._coupling_entropy import coupling_entropy
@@ -47,3 +40,17 @@ __all__ = [
 ]
 
 check_room(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a figure of the benchmark when it is first used: its room needs torch."""
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from scgroove.benchmark import figures
+
+    globals()[name] = checked(getattr(figures, name))
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
