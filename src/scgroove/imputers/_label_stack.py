@@ -18,7 +18,7 @@ from scgroove._validate import checked
 from scgroove.errors import InputError, StateError
 from scgroove.imputers._imputation import Imputation
 from scgroove.learners.common import label_means, principal_components
-from scgroove.learners.label_cca import covariance_inside_labels, maxvar
+from scgroove.learners.label_cca import covariance_inside_labels, maxvar, whitening
 from scgroove.metrics.values import check_values
 
 RIDGES: Final = (0.03, 0.3, 3.0, 30.0)
@@ -37,48 +37,36 @@ class Moments:
     Attributes
     ----------
     means
-        (n_labels, d), in coordinates of ``basis``.
+        (n_labels, d).
     counts
         (n_labels,) cells.
-    values, vectors
-        Eigenvalues (k,) and eigenvectors (k, k) of the covariance inside labels in coordinates of
-        ``basis``. None if every label has one cell.
-    basis
-        (d, k) principal directions of a wide modality. None if there are few features.
+    white
+        Whitening R inside labels, (d, k), its inverse, (k, d), and the variances after whitening,
+        (k,). None if every label has one cell.
     """
 
     means: Float64Array
     counts: IntArray
-    values: Float64Array | None
-    vectors: Float64Array | None
-    basis: Float64Array | None
+    white: tuple[Float64Array, Float64Array, Float64Array] | None = None
 
     @classmethod
     def of(
-        cls, x: FloatArray, codes: IntArray, n_labels: int, max_features: int, seed: int
+        cls, x: FloatArray, codes: IntArray, n_labels: int, stack: LabelStack, seed: int
     ) -> Self:
         """Return the moments of cells (n, d) of labels (n,), -1 for none."""
         means, counts = label_means(x, codes, n_labels)
         basis = None
         reduced = x
-        if x.shape[1] > max_features:
-            basis = principal_components(x, max_features, seed).components_.T
+        if x.shape[1] > stack.max_features:
+            basis = principal_components(x, stack.max_features, seed).components_.T
             reduced = x @ basis
         covariance = covariance_inside_labels(reduced, codes, n_labels)
         if covariance is None:
-            return cls(means, counts, None, None, basis)
-        values, vectors = np.linalg.eigh(covariance)
-        return cls(means, counts, np.maximum(values, 0.0), vectors, basis)
-
-    def whitening(self, ridge: float) -> tuple[Float64Array, Float64Array]:
-        """Return ``R = U diag(v + ridge * mean(v))^(-1/2)``, (d, k), and its inverse (k, d)."""
-        assert self.values is not None
-        assert self.vectors is not None
-        scale = np.sqrt(self.values + ridge * self.values.mean())
-        root, inverse = self.vectors / scale, (self.vectors * scale).T
-        if self.basis is not None:
-            root, inverse = self.basis @ root, inverse @ self.basis.T
-        return root, inverse
+            return cls(means, counts)
+        root, inverse, variances = whitening(covariance, stack.whitening)
+        if basis is not None:
+            root, inverse = basis @ root, inverse @ basis.T
+        return cls(means, counts, (root, inverse, variances))
 
 
 @checked
@@ -171,8 +159,8 @@ class LabelStack:
         values = values.astype(np.float64)
         scale = values.std(axis=0)
         self.scale_ = np.where(scale > 0, scale, 1.0)
-        source = Moments.of(x, codes_x, n_labels, self.max_features, seed)
-        target = Moments.of(values / self.scale_, codes_y, n_labels, self.max_features, seed)
+        source = Moments.of(x, codes_x, n_labels, self, seed)
+        target = Moments.of(values / self.scale_, codes_y, n_labels, self, seed)
         shared = np.flatnonzero((source.counts > 0) & (target.counts > 0))
         if not shared.size:
             raise InputError(
@@ -274,32 +262,14 @@ class LabelStack:
         unit = max(float(s @ s), 1e-12) / min(len(a) - 1, a.shape[1])
         for ridge in RIDGES:
             yield f"ridge_{ridge:g}", (vt.T * (s / (s**2 + ridge * unit))) @ (u.T @ b)
-        if source.values is None or target.values is None:
+        if source.white is None or target.white is None:
             return
-        root_x, _ = source.whitening(self.whitening)
-        root_y, inverse_y = target.whitening(self.whitening)
-        yield "cca", self._cca(a @ root_x, b @ root_y, root_x, inverse_y, target.values)
-        u, s, vt = np.linalg.svd((a @ root_x).T @ (b @ root_y), full_matrices=False)
+        (root_x, _, _), (root_y, inverse_y, variances) = source.white, target.white
+        a, b = a @ root_x, b @ root_y
+        yield "cca", root_x @ _cca(a, b, variances) @ inverse_y
+        u, s, vt = np.linalg.svd(a.T @ b, full_matrices=False)
         turned = (u * np.sqrt(s / max(s[0], 1e-300))) @ vt
         yield "procrustes", root_x @ turned @ inverse_y
-
-    def _cca(
-        self,
-        a: Float64Array,
-        b: Float64Array,
-        root_x: Float64Array,
-        inverse_y: Float64Array,
-        values: Float64Array,
-    ) -> Float64Array:
-        """Return label CCA, regressed on the deviations of the target inside labels."""
-        present = np.ones(len(a), dtype=np.bool_)
-        maps, _ = maxvar({"x": a, "y": b}, {"x": present, "y": present}, 0.3)
-        w_x, w_y = maps["x"][1], maps["y"][1]
-        white = values / (values + self.whitening * values.mean())  # covariance after whitening
-        inside = (w_y.T * white) @ w_y
-        inside += 0.1 * np.trace(inside) / len(inside) * np.eye(len(inside))
-        regressed: Float64Array = np.linalg.solve(inside, w_y.T * white) @ inverse_y
-        return root_x @ w_x @ regressed
 
     def _find_reliable_directions(self, x: FloatArray, codes: IntArray, seed: int) -> None:
         """Set the map of deviations inside labels, each direction times its reliability."""
@@ -319,6 +289,20 @@ class LabelStack:
             covariance += 4 * (one * (predicted @ vt.T - one)).mean(axis=0) / self.n_halves
         reliability = np.clip(covariance / np.maximum(variance, 1e-300), 0.0, 1.0)
         self.reliable_map_: Float64Array = (by_direction * reliability) @ vt
+
+
+def _cca(a: Float64Array, b: Float64Array, variances: Float64Array) -> Float64Array:
+    """Return label CCA of whitened label means, regressed on the target inside labels.
+
+    ``variances`` are those of the whitened target inside labels.
+    """
+    present = np.ones(len(a), dtype=np.bool_)
+    maps, _ = maxvar({"x": a, "y": b}, {"x": present, "y": present}, 0.3)
+    w_x, w_y = maps["x"][1], maps["y"][1]
+    inside = (w_y.T * variances) @ w_y
+    inside += 0.1 * np.trace(inside) / len(inside) * np.eye(len(inside))
+    regressed: Float64Array = w_x @ np.linalg.solve(inside, w_y.T * variances)
+    return regressed
 
 
 def _folds(n_labels: int, n_folds: int, seed: int) -> list[IntArray]:

@@ -134,12 +134,18 @@ def whitening_inside_labels(
     ``ridge`` is in units of the mean eigenvalue. R is the identity if every label has one cell.
     """
     covariance = covariance_inside_labels(x, codes, n_labels)
-    if covariance is None:
-        return np.eye(x.shape[1])
+    return np.eye(x.shape[1]) if covariance is None else whitening(covariance, ridge)[0]
+
+
+def whitening(
+    covariance: Float64Array, ridge: float
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return R of :class:`LabelCCA`, its inverse, and the variances after whitening, (d,)."""
     values, vectors = np.linalg.eigh(covariance)
     values = np.maximum(values, 0.0)
-    root: Float64Array = vectors / np.sqrt(values + ridge * values.mean())
-    return root
+    damped = values + ridge * values.mean()
+    scale = np.sqrt(damped)
+    return vectors / scale, (vectors * scale).T, values / damped
 
 
 def covariance_inside_labels(x: FloatArray, codes: IntArray, n_labels: int) -> Float64Array | None:
