@@ -82,7 +82,8 @@ def epsilon_scan(
     for epsilon in _grid(base, epsilons):
         with warnings.catch_warnings():  # the table says it
             warnings.simplefilter("ignore", ConvergenceWarning)
-            one: Any = replace(base, epsilon=epsilon, strict=False)  # type: ignore[call-arg, type-var]
+            options: Any = {"epsilon": epsilon, "strict": False}
+            one: Any = replace(base, **options)  # type: ignore[type-var]
             coupling = one.align(x, y, labels_x, labels_y, **inputs)
         rows.append({"epsilon": epsilon, **_row(coupling)})
     return pd.DataFrame(rows)

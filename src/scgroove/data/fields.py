@@ -56,7 +56,8 @@ class ModalityField(BaseMuDataWrapperClass):  # type: ignore[misc]
         if self.absent(mdata_target):
             return deepcopy(state_registry)
         self.check_target(state_registry, self.get_modality(mdata_target))
-        return super().transfer_field(state_registry, mdata_target, **kwargs)  # type: ignore[no-any-return]
+        transferred: dict[str, Any] = super().transfer_field(state_registry, mdata_target, **kwargs)
+        return transferred
 
     def check_target(self, state_registry: State, adata: AnnData) -> None:
         """Raise an error that teaches where new data do not fit."""

@@ -473,7 +473,8 @@ class GROOVE(Results):
         """
         check_model(dir_path, prefix)
         with damage_told(dir_path, prefix):
-            return BaseModelClass.load_registry(str(dir_path), prefix)  # type: ignore[no-any-return]
+            registry: dict[str, Any] = BaseModelClass.load_registry(str(dir_path), prefix)
+            return registry
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> GROOVE:

@@ -107,7 +107,9 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         """For each modality, why it has its likelihood."""
         return dict(self.likelihood_reasons_)
 
-    def get_var_names(self, legacy_mudata_format: bool = False) -> dict[str, NDArray[Any]]:  # type: ignore[override]
+    def get_var_names(  # type: ignore[override]
+        self, legacy_mudata_format: bool = False
+    ) -> dict[str, NDArray[Any]]:
         """Feature names of each modality of the model, also when no data are attached."""
         return {
             m: np.asarray(self._state(X, m)["column_names"], dtype=str) for m in self.modalities
@@ -121,7 +123,9 @@ class Registered(BaseModelClass):  # type: ignore[misc]
             )
 
     def _state(self, kind: str, modality: str) -> dict[str, Any]:
-        return self.registry[FIELDS][field_key(kind, modality)]["state_registry"]  # type: ignore[no-any-return]
+        field = self.registry[FIELDS][field_key(kind, modality)]
+        state: dict[str, Any] = field["state_registry"]
+        return state
 
     def _batch_proportions(self, modality: str) -> list[float]:
         n_batch = len(self._state(BATCH, modality)[VOCABULARY])
@@ -179,7 +183,8 @@ class Registered(BaseModelClass):  # type: ignore[misc]
         return per_modality(given, self.modalities, "batch_key", optional=True)
 
     def _layer_of(self, modality: str) -> str | None:
-        return (self.registry["setup_args"]["layers"] or {}).get(modality)  # type: ignore[no-any-return]
+        layers: Mapping[str, str | None] = self.registry["setup_args"]["layers"] or {}
+        return layers.get(modality)
 
     def _check_units(
         self,

@@ -90,7 +90,8 @@ class Results(Registered):
             return {m: one(mdata, m, batch_size=batch_size) for m in self.present_in(mdata)}
 
         def encode(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-            return self.module.inference({modality: tensors})["z"][modality]  # type: ignore[no-any-return]
+            latent: torch.Tensor = self.module.inference({modality: tensors})["z"][modality]
+            return latent
 
         return self._map(encode, mdata, modality, indices, batch_size)
 
