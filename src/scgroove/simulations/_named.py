@@ -93,8 +93,7 @@ _SHIPPED: Final[dict[str, tuple[str, Scenario]]] = {
         Scenario(counts=("rna",)),
     ),
     "escape": (
-        "In three cells of ten the perturbation did not work, and their label says nothing "
-        "about them.",
+        "In three cells of ten the perturbation did not work, although they carry its label.",
         Scenario(escape=0.3),
     ),
     "label_noise": (
@@ -139,8 +138,7 @@ _SHIPPED: Final[dict[str, tuple[str, Scenario]]] = {
         Scenario(n_labels=200, n_cells_per_label=10),
     ),
     "few_cells": (
-        "A pilot of 20 perturbations with ten cells each, where a flexible model learns the "
-        "noise by heart.",
+        "A pilot of 20 perturbations with ten cells each, where a flexible model overfits.",
         Scenario(n_labels=20, n_cells_per_label=10),
     ),
 }
