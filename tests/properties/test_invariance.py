@@ -13,15 +13,16 @@ from scipy.sparse import issparse
 from screens import FORMS, REWRITTEN, examples, specs, stored
 
 import scgroove as sg
+from scgroove.data.labels import labels_of
 
 SEEDS = st.integers(0, 2**32 - 1)
-METHODS = ("barycentric", "knn", "label_ridge")
+METHODS = ("auto", "barycentric", "knn", "label_ridge")
 EPSILON = 0.5  # soft couplings: rounding is not blown up
 
 
 def control_of(mdata):
     """The commonest label of both modalities, by name."""
-    found = [sg.data.labels_of(mdata[m].obs, "label") for m in ("a", "b")]
+    found = [labels_of(mdata[m].obs, "label") for m in ("a", "b")]
     shared = {x for x in found[0] if x is not None} & {x for x in found[1] if x is not None}
     return min(shared) if shared else None
 
@@ -46,7 +47,7 @@ def results(mdata):
         votes = mdata["a"].obs[["transferred_label_confidence"]]
         made["votes"] = votes.assign(label=mdata["a"].obs["transferred_label"].astype(str))
         effects = sg.tl.perturbation_effects(
-            mdata, "a", "b", control_of(mdata), key="imputed_b_knn", n_boot=100, min_cells=10**6
+            mdata, "a", "b", control_of(mdata), key="imputed_b_knn", n_boot=100
         )
         made["effects"] = effects.astype({"label": str, "feature": str}).set_index(
             ["label", "feature"]

@@ -91,8 +91,8 @@ class LabelStack:
     - ``mean + kappa (x - mean_x) B``, if the target has no cell of the label, with means over
       labels.
     - ``mean_y,g + sqrt(kappa) (x - mean_x,g) B`` else, each principal direction of the
-      deviations times its split-half reliability (Guttman's lambda 4 over random halves of the
-      source's features), because deviations of single cells are mostly noise.
+      deviations times its split-half reliability (Guttman's lambda 4, mean over all halves
+      of the source's features), because deviations of single cells are mostly noise.
 
     Where the labels do not show that the map predicts, values are label means, and the verdict in
     ``evidence`` says so.
@@ -103,8 +103,6 @@ class LabelStack:
         Ridge of whitening, in units of the mean eigenvalue of the covariance inside labels.
     n_folds
         Folds of labels that are left out. Each label by itself if there are no more labels.
-    n_halves
-        Random halves of the source's features for the reliability.
     max_features
         Wider modalities are whitened in this many principal components.
 
@@ -122,7 +120,6 @@ class LabelStack:
 
     whitening: float = 3.0
     n_folds: int = 20
-    n_halves: int = 20
     max_features: int = 300
     evidence: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -146,7 +143,7 @@ class LabelStack:
         codes_x, codes_y
             Label of each cell in one vocabulary, -1 for none.
         seed
-            Random state of the folds of labels and halves of features.
+            Random state of the folds of labels.
 
         Raises
         ------
@@ -175,7 +172,7 @@ class LabelStack:
         point = student_t.ppf(0.975, max(shared.size - 1, 1))
         certain = max(0.0, 1.0 - (point / t) ** 2) if t > 0 else 0.0
         self.kappa_ = float(min(max(slope, 0.0), 1.0) * certain)
-        self._find_reliable_directions(x, codes_x, seed)
+        self.reliable_map_ = self._reliable(x, codes_x)
         self.evidence = {
             "weights": weights,
             "slope": slope,
@@ -271,24 +268,23 @@ class LabelStack:
         turned = (u * np.sqrt(s / max(s[0], 1e-300))) @ vt
         yield "procrustes", root_x @ turned @ inverse_y
 
-    def _find_reliable_directions(self, x: FloatArray, codes: IntArray, seed: int) -> None:
-        """Set the map of deviations inside labels, each direction times its reliability."""
-        rng = np.random.default_rng(seed)
-        known = np.flatnonzero(codes >= 0)
-        rows = rng.permutation(known)[:BLOCK]
-        deviations = x[rows] - self.means_x_[codes[rows]]
+    def _reliable(self, x: FloatArray, codes: IntArray) -> Float64Array:
+        """Return the map of deviations inside labels, each direction times its reliability.
+
+        Over all halves of the features, the mean of 4 cov(half, other half) of ``sum_j d_j b_j`` is
+        its variance less ``sum_j b_j^2 var(d_j)``.
+        """
+        known = codes >= 0
+        deviations = x[known] - self.means_x_[codes[known]]
         predicted = deviations @ self.map_
-        _, s, vt = np.linalg.svd(predicted, full_matrices=False)
-        vt = vt[s > 1e-4 * max(s.max(initial=0.0), 1e-300)]
-        by_direction = self.map_ @ vt.T
-        variance = np.square(predicted @ vt.T).mean(axis=0)
-        covariance = np.zeros(len(vt))
-        for _ in range(self.n_halves):
-            half = rng.random(x.shape[1]) < 0.5
-            one = deviations[:, half] @ by_direction[half]
-            covariance += 4 * (one * (predicted @ vt.T - one)).mean(axis=0) / self.n_halves
-        reliability = np.clip(covariance / np.maximum(variance, 1e-300), 0.0, 1.0)
-        self.reliable_map_: Float64Array = (by_direction * reliability) @ vt
+        values, vectors = np.linalg.eigh(predicted.T @ predicted / len(predicted))
+        kept = values > 1e-8 * max(values.max(initial=0.0), 1e-300)
+        variance, directions = values[kept], vectors[:, kept]
+        by_direction = self.map_ @ directions
+        alone = np.square(deviations).mean(axis=0) @ np.square(by_direction)
+        reliability = np.clip(1.0 - alone / variance, 0.0, 1.0)
+        reliable: Float64Array = (by_direction * reliability) @ directions.T
+        return reliable
 
 
 def _cca(a: Float64Array, b: Float64Array, variances: Float64Array) -> Float64Array:
