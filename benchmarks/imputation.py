@@ -69,6 +69,7 @@ def ways(models: list[sg.model.GROOVE], mlp: sg.model.GROOVE) -> dict[str, dict[
     regression = {"method": "regression", "regression": {"n_models": N_MODELS}}
     return {
         "label mean": {"method": "knn", "shrink": 1.0},
+        "auto": {"method": "auto"},
         "decoder": {"model": models[0]},
         "decoder, shrink 0.5": {"model": models[0], "shrink": 0.5},
         f"decoder of {N_MODELS} models": {"model": models},

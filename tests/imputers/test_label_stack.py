@@ -101,6 +101,16 @@ def test_one_cell_of_each_label_is_enough() -> None:
     assert np.isfinite(found.values).all()
 
 
+def test_a_slope_that_rests_on_two_labels_counts_nothing() -> None:
+    effect = np.zeros((12, 1))
+    effect[:2] = [[3.0], [-3.0]]  # all others are equal, so that only these two predict anything
+    codes = np.repeat(np.arange(12), 10)
+    noise = np.tile(np.linspace(-1, 1, 10), 12)[:, None]
+    x = np.hstack([effect[codes] + noise, noise])
+    stack = LabelStack().fit(x, x[:, :1], codes, codes)
+    assert stack.evidence["t"] < 1e6
+
+
 def test_three_labels_are_too_few_to_leave_any_out() -> None:
     x, y, codes_x, codes_y = _screen(7, n_labels=3)
     stack = LabelStack().fit(x, y, codes_x, codes_y)

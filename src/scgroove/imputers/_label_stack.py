@@ -335,7 +335,7 @@ def _honest_slope(gram: Float64Array, moment: Float64Array, ridge: float) -> tup
         weights = _nonnegative(total - gram[g], of_all - moment[g], ridge)
         product[g] = weights @ moment[g]
         square[g] = weights @ gram[g] @ weights
-    if square.sum() <= 0:
+    if np.count_nonzero(square) < FEWEST_LABELS:  # an error from so few labels means nothing
         return 0.0, 0.0
     slope = product.sum() / square.sum()
     error = np.sqrt(n / (n - 1) * np.square(product - slope * square).sum()) / square.sum()
